@@ -1,0 +1,68 @@
+"""Bringing a database to the schema of this program, or saying why it can't be."""
+
+from collections.abc import Callable
+
+import peewee
+
+from .database import DatabaseUnusable, db, problem, use_write_ahead_log, write_transaction
+from .models import TABLES, RetainedSizeGlobal, SchemaVersion
+from .times import utc_now
+
+CURRENT = 1
+
+# What takes a database from the version before to the one named.  A new database is created as
+# CURRENT, so each schema change adds an entry here and raises CURRENT.
+MIGRATIONS: dict[int, Callable[[], None]] = {}
+
+
+def prepare() -> None:
+    """Create or migrate the bound database.  Raises DatabaseUnusable; nothing is changed then."""
+    try:
+        db.connect(reuse_if_open=True)
+        tables = db.get_tables()
+        version = _version() if SchemaVersion._meta.table_name in tables else None
+        if tables and version is None:
+            raise DatabaseUnusable(
+                "the database holds tables of another program; point PDPP_DATABASE_URL elsewhere"
+            )
+        if version is not None and version > CURRENT:
+            raise DatabaseUnusable(
+                f"the database has schema {version}, this program knows up to {CURRENT}; "
+                "install a newer pdpp-ref"
+            )
+        # Not before the checks: it changes the file.
+        use_write_ahead_log()
+        if version != CURRENT:
+            with write_transaction():
+                _upgrade()
+    except peewee.DatabaseError as error:
+        raise DatabaseUnusable(_advice(problem(error))) from error
+
+
+def _version() -> int | None:
+    found: int | None = SchemaVersion.select(SchemaVersion.version).scalar()
+    return found
+
+
+def _upgrade() -> None:
+    """Inside the write lock, so that of two programs that start at once, one does the work."""
+    if SchemaVersion._meta.table_name not in db.get_tables():
+        db.create_tables(TABLES)
+        SchemaVersion.insert(version=CURRENT).execute()
+        # An empty database is measured: it holds nothing, as of now.
+        RetainedSizeGlobal.insert(id=1, computed_at=utc_now()).execute()
+        return
+    for version in range((_version() or 0) + 1, CURRENT + 1):
+        MIGRATIONS[version]()
+        SchemaVersion.update(version=version).execute()
+
+
+def _advice(kind: str) -> str:
+    return {
+        "not_a_database": "the file is not an SQLite database; point PDPP_DATABASE_URL elsewhere",
+        "corrupt": "the database file is damaged; restore it from a backup",
+        "read_only": "the database file or its folder is read-only; make it writable",
+        "cannot_open": "the database file can't be opened; check PDPP_DATABASE_URL and its permissions",
+        "busy": "the database is busy with another writer; try again",
+        "full": "the disk is full; free some space and try again",
+    }.get(kind, "the database can't be used; check PDPP_DATABASE_URL")
