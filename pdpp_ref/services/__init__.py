@@ -1,0 +1,1 @@
+"""What the program does, without HTTP: reading messages, writing records, keeping their figures."""

@@ -1,0 +1,259 @@
+"""Lines of JSON in, changes out: the PDPP Collection Profile and Singer, side by side.
+
+A line is decoded once.  Its record is kept as canonical text: minified, keys in the order received
+(of two equal keys the later value stands, as in every common parser), non-ASCII unescaped, and
+each number spelt as it came.
+"""
+
+import hashlib
+import json
+import re
+from typing import Any
+
+import msgspec
+
+from ..times import to_moment, to_text
+
+MAX_NAME_BYTES = 2048  # what PostgreSQL's B-tree takes in one index entry, with room to spare
+MAX_LINE_BYTES = 16 * 1024 * 1024
+
+
+class Rejected(Exception):
+    """A line that can't be taken.  The message is the reason, for a person; it quotes no data."""
+
+
+class Change(msgspec.Struct, frozen=True):
+    """One record to write.  `data` is canonical JSON text, or None for a delete."""
+
+    stream: str
+    key: str
+    data: str | None
+    emitted_at: str | None = None
+    source_version: int | None = None
+
+
+class State(msgspec.Struct, frozen=True):
+    """To be handed back, as received, once everything before it is durable."""
+
+    line: str
+
+
+class ActivateVersion(msgspec.Struct, frozen=True):
+    """Singer: records of this stream with an older table version are gone at the source."""
+
+    stream: str
+    version: int
+
+
+class Ignored(msgspec.Struct, frozen=True):
+    """A message of a type that means nothing here."""
+
+    type: str
+
+
+class _Line(msgspec.Struct):
+    """Every field of both dialects that is read; what else a line holds is not looked at."""
+
+    type: str = "RECORD"
+    stream: str | None = None
+    key: str | list[str] | None = None
+    data: dict[str, Any] | None = None
+    record: dict[str, Any] | None = None
+    emitted_at: str | None = None
+    time_extracted: str | None = None
+    op: str = "upsert"
+    version: int | None = None
+    key_properties: list[str] | None = None
+
+
+class _Type(msgspec.Struct):
+    type: str = "RECORD"
+
+
+_READ_TYPES = ("RECORD", "SCHEMA", "ACTIVATE_VERSION")
+
+# A float is kept as the text it was; an integer has only one spelling, but for -0 and those too
+# long to decode, which `_decode_exactly` sees to.
+_decoder = msgspec.json.Decoder(_Line, float_hook=msgspec.Raw)
+_encoder = msgspec.json.Encoder()
+_NEGATIVE_ZEROS = (b"-0,", b"-0}", b"-0]", b"-0 ", b"-0\t", b"-0\r")
+_TOO_LONG = "Integer value out of range"
+
+
+class Reader:
+    """Reads one sequence of lines; Singer's SCHEMA messages tell it which properties are the key."""
+
+    def __init__(self, stream: str | None = None) -> None:
+        """`stream`: the stream of lines that name none (the HTTP route's)."""
+        self._stream = stream
+        self._key_properties: dict[str, list[str]] = {}
+
+    def read(self, line: bytes) -> Change | State | ActivateVersion | Ignored | None:
+        """One line's message, or None for one that only informs this reader (SCHEMA).
+
+        Raises Rejected with the reason.
+        """
+        message = _decode(line)
+        if message.type == "RECORD":
+            return self._change(message)
+        if message.type == "STATE":
+            return State(line.strip().decode())
+        if message.type == "SCHEMA":
+            self._key_properties[self._stream_of(message)] = message.key_properties or []
+            return None
+        if message.type == "ACTIVATE_VERSION":
+            if message.version is None:
+                raise Rejected("ACTIVATE_VERSION has no version")
+            return ActivateVersion(self._stream_of(message), message.version)
+        if message.type == "BATCH":
+            raise Rejected("BATCH points to files elsewhere; let the tap send RECORD lines")
+        return Ignored(message.type)
+
+    def _change(self, message: _Line) -> Change:
+        stream = self._stream_of(message)
+        if message.record is not None:
+            return self._singer_change(stream, message, message.record)
+        emitted_at = _time("emitted_at", message.emitted_at)
+        key = _canonical_key(message.key)
+        if message.op == "delete":
+            return Change(stream, key, None, emitted_at)
+        if message.op != "upsert":
+            raise Rejected('op is neither "upsert" nor "delete"')
+        if message.data is None:
+            raise Rejected("RECORD has no data: an object is wanted")
+        return Change(stream, key, _text(message.data), emitted_at)
+
+    def _singer_change(self, stream: str, message: _Line, record: dict[str, Any]) -> Change:
+        properties = self._key_properties.get(stream)
+        if properties is None:
+            raise Rejected("RECORD comes before the SCHEMA of its stream")
+        text = _text(record)
+        return Change(
+            stream,
+            _singer_key(properties, record, text),
+            text,
+            _time("time_extracted", message.time_extracted),
+            message.version,
+        )
+
+    def _stream_of(self, message: _Line) -> str:
+        stream = message.stream if message.stream is not None else self._stream
+        if stream is None:
+            raise Rejected(f"{message.type} names no stream")
+        return check_name("stream", stream)
+
+
+def check_name(what: str, name: str) -> str:
+    """The name, if it can be stored and indexed on every database; else Rejected."""
+    if not name:
+        raise Rejected(f"{what} is empty")
+    if "\0" in name:
+        raise Rejected(f"{what} holds a NUL character")
+    if len(name) * 4 > MAX_NAME_BYTES and len(name.encode()) > MAX_NAME_BYTES:
+        raise Rejected(f"{what} is longer than {MAX_NAME_BYTES:,} bytes")
+    return name
+
+
+def _decode(line: bytes) -> _Line:
+    try:
+        try:
+            if any(zero in line for zero in _NEGATIVE_ZEROS):
+                return _decode_exactly(line)
+            return _decoder.decode(line)
+        except msgspec.ValidationError as error:
+            if str(error).startswith(_TOO_LONG):
+                return _decode_exactly(line)
+            # A field of a type we don't read may well have another shape than ours.
+            kind = msgspec.json.decode(line, type=_Type).type
+            if kind in _READ_TYPES:
+                raise
+            return _Line(type=kind)
+    except msgspec.ValidationError as error:
+        raise Rejected(_plain(str(error))) from None
+    except RecursionError:
+        raise Rejected("nested too deeply") from None
+    except ValueError:  # msgspec.DecodeError and UnicodeDecodeError are such
+        raise Rejected(_why_not_json(line)) from None
+
+
+def _decode_exactly(line: bytes) -> _Line:
+    """The slow way, which keeps the spelling of every number."""
+    loaded = json.loads(line, parse_int=_integer, parse_float=msgspec.Raw, parse_constant=_refuse)
+    return msgspec.convert(loaded, _Line)
+
+
+def _integer(text: str) -> int | msgspec.Raw:
+    return msgspec.Raw(text) if text == "-0" or len(text) > 18 else int(text)
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is not JSON")
+
+
+def _why_not_json(line: bytes) -> str:
+    """A reason a person can act on, without quoting the line, which may be private."""
+    try:
+        text = line.decode()
+    except UnicodeDecodeError as error:
+        return f"not UTF-8 text at byte {error.start + 1}"
+    try:
+        json.loads(text, parse_int=len, parse_float=len, parse_constant=_refuse)
+    except json.JSONDecodeError as error:
+        return f"not JSON: {error.msg} at character {error.pos + 1}"
+    except RecursionError:
+        return "nested too deeply"
+    except ValueError as error:
+        return f"not JSON: {error}"
+    if re.search(r"\\u[dD][89a-fA-F]", text):
+        return "a string holds half of a surrogate pair, which is not text"
+    return "not JSON"
+
+
+def _plain(reason: str) -> str:
+    """msgspec's reason in the project's words: `Expected ..., got ... - at $.key`."""
+    reason, _, place = reason.partition(" - at `$")
+    where = place.rstrip("`").lstrip(".").split("[")[0] or "the line"
+    reason = reason.replace("`", "").replace(" | null", "")
+    return f"{where}: {reason[:1].lower()}{reason[1:]}"
+
+
+def _text(value: Any) -> str:
+    try:
+        return _encoder.encode(value).decode()
+    except RecursionError:
+        raise Rejected("nested too deeply") from None
+    except UnicodeEncodeError:
+        raise Rejected("a string holds half of a surrogate pair, which is not text") from None
+
+
+def _time(name: str, value: str | None) -> str | None:
+    if value is None:
+        return None
+    try:
+        return to_text(to_moment(value))
+    except (ValueError, OverflowError):
+        raise Rejected(f"{name} is not an ISO 8601 time such as 2026-01-31T08:00:00Z") from None
+
+
+def _canonical_key(key: str | list[str] | None) -> str:
+    if key is None:
+        raise Rejected("RECORD has no key: a string or an array of strings is wanted")
+    if isinstance(key, list) and not key:
+        raise Rejected("key is empty")
+    return check_name("key", key if isinstance(key, str) else _text(key))
+
+
+def _singer_key(properties: list[str], record: dict[str, Any], text: str) -> str:
+    """The key properties' values; a stream that has none is keyed by its records' content."""
+    if not properties:
+        return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
+    parts = [_key_part(name, record.get(name)) for name in properties]
+    return check_name("key", parts[0] if len(parts) == 1 else _text(parts))
+
+
+def _key_part(name: str, value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    if value is None or isinstance(value, dict | list):
+        raise Rejected(f"key property {name!r} is missing or is not a single value")
+    return _text(value)  # a number or a boolean, as it is spelt
