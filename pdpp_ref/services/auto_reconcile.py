@@ -1,0 +1,80 @@
+"""When a read may repair: at most one pass at a time in this process, and none during a cooldown."""
+
+import logging
+import threading
+from collections.abc import Callable
+
+from ..database import PROBLEM_TEXT, Busy, problem
+from ..times import utc_now
+from . import reconcile
+from .cooldown import Cooldown
+
+log = logging.getLogger(__name__)
+
+RETAINED_SIZE = "retained_size"
+
+
+class AutoReconcile:
+    """This process's attempts at repair on read, and what became of them."""
+
+    def __init__(self, limits: reconcile.Limits, cooldown: Cooldown) -> None:
+        self.limits = limits
+        self.cooldown = cooldown
+        self.attempts = 0
+        self.failures = 0
+        self.last_attempt_at: str | None = None
+        self.last_error: str | None = None
+        self._one = threading.Lock()
+
+    @property
+    def running(self) -> bool:
+        return self._one.locked()
+
+    @property
+    def consecutive_failures(self) -> int:
+        return self.cooldown.failures(RETAINED_SIZE)
+
+    @property
+    def retry_after_seconds(self) -> float:
+        return self.cooldown.remaining(RETAINED_SIZE)
+
+    def attempt(self, still_needed: Callable[[], bool]) -> bool:
+        """Run one bounded pass, if none is running and no cooldown holds.  True where one was run.
+
+        Never waits and never raises.  `still_needed` is asked once it is our turn: of readers that
+        all saw the same stale row, the first may have repaired it by then.
+        """
+        if self.retry_after_seconds or not self._one.acquire(blocking=False):
+            return False
+        try:
+            if self.retry_after_seconds or not still_needed():
+                return False
+            return self._run()
+        finally:
+            self._one.release()
+
+    def _run(self) -> bool:
+        try:
+            reconcile.run_pass(self.limits, wait=False)
+        except Busy:
+            return False  # a writer is at work: not our failure, and the next read tries again
+        except Exception as error:  # whatever it is, the reader gets the last-known figures
+            self._count_attempt()
+            self.failures += 1
+            self.last_error = describe(error)
+            self.cooldown.failed(RETAINED_SIZE)
+            log.warning("retained-size reconcile failed: %s", self.last_error)
+        else:
+            self._count_attempt()
+            self.last_error = None
+            self.cooldown.succeeded(RETAINED_SIZE)
+        return True
+
+    def _count_attempt(self) -> None:
+        self.attempts += 1
+        self.last_attempt_at = utc_now()
+
+
+def describe(error: Exception) -> str:
+    """What failed, from a fixed list of texts: nothing that the error itself says is passed on."""
+    return f"reconcile failed: {PROBLEM_TEXT[problem(error)]}"

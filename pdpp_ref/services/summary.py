@@ -1,0 +1,185 @@
+"""What a read of the retained-size summary does, for the API, the command and the pages alike."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from peewee import SQL, fn
+
+from ..database import dicts, first, read_snapshot, tuples
+from ..models import (
+    MEASURE_NAMES,
+    Connection,
+    RetainedSizeConnection,
+    RetainedSizeGlobal,
+    RetainedSizeStream,
+    Stream,
+    measure,
+    retains_anything,
+    total_retained_bytes,
+)
+from .auto_reconcile import AutoReconcile
+from .reconcile import versions_left
+
+TOP_CONNECTORS = 3
+
+_NEVER_COUNTED: dict[str, Any] = dict.fromkeys(MEASURE_NAMES, 0) | {
+    "stream_count": 0,
+    "connection_count": 0,
+    "earliest_ingested_at": None,
+    "latest_ingested_at": None,
+    "dirty": True,
+    "stale_since": None,
+    "computed_at": None,
+    "rebuild_status": "idle",
+    "rebuild_total": None,
+}
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The global row and what belongs to it, all read at one moment.
+
+    `state`: fresh, refreshing, stale, rebuilding or failed.  `progress` is (versions counted,
+    versions in all) of a rebuild.  `failures`: how often in a row this process failed to repair.
+    """
+
+    figures: dict[str, Any]
+    top_connectors: list[dict[str, Any]]
+    state: str
+    last_error: str | None
+    failures: int
+    progress: tuple[int, int] | None
+    connections: list[dict[str, Any]] | None = None
+
+    @property
+    def total_retained_bytes(self) -> int:
+        return total_retained_bytes(self.figures)
+
+
+def read(auto: AutoReconcile, *, with_connections: bool = False) -> Summary:
+    """The summary; where it is not fresh, after an attempt at one bounded pass.
+
+    A fresh summary costs four statements and touches no row of a record or a stream.
+    `with_connections` adds a row for each connection, read at the same moment.
+    """
+    found = _load(auto, with_connections)
+    if found.state != "fresh" and auto.attempt(lambda: global_row()["dirty"]):
+        found = _load(auto, with_connections)
+    return found
+
+
+def global_row() -> dict[str, Any]:
+    return first(RetainedSizeGlobal.select()) or _NEVER_COUNTED
+
+
+def state_of(row: dict[str, Any], repairing: bool) -> str:
+    """The one place where a projection's state gets its name."""
+    if not row["dirty"]:
+        return "fresh"
+    if row["rebuild_status"] != "idle":
+        return "rebuilding" if row["rebuild_status"] == "running" else "failed"
+    return "refreshing" if repairing else "stale"
+
+
+def _load(auto: AutoReconcile, with_connections: bool) -> Summary:
+    with read_snapshot():
+        row = global_row()
+        state = state_of(row, auto.running)
+        return Summary(
+            figures=row,
+            top_connectors=_top_connectors(),
+            state=state,
+            last_error=auto.last_error if row["dirty"] else None,
+            failures=auto.consecutive_failures,
+            progress=_progress(row) if state == "rebuilding" else None,
+            connections=_connections() if with_connections else None,
+        )
+
+
+def _top_connectors() -> list[dict[str, Any]]:
+    count = fn.SUM(measure(RetainedSizeConnection, "record_count"))
+    query = (
+        RetainedSizeConnection.select(Connection.connector_id, count.alias("record_count"))
+        .join(Connection)
+        .group_by(Connection.connector_id)
+        .having(count > 0)
+        .order_by(SQL("record_count").desc(), Connection.connector_id)
+        .limit(TOP_CONNECTORS)
+    )
+    return [
+        {"connector_id": connector, "record_count": int(records)} for connector, records in tuples(query)
+    ]
+
+
+def _progress(row: dict[str, Any]) -> tuple[int, int]:
+    total = row["rebuild_total"] or 0
+    return max(0, total - versions_left()), total
+
+
+def _connections() -> list[dict[str, Any]]:
+    rows = map(_with_total, dicts(_connection_rows()))
+    shown = (row for row in rows if row["dirty"] or retains_anything(row))
+    return _largest_first(shown, "connector_instance_id")
+
+
+def _connection_rows() -> Any:
+    row = RetainedSizeConnection
+    names = (Connection.connector_instance_id, Connection.connector_id)
+    return row.select(row, *names).join(Connection)
+
+
+def _with_total(row: dict[str, Any]) -> dict[str, Any]:
+    return row | {"total_retained_bytes": total_retained_bytes(row)}
+
+
+def _largest_first(rows: Iterable[dict[str, Any]], name: str) -> list[dict[str, Any]]:
+    return sorted(rows, key=lambda row: (-row["total_retained_bytes"], row[name]))
+
+
+def read_connection(name: str) -> dict[str, Any] | None:
+    """One connection's row with its streams' rows, as they are stored, largest first."""
+    with read_snapshot():
+        found = first(_connection_rows().where(Connection.connector_instance_id == name))
+        if found is None:
+            return None
+        streams = (
+            RetainedSizeStream.select(RetainedSizeStream, Stream.name)
+            .join(Stream)
+            .where(RetainedSizeStream.connection == found["connection"])
+        )
+        return _with_total(found) | {"streams": _largest_first(map(_with_total, dicts(streams)), "name")}
+
+
+def freshness(found: Summary) -> dict[str, Any]:
+    """The freshness block of the wire contract."""
+    row = found.figures
+    return {
+        "computed_at": row["computed_at"],
+        "state": found.state,
+        "stale_since": row["stale_since"],
+        "rebuild_status": row["rebuild_status"],
+        "last_error": found.last_error,
+    }
+
+
+def body(found: Summary) -> dict[str, Any]:
+    """The JSON body of `GET /_ref/dataset/summary`, fields in the contract's order."""
+    row = found.figures
+    return {
+        "object": "dataset_summary",
+        "connector_count": row["connection_count"],
+        "stream_count": row["stream_count"],
+        "record_count": row["record_count"],
+        "record_json_bytes": row["current_record_json_bytes"],
+        "record_changes_json_bytes": row["record_history_json_bytes"],
+        "blob_bytes": row["blob_bytes"],
+        "total_retained_bytes": found.total_retained_bytes,
+        # No stream says yet which of its fields is the time that a thing happened.
+        "earliest_record_time": None,
+        "latest_record_time": None,
+        "earliest_ingested_at": row["earliest_ingested_at"],
+        "latest_ingested_at": row["latest_ingested_at"],
+        "top_connectors": [{"object": "dataset_connector_summary", **top} for top in found.top_connectors],
+        "projection": freshness(found),
+    }
