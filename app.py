@@ -1,0 +1,17 @@
+"""`flask --app app run` finds the application here; `python app.py` is `pdpp-ref serve`."""
+
+import sys
+
+from pdpp_ref import create_app
+from pdpp_ref.cli import main
+from pdpp_ref.config import WrongSetting
+from pdpp_ref.database import DatabaseUnusable
+
+if __name__ == "__main__":
+    main(["serve", *sys.argv[1:]], prog_name="pdpp-ref")
+
+try:
+    app = create_app()
+except (WrongSetting, DatabaseUnusable) as error:
+    print(f"Error: {error}", file=sys.stderr)
+    raise SystemExit(2) from None

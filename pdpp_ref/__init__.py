@@ -1,0 +1,80 @@
+"""pdpp-ref: a personal data server's account of what it keeps.
+
+`create_app` puts the parts together; the layers are blueprints and cli, services, models, database.
+"""
+
+import os
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+from flask import Flask
+
+from . import config, database, schema
+from .services import credentials
+from .services.auto_reconcile import AutoReconcile
+from .services.cooldown import Cooldown
+from .services.reconcile import Limits
+
+__version__ = "0.1.0"
+
+_HERE = Path(__file__).parent
+# A checkout has templates/ and static/ beside the package; an installed wheel has them inside.
+_ASSETS = _HERE if (_HERE / "templates").is_dir() else _HERE.parent
+
+
+def create_app(
+    settings: Mapping[str, Any] | None = None, *, clock: Callable[[], float] = time.monotonic
+) -> Flask:
+    """The WSGI application.  `settings` override the environment; `clock` is for the cooldown.
+
+    Raises config.WrongSetting and database.DatabaseUnusable, whose messages are for the operator.
+    """
+    from .blueprints import auth, dashboard, http, reference
+
+    app = bare_app(settings)
+    open_database(app)
+    app.extensions["auto_reconcile"] = auto_reconcile(app, clock)
+    known = credentials.load(
+        config.instance_folder(app),
+        password=app.config["OWNER_PASSWORD"],
+        token=app.config["OPERATOR_TOKEN"],
+        secret_key=app.config["SECRET_KEY"],
+    )
+    for name, secret in known.news.items():
+        what = {"password": "owner password", "token": "operator token"}[name]
+        click.echo(f"New {what}, shown this once: {secret}", err=True)
+    app.extensions["credentials"] = known
+    app.config["SECRET_KEY"] = known.secret_key
+    http.init_app(app)
+    auth.init_app(app)
+    for blueprint in (auth.blueprint, dashboard.blueprint, reference.blueprint):
+        app.register_blueprint(blueprint)
+    return app
+
+
+def bare_app(settings: Mapping[str, Any] | None = None) -> Flask:
+    """An application that knows its settings and nothing else; what the commands start from."""
+    instance = (settings or {}).get("INSTANCE_PATH") or os.environ.get("PDPP_INSTANCE_PATH")
+    app = Flask(
+        __name__,
+        template_folder=str(_ASSETS / "templates"),
+        static_folder=str(_ASSETS / "static"),
+        instance_path=str(Path(instance).resolve()) if instance else None,
+    )
+    config.load(app, settings)
+    return app
+
+
+def open_database(app: Flask) -> None:
+    """Bind the database of the settings and bring it to this program's schema."""
+    url = app.config["DATABASE_URL"]
+    database.connect(url, Path() if url else config.instance_folder(app))
+    schema.prepare()
+
+
+def auto_reconcile(app: Flask, clock: Callable[[], float] = time.monotonic) -> AutoReconcile:
+    limits = Limits(app.config["RECONCILE_MAX_ROWS"], app.config["RECONCILE_BUDGET_MS"] / 1000)
+    return AutoReconcile(limits, Cooldown(app.config["RECONCILE_COOLDOWN_SECONDS"], clock))

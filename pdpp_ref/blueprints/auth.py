@@ -1,0 +1,171 @@
+"""Signing in, and who is asking: the owner by a session, an operator by a bearer token."""
+
+from collections.abc import Mapping
+from functools import wraps
+from typing import Any, Protocol
+from urllib.parse import quote, urlsplit
+
+from flask import (
+    Blueprint,
+    Flask,
+    Response,
+    current_app,
+    redirect,
+    render_template,
+    request,
+    session,
+    url_for,
+)
+from flask_limiter import Limiter
+from flask_limiter.util import get_remote_address
+from flask_wtf.csrf import CSRFError, CSRFProtect
+
+from ..services.credentials import Credentials
+from .http import ApiError, wants_html
+
+blueprint = Blueprint("auth", __name__)
+
+csrf = CSRFProtect()
+limiter = Limiter(get_remote_address, storage_uri="memory://")
+
+SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
+SESSION_SECONDS = 7 * 24 * 3600
+WRONG_PASSWORDS = "10 per minute;60 per hour"
+
+
+class _View(Protocol):
+    def __call__(self, *args: Any, **kwargs: Any) -> Any: ...
+
+
+def init_app(app: Flask) -> None:
+    app.config.update(
+        SESSION_COOKIE_NAME="pdpp_owner_session",
+        SESSION_COOKIE_HTTPONLY=True,
+        SESSION_COOKIE_SAMESITE="Lax",
+        PERMANENT_SESSION_LIFETIME=SESSION_SECONDS,
+        WTF_CSRF_CHECK_DEFAULT=False,  # only forms are checked: see `_check_form`
+        WTF_CSRF_TIME_LIMIT=None,
+    )
+    csrf.init_app(app)
+    limiter.init_app(app)
+    app.before_request(_check_origin)
+
+
+def _credentials() -> Credentials:
+    found: Credentials = current_app.extensions["credentials"]
+    return found
+
+
+def is_owner() -> bool:
+    return session.get("owner") == _credentials().session_mark
+
+
+def is_operator() -> bool:
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    return scheme.lower() == "bearer" and _credentials().is_operator(token.strip())
+
+
+def owner_only(view: _View) -> _View:
+    """A page of the owner's: anybody else is sent to sign in."""
+
+    @wraps(view)
+    def guarded(*args: Any, **kwargs: Any) -> Any:
+        return view(*args, **kwargs) if is_owner() else _sign_in_first()
+
+    return guarded
+
+
+def owner_or_operator(view: _View) -> _View:
+    """A route of the reference API: JSON errors only."""
+
+    @wraps(view)
+    def guarded(*args: Any, **kwargs: Any) -> Any:
+        if is_owner() or is_operator():
+            return view(*args, **kwargs)
+        raise _session_required()
+
+    return guarded
+
+
+def _session_required() -> ApiError:
+    return ApiError(401, "owner_session_required", "Sign in as the owner, or send the operator token.")
+
+
+def _sign_in_first() -> Response:
+    login = url_for("auth.login_form")
+    if request.headers.get("HX-Request"):
+        # A redirect would put the form inside the fragment's place; this moves the whole page.
+        target = f"{login}?return_to={quote('/dashboard')}"
+        return Response(status=401, headers={"HX-Redirect": target})
+    if wants_html():
+        here = request.full_path.rstrip("?")
+        return redirect(f"{login}?return_to={quote(here)}")  # type: ignore[return-value]
+    raise _session_required()
+
+
+def _check_origin() -> None:
+    """No state changes at the bidding of another site's page.
+
+    Clients that are not browsers send neither header, and pass.
+    """
+    if request.method in SAFE_METHODS:
+        return
+    origin = request.headers.get("Origin")
+    site = request.headers.get("Sec-Fetch-Site", "none")
+    foreign = origin is not None and urlsplit(origin).netloc != request.host
+    if foreign or site not in ("same-origin", "none"):
+        raise ApiError(403, "cross_site_request", "This request came from another site's page.")
+
+
+def _check_form() -> None:
+    """Forms carry a token.  JSON can't be sent cross-site without the server's consent."""
+    if request.is_json or not request.mimetype:
+        return
+    try:
+        csrf.protect()
+    except CSRFError:
+        raise ApiError(
+            403, "csrf_token_required", "The form has expired. Go back, reload it and try again."
+        ) from None
+
+
+@blueprint.get("/owner/login")
+def login_form() -> Any:
+    target = local_path(request.args.get("return_to"))
+    return redirect(target) if is_owner() else render_template("login.html", return_to=target)
+
+
+@blueprint.post("/owner/login")
+@limiter.limit(WRONG_PASSWORDS, deduct_when=lambda response: response.status_code == 401)
+def login() -> Any:
+    _check_form()
+    sent = request.get_json(silent=True) if request.is_json else request.form
+    password = sent.get("password") if isinstance(sent, Mapping) else None
+    if not isinstance(password, str):
+        raise ApiError(400, "invalid_request", 'Send the password as {"password": "..."}.')
+    target = local_path(request.form.get("return_to"))
+    if not _credentials().is_owner(password):
+        if wants_html() and not request.is_json:
+            return render_template("login.html", return_to=target, wrong=True), 401
+        raise ApiError(401, "invalid_password", "The password is wrong.")
+    session.clear()
+    session.permanent = True
+    session["owner"] = _credentials().session_mark
+    return redirect(target)
+
+
+@blueprint.post("/owner/logout")
+def logout() -> Any:
+    _check_form()
+    session.clear()
+    return redirect(url_for("auth.login_form"))
+
+
+def local_path(path: str | None) -> str:
+    """The path, if it is one of this server; else the dashboard.  Keeps sign-in from redirecting away."""
+    home = "/dashboard"
+    if not path or not path.startswith("/") or path[1:2] in ("/", "\\"):
+        return home
+    if any(ord(character) < 33 for character in path) or "\\" in path or urlsplit(path).netloc:
+        return home
+    return path

@@ -1,0 +1,103 @@
+"""The owner's pages.  Templates get view models of numbers, times and enumerated states alone."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from flask import Blueprint, Response, current_app, redirect, render_template, request, url_for
+from markupsafe import Markup
+
+from ..services import summary
+from ..services.freshness import Hero, hero
+from ..times import to_moment
+from .auth import owner_only
+from .http import ApiError
+
+blueprint = Blueprint("dashboard", __name__)
+
+
+@blueprint.get("/")
+def index() -> Any:
+    return redirect(url_for("dashboard.dashboard"))
+
+
+@blueprint.get("/dashboard")
+@owner_only
+def dashboard() -> str:
+    found = summary.read(_auto(), with_connections=True)
+    return render_template("dashboard.html", **_hero_context(found), connections=found.connections)
+
+
+@blueprint.get("/dashboard/hero")
+@owner_only
+def hero_fragment() -> str | Response:
+    """The hero alone, or 204 where the page shows it already."""
+    context = _hero_context(summary.read(_auto()))
+    shown: Hero = context["hero"]
+    seen = request.args.get("seen", "")
+    if seen == shown.revision:
+        return Response(status=204)
+    # A screen reader is told when the state has changed, never when a number has.
+    changed = not seen.startswith(f"{shown.kind}-")
+    return render_template("_hero_fragment.html", **context, announce=changed)
+
+
+@blueprint.get("/dashboard/connections/<path:name>")
+@owner_only
+def connection(name: str) -> str:
+    found = summary.read_connection(name)
+    if found is None:
+        raise ApiError(404, "connection_not_found", "There is no connection of this name.")
+    return render_template("connection.html", connection=found)
+
+
+def _hero_context(found: summary.Summary) -> dict[str, Any]:
+    shown = hero(found, datetime.now(UTC))
+    return {"hero": shown, "poll_seconds": _poll_seconds(shown)}
+
+
+def _poll_seconds(shown: Hero) -> int:
+    """Sooner where the figures are about to change."""
+    usual: int = current_app.config["HERO_POLL_SECONDS"]
+    return usual if shown.kind in ("fresh", "empty", "delayed") else max(1, usual // 5)
+
+
+def _auto() -> Any:
+    return current_app.extensions["auto_reconcile"]
+
+
+# ---- how numbers and times look ----------------------------------------------------------------
+
+
+@blueprint.app_template_filter()
+def size(value: int) -> Markup:
+    """A number of bytes in decimal units with three digits; the exact figure is in the markup."""
+    exact = f"{value:,} bytes"
+    return Markup('<data value="{}" title="{}">{}</data>').format(value, exact, size_text(value))
+
+
+@blueprint.app_template_filter()
+def count(value: int) -> Markup:
+    return Markup('<data value="{}">{}</data>').format(value, f"{value:,}")
+
+
+@blueprint.app_template_filter()
+def moment(value: str | None) -> Markup:
+    """An absolute time, which unlike an age stays true on a page that is left open."""
+    if value is None:
+        return Markup("not yet")
+    at = to_moment(value)
+    shown = f"{at.day} {at:%B %Y, %H:%M:%S} UTC"
+    return Markup('<time datetime="{}">{}</time>').format(value, shown)
+
+
+def size_text(value: int) -> str:
+    """`0 B`, `999 B`, `1.00 kB`, `12.3 MB`, `456 GB`: three digits, rounded half to even."""
+    if value < 1000:
+        return f"{value} B"
+    scaled = float(value)
+    for unit in ("kB", "MB", "GB", "TB", "PB", "EB"):
+        scaled /= 1000
+        digits = 2 if scaled < 9.995 else 1 if scaled < 99.95 else 0
+        if scaled < 999.5:
+            return f"{scaled:.{digits}f} {unit}"
+    return f"{scaled:,.0f} EB"

@@ -1,0 +1,119 @@
+"""What all responses share: a Request-Id, the security headers, one shape of error."""
+
+import logging
+import uuid
+from http import HTTPStatus
+
+import peewee
+from flask import Flask, Response, g, jsonify, render_template, request
+from werkzeug.exceptions import HTTPException
+
+from ..database import PROBLEM_TEXT, Busy, db, problem
+
+log = logging.getLogger(__name__)
+
+POLICY = (
+    "default-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'; object-src 'none'"
+)
+HEADERS = {
+    "Content-Security-Policy": POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+ERROR_TYPES = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    429: "rate_limit_error",
+}
+
+
+class ApiError(Exception):
+    """An error to answer with; the message is for the client and says what to do."""
+
+    def __init__(self, status: int, code: str, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.message = message
+
+
+def init_app(app: Flask) -> None:
+    app.json.sort_keys = False  # type: ignore[attr-defined]  # the contract's order is kept
+    app.before_request(_begin)
+    app.after_request(_finish)
+    app.register_error_handler(ApiError, _api_error)
+    app.register_error_handler(HTTPException, _http_error)
+    app.register_error_handler(peewee.DatabaseError, _storage_error)
+    app.register_error_handler(Busy, _storage_error)
+    app.register_error_handler(Exception, _unexpected_error)
+
+
+def _begin() -> None:
+    g.request_id = uuid.uuid4().hex
+    # Each server thread keeps its connection: opening one for every request halves the throughput.
+    if request.endpoint != "static":
+        db.connect(reuse_if_open=True)
+
+
+def _finish(response: Response) -> Response:
+    response.headers["Request-Id"] = g.get("request_id", "")
+    for name, value in HEADERS.items():
+        response.headers[name] = value
+    if request.endpoint != "static":
+        response.headers["Cache-Control"] = "no-store"
+        response.headers["PDPP-Surface"] = "reference-only"
+    return response
+
+
+def wants_html() -> bool:
+    """A browser that opens a page, as against a client of the API or an htmx request."""
+    best = request.accept_mimetypes.best_match(["application/json", "text/html"])
+    explicit = "text/html" in request.headers.get("Accept", "")
+    return explicit and best == "text/html" and not request.path.startswith("/_ref")
+
+
+def error(status: int, code: str, message: str) -> Response:
+    if wants_html():
+        response = Response(render_template("error.html", message=message), mimetype="text/html")
+    else:
+        kind = ERROR_TYPES.get(status, "invalid_request_error" if status < 500 else "api_error")
+        what = {"type": kind, "code": code, "message": message, "request_id": g.get("request_id")}
+        response = jsonify({"error": what})
+    response.status_code = status
+    return response
+
+
+def _api_error(raised: ApiError) -> Response:
+    return error(raised.status, raised.code, raised.message)
+
+
+def _http_error(raised: HTTPException) -> Response:
+    status = raised.code or 500
+    if raised.response is not None or status < 400:
+        return raised.get_response()  # type: ignore[return-value]  # a redirect, say
+    phrase = HTTPStatus(status).phrase
+    response = error(status, phrase.lower().replace(" ", "_"), f"{phrase}.")
+    for name, value in raised.get_headers():
+        if name in ("Allow", "Retry-After"):
+            response.headers[name] = value
+    return response
+
+
+def _storage_error(raised: Exception) -> Response:
+    kind = "busy" if isinstance(raised, Busy) else problem(raised)
+    log.error("request %s failed: %s", g.get("request_id"), PROBLEM_TEXT[kind])
+    if kind == "other":
+        db.close()  # whatever state it is in, the next request starts with a new connection
+    message = "The server can't read or write its records right now. Nothing is lost; try again."
+    return error(503, "storage_unavailable", message)
+
+
+def _unexpected_error(raised: Exception) -> Response:
+    # The type alone: a message may hold personal data.
+    log.error("request %s failed: %s", g.get("request_id"), type(raised).__name__)
+    return error(500, "internal_error", "Something went wrong here. Try again.")
