@@ -133,7 +133,7 @@ class _StreamWriter:
     history: list[Row] = field(default_factory=list)
     # Each key's new row, or None for a delete: only its last version in this write is current.
     current: dict[str, Row | None] = field(default_factory=dict)
-    # Keys whose data stays but whose Singer table version has moved on.
+    # Keys whose data stays but whose Singer table version has moved on, in this write or before.
     versions_seen: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -158,6 +158,7 @@ class _StreamWriter:
                 self.counts.unchanged += 1
                 if change.source_version is not None and change.source_version != before[3]:
                     self.versions_seen[change.key] = change.source_version
+                    held[change.key] = (*before[:3], change.source_version)
                 continue
             else:
                 if before is None:
@@ -167,6 +168,7 @@ class _StreamWriter:
                 size = len(change.data.encode())
                 row = self._append(change, change.data, size)
                 self.current[change.key] = (*row, change.source_version)
+                self.versions_seen.pop(change.key, None)
                 self.delta.add_current(size)
                 held[change.key] = (self.version, size, change.data, change.source_version)
             if before is not None:
@@ -188,13 +190,14 @@ class _StreamWriter:
         return found
 
     def store(self, connection_id: int) -> None:
-        if self.versions_seen:
-            execute_many(
-                "UPDATE records SET source_version = ? WHERE stream_id = ? AND key = ?",
-                [(version, self.id, key) for key, version in self.versions_seen.items()],
-            )
-        if not self.history:
-            return
+        if self.history:
+            self._store_changes(connection_id)
+        execute_many(
+            "UPDATE records SET source_version = ? WHERE stream_id = ? AND key = ?",
+            [(version, self.id, key) for key, version in self.versions_seen.items()],
+        )
+
+    def _store_changes(self, connection_id: int) -> None:
         execute_many(_INSERT_CHANGE, self.history)
         execute_many(_UPSERT_RECORD, [row for row in self.current.values() if row])
         execute_many(
