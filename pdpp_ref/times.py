@@ -17,6 +17,14 @@ def to_text(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
+def is_time(text: str) -> bool:
+    """Whether a text is a time as `to_text` writes it."""
+    try:
+        return to_text(to_moment(text)) == text
+    except (ValueError, OverflowError):
+        return False
+
+
 def to_moment(text: str) -> datetime:
     """The reverse of `to_text`.  Raises ValueError for text that is not an ISO 8601 time."""
     moment = datetime.fromisoformat(text)

@@ -63,7 +63,7 @@ class AutoReconcile:
             self.failures += 1
             self.last_error = describe(error)
             self.cooldown.failed(RETAINED_SIZE)
-            log.warning("retained-size reconcile failed: %s", self.last_error)
+            log.warning("retained size: %s", self.last_error)
         else:
             self._count_attempt()
             self.last_error = None

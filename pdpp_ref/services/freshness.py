@@ -48,7 +48,7 @@ def hero(found: Summary, now: datetime) -> Hero:
     counted, to_count = found.progress or (None, None)
     return Hero(
         kind=_kind(found, now),
-        total_bytes=found.total_retained_bytes,
+        total_bytes=row["total_retained_bytes"],
         record_bytes=row["current_record_json_bytes"],
         history_bytes=row["record_history_json_bytes"],
         file_bytes=row["blob_bytes"],

@@ -18,10 +18,13 @@ from ..models import (
     retains_anything,
     total_retained_bytes,
 )
+from ..times import is_time
 from .auto_reconcile import AutoReconcile
 from .reconcile import versions_left
 
 TOP_CONNECTORS = 3
+
+_TIMES = ("earliest_ingested_at", "latest_ingested_at", "stale_since", "computed_at")
 
 _NEVER_COUNTED: dict[str, Any] = dict.fromkeys(MEASURE_NAMES, 0) | {
     "stream_count": 0,
@@ -33,6 +36,7 @@ _NEVER_COUNTED: dict[str, Any] = dict.fromkeys(MEASURE_NAMES, 0) | {
     "computed_at": None,
     "rebuild_status": "idle",
     "rebuild_total": None,
+    "total_retained_bytes": 0,
 }
 
 
@@ -52,10 +56,6 @@ class Summary:
     progress: tuple[int, int] | None
     connections: list[dict[str, Any]] | None = None
 
-    @property
-    def total_retained_bytes(self) -> int:
-        return total_retained_bytes(self.figures)
-
 
 def read(auto: AutoReconcile, *, with_connections: bool = False) -> Summary:
     """The summary; where it is not fresh, after an attempt at one bounded pass.
@@ -70,7 +70,8 @@ def read(auto: AutoReconcile, *, with_connections: bool = False) -> Summary:
 
 
 def global_row() -> dict[str, Any]:
-    return first(RetainedSizeGlobal.select()) or _NEVER_COUNTED
+    found = first(RetainedSizeGlobal.select())
+    return _shown(found) if found else _NEVER_COUNTED
 
 
 def state_of(row: dict[str, Any], repairing: bool) -> str:
@@ -118,7 +119,7 @@ def _progress(row: dict[str, Any]) -> tuple[int, int]:
 
 
 def _connections() -> list[dict[str, Any]]:
-    rows = map(_with_total, dicts(_connection_rows()))
+    rows = map(_shown, dicts(_connection_rows()))
     shown = (row for row in rows if row["dirty"] or retains_anything(row))
     return _largest_first(shown, "connector_instance_id")
 
@@ -129,8 +130,10 @@ def _connection_rows() -> Any:
     return row.select(row, *names).join(Connection)
 
 
-def _with_total(row: dict[str, Any]) -> dict[str, Any]:
-    return row | {"total_retained_bytes": total_retained_bytes(row)}
+def _shown(row: dict[str, Any]) -> dict[str, Any]:
+    """A stored row with its total.  A text that is no time, whoever put it there, is not passed on."""
+    times = {name: row[name] if row[name] and is_time(row[name]) else None for name in _TIMES}
+    return row | times | {"total_retained_bytes": total_retained_bytes(row)}
 
 
 def _largest_first(rows: Iterable[dict[str, Any]], name: str) -> list[dict[str, Any]]:
@@ -148,7 +151,7 @@ def read_connection(name: str) -> dict[str, Any] | None:
             .join(Stream)
             .where(RetainedSizeStream.connection == found["connection"])
         )
-        return _with_total(found) | {"streams": _largest_first(map(_with_total, dicts(streams)), "name")}
+        return _shown(found) | {"streams": _largest_first(map(_shown, dicts(streams)), "name")}
 
 
 def freshness(found: Summary) -> dict[str, Any]:
@@ -174,7 +177,7 @@ def body(found: Summary) -> dict[str, Any]:
         "record_json_bytes": row["current_record_json_bytes"],
         "record_changes_json_bytes": row["record_history_json_bytes"],
         "blob_bytes": row["blob_bytes"],
-        "total_retained_bytes": found.total_retained_bytes,
+        "total_retained_bytes": row["total_retained_bytes"],
         # No stream says yet which of its fields is the time that a thing happened.
         "earliest_record_time": None,
         "latest_record_time": None,

@@ -1,0 +1,63 @@
+"""From the projection's state to what the owner is told."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from pdpp_ref.services.freshness import hero
+from pdpp_ref.services.summary import _NEVER_COUNTED, Summary
+from pdpp_ref.times import to_text
+
+NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
+
+
+def summary(state: str, *, failures: int = 0, minutes: float | None = 1, **row: Any) -> Summary:
+    figures = _NEVER_COUNTED | {
+        "record_count": 5,
+        "record_history_count": 6,
+        "computed_at": to_text(NOW - timedelta(minutes=20)),
+        "stale_since": None if minutes is None else to_text(NOW - timedelta(minutes=minutes)),
+        **row,
+    }
+    progress = (3, 10) if state == "rebuilding" else None
+    return Summary(figures, [], state, None, failures, progress)
+
+
+@pytest.mark.parametrize(
+    ("found", "kind"),
+    [
+        (summary("fresh", minutes=None), "fresh"),
+        (summary("fresh", minutes=None, record_count=0), "fresh"),
+        (summary("fresh", minutes=None, record_count=0, record_history_count=0), "empty"),
+        (summary("stale"), "updating"),
+        (summary("refreshing"), "updating"),
+        (summary("stale", failures=1), "updating"),
+        (summary("stale", failures=2), "delayed"),
+        (summary("stale", minutes=10.1), "delayed"),
+        (summary("refreshing", minutes=10.1), "delayed"),
+        (summary("stale", minutes=-600), "updating"),
+        (summary("failed"), "delayed"),
+        (summary("rebuilding"), "recounting"),
+        (summary("rebuilding", computed_at=None), "first_count"),
+        (summary("stale", computed_at=None), "first_count"),
+        (summary("failed", computed_at=None), "first_count"),
+    ],
+)
+def test_the_kind_follows_state_and_age(found: Summary, kind: str) -> None:
+    assert hero(found, NOW).kind == kind
+
+
+def test_progress_is_told_during_a_recount_alone() -> None:
+    recounting = hero(summary("rebuilding"), NOW)
+    assert (recounting.counted, recounting.to_count) == (3, 10)
+    assert hero(summary("stale"), NOW).counted is None
+
+
+def test_the_revision_changes_with_what_is_shown_and_with_nothing_else() -> None:
+    shown = hero(summary("stale"), NOW)
+    assert shown.revision == hero(summary("stale"), NOW + timedelta(minutes=2)).revision
+    assert shown.revision != hero(summary("stale", record_count=6), NOW).revision
+    assert shown.revision != replace(shown, kind="delayed").revision
+    assert shown.revision.startswith("updating-")
