@@ -41,7 +41,7 @@ def hero_fragment() -> str | Response:
     return render_template("_hero_fragment.html", **context, announce=changed)
 
 
-@blueprint.get("/dashboard/connections/<path:name>")
+@blueprint.get("/dashboard/connections/<anything:name>")
 @owner_only
 def connection(name: str) -> str:
     found = summary.read_connection(name)

@@ -7,6 +7,7 @@ from http import HTTPStatus
 import peewee
 from flask import Flask, Response, g, jsonify, render_template, request
 from werkzeug.exceptions import HTTPException
+from werkzeug.routing import BaseConverter
 
 from ..database import PROBLEM_TEXT, Busy, db, problem
 
@@ -32,6 +33,13 @@ ERROR_TYPES = {
 }
 
 
+class Anything(BaseConverter):
+    """A part of a path with any character in it; Werkzeug's own stop at a line's end or a slash."""
+
+    regex = r"(?s:.+)"
+    part_isolating = False
+
+
 class ApiError(Exception):
     """An error to answer with; the message is for the client and says what to do."""
 
@@ -43,6 +51,8 @@ class ApiError(Exception):
 
 
 def init_app(app: Flask) -> None:
+    app.url_map.converters["anything"] = Anything
+    app.url_map.merge_slashes = False
     app.json.sort_keys = False  # type: ignore[attr-defined]  # the contract's order is kept
     app.before_request(_begin)
     app.after_request(_finish)
