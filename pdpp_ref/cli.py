@@ -173,7 +173,7 @@ def _opened(file: Path | None) -> int:
         raise WrongCall(f"{file.name!r} can't be read: {error.strerror}") from None
     wrong = "is a folder; name a file in it" if file.is_dir() else importer.looks_wrong(start)
     if wrong:
-        raise WrongCall(f"{file.name!r} {wrong}")
+        raise WrongCall(f"{file.name or '.'!r} {wrong}")
     return descriptor
 
 
@@ -303,7 +303,7 @@ def rebuild() -> None:
 
 
 def _recomputed(done: reconcile.Pass) -> str:
-    return f"Recomputed {done.streams:,} streams and {done.connections:,} connections; all is fresh."
+    return f"Recomputed streams: {done.streams:,}, connections: {done.connections:,}.  All is fresh."
 
 
 def _progress_shown() -> Callable[[reconcile.Pass], None]:

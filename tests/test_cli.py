@@ -1,0 +1,450 @@
+"""The commands as a user runs them: real processes, real files, real pipes."""
+
+import gzip
+import json
+import os
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+COMMAND = str(Path(sys.executable).with_name("pdpp-ref"))
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> dict[str, str]:
+    return {
+        **os.environ,
+        "PDPP_DATABASE_URL": f"sqlite:///{tmp_path}/data.sqlite3",
+        "PDPP_INSTANCE_PATH": str(tmp_path / "instance"),
+    }
+
+
+@pytest.fixture
+def run(environment: dict[str, str], tmp_path: Path) -> Run:
+    def call(*arguments: str, stdin: str | bytes = "", **settings: str) -> subprocess.CompletedProcess[str]:
+        given = stdin.encode() if isinstance(stdin, str) else stdin
+        done = subprocess.run(
+            [COMMAND, *arguments],
+            input=given,
+            capture_output=True,
+            cwd=tmp_path,
+            timeout=60,
+            env=environment | settings,
+        )
+        return subprocess.CompletedProcess(
+            done.args, done.returncode, done.stdout.decode(), done.stderr.decode()
+        )
+
+    return call
+
+
+def line(key: str, **more: Any) -> str:
+    return json.dumps({"type": "RECORD", "stream": "s", "key": key, "data": {"k": key}, **more}) + "\n"
+
+
+def summary(run: Run) -> dict[str, Any]:
+    body: dict[str, Any] = json.loads(run("summary").stdout)
+    return body
+
+
+def one_line(done: subprocess.CompletedProcess[str], code: int = 2) -> str:
+    assert done.returncode == code, done
+    assert done.stdout == ""
+    assert done.stderr.count("\n") == 1, done.stderr
+    assert "Traceback" not in done.stderr
+    return done.stderr
+
+
+class TestImport:
+    def test_a_file(self, run: Run, tmp_path: Path) -> None:
+        (tmp_path / "in.jsonl").write_text(line("a") + "\n" + line("b") + line("a"))
+        done = run("import", "in.jsonl", "--connection", "laptop")
+        assert (done.returncode, done.stdout) == (0, "")
+        assert "3 accepted (2 new, 0 changed, 0 deleted, 1 unchanged), 0 rejected" in done.stderr
+        body = summary(run)
+        assert (body["record_count"], body["connector_count"]) == (2, 1)
+        assert body["top_connectors"][0]["connector_id"] == "laptop"
+        assert body["projection"]["state"] == "fresh"
+
+    @pytest.mark.parametrize("name", [[], ["-"]])
+    def test_a_pipe(self, run: Run, name: list[str]) -> None:
+        assert (
+            run(
+                "import", *name, "--connection", "laptop", "--connector", "files", stdin=line("a")
+            ).returncode
+            == 0
+        )
+        assert summary(run)["top_connectors"][0]["connector_id"] == "files"
+
+    def test_bad_lines_are_told_by_number_and_good_ones_kept(self, run: Run) -> None:
+        lines = line("a") + "oops\n" + line("b") + line("c", data=[1]) + line("d")
+        done = run("import", "--connection", "laptop", stdin=lines)
+        assert done.returncode == 1
+        assert "line 2: not JSON: Expecting value at character 1" in done.stderr
+        assert "line 4: data: expected object, got array" in done.stderr
+        assert "3 new" in done.stderr
+        assert "2 rejected" in done.stderr
+        assert summary(run)["record_count"] == 3
+
+    def test_the_last_line_needs_no_end_and_a_carriage_return_does_no_harm(self, run: Run) -> None:
+        done = run("import", "--connection", "laptop", stdin=line("a").strip() + "\r\n" + line("b").strip())
+        assert done.returncode == 0
+        assert "2 new" in done.stderr
+
+    def test_a_line_over_the_limit_is_rejected_by_itself(self, run: Run) -> None:
+        lines = line("a") + "x" * (17 * 1024 * 1024) + "\n" + line("b")
+        done = run("import", "--connection", "laptop", stdin=lines)
+        assert done.returncode == 1
+        assert "line 2: longer than 16,777,216 bytes" in done.stderr
+        assert "2 new" in done.stderr
+
+    def test_ignored_messages_are_counted_by_name(self, run: Run) -> None:
+        lines = '{"type":"PROGRESS"}\n{"type":"DONE"}\n{"type":"PROGRESS","data":5}\n' + line("a")
+        done = run("import", "--connection", "laptop", stdin=lines)
+        assert done.returncode == 0
+        assert "ignored 1 DONE, 2 PROGRESS" in done.stderr
+
+    def test_states_are_printed_as_received_and_in_order(self, run: Run) -> None:
+        states = ['{"type": "STATE", "value": {"n": 1}}', '{"type":"STATE","value":{"n":2}}']
+        lines = states[0] + "\n" + line("a") + states[1] + "\n" + line("b")
+        assert run("import", "--connection", "laptop", stdin=lines).stdout.splitlines() == states
+
+    def test_a_state_comes_once_its_records_are_stored_even_while_the_pipe_stays_open(
+        self, environment: dict[str, str], tmp_path: Path
+    ) -> None:
+        work = subprocess.Popen(
+            [COMMAND, "import", "--connection", "laptop"],
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        assert work.stdin
+        assert work.stdout
+        with work:
+            for number in range(3):
+                work.stdin.write(line(f"k{number}") + f'{{"type":"STATE","value":{number}}}\n')
+                work.stdin.flush()
+                assert json.loads(work.stdout.readline())["value"] == number
+                with sqlite3.connect(tmp_path / "data.sqlite3") as look:
+                    assert look.execute("SELECT COUNT(*) FROM records").fetchone() == (number + 1,)
+                look.close()
+            work.stdin.close()
+        assert work.returncode == 0
+
+    def test_no_state_is_printed_whose_records_could_not_be_stored(self, run: Run, tmp_path: Path) -> None:
+        run("import", "--connection", "laptop", stdin=line("a"))
+        with sqlite3.connect(tmp_path / "data.sqlite3") as database:
+            database.execute(
+                "CREATE TRIGGER broken BEFORE INSERT ON record_changes WHEN NEW.key = 'b' "
+                "BEGIN SELECT RAISE(ABORT, 'SELECT secret /home'); END"
+            )
+        database.close()
+        lines = '{"type":"STATE","value":1}\n' + line("b") + '{"type":"STATE","value":2}\n'
+        done = run("import", "--connection", "laptop", stdin=lines)
+        assert done.returncode == 3
+        assert done.stdout == ""
+        assert "Run the same import again" in done.stderr
+        assert "secret" not in done.stderr
+        assert run("verify").returncode == 0
+
+    def test_again_is_a_no_op(self, run: Run) -> None:
+        lines = "".join(line(str(n)) for n in range(5000))
+        run("import", "--connection", "laptop", stdin=lines)
+        before = summary(run)
+        done = run("import", "--connection", "laptop", stdin=lines)
+        assert "5,000 unchanged" in done.stderr
+        assert summary(run) == before
+
+    def test_a_singer_tap(self, run: Run) -> None:
+        lines = (
+            '{"type":"STATE","value":{}}\n'
+            '{"type":"SCHEMA","stream":"users","schema":{},"key_properties":["id","org"]}\n'
+            '{"type":"RECORD","stream":"users","record":{"id":1,"org":"x","n":1.10},"time_extracted":"2024-01-01T00:00:00Z","version":1}\n'
+            '{"type":"RECORD","stream":"users","record":{"id":2,"org":"x","n":2},"version":1}\n'
+            '{"type":"RECORD","stream":"users","record":{"id":2,"org":"x","n":2},"version":2}\n'
+            '{"type":"ACTIVATE_VERSION","stream":"users","version":2}\n'
+        )
+        done = run("import", "--connection", "crm", stdin=lines)
+        assert done.returncode == 0
+        assert "4 accepted (2 new, 0 changed, 1 deleted, 1 unchanged)" in done.stderr
+        assert summary(run)["record_count"] == 1
+        assert run("verify").returncode == 0
+
+    @pytest.mark.parametrize(
+        ("arguments", "told"),
+        [
+            ([], "--connection NAME"),
+            (["none.jsonl", "--connection", "c"], "there is no file 'none.jsonl'"),
+            ([".", "--connection", "c"], "is a folder"),
+            (["empty", "--connection", "c"], "'empty' is empty"),
+            (["gz", "--connection", "c"], "gunzip -c FILE | pdpp-ref import"),
+            (["utf16", "--connection", "c"], "UTF-16"),
+            (["data.sqlite3", "--connection", "c"], "is a database"),
+            (["--connection", ""], "--connection NAME"),
+            (["--connection", "x" * 3000], "longer than 2,048 bytes"),
+            (["ok", "--connection", "laptop", "--connector", "other"], "belongs to connector 'laptop'"),
+        ],
+    )
+    def test_a_wrong_call_is_one_line_and_changes_nothing(
+        self, run: Run, tmp_path: Path, arguments: list[str], told: str
+    ) -> None:
+        run("import", "--connection", "laptop", stdin=line("a"))
+        (tmp_path / "empty").touch()
+        (tmp_path / "gz").write_bytes(gzip.compress(line("b").encode()))
+        (tmp_path / "utf16").write_text(line("b"), encoding="utf-16")
+        (tmp_path / "ok").write_text(line("b"))
+        before = summary(run)
+        assert told in one_line(run("import", *arguments))
+        assert summary(run) == before
+
+
+class TestMaintenance:
+    @pytest.fixture(autouse=True)
+    def _records(self, run: Run) -> None:
+        run("import", "--connection", "laptop", stdin=line("a") + line("b", stream="t\nu"))
+
+    @pytest.mark.parametrize(
+        "where", [[], ["--connection", "laptop"], ["--connection", "laptop", "--stream", "t\nu"]]
+    )
+    def test_mark_then_reconcile(self, run: Run, tmp_path: Path, where: list[str]) -> None:
+        done = run("mark-dirty", *where)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert done.stdout.count("\n") == 1
+        with sqlite3.connect(tmp_path / "data.sqlite3") as look:
+            assert look.execute("SELECT dirty FROM retained_size_global").fetchone() == (1,)
+        look.close()
+        assert "Totals are marked." in run("verify").stdout
+        assert run("reconcile").returncode == 0
+        assert summary(run)["projection"]["state"] == "fresh"
+
+    def test_verify_tells_every_difference_and_writes_nothing(self, run: Run, tmp_path: Path) -> None:
+        with sqlite3.connect(tmp_path / "data.sqlite3") as database:
+            database.execute("UPDATE retained_size_stream SET record_count = 9")
+        database.close()
+        for _ in range(2):
+            done = run("verify")
+            assert done.returncode == 1
+            assert "stream laptop s: record_count is 9, a recount gives 1" in done.stdout
+            assert 'stream laptop "t\\nu": record_count' in done.stdout
+            assert done.stdout.endswith("2 differences.\n")
+        assert run("rebuild").returncode == 0
+        assert run("verify").stdout == "No differences.\n"
+
+    @pytest.mark.parametrize(
+        ("arguments", "told"),
+        [
+            (["--connection", "phone"], "there is no connection phone; there are laptop"),
+            (["--connection", "laptop", "--stream", "zz"], 'has no stream zz; there are s, "t\\nu"'),
+            (["--stream", "s"], "--stream needs --connection"),
+        ],
+    )
+    def test_an_unknown_name_is_one_line_and_changes_nothing(
+        self, run: Run, arguments: list[str], told: str
+    ) -> None:
+        before = summary(run)
+        assert told in one_line(run("mark-dirty", *arguments))
+        assert summary(run) == before
+
+    def test_a_locked_database_is_one_line_that_says_to_try_again(self, run: Run, tmp_path: Path) -> None:
+        holder = sqlite3.connect(tmp_path / "data.sqlite3", isolation_level=None)
+        holder.execute("BEGIN IMMEDIATE")
+        try:
+            assert "busy with another writer" in one_line(run("mark-dirty"), code=3)
+            assert run("summary").returncode == 0, "a read does not wait"
+        finally:
+            holder.close()
+
+
+class TestSettings:
+    @pytest.mark.parametrize(
+        ("name", "value"),
+        [
+            ("PDPP_RECONCILE_MAX_ROWS", "0"),
+            ("PDPP_RECONCILE_MAX_ROWS", "many"),
+            ("PDPP_RECONCILE_BUDGET_MS", "2.5"),
+            ("PDPP_RECONCILE_COOLDOWN_SECONDS", "-1"),
+            ("PDPP_HERO_POLL_SECONDS", "[1]"),
+            ("PDPP_HERO_POLL_SECONDS", "99999"),
+            ("PDPP_DATABASE_URL", "mysql://localhost/x"),
+            ("PDPP_DATABASE_URL", "sqlite:///:memory:"),
+            ("PDPP_DATABASE_URL", "sqlite://file"),
+            ("PDPP_DATABASE_URL", "nonsense"),
+        ],
+    )
+    @pytest.mark.parametrize("command", ["summary", "serve"])
+    def test_a_wrong_value_is_one_line_that_names_its_variable(
+        self, run: Run, name: str, value: str, command: str
+    ) -> None:
+        assert name in one_line(run(command, **{name: value}))
+
+    def test_a_numeric_password_stays_text(self, make_app: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("PDPP_OWNER_PASSWORD", "007")
+        from pdpp_ref import bare_app
+
+        assert bare_app().config["OWNER_PASSWORD"] == "007"
+
+    @pytest.mark.parametrize(
+        "content", [b"not a database, surely" * 100, b"SQLite format 3\0" + b"\xff" * 5000]
+    )
+    def test_a_file_that_is_no_database_is_left_alone(
+        self, run: Run, tmp_path: Path, content: bytes
+    ) -> None:
+        (tmp_path / "data.sqlite3").write_bytes(content)
+        one_line(run("summary"))
+        assert (tmp_path / "data.sqlite3").read_bytes() == content
+
+    def test_another_programs_database_is_left_alone(self, run: Run, tmp_path: Path) -> None:
+        with sqlite3.connect(tmp_path / "data.sqlite3") as other:
+            other.execute("CREATE TABLE theirs (x)")
+        other.close()
+        before = (tmp_path / "data.sqlite3").read_bytes()
+        assert "tables of another program" in one_line(run("import", "--connection", "c", stdin=line("a")))
+        assert (tmp_path / "data.sqlite3").read_bytes() == before
+
+    def test_a_newer_database_is_left_alone(self, run: Run, tmp_path: Path) -> None:
+        run("summary")
+        with sqlite3.connect(tmp_path / "data.sqlite3") as newer:
+            newer.execute("UPDATE pdpp_ref_schema SET version = 999")
+        newer.close()
+        assert "install a newer pdpp-ref" in one_line(run("summary"))
+
+    def test_a_folder_that_is_not_there(self, run: Run, tmp_path: Path) -> None:
+        url = f"sqlite:///{tmp_path}/none/data.sqlite3"
+        told = one_line(run("summary", PDPP_DATABASE_URL=url))
+        assert "folder of the database file does not exist" in told
+        assert str(tmp_path) not in told
+
+    @pytest.mark.parametrize(
+        "arguments", [["nonsense"], ["serve", "--port", "x"], ["import", "--nonsense"]]
+    )
+    def test_usage_errors_exit_2(self, run: Run, arguments: list[str]) -> None:
+        assert run(*arguments).returncode == 2
+
+
+class TestServe:
+    @pytest.fixture
+    def port(self) -> Iterator[int]:
+        with socket.socket() as taken:
+            taken.bind(("127.0.0.1", 0))
+            yield taken.getsockname()[1]
+
+    def test_a_port_in_use_is_one_line(self, run: Run, port: int) -> None:
+        with socket.socket() as holder:
+            holder.bind(("127.0.0.1", 0))
+            holder.listen()
+            used = holder.getsockname()[1]
+            done = run("serve", "--port", str(used), PDPP_OWNER_PASSWORD="p", PDPP_OPERATOR_TOKEN="t")
+        assert f"port {used} is in use" in one_line(done)
+
+    @pytest.mark.parametrize(
+        "command",
+        [[COMMAND, "serve", "--port"], [sys.executable, "app.py", "--port"], [COMMAND, "demo", "--port"]],
+        ids=["serve", "app.py", "demo"],
+    )
+    def test_it_listens_on_loopback_and_tells_the_way_in(
+        self, environment: dict[str, str], command: list[str]
+    ) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        root = Path(__file__).parent.parent
+        server = subprocess.Popen(
+            [*command, str(port)],
+            cwd=root,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        try:
+            assert server.stdout
+            told = ""
+            while "Ctrl-C" not in told:
+                read = server.stdout.readline()
+                assert read, told
+                told += read
+            assert f"http://127.0.0.1:{port}/dashboard" in told
+            assert "password" in told
+            with socket.create_connection(("127.0.0.1", port), timeout=10) as client:
+                client.sendall(b"GET /owner/login HTTP/1.0\r\n\r\n")
+                assert client.recv(12) == b"HTTP/1.0 200"
+        finally:
+            server.terminate()
+            server.wait(10)
+            server.stdout.close()  # type: ignore[union-attr]
+
+    def test_flask_run_finds_the_application(self, environment: dict[str, str]) -> None:
+        done = subprocess.run(
+            [sys.executable, "-m", "flask", "--app", "app", "routes"],
+            cwd=Path(__file__).parent.parent,
+            env=environment | {"PDPP_OWNER_PASSWORD": "p"},
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert "/_ref/dataset/summary" in done.stdout
+
+    def test_flask_run_with_a_wrong_setting_is_one_line(self, environment: dict[str, str]) -> None:
+        done = subprocess.run(
+            [sys.executable, "-m", "flask", "--app", "app", "routes"],
+            cwd=Path(__file__).parent.parent,
+            env=environment | {"PDPP_RECONCILE_MAX_ROWS": "x"},
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert done.returncode == 2
+        assert "PDPP_RECONCILE_MAX_ROWS" in done.stderr
+        assert "Traceback" not in done.stderr
+
+
+def test_import_memory_stays_flat(environment: dict[str, str], tmp_path: Path) -> None:
+    """Ten times the lines take no more memory: nothing is kept but one batch."""
+
+    def peak(records: int) -> int:
+        file = tmp_path / f"{records}.jsonl"
+        with file.open("w") as out:
+            out.writelines(line(f"{records} {n}", data={"t": "x" * 200}) for n in range(records))
+        work = subprocess.Popen(
+            [COMMAND, "import", str(file), "--connection", "c"], env=environment, stderr=subprocess.DEVNULL
+        )
+        _, status, usage = os.wait4(work.pid, 0)
+        work.returncode = os.waitstatus_to_exitcode(status)
+        assert work.returncode == 0
+        return usage.ru_maxrss
+
+    few, many = peak(10_000), peak(100_000)
+    assert many < few * 1.5
+    assert many < 150 * 1024
+
+
+def test_progress_is_told_on_standard_error(run: Run, environment: dict[str, str], tmp_path: Path) -> None:
+    work = subprocess.Popen(
+        [COMMAND, "import", "--connection", "c"],
+        env=environment,
+        stdin=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert work.stdin
+    with work:
+        for number in range(8):
+            work.stdin.write(line(str(number)))
+            work.stdin.flush()
+            time.sleep(0.3)
+        work.stdin.close()
+        assert work.stderr
+        told = work.stderr.read().splitlines()
+    assert len(told) >= 2
+    assert "lines, " in told[0]
+    assert "8 accepted" in told[-1]

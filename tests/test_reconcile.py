@@ -1,0 +1,344 @@
+"""The bounded pass: what it costs, where it stops, what it survives."""
+
+import itertools
+import time
+from collections.abc import Callable
+from typing import Any
+
+import apsw
+import peewee
+import pytest
+
+from pdpp_ref.database import db, fetch_all
+from pdpp_ref.models import MEASURES, Recount
+from pdpp_ref.services import reconcile, retained_size
+from pdpp_ref.services.reconcile import Limits, Pass, run_pass, run_until_fresh
+from tests.world import Outside, delete, fill, mark, statements, stored, upsert, write
+
+pytestmark = pytest.mark.usefixtures("app")
+Read = Callable[[], dict[str, Any]]
+
+
+def mark_everything() -> None:
+    with reconcile.write_transaction():
+        retained_size.mark_all()
+
+
+def many_streams(streams: int, records: int = 2) -> None:
+    write(*(upsert(f"{n}", stream=f"s{s:05}") for s in range(streams) for n in range(records)))
+
+
+def test_a_pass_recomputes_what_is_dirty(outside: Outside) -> None:
+    many_streams(3)
+    outside("UPDATE retained_size_stream SET record_count = 99, blob_bytes = 5, dirty = 1")
+    outside("UPDATE retained_size_connection SET record_count = 99, dirty = 1")
+    outside("UPDATE retained_size_global SET record_count = 99, stream_count = 9, dirty = 1")
+    assert run_pass(Limits()) == Pass(streams=3, connections=1, deferred=0, fresh=True)
+    assert outside.wrong_but_clean() == []
+    assert outside("SELECT stream_count FROM retained_size_global") == [(3,)]
+
+
+def test_a_pass_is_idempotent_and_a_fresh_one_writes_nothing() -> None:
+    many_streams(2)
+    mark_everything()
+    run_pass(Limits())
+    before = stored()
+    assert run_pass(Limits()) == Pass(fresh=True)
+    assert stored() == before
+
+
+def test_a_pass_stops_at_its_rows_and_reads_in_turn_drain_the_rest(outside: Outside) -> None:
+    many_streams(7)
+    mark_everything()
+    assert run_pass(Limits(rows=3)) == Pass(streams=3, deferred=4 + 1 + 1)
+    assert run_pass(Limits(rows=3)) == Pass(streams=3, deferred=1 + 1 + 1)
+    assert run_pass(Limits(rows=3)) == Pass(streams=1, connections=1, fresh=True)
+    assert outside.wrong_but_clean() == []
+
+
+def test_even_one_row_a_pass_gets_there() -> None:
+    many_streams(2)
+    mark_everything()
+    passes = [run_pass(Limits(rows=1)) for _ in range(4)]
+    assert [(done.streams, done.connections, done.fresh) for done in passes] == [
+        (1, 0, False),
+        (1, 0, False),
+        (0, 1, False),
+        (0, 0, True),
+    ]
+
+
+def test_no_time_at_all_still_makes_a_step() -> None:
+    many_streams(3)
+    mark_everything()
+    assert run_pass(Limits(seconds=0)).streams == 1
+
+
+def test_the_first_stale_since_stays_until_all_is_done(summary: Read, make_app: Any) -> None:
+    many_streams(4)
+    mark_everything()
+    since = stored()["retained_size_global"][0]["stale_since"]
+    auto = make_app(RECONCILE_MAX_ROWS=1).extensions["auto_reconcile"]
+    from pdpp_ref.services import summary as reading
+
+    for _ in range(5):
+        found = reading.read(auto)
+        assert (found.state, found.figures["stale_since"]) == ("stale", since)
+    assert reading.read(auto).state == "fresh"
+
+
+# ---- the largest stream ------------------------------------------------------------------------
+
+
+@pytest.fixture
+def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reconcile, "CHUNK_VERSIONS", 10)
+
+
+def one_chunk() -> Pass:
+    return run_pass(Limits(seconds=-1))
+
+
+@pytest.mark.usefixtures("small_chunks")
+def test_a_large_stream_is_counted_over_several_passes(outside: Outside) -> None:
+    fill(35)
+    outside("UPDATE retained_size_stream SET record_count = 1")
+    mark("laptop", "notes")
+    passes = [one_chunk() for _ in range(4)]
+    assert [done.streams for done in passes] == [0, 0, 0, 1]
+    assert run_until_fresh().streams == 0
+    assert outside.wrong_but_clean() == []
+    assert Recount.select().count() == 0
+
+
+@pytest.mark.usefixtures("small_chunks")
+@pytest.mark.parametrize("passes_before", [0, 1, 2, 3])
+def test_writes_between_the_passes_are_counted_once(passes_before: int, outside: Outside) -> None:
+    fill(30)
+    mark("laptop", "notes")
+    for _ in range(passes_before):
+        one_chunk()
+    write(upsert("0000001", "changed"), upsert("0000015", "changed"), upsert("new"))
+    write(delete("0000002"), delete("0000025"), delete("new"))
+    write(upsert("0000002", "back"), upsert("0000001", "again"))
+    while not one_chunk().fresh:
+        pass
+    assert outside.wrong_but_clean() == []
+
+
+@pytest.mark.usefixtures("small_chunks")
+def test_a_mark_during_a_recount_begins_it_again(outside: Outside) -> None:
+    fill(30)
+    mark("laptop", "notes")
+    one_chunk()
+    one_chunk()
+    # Something changed that no delta told of: that is what a mark means.
+    outside("DELETE FROM records WHERE key = '0000001'")
+    mark("laptop", "notes")
+    assert Recount.select().count() == 0
+    while not one_chunk().fresh:
+        pass
+    assert outside.wrong_but_clean() == []
+
+
+def test_the_bound_holds_for_a_stream_of_any_size() -> None:
+    fill(120_000, size=1)
+    mark("laptop", "notes")
+    slowest = 0.0
+    for _ in range(1000):
+        began = time.monotonic()
+        done = run_pass(Limits(seconds=0.001))
+        slowest = max(slowest, time.monotonic() - began)
+        if done.fresh:
+            break
+    assert done.fresh
+    assert slowest < 2, "a pass of one chunk: far under this, however slow the machine"
+
+
+def test_ten_thousand_dirty_rows_are_drained_within_the_bound(summary: Read, outside: Outside) -> None:
+    many_streams(10_000, records=1)
+    mark_everything()
+    assert summary()["projection"]["state"] == "stale"
+    assert outside("SELECT SUM(dirty) FROM retained_size_stream") == [(10_000 - 64,)]
+    reads = next(n for n in itertools.count(2) if summary()["projection"]["state"] == "fresh")
+    assert reads <= 10_000 // 64 + 3
+    assert outside.wrong_but_clean() == []
+
+
+# ---- a projection that was never built ---------------------------------------------------------
+
+
+@pytest.mark.parametrize("lost", ["stream", "connection", "global", "all"])
+def test_lost_rows_are_found_again(lost: str, outside: Outside, summary: Read) -> None:
+    many_streams(3)
+    for grain in ("stream", "connection", "global") if lost == "all" else (lost,):
+        outside(f"DELETE FROM retained_size_{grain}")
+    mark()
+    assert summary()["projection"]["state"] == "fresh"
+    assert summary()["stream_count"] == 3
+    assert outside.wrong_but_clean() == []
+    for grain, rows in (("stream", 3), ("connection", 1), ("global", 1)):
+        assert outside(f"SELECT COUNT(*) FROM retained_size_{grain}") == [(rows,)]
+
+
+def test_more_lost_rows_than_one_pass_finds(outside: Outside, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reconcile, "DISCOVER_ROWS", 3)
+    many_streams(8)
+    for grain in ("stream", "connection", "global"):
+        outside(f"DELETE FROM retained_size_{grain}")
+    for _ in range(10):
+        done = run_pass(Limits())
+        assert outside.wrong_but_clean() == [], "never fresh before all are found"
+        if done.fresh:
+            break
+    assert done.fresh
+    assert outside("SELECT stream_count FROM retained_size_global") == [(8,)]
+
+
+# ---- what it costs -----------------------------------------------------------------------------
+
+
+def cost(of: Callable[[], Any]) -> list[str]:
+    with statements() as seen:
+        of()
+    return seen
+
+
+@pytest.mark.parametrize("what", ["fresh", "global", "stream"])
+def test_a_read_executes_the_same_statements_at_1000_and_100000_records(what: str, summary: Read) -> None:
+    def prepared_read() -> list[str]:
+        fill(200, "small")
+        if what != "fresh":
+            mark(*(("laptop", "small") if what == "stream" else ()))
+        return cost(summary)
+
+    fill(1_000)
+    few = prepared_read()
+    fill(100_000, "large", size=1)
+    many = prepared_read()
+    assert few == many
+    assert len(few) == {"fresh": 4, "global": 22, "stream": 32}[what]
+
+
+def test_a_fresh_read_touches_two_tables_of_the_projection(summary: Read) -> None:
+    fill(10)
+    begin, totals, connectors, commit = cost(summary)
+    assert (begin, commit) == ("BEGIN DEFERRED", "commit;")
+    assert 'FROM "retained_size_global"' in totals
+    assert "LIMIT" in totals
+    assert 'FROM "retained_size_connection"' in connectors
+
+
+@pytest.mark.parametrize("table", ["records", "record_changes", "blob_bindings"])
+def test_a_recount_reads_a_covering_index_alone(table: str) -> None:
+    measures = [measure for measure in MEASURES if measure.table == table]
+    plan = fetch_all("EXPLAIN QUERY PLAN " + retained_size.count_query(table, measures), (1, 0, 10))
+    assert [row[3] for row in plan] == [
+        f"SEARCH {table} USING COVERING INDEX {plan[0][3].split()[5]} (stream_id=? AND version>? AND version<?)"
+    ]
+
+
+def test_no_pass_reads_a_records_text(summary: Read) -> None:
+    fill(50)
+    mark_everything()
+    seen = cost(summary)
+    assert not [sql for sql in seen if '"data"' in sql or " data" in sql or "json_extract" in sql]
+
+
+def test_clean_streams_are_not_counted(summary: Read) -> None:
+    many_streams(30)
+    mark("laptop", "s00007")
+    counted = [sql for sql in cost(summary) if "FROM records" in sql]
+    assert len(counted) == 1
+
+
+# ---- failures ----------------------------------------------------------------------------------
+
+
+def test_a_failure_at_any_statement_leaves_all_as_it_was(summary: Read, outside: Outside) -> None:
+    many_streams(3)
+    mark_everything()
+    before = stored()
+    connection = db.connection()
+    failed_at = 0
+    while True:
+        failed_at += 1
+        left = failed_at
+
+        def fail_then(_cursor: Any, _sql: str, _values: Any) -> bool:
+            nonlocal left
+            left -= 1
+            if left == 0:
+                raise apsw.IOError("disk I/O error")
+            return True
+
+        connection.exec_trace = fail_then
+        try:
+            run_pass(Limits())
+        except peewee.DatabaseError:
+            pass
+        finally:
+            connection.exec_trace = None
+        if left > 0:
+            break
+        assert stored() == before, f"statement {failed_at}"
+        assert not db.in_transaction()
+    assert failed_at > 20
+    assert outside.wrong_but_clean() == []
+
+
+def test_rebuild_counts_everything_and_shows_itself_while_it_does(
+    outside: Outside, summary: Read, make_app: Any
+) -> None:
+    many_streams(3)
+    outside("UPDATE retained_size_stream SET record_count = 1")
+    before = summary()
+    reconcile.begin_rebuild()
+    outside.fail_repair()
+    during = summary()
+    assert during["projection"]["state"] == "rebuilding"
+    assert during["projection"]["rebuild_status"] == "running"
+    assert during["record_count"] == before["record_count"], "the figures of before, dated"
+    assert during["projection"]["computed_at"] == before["projection"]["computed_at"]
+    outside.mend()
+    assert reconcile.rebuild().fresh
+    after = summary()
+    assert after["projection"]["rebuild_status"] == "idle"
+    assert outside.wrong_but_clean() == []
+
+
+def test_a_rebuild_that_was_cut_short_is_taken_up_where_it_stopped(outside: Outside) -> None:
+    many_streams(4)
+    reconcile.begin_rebuild()
+    run_pass(Limits(rows=3))
+    assert outside("SELECT SUM(dirty) FROM retained_size_stream") == [(1,)]
+    assert reconcile.rebuild().streams == 1
+
+
+def test_a_rebuild_that_fails_says_so(outside: Outside, summary: Read) -> None:
+    many_streams(2)
+    outside.fail_repair()
+    with pytest.raises(peewee.DatabaseError):
+        reconcile.rebuild()
+    block = summary()["projection"]
+    assert (block["state"], block["rebuild_status"]) == ("failed", "failed")
+    outside.mend()
+    assert reconcile.rebuild().fresh
+    assert outside.wrong_but_clean() == []
+
+
+def test_progress_of_a_rebuild_counts_versions() -> None:
+    many_streams(3, records=4)
+    reconcile.begin_rebuild()
+    assert reconcile.versions_left() == 12
+    run_pass(Limits(rows=1))
+    assert reconcile.versions_left() == 8
+
+
+def test_run_until_fresh_tells_of_every_pass() -> None:
+    many_streams(5)
+    mark_everything()
+    told: list[Pass] = []
+    done = run_until_fresh(Limits(rows=2), told.append)
+    assert (done.streams, done.connections) == (5, 1)
+    assert len(told) == 4

@@ -1,0 +1,172 @@
+"""Deltas and marks: exact where they can be, marked where not, refused where not even that."""
+
+from collections.abc import Callable
+from typing import Any
+
+import peewee
+import pytest
+
+from pdpp_ref.database import write_transaction
+from pdpp_ref.models import MEASURES, RetainedSizeGlobal
+from pdpp_ref.services import ingest, reconcile, retained_size
+from tests.world import MEASURES as EXPECTED_MEASURES
+from tests.world import Outside, delete, fill, ids, mark, stored, upsert, write
+
+pytestmark = pytest.mark.usefixtures("app")
+Read = Callable[[], dict[str, Any]]
+
+
+def dirty(outside: Outside) -> tuple[int, int, int]:
+    """How many rows are dirty at each grain."""
+    counts = [
+        outside(f"SELECT COALESCE(SUM(dirty), 0) FROM retained_size_{grain}")[0][0]
+        for grain in ("stream", "connection", "global")
+    ]
+    return (counts[0], counts[1], counts[2])
+
+
+def test_the_measures_are_those_of_the_contract() -> None:
+    assert tuple(measure.name for measure in MEASURES) == EXPECTED_MEASURES
+
+
+def test_every_write_leaves_all_grains_exact(outside: Outside) -> None:
+    write(upsert("a"), upsert("b"), upsert("a", 2), connection="one", connector="x")
+    write(upsert("a"), delete("a"), upsert("p", stream="photos"), connection="two", connector="x")
+    write(delete("b"), connection="one", connector="x")
+    assert outside.wrong_but_clean() == []
+    assert dirty(outside) == (0, 0, 0)
+    assert outside("SELECT stream_count, connection_count FROM retained_size_global") == [(3, 2)]
+
+
+def test_bounds_follow_the_live_records_through_deletes(outside: Outside, summary: Read) -> None:
+    assert summary()["earliest_ingested_at"] is None
+    for key in "abc":
+        write(upsert(key), connection=f"of {key}", connector="x")
+    times = [row[0] for row in outside("SELECT ingested_at FROM records ORDER BY key")]
+    assert (summary()["earliest_ingested_at"], summary()["latest_ingested_at"]) == (times[0], times[2])
+    write(delete("a"), connection="of a", connector="x")
+    assert summary()["earliest_ingested_at"] == times[1]
+    write(delete("c"), connection="of c", connector="x")
+    assert summary()["latest_ingested_at"] == times[1]
+    write(delete("b"), connection="of b", connector="x")
+    assert summary()["earliest_ingested_at"] is summary()["latest_ingested_at"] is None
+
+
+@pytest.mark.parametrize("grain", ["stream", "connection", "global"])
+def test_a_failed_delta_marks_and_does_not_fail_the_write(grain: str, outside: Outside) -> None:
+    write(upsert("a"))
+    outside.fail(f"UPDATE OF record_count ON retained_size_{grain}")
+    before = stored()
+
+    assert write(upsert("b")) == ingest.Counts(created=1)
+
+    assert outside("SELECT COUNT(*) FROM records") == [(2,)]
+    assert dirty(outside) == (1, 1, 1)
+    after = stored()
+    for table, rows in after.items():
+        assert rows[0]["record_count"] == before[table][0]["record_count"], "the savepoint undid it"
+    outside.mend()
+    assert reconcile.run_until_fresh().fresh
+    assert outside.wrong_but_clean() == []
+
+
+@pytest.mark.parametrize("grain", ["stream", "connection", "global"])
+def test_where_not_even_the_mark_can_be_stored_the_write_is_refused(grain: str, outside: Outside) -> None:
+    write(upsert("a"))
+    before = stored()
+    outside.fail(f"UPDATE ON retained_size_{grain}")
+    with pytest.raises(peewee.DatabaseError):
+        write(upsert("b"))
+    assert outside("SELECT key FROM records") == [("a",)]
+    assert stored() == before
+    outside.mend()
+    assert write(upsert("b")).created == 1
+    assert outside.wrong_but_clean() == []
+
+
+def test_drift_below_zero_is_caught_and_marked(outside: Outside) -> None:
+    write(upsert("a"))
+    outside("UPDATE retained_size_stream SET record_count = 0")
+    write(delete("a"))
+    assert dirty(outside) == (1, 1, 1)
+    reconcile.run_until_fresh()
+    assert outside.wrong_but_clean() == []
+
+
+def test_a_mark_marks_the_grains_above_and_only_those(outside: Outside) -> None:
+    write(upsert("a"), upsert("p", stream="photos"))
+    write(upsert("a"), connection="phone", connector="x")
+    mark("laptop", "notes")
+    assert dirty(outside) == (1, 1, 1)
+    mark("laptop", "photos")
+    assert dirty(outside) == (2, 1, 1)
+
+
+def test_a_mark_keeps_the_first_time_and_touches_no_figure(outside: Outside) -> None:
+    write(upsert("a"))
+    mark("laptop", "notes")
+    first = stored()
+    mark("laptop", "notes")
+    assert stored() == first
+    assert first["retained_size_stream"][0]["record_count"] == 1
+
+
+def test_a_mark_on_a_stream_that_has_no_row_is_not_forgotten(outside: Outside, summary: Read) -> None:
+    fill(30)
+    for grain in ("stream", "connection", "global"):
+        outside(f"DELETE FROM retained_size_{grain}")
+    row = ids("laptop", "notes")
+    with write_transaction():
+        retained_size.mark_stream(row["id"], row["connection"])
+    assert dirty(outside) == (1, 1, 1)
+    assert summary()["projection"]["state"] == "fresh"
+    assert summary()["record_count"] == 30
+    assert outside.wrong_but_clean() == []
+
+
+def test_a_mark_rolls_back_with_its_transaction(outside: Outside) -> None:
+    write(upsert("a"))
+    row = ids("laptop", "notes")
+
+    def failing_write() -> None:
+        with write_transaction():
+            retained_size.mark_stream(row["id"], row["connection"])
+            raise RuntimeError("the canonical write failed")
+
+    with pytest.raises(RuntimeError):
+        failing_write()
+    assert dirty(outside) == (0, 0, 0)
+
+
+@pytest.mark.parametrize("grain", ["stream", "connection", "global"])
+def test_a_write_to_a_lost_row_marks_it(grain: str, outside: Outside) -> None:
+    fill(20)
+    outside(f"DELETE FROM retained_size_{grain}")
+    write(upsert("more"))
+    assert outside.wrong_but_clean() == []
+    assert outside("SELECT dirty FROM retained_size_global") == [(1,)]
+    reconcile.run_until_fresh()
+    assert outside("SELECT record_count FROM retained_size_global") == [(21,)]
+    assert outside.wrong_but_clean() == []
+
+
+def test_figures_of_a_marked_row_stay_as_they_were_at_their_time(outside: Outside) -> None:
+    write(upsert("a"))
+    mark("laptop", "notes")
+    before = stored()
+    write(upsert("b"), upsert("c"))
+    assert stored() == before
+    reconcile.run_until_fresh()
+    assert outside("SELECT record_count FROM retained_size_global") == [(3,)]
+
+
+def test_figures_are_exact_past_2_to_the_53(outside: Outside) -> None:
+    write(upsert("a"))
+    large = 2**53 + 1
+    for grain in ("stream", "connection", "global"):
+        outside(f"UPDATE retained_size_{grain} SET blob_bytes = {large}")
+    write(upsert("b"))
+    assert RetainedSizeGlobal.get().blob_bytes == large
+    outside("UPDATE retained_size_global SET dirty = 1")
+    reconcile.run_until_fresh()
+    assert RetainedSizeGlobal.get().blob_bytes == large

@@ -1,0 +1,119 @@
+"""Opening, creating and migrating a database."""
+
+import threading
+from pathlib import Path
+
+import peewee
+import pytest
+
+from pdpp_ref import database, schema
+from pdpp_ref.database import DatabaseUnusable, db, fetch_all
+from pdpp_ref.services import verify
+from tests.world import Outside, fill
+
+
+@pytest.fixture
+def opened(tmp_path: Path) -> None:
+    database.connect(f"sqlite:///{tmp_path}/test.sqlite3", tmp_path)
+    schema.prepare()
+
+
+def tables() -> list[str]:
+    return sorted(name for (name,) in fetch_all("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL"))
+
+
+@pytest.mark.usefixtures("opened")
+class TestOpened:
+    def test_the_driver_is_past_the_corruption_bug(self) -> None:
+        version = fetch_all("SELECT sqlite_version()")[0][0]
+        assert tuple(map(int, version.split("."))) >= (3, 51, 3)
+
+    @pytest.mark.parametrize(
+        ("pragma", "value"),
+        [("journal_mode", "wal"), ("synchronous", 2), ("foreign_keys", 1), ("busy_timeout", 5000)],
+    )
+    def test_every_connection_has_the_pragmas(self, pragma: str, value: object) -> None:
+        found = []
+        thread = threading.Thread(target=lambda: found.append(fetch_all(f"PRAGMA {pragma}")) or db.close())
+        thread.start()
+        thread.join()
+        assert found == [[(value,)]]
+
+    def test_tables_are_strict_and_foreign_keys_hold(self) -> None:
+        assert all("STRICT" in sql for sql in tables() if sql.startswith("CREATE TABLE"))
+        with pytest.raises(Exception, match="FOREIGN KEY"):
+            db.execute_sql("INSERT INTO streams VALUES (1, 99, 'x', 0, NULL, 'now')")
+
+    def test_opening_again_changes_nothing(self, tmp_path: Path) -> None:
+        fill(3)
+        before = tables()
+        database.connect(f"sqlite:///{tmp_path}/test.sqlite3", tmp_path)
+        schema.prepare()
+        assert tables() == before
+        assert list(verify.differences()) == []
+
+    def test_an_older_database_is_migrated_step_by_step_and_once(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        fill(3)
+        steps: list[int] = []
+        for version in (2, 3):
+            monkeypatch.setitem(schema.MIGRATIONS, version, lambda v=version: steps.append(v))
+        monkeypatch.setattr(schema, "CURRENT", 3)
+        schema.prepare()
+        schema.prepare()
+        assert steps == [2, 3]
+        assert fetch_all("SELECT version FROM pdpp_ref_schema") == [(3,)]
+        assert list(verify.differences()) == []
+
+    def test_a_migration_that_fails_leaves_the_old_version(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def fail() -> None:
+            db.execute_sql("CREATE TABLE half_done (x TEXT)")
+            raise RuntimeError
+
+        monkeypatch.setitem(schema.MIGRATIONS, 2, fail)
+        monkeypatch.setattr(schema, "CURRENT", 2)
+        with pytest.raises(RuntimeError):
+            schema.prepare()
+        assert fetch_all("SELECT version FROM pdpp_ref_schema") == [(1,)]
+        assert not [sql for sql in tables() if "half_done" in sql]
+
+
+def test_programs_that_start_at_once_create_it_once(tmp_path: Path) -> None:
+    database.connect(f"sqlite:///{tmp_path}/test.sqlite3", tmp_path)
+    failed: list[Exception] = []
+
+    def start() -> None:
+        try:
+            schema.prepare()
+        except Exception as error:
+            failed.append(error)
+        finally:
+            db.close()
+
+    threads = [threading.Thread(target=start) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failed == []
+    with Outside(tmp_path / "test.sqlite3") as outside:
+        assert outside("SELECT version FROM pdpp_ref_schema") == [(1,)]
+
+
+@pytest.mark.parametrize("url", ["postgresql://localhost/x", "sqlite:///:memory:", "sqlite://host/x", "x"])
+def test_a_url_that_names_no_file_is_refused(url: str, tmp_path: Path) -> None:
+    with pytest.raises(DatabaseUnusable, match="PDPP_DATABASE_URL"):
+        database.connect(url, tmp_path)
+
+
+@pytest.mark.usefixtures("opened")
+def test_a_transaction_that_sqlite_ended_by_itself_is_not_taken_for_committed() -> None:
+    def write() -> None:
+        with database.write_transaction():
+            db.execute_sql("INSERT INTO blobs VALUES ('x', 1, 'now')")
+            db.connection().execute("ROLLBACK")  # what a full disk does
+
+    with pytest.raises(peewee.OperationalError):
+        write()
+    assert fetch_all("SELECT * FROM blobs") == []
