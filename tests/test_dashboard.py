@@ -285,3 +285,18 @@ def test_a_rebuild_is_seen_as_a_recount_and_ends_by_itself(owner: FlaskClient) -
     fill(50, stream="two")
     reconcile.begin_rebuild()
     assert hero_of(owner.get("/dashboard").text)["data-state"] == "fresh", "the read finished it"
+
+
+def test_a_first_count_that_keeps_failing_says_so(
+    owner: FlaskClient, outside: Outside, clock: Clock
+) -> None:
+    fill(5)
+    outside("DELETE FROM retained_size_global")
+    outside.fail("INSERT ON retained_size_global", "NOT NEW.dirty")
+    hero = hero_of(owner.get("/dashboard").text)
+    assert hero["data-state"] == "first_count"
+    clock.advance(31)
+    hero = hero_of(owner.get("/dashboard").text)
+    assert hero["data-state"] == "delayed"
+    assert "have not been counted yet" in words(hero)
+    assert not hero.find("data")

@@ -42,7 +42,8 @@ def summary(state: str, *, failures: int = 0, minutes: float | None = 1, **row: 
         (summary("rebuilding"), "recounting"),
         (summary("rebuilding", computed_at=None), "first_count"),
         (summary("stale", computed_at=None), "first_count"),
-        (summary("failed", computed_at=None), "first_count"),
+        (summary("failed", computed_at=None), "delayed"),
+        (summary("stale", computed_at=None, failures=2), "delayed"),
     ],
 )
 def test_the_kind_follows_state_and_age(found: Summary, kind: str) -> None:

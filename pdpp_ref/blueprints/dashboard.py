@@ -81,10 +81,8 @@ def count(value: int) -> Markup:
 
 
 @blueprint.app_template_filter()
-def moment(value: str | None) -> Markup:
+def moment(value: str) -> Markup:
     """An absolute time, which unlike an age stays true on a page that is left open."""
-    if value is None:
-        return Markup("not yet")
     at = to_moment(value)
     shown = f"{at.day} {at:%B %Y, %H:%M:%S} UTC"
     return Markup('<time datetime="{}">{}</time>').format(value, shown)

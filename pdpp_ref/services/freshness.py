@@ -65,11 +65,11 @@ def _kind(found: Summary, now: datetime) -> str:
     row = found.figures
     if found.state == "fresh":
         return "fresh" if retains_anything(row) else "empty"
-    if row["computed_at"] is None:
-        return "first_count"
     if found.state == "rebuilding":
-        return "recounting"
-    return "delayed" if _is_delayed(found, now) else "updating"
+        return "recounting" if row["computed_at"] else "first_count"
+    if _is_delayed(found, now):
+        return "delayed"
+    return "updating" if row["computed_at"] else "first_count"
 
 
 def _is_delayed(found: Summary, now: datetime) -> bool:

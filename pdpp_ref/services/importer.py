@@ -153,6 +153,8 @@ class Importer:
             self.report.counts.add(_patiently(write))
         except Busy as error:
             raise NotStored(PROBLEM_TEXT["busy"]) from error
+        except ingest.WrongConnector as error:
+            raise NotStored("the connection now belongs to another connector") from error
         except peewee.DatabaseError as error:
             raise NotStored(PROBLEM_TEXT[problem(error)]) from error
         self._on_progress(self.report)

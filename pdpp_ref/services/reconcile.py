@@ -93,18 +93,21 @@ def run_pass(limits: Limits, *, wait: bool = True) -> Pass:
 
 
 def run_until_fresh(
-    limits: Limits = Limits(rows=1024), progress: Callable[[Pass], None] = lambda _: None
+    limits: Limits = Limits(rows=1024, seconds=0.1), progress: Callable[[Pass], None] = lambda _: None
 ) -> Pass:
     """Passes until nothing is dirty.  Raises Busy or peewee.DatabaseError; what was done stays done."""
     streams = connections = 0
     while True:
+        began = time.monotonic()
         done = run_pass(limits)
         streams += done.streams
         connections += done.connections
         progress(done)
         if done.fresh:
             return Pass(streams, connections, 0, fresh=True)
-        time.sleep(0.002)  # SQLite's lock is not fair: without this a waiting writer may starve
+        # SQLite's lock is not fair.  A writer that waits looks again every 0.1 s at most, so this
+        # pause lets it in soon; without one it would starve.
+        time.sleep((time.monotonic() - began) / 4)
 
 
 def rebuild(progress: Callable[[Pass], None] = lambda _: None) -> Pass:

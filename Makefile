@@ -1,0 +1,61 @@
+# `make demo` and `make test` are all that a fresh clone needs; the rest is here too.
+PYTHON ?= python3
+PORT ?= 7663
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: help setup setup-tests demo run test test-long lint bench screenshots lock clean
+
+help: ## Show the targets
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+
+demo: setup ## Open the dashboard on sample data, in a database of its own
+	@$(BIN)/pdpp-ref demo --port $(PORT)
+
+run: setup ## Serve your own database
+	@$(BIN)/pdpp-ref serve --port $(PORT)
+
+test: setup-tests lint ## Install what the tests need and run every one
+	$(BIN)/pytest -n auto --dist worksteal
+
+test-long: setup-tests ## The same properties and crashes, for an hour
+	PDPP_TEST_LONG=1 $(BIN)/pytest -n auto tests/test_properties.py tests/test_crash.py
+
+lint: setup-tests ## Style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: setup-tests ## Measure; prints figures beside raw sqlite3, with ratios
+	@$(BIN)/python tests/benchmarks/bench.py
+
+screenshots: setup-tests ## Draw every state of the dashboard into docs/screenshots
+	@$(BIN)/python -m tests.screenshots
+
+setup: $(VENV)/.installed
+
+setup-tests: $(VENV)/.test-installed
+	@$(BIN)/python -m tests.tools
+
+$(VENV)/pyvenv.cfg:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11 ..." >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "Python's venv module is missing; on Debian: apt-get install python3-venv" >&2; exit 1; }
+
+$(VENV)/.installed: pyproject.toml .ci/requirements.txt $(VENV)/pyvenv.cfg
+	@echo "Installing pdpp-ref into $(VENV) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r .ci/requirements.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(VENV)/.test-installed: .ci/requirements-test.txt $(VENV)/.installed
+	@echo "Installing what the tests need ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r .ci/requirements-test.txt
+	@touch $@
+
+lock: ## Pin the newest versions that pyproject.toml allows
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --upgrade --generate-hashes --no-header --no-annotate --no-emit-index-url pyproject.toml --extra build -o .ci/requirements.txt
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --upgrade --generate-hashes --no-header --no-annotate --no-emit-index-url pyproject.toml --extra build --extra test -o .ci/requirements-test.txt
+
+clean: ## Remove what was installed and generated, but no data
+	rm -rf $(VENV) tests/node/node_modules .pytest_cache .mypy_cache .ruff_cache .hypothesis
