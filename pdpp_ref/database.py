@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import apsw
 import peewee
 from playhouse import db_url
 from playhouse.apsw_ext import APSWDatabase
@@ -140,6 +141,14 @@ def first(query: Any) -> dict[str, Any] | None:
     return next(iter(dicts(query.limit(1))), None)
 
 
+def row_lock() -> str:
+    """What a SELECT ends with to lock its rows until the transaction ends.
+
+    Nothing on SQLite: a write transaction there holds the whole file.
+    """
+    return ""
+
+
 def for_update(query: Any) -> Any:
     """The same SELECT, its rows locked until the transaction ends (SQLite locks the whole file)."""
     return query
@@ -152,6 +161,21 @@ def execute_many(sql: str, rows: Sequence[Iterable[Any]]) -> None:
     """
     with peewee.__exception_wrapper__:  # type: ignore[attr-defined]
         db.connection().cursor().executemany(_placed(sql), rows)
+
+
+def execute(sql: str, values: Sequence[Any] = ()) -> int:
+    """One statement, written with `?` for its values.  Returns how many rows it changed."""
+    return int(db.rows_affected(db.execute_sql(_placed(sql), values)))
+
+
+def fetch_dicts(sql: str, values: Sequence[Any] = ()) -> list[dict[str, Any]]:
+    """The rows of one SELECT, by column name."""
+    cursor = db.execute_sql(_placed(sql), values)
+    try:
+        names = [column[0] for column in cursor.description]
+    except apsw.ExecutionCompleteError:  # how APSW says that there are no rows
+        return []
+    return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
 
 
 def fetch_all(sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:

@@ -292,7 +292,7 @@ def test_a_first_count_that_keeps_failing_says_so(
 ) -> None:
     fill(5)
     outside("DELETE FROM retained_size_global")
-    outside.fail("INSERT ON retained_size_global", "NOT NEW.dirty")
+    outside.fail("UPDATE ON retained_size_global", "NOT NEW.dirty")
     hero = hero_of(owner.get("/dashboard").text)
     assert hero["data-state"] == "first_count"
     clock.advance(31)

@@ -89,7 +89,7 @@ def test_top_connectors_are_summed_over_connections_by_count_then_id(summary: Re
 def test_a_lost_global_row_is_not_called_fresh(summary: Read, outside: Outside) -> None:
     write(upsert("a"))
     outside("DELETE FROM retained_size_global")
-    outside.fail("INSERT ON retained_size_global", "NOT NEW.dirty")
+    outside.fail("UPDATE ON retained_size_global", "NOT NEW.dirty")
     body = summary()
     assert body["projection"]["state"] == "stale"
     assert body["projection"]["computed_at"] is None

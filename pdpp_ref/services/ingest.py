@@ -52,17 +52,18 @@ def write(target: Target, changes: Sequence[Change]) -> Counts:
     Raises WrongConnector, Busy, or peewee.DatabaseError; after any of them the same call can be
     repeated, and counts what is stored already as unchanged.
     """
-    counts = Counts()
+    by_stream: dict[str, list[Change]] = {}
+    for change in changes:
+        by_stream.setdefault(change.stream, []).append(change)
     with write_transaction():
         connection_id = _connection(target)
-        by_stream: dict[str, list[Change]] = {}
-        for change in changes:
-            by_stream.setdefault(change.stream, []).append(change)
-        for stream in _streams(connection_id, by_stream):
-            writer = _StreamWriter(stream)
-            writer.take(by_stream[stream["name"]])
-            writer.store(connection_id)
-            counts.add(writer.counts)
+        writes = [_StreamWrite(stream) for stream in _streams(connection_id, by_stream)]
+        for one in writes:
+            one.take(by_stream[one.stream["name"]])
+        _store(writes, connection_id)
+    counts = Counts()
+    for one in writes:
+        counts.add(one.counts)
     return counts
 
 
@@ -124,8 +125,8 @@ def _streams(connection_id: int, names: Iterable[str]) -> list[dict[str, Any]]:
 
 
 @dataclass
-class _StreamWriter:
-    """One stream's share of one write: what changes is worked out in memory, then stored."""
+class _StreamWrite:
+    """One stream's share of one write, worked out in memory before any of it is stored."""
 
     stream: dict[str, Any]
     counts: Counts = field(default_factory=Counts)
@@ -189,25 +190,26 @@ class _StreamWriter:
             found |= {row[0]: row[1:] for row in rows}
         return found
 
-    def store(self, connection_id: int) -> None:
-        if self.history:
-            self._store_changes(connection_id)
-        execute_many(
-            "UPDATE records SET source_version = ? WHERE stream_id = ? AND key = ?",
-            [(version, self.id, key) for key, version in self.versions_seen.items()],
-        )
 
-    def _store_changes(self, connection_id: int) -> None:
-        execute_many(_INSERT_CHANGE, self.history)
-        execute_many(_UPSERT_RECORD, [row for row in self.current.values() if row])
-        execute_many(
-            "DELETE FROM records WHERE stream_id = ? AND key = ?",
-            [(self.id, key) for key, row in self.current.items() if row is None],
-        )
-        Stream.update(last_version=self.version, last_ingested_at=self.now).where(
-            Stream.id == self.id
-        ).execute()
-        retained_size.record(self.id, connection_id, self.delta)
+def _store(writes: Sequence[_StreamWrite], connection_id: int) -> None:
+    """Store all streams' shares, statement by statement, then what they do to the figures."""
+    execute_many(_INSERT_CHANGE, [row for one in writes for row in one.history])
+    execute_many(_UPSERT_RECORD, [row for one in writes for row in one.current.values() if row])
+    execute_many(
+        "DELETE FROM records WHERE stream_id = ? AND key = ?",
+        [(one.id, key) for one in writes for key, row in one.current.items() if row is None],
+    )
+    execute_many(
+        "UPDATE records SET source_version = ? WHERE stream_id = ? AND key = ?",
+        [(version, one.id, key) for one in writes for key, version in one.versions_seen.items()],
+    )
+    changed = [one for one in writes if one.history]
+    execute_many(
+        "UPDATE streams SET last_version = ?, last_ingested_at = ? WHERE id = ?",
+        [(one.version, one.now, one.id) for one in changed],
+    )
+    if changed:
+        retained_size.record(connection_id, {one.id: one.delta for one in changed})
 
 
 def _parts(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:

@@ -76,7 +76,7 @@ _READ_TYPES = ("RECORD", "SCHEMA", "ACTIVATE_VERSION")
 # long to decode, which `_decode_exactly` sees to.
 _decoder = msgspec.json.Decoder(_Line, float_hook=msgspec.Raw)
 _encoder = msgspec.json.Encoder()
-_NEGATIVE_ZEROS = (b"-0,", b"-0}", b"-0]", b"-0 ", b"-0\t", b"-0\r")
+_NEGATIVE_ZERO = re.compile(rb"-0[,}\] \t\r]")
 _TOO_LONG = "Integer value out of range"
 
 
@@ -157,7 +157,7 @@ def check_name(what: str, name: str) -> str:
 def _decode(line: bytes) -> _Line:
     try:
         try:
-            if any(zero in line for zero in _NEGATIVE_ZEROS):
+            if _NEGATIVE_ZERO.search(line):
                 return _decode_exactly(line)
             return _decoder.decode(line)
         except msgspec.ValidationError as error:

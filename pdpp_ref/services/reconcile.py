@@ -10,32 +10,25 @@ a read no more than the smallest, and no lock is held for longer than a pass.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import reduce
-from operator import or_
-from typing import Any
 
 import peewee
-from peewee import SQL, Case, fn
+from peewee import fn
 
-from ..database import dicts, first, for_update, tuples, write_transaction
-from ..models import (
-    BOUNDS,
-    COUNT_MEASURES,
-    MEASURE_NAMES,
-    Connection,
-    Figures,
-    GrainRow,
-    Recount,
-    RetainedSizeConnection,
-    RetainedSizeGlobal,
-    RetainedSizeStream,
-    Stream,
-    measure,
-)
+from ..database import execute, fetch_all, fetch_dicts, row_lock, write_transaction
+from ..models import COUNT_MEASURES, MEASURE_NAMES, Recount, RetainedSizeGlobal, RetainedSizeStream, Stream
 from ..times import utc_now
-from .retained_size import count_versions, mark_all, mark_connections, stream_bounds
+from .retained_size import (
+    CONNECTION,
+    GLOBAL,
+    STREAM,
+    Grain,
+    count_versions,
+    mark_all,
+    mark_connections_above,
+    mark_global,
+)
 
 CHUNK_VERSIONS = 20_000  # about 5 ms of counting
 DISCOVER_ROWS = 1_000
@@ -72,9 +65,9 @@ def run_pass(limits: Limits, *, wait: bool = True) -> Pass:
     with write_transaction(wait=wait):
         all_discovered = _discover()
         streams = connections = 0
-        for stream_id, connection_id in _dirty_streams(limits.rows):
+        for stream_id in _dirty_streams(limits.rows):
             late = time.monotonic() > deadline
-            if (streams and late) or not _count_stream(stream_id, connection_id, deadline):
+            if (streams and late) or not _count_stream(stream_id, deadline):
                 break
             streams += 1
         if all_discovered:
@@ -148,141 +141,108 @@ def versions_left() -> int:
 
 
 def _discover() -> bool:
-    """Give a dirty row to streams and connections that have none.  False where more may be left.
+    """Give a dirty row to whatever has none.  False where more streams may be left without one.
 
     This is how a projection that was never built, or was lost, comes into being.
     """
-    streams = (
-        Stream.select(Stream.id, Stream.connection, True)
-        .join(RetainedSizeStream, peewee.JOIN.LEFT_OUTER)
-        .where(RetainedSizeStream.stream.is_null())
-    )
-    connections = (
-        Connection.select(Connection.id, True)
-        .join(RetainedSizeConnection, peewee.JOIN.LEFT_OUTER)
-        .where(RetainedSizeConnection.connection.is_null())
-    )
-    stream_row, row = RetainedSizeStream, RetainedSizeConnection
-    found = [
-        _insert_from(stream_row, streams, [stream_row.stream, stream_row.connection, stream_row.dirty]),
-        _insert_from(row, connections, [row.connection, row.dirty]),
-    ]
+    found = [execute(sql, (utc_now(), DISCOVER_ROWS)) for sql in _DISCOVER]
     if any(found):
-        unknown = RetainedSizeStream.select(RetainedSizeStream.connection).where(RetainedSizeStream.dirty)
-        mark_connections(unknown)
+        mark_connections_above()
+    if not fetch_all("SELECT 1 FROM retained_size_global"):
+        mark_global()
     return max(found) < DISCOVER_ROWS
 
 
-def _insert_from(grain: type[GrainRow], rows: Any, columns: list[Any]) -> int:
-    return int(grain.insert_from(rows.limit(DISCOVER_ROWS), columns).as_rowcount().execute())
+_DISCOVER = (
+    "INSERT INTO retained_size_stream (stream_id, connection_id, dirty, stale_since) "
+    "SELECT s.id, s.connection_id, TRUE, ? FROM streams s LEFT JOIN retained_size_stream r "
+    "ON r.stream_id = s.id WHERE r.stream_id IS NULL LIMIT ?",
+    "INSERT INTO retained_size_connection (connection_id, dirty, stale_since) "
+    "SELECT c.id, TRUE, ? FROM connections c LEFT JOIN retained_size_connection r "
+    "ON r.connection_id = c.id WHERE r.connection_id IS NULL LIMIT ?",
+)
 
 
-def _dirty_streams(limit: int) -> list[tuple[Any, ...]]:
-    """(stream, connection) of rows to recount."""
-    row = RetainedSizeStream
-    query = row.select(row.stream, row.connection).where(row.dirty)
-    return tuples(for_update(query.order_by(row.connection, row.stream).limit(limit)))
+def _dirty_streams(limit: int) -> list[int]:
+    dirty = "SELECT stream_id FROM retained_size_stream WHERE dirty ORDER BY connection_id, stream_id"
+    return _column(f"{dirty} LIMIT ?{row_lock()}", [limit])
 
 
 def _connections_to_sum(limit: int) -> list[int]:
     """Dirty connections whose streams can all be trusted."""
-    row = RetainedSizeConnection
-    unknown = RetainedSizeStream.select(SQL("1")).where(
-        RetainedSizeStream.dirty, RetainedSizeStream.connection == row.connection
+    return _column(
+        "SELECT connection_id FROM retained_size_connection c WHERE dirty AND NOT EXISTS "
+        "(SELECT 1 FROM retained_size_stream s WHERE s.dirty AND s.connection_id = c.connection_id) "
+        f"ORDER BY connection_id LIMIT ?{row_lock()}",
+        [max(limit, 0)],
     )
-    query = row.select(row.connection).where(row.dirty, ~fn.EXISTS(unknown))
-    ordered = query.order_by(row.connection).limit(max(limit, 0))
-    return [key for (key,) in tuples(for_update(ordered))]
 
 
 def _dirty_below() -> int:
-    grains = (RetainedSizeStream, RetainedSizeConnection)
-    return sum(grain.select().where(grain.dirty).count() for grain in grains)
+    """How many stream and connection rows are dirty."""
+    tables = (STREAM.table, CONNECTION.table)
+    return sum(_column(f"SELECT COUNT(*) FROM {table} WHERE dirty")[0] for table in tables)
 
 
 def _global_is_dirty() -> bool:
-    clean = RetainedSizeGlobal.select(SQL("1")).where(~RetainedSizeGlobal.dirty)
-    return not for_update(clean).exists()
+    return not _column(f"SELECT id FROM retained_size_global WHERE NOT dirty{row_lock()}")
+
+
+def _column(sql: str, values: Sequence[int] = ()) -> list[int]:
+    return [int(value) for (value,) in fetch_all(sql, values)]
 
 
 # ---- doing it ----------------------------------------------------------------------------------
 
 
-def _count_stream(stream_id: int, connection_id: int, deadline: float) -> bool:
+def _count_stream(stream_id: int, deadline: float) -> bool:
     """Count a stream on from where the last pass left it.  False where time ran out first."""
-    last = Stream.select(Stream.last_version).where(Stream.id == stream_id).scalar()
-    begun = first(Recount.select().where(Recount.stream == stream_id))
-    figures = {name: begun[name] if begun else 0 for name in MEASURE_NAMES}
-    through = begun["through_version"] if begun else 0
+    (last,) = _column("SELECT last_version FROM streams WHERE id = ?", [stream_id])
+    begun = fetch_dicts("SELECT * FROM retained_size_recounts WHERE stream_id = ?", [stream_id])
+    figures = {name: begun[0][name] if begun else 0 for name in MEASURE_NAMES}
+    through = begun[0]["through_version"] if begun else 0
     while True:
         upto = min(through + CHUNK_VERSIONS, last)
         counted = count_versions(stream_id, through, upto)
         figures = {name: figures[name] + counted[name] for name in MEASURE_NAMES}
         through = upto
-        if through >= last:
+        if through >= last or time.monotonic() > deadline:
             break
-        if time.monotonic() > deadline:
-            _store(Recount, stream_id, figures | {"through_version": through})
-            return False
     if begun:
         Recount.delete().where(Recount.stream == stream_id).execute()
-    _publish(RetainedSizeStream, stream_id, figures | stream_bounds(stream_id), connection=connection_id)
+    if through < last:
+        Recount.insert(stream=stream_id, through_version=through, **figures).execute()
+        return False
+    _publish(STREAM, stream_id, figures)
     return True
 
 
 def _sum_connection(connection_id: int) -> None:
-    figures = _sums(
-        RetainedSizeStream.select(
-            *_sum_of(RetainedSizeStream, MEASURE_NAMES),
-            *_bounds(RetainedSizeStream),
-            _how_many_retain(RetainedSizeStream).alias("stream_count"),
-        ).where(RetainedSizeStream.connection == connection_id)
-    )
-    _publish(RetainedSizeConnection, connection_id, figures)
+    _publish(CONNECTION, connection_id, _summed(CONNECTION, _SUM_OF_STREAMS, [connection_id]))
 
 
 def _sum_global() -> None:
-    figures = _sums(
-        RetainedSizeConnection.select(
-            *_sum_of(RetainedSizeConnection, (*MEASURE_NAMES, "stream_count")),
-            *_bounds(RetainedSizeConnection),
-            _how_many_retain(RetainedSizeConnection).alias("connection_count"),
-        )
-    )
-    _publish(RetainedSizeGlobal, 1, figures | {"rebuild_status": "idle", "rebuild_total": None})
+    _publish(GLOBAL, 1, _summed(GLOBAL, _SUM_OF_CONNECTIONS))
+    RetainedSizeGlobal.update(rebuild_status="idle", rebuild_total=None).execute()
 
 
-def _publish(grain: type[GrainRow], key: int, figures: dict[str, Any], **new_row: int) -> None:
+def _publish(grain: Grain, key: int, figures: dict[str, int]) -> None:
     """Store recomputed figures and clear the mark, in the transaction that counted them."""
-    clean = {"dirty": False, "stale_since": None, "computed_at": utc_now()}
-    _store(grain, key, figures | clean, **new_row)
+    execute(grain.publish, (utc_now(), *(figures[name] for name in grain.counters), key))
 
 
-def _store(table: type[Figures], key: int, values: dict[str, Any], **new_row: int) -> None:
-    primary_key = table._meta.primary_key
-    table.insert({primary_key: key, **new_row, **values}).on_conflict(
-        conflict_target=[primary_key],
-        update={getattr(table, name): value for name, value in values.items()},
-    ).execute()
+def _summed(grain: Grain, sql: str, values: Sequence[int] = ()) -> dict[str, int]:
+    """Sums as plain ints: over no rows they are NULL, and PostgreSQL's are Decimals."""
+    (row,) = fetch_all(sql, values)
+    return {name: int(value or 0) for name, value in zip(grain.counters, row, strict=True)}
 
 
-def _sums(query: Any) -> dict[str, Any]:
-    """One row of sums as plain ints (PostgreSQL's sums are Decimals); the bounds stay text."""
-    (row,) = dicts(query)
-    return {name: value if name in BOUNDS else int(value or 0) for name, value in row.items()}
+def _sum_sql(below: Grain) -> str:
+    """Sums of a grain's counters, and how many of its rows retain anything."""
+    sums = ", ".join(f"SUM({name})" for name in below.counters)
+    retains = " OR ".join(f"{name} > 0" for name in COUNT_MEASURES)
+    return f"SELECT {sums}, SUM(CASE WHEN {retains} THEN 1 ELSE 0 END) FROM {below.table}"
 
 
-def _sum_of(below: type[GrainRow], names: tuple[str, ...]) -> list[Any]:
-    return [fn.SUM(measure(below, name)).alias(name) for name in names]
-
-
-def _bounds(below: type[GrainRow]) -> list[Any]:
-    return [
-        fn.MIN(below.earliest_ingested_at).alias("earliest_ingested_at"),
-        fn.MAX(below.latest_ingested_at).alias("latest_ingested_at"),
-    ]
-
-
-def _how_many_retain(below: type[GrainRow]) -> Any:
-    retains = reduce(or_, (measure(below, name) > 0 for name in COUNT_MEASURES))
-    return fn.SUM(Case(None, [(retains, 1)], 0))
+_SUM_OF_STREAMS = f"{_sum_sql(STREAM)} WHERE connection_id = ?"
+_SUM_OF_CONNECTIONS = _sum_sql(CONNECTION)

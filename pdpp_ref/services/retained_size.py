@@ -1,37 +1,90 @@
 """The projection's rows: adding what a write changed, and marking what must be recomputed.
 
 Everything here runs inside the transaction of the canonical write.  Rows are locked in one order:
-stream, connection, global.
+streams, connection, global.
 
 A dirty row is left as it was: its figures were exact at its `computed_at`, and a page may say so.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import peewee
 from peewee import SQL, fn
 
-from ..database import db, fetch_all, first, for_update, transaction_lost
+from ..database import db, execute, execute_many, fetch_all, fetch_dicts, row_lock, transaction_lost
 from ..models import (
-    BOUNDS,
-    COUNT_MEASURES,
     MEASURE_NAMES,
     MEASURES,
     Connection,
     GrainRow,
     Measure,
-    Record,
     Recount,
     RetainedSizeConnection,
     RetainedSizeGlobal,
     RetainedSizeStream,
     Stream,
-    measure,
     retains_anything,
 )
 from ..times import utc_now
+
+
+@dataclass(frozen=True)
+class Grain:
+    """A grain's table, its counters, and SQL for the bounds of its rows.
+
+    The statements are text, built once: they run for every stream of every write and every pass,
+    and building them anew took most of the time.
+    """
+
+    table: str
+    key: str
+    counters: tuple[str, ...]
+    earliest: str
+    latest: str
+
+    @cached_property
+    def bounds(self) -> str:
+        return f"earliest_ingested_at = ({self.earliest}), latest_ingested_at = ({self.latest})"
+
+    @cached_property
+    def add(self) -> str:
+        """Values: the time, a change of each counter, the row's key."""
+        sums = ", ".join(f"{name} = {name} + ?" for name in self.counters)
+        return f"UPDATE {self.table} SET computed_at = ?, {sums}, {self.bounds} WHERE {self.key} = ?"
+
+    @cached_property
+    def publish(self) -> str:
+        """Values: the time, each counter, the row's key.  The row is clean from then on."""
+        figures = ", ".join(f"{name} = ?" for name in self.counters)
+        clean = "computed_at = ?, dirty = FALSE, stale_since = NULL"
+        return f"UPDATE {self.table} SET {clean}, {figures}, {self.bounds} WHERE {self.key} = ?"
+
+
+# Versions rise with the time of ingestion, so the oldest and newest live record are one look-up each.
+_OF_STREAM = "WHERE stream_id = retained_size_stream.stream_id"
+_RECORDS = f"SELECT ingested_at FROM records {_OF_STREAM} ORDER BY version"
+_STREAMS = "FROM retained_size_stream WHERE connection_id = retained_size_connection.connection_id"
+
+STREAM = Grain(
+    "retained_size_stream", "stream_id", MEASURE_NAMES, f"{_RECORDS} LIMIT 1", f"{_RECORDS} DESC LIMIT 1"
+)
+CONNECTION = Grain(
+    "retained_size_connection",
+    "connection_id",
+    (*MEASURE_NAMES, "stream_count"),
+    f"SELECT MIN(earliest_ingested_at) {_STREAMS}",
+    f"SELECT MAX(latest_ingested_at) {_STREAMS}",
+)
+GLOBAL = Grain(
+    "retained_size_global",
+    "id",
+    (*MEASURE_NAMES, "stream_count", "connection_count"),
+    "SELECT MIN(earliest_ingested_at) FROM retained_size_connection",
+    "SELECT MAX(latest_ingested_at) FROM retained_size_connection",
+)
 
 
 @dataclass
@@ -59,74 +112,87 @@ class Delta:
         self.replaced.append((version, json_bytes))
 
 
-def record(stream_id: int, connection_id: int, delta: Delta) -> None:
+def record(connection_id: int, deltas: Mapping[int, Delta]) -> None:
     """Bring all three grains up to date with a write, or mark them dirty where that fails.
 
-    Raises peewee.DatabaseError where not even the mark can be stored: the write must not commit.
+    `deltas` has one for each stream of the connection that the write changed.  Raises
+    peewee.DatabaseError where not even the mark can be stored: the write must not commit.
     """
     try:
         with db.savepoint():
-            _apply(stream_id, connection_id, delta)
+            _apply(connection_id, deltas)
     except peewee.DatabaseError:
         if transaction_lost():
             raise
-        mark_stream(stream_id, connection_id)
+        for stream_id in deltas:
+            mark_stream(stream_id, connection_id)
 
 
-def _apply(stream_id: int, connection_id: int, delta: Delta) -> None:
-    held = _locked(RetainedSizeStream, stream_id)
-    if held is None:
-        mark_stream(stream_id, connection_id)
-    elif held["dirty"]:
-        _correct_recount(stream_id, delta)
-    else:
-        bounds = stream_bounds(stream_id)
-        streams = _add(RetainedSizeStream, stream_id, held, delta.measures, bounds)
-        _apply_above(connection_id, {**delta.measures, "stream_count": streams})
+def _apply(connection_id: int, deltas: Mapping[int, Delta]) -> None:
+    held = _locked(STREAM, deltas)
+    total = dict.fromkeys(CONNECTION.counters, 0)
+    clean: list[tuple[Any, ...]] = []
+    for stream_id, delta in deltas.items():
+        row = held.get(stream_id)
+        if row is None:
+            mark_stream(stream_id, connection_id)
+        elif row["dirty"]:
+            _correct_recount(stream_id, delta)
+        else:
+            clean.append((utc_now(), *delta.measures.values(), stream_id))
+            for name, change in delta.measures.items():
+                total[name] += change
+            total["stream_count"] += _now_retains(row, delta.measures)
+    if clean:
+        execute_many(STREAM.add, clean)
+        _apply_above(connection_id, total)
 
 
 def _apply_above(connection_id: int, changes: dict[str, int]) -> None:
-    held = _locked(RetainedSizeConnection, connection_id)
-    if held is None:
+    connections = _add(CONNECTION, connection_id, changes)
+    if connections is None:
         mark_connection(connection_id)
-        return
-    if not held["dirty"]:
-        of_connection = RetainedSizeStream.connection == connection_id
-        bounds = bounds_of(RetainedSizeStream, of_connection)
-        connections = _add(RetainedSizeConnection, connection_id, held, changes, bounds)
-        changes = {**changes, "connection_count": connections}
-    held = _locked(RetainedSizeGlobal, 1)
-    if held is None:
+    elif _add(GLOBAL, 1, {**changes, "connection_count": connections}) is None:
         mark_global()
-    elif not held["dirty"]:
-        # A clean global row has clean rows below it, so `changes` counts connections here.
-        _add(RetainedSizeGlobal, 1, held, changes, bounds_of(RetainedSizeConnection))
 
 
-def _locked(grain: type[GrainRow], key: int) -> dict[str, Any] | None:
-    fields = [grain.dirty, *(measure(grain, name) for name in COUNT_MEASURES)]
-    return first(for_update(grain.select(*fields).where(grain._meta.primary_key == key)))
+def _add(grain: Grain, key: int, changes: dict[str, int]) -> int | None:
+    """Add to one row, unless it is dirty.  None where there is none.
+
+    Returns 1 where the row now retains something and did not before, -1 for the reverse, or 0.
+    """
+    row = _locked(grain, [key]).get(key)
+    if row is None:
+        return None
+    if not row["dirty"]:
+        execute(grain.add, (utc_now(), *(changes[name] for name in grain.counters), key))
+    return _now_retains(row, changes)
 
 
-def _add(
-    grain: type[GrainRow], key: int, held: dict[str, Any], changes: dict[str, int], bounds: dict[str, Any]
-) -> int:
-    """Add to one row.  Returns 1 where it now retains something and did not, -1 for the reverse."""
-    sums = {name: measure(grain, name) + change for name, change in changes.items() if change}
-    grain.update(computed_at=utc_now(), **bounds, **sums).where(grain._meta.primary_key == key).execute()
-    after = {name: held[name] + changes[name] for name in COUNT_MEASURES}
-    return int(retains_anything(after)) - int(retains_anything(held))
+def _locked(grain: Grain, keys: Iterable[int]) -> dict[int, dict[str, Any]]:
+    wanted = sorted(keys)
+    marks = ", ".join("?" * len(wanted))
+    where = f"WHERE {grain.key} IN ({marks}) ORDER BY {grain.key}"
+    rows = fetch_dicts(f"SELECT * FROM {grain.table} {where}{row_lock()}", wanted)
+    return {row[grain.key]: row for row in rows}
+
+
+def _now_retains(row: dict[str, Any], changes: Mapping[str, int]) -> int:
+    after = {name: row[name] + changes[name] for name in MEASURE_NAMES}
+    return int(retains_anything(after)) - int(retains_anything(row))
 
 
 def _correct_recount(stream_id: int, delta: Delta) -> None:
     """Take replaced records out of a half-done recount, where it had counted them already."""
-    through = Recount.select(Recount.through_version).where(Recount.stream == stream_id).scalar()
-    counted = [size for version, size in delta.replaced if through and version <= through]
+    found = fetch_all("SELECT through_version FROM retained_size_recounts WHERE stream_id = ?", [stream_id])
+    through = found[0][0] if found else 0
+    counted = [size for version, size in delta.replaced if version <= through]
     if counted:
-        Recount.update(
-            record_count=measure(Recount, "record_count") - len(counted),
-            current_record_json_bytes=measure(Recount, "current_record_json_bytes") - sum(counted),
-        ).where(Recount.stream == stream_id).execute()
+        execute(
+            "UPDATE retained_size_recounts SET record_count = record_count - ?, "
+            "current_record_json_bytes = current_record_json_bytes - ? WHERE stream_id = ?",
+            (len(counted), sum(counted), stream_id),
+        )
 
 
 # ---- counting ----------------------------------------------------------------------------------
@@ -147,22 +213,6 @@ def count_query(table: str, measures: Iterable[Measure]) -> str:
     """SQL for measures of one canonical table; values: the stream, after and through which version."""
     columns = ", ".join(each.expression for each in measures)
     return f"SELECT {columns} FROM {table} WHERE stream_id = ? AND version > ? AND version <= ?"
-
-
-def stream_bounds(stream_id: int) -> dict[str, str | None]:
-    """When the oldest and newest live records came in; versions are numbered in that order."""
-    times = Record.select(Record.ingested_at).where(Record.stream == stream_id)
-    ordered = (times.order_by(Record.version), times.order_by(Record.version.desc()))
-    return dict(zip(BOUNDS, (query.limit(1).scalar() for query in ordered), strict=True))
-
-
-def bounds_of(below: type[GrainRow], where: Any = None) -> dict[str, str | None]:
-    """The bounds of the rows of the grain below.  Two queries, so that each is one index look-up."""
-    earliest = below.select(fn.MIN(below.earliest_ingested_at))
-    latest = below.select(fn.MAX(below.latest_ingested_at))
-    if where is not None:
-        earliest, latest = earliest.where(where), latest.where(where)
-    return dict(zip(BOUNDS, (earliest.scalar(), latest.scalar()), strict=True))
 
 
 # ---- rows and marks ----------------------------------------------------------------------------
@@ -189,9 +239,10 @@ def mark_connection(connection_id: int) -> None:
     mark_global()
 
 
-def mark_connections(ids: Any) -> None:
-    """Mark those of a subquery's connections."""
-    rows = Connection.select(Connection.id, True, _value(utc_now())).where(Connection.id.in_(ids))
+def mark_connections_above() -> None:
+    """Mark the connections of all streams that are dirty."""
+    dirty = RetainedSizeStream.select(RetainedSizeStream.connection).where(RetainedSizeStream.dirty)
+    rows = Connection.select(Connection.id, True, _value(utc_now())).where(Connection.id.in_(dirty))
     _mark_each(RetainedSizeConnection, rows)
     mark_global()
 

@@ -4,17 +4,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from peewee import SQL, fn
-
-from ..database import dicts, first, read_snapshot, tuples
+from ..database import dicts, fetch_dicts, first, read_snapshot
 from ..models import (
     MEASURE_NAMES,
     Connection,
     RetainedSizeConnection,
-    RetainedSizeGlobal,
     RetainedSizeStream,
     Stream,
-    measure,
     retains_anything,
     total_retained_bytes,
 )
@@ -70,8 +66,8 @@ def read(auto: AutoReconcile, *, with_connections: bool = False) -> Summary:
 
 
 def global_row() -> dict[str, Any]:
-    found = first(RetainedSizeGlobal.select())
-    return _shown(found) if found else _NEVER_COUNTED
+    found = fetch_dicts("SELECT * FROM retained_size_global")
+    return _shown(found[0]) if found else _NEVER_COUNTED
 
 
 def state_of(row: dict[str, Any], repairing: bool) -> str:
@@ -99,18 +95,13 @@ def _load(auto: AutoReconcile, with_connections: bool) -> Summary:
 
 
 def _top_connectors() -> list[dict[str, Any]]:
-    count = fn.SUM(measure(RetainedSizeConnection, "record_count"))
-    query = (
-        RetainedSizeConnection.select(Connection.connector_id, count.alias("record_count"))
-        .join(Connection)
-        .group_by(Connection.connector_id)
-        .having(count > 0)
-        .order_by(SQL("record_count").desc(), Connection.connector_id)
-        .limit(TOP_CONNECTORS)
+    rows = fetch_dicts(
+        "SELECT c.connector_id, SUM(r.record_count) AS record_count FROM retained_size_connection r "
+        "JOIN connections c ON c.id = r.connection_id GROUP BY c.connector_id "
+        "HAVING SUM(r.record_count) > 0 ORDER BY 2 DESC, 1 LIMIT ?",
+        [TOP_CONNECTORS],
     )
-    return [
-        {"connector_id": connector, "record_count": int(records)} for connector, records in tuples(query)
-    ]
+    return [row | {"record_count": int(row["record_count"])} for row in rows]
 
 
 def _progress(row: dict[str, Any]) -> tuple[int, int]:
