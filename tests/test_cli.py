@@ -157,6 +157,33 @@ class TestImport:
         assert "secret" not in done.stderr
         assert run("verify").returncode == 0
 
+    def test_a_full_disk_loses_nothing_that_was_acknowledged(
+        self, run: Run, environment: dict[str, str], tmp_path: Path
+    ) -> None:
+        lines = [line(f"{n:06}", data={"t": "x" * 300}) for n in range(30_000)]
+        for number in range(1000, len(lines) + 1, 1000):
+            lines[number - 1] += f'{{"type":"STATE","value":{number}}}\n'
+        (tmp_path / "in.jsonl").write_text("".join(lines))
+        # A limit on the size of files is a disk that fills up at a moment of our choosing.
+        done = subprocess.run(
+            ["bash", "-c", f"ulimit -f 8000; exec {COMMAND} import in.jsonl --connection laptop"],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert done.returncode == 3, done.stderr
+        assert "Run the same import again" in done.stderr
+        assert "Traceback" not in done.stderr
+        acknowledged = json.loads(done.stdout.splitlines()[-1])["value"]
+        assert 0 < acknowledged < 30_000
+        assert summary(run)["record_count"] >= acknowledged
+        assert run("verify").returncode == 0
+        assert "0 rejected" in run("import", "in.jsonl", "--connection", "laptop").stderr
+        assert summary(run)["record_count"] == 30_000
+        assert run("verify").returncode == 0
+
     def test_again_is_a_no_op(self, run: Run) -> None:
         lines = "".join(line(str(n)) for n in range(5000))
         run("import", "--connection", "laptop", stdin=lines)

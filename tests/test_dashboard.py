@@ -147,16 +147,21 @@ def test_the_list_adds_up_to_the_hero_and_is_largest_first(owner: FlaskClient) -
     assert page.select_one(".kept time")["datetime"] == RetainedSizeGlobal.get().computed_at  # type: ignore[index]
 
 
-def test_a_row_that_may_lag_bears_its_own_time(owner: FlaskClient, outside: Outside) -> None:
+def test_while_totals_may_lag_each_row_bears_its_own_time(
+    owner: FlaskClient, outside: Outside, clock: Clock
+) -> None:
     fill(3)
     fill(3, connection="phone")
     mark("phone")
     outside.fail_repair()
-    rows = {
-        words(row.th): row for row in soup(owner.get("/dashboard").text).select("#connections tbody tr")
-    }  # type: ignore[arg-type]
-    assert rows["phone"].find("time")
-    assert not rows["laptop"].find("time")
+    page = soup(owner.get("/dashboard").text)
+    assert [bool(row.find("time")) for row in page.select("#connections tbody tr")] == [True, True]
+    assert not page.select(".kept > .note time"), "no one time is true of all rows"
+    outside.mend()
+    clock.advance(31)
+    page = soup(owner.get("/dashboard").text)
+    assert not page.select("#connections tbody time")
+    assert page.select(".kept > .note time")
 
 
 @pytest.mark.parametrize(

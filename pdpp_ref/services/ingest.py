@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..database import dicts, execute_many, fetch_all, first, for_update, tuples, write_transaction
 from ..models import Connection, Record, Stream
@@ -124,6 +124,15 @@ def _streams(connection_id: int, names: Iterable[str]) -> list[dict[str, Any]]:
     return dicts(for_update(query))
 
 
+class _Live(NamedTuple):
+    """The live record of a key, as it is before the next change."""
+
+    version: int
+    size: int
+    data: str
+    source_version: int | None
+
+
 @dataclass
 class _StreamWrite:
     """One stream's share of one write, worked out in memory before any of it is stored."""
@@ -135,7 +144,7 @@ class _StreamWrite:
     # Each key's new row, or None for a delete: only its last version in this write is current.
     current: dict[str, Row | None] = field(default_factory=dict)
     # Keys whose data stays but whose Singer table version has moved on, in this write or before.
-    versions_seen: dict[str, int] = field(default_factory=dict)
+    versions_seen: dict[str, int | None] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.id: int = self.stream["id"]
@@ -144,36 +153,44 @@ class _StreamWrite:
         self.now: str = max(utc_now(), self.stream["last_ingested_at"] or "")
 
     def take(self, changes: Sequence[Change]) -> None:
-        held = self._held({change.key for change in changes})
+        self.live = self._held({change.key for change in changes})
         for change in changes:
-            before = held.get(change.key)  # (version, bytes, data, source version)
+            before = self.live.get(change.key)
             if change.data is None:
-                if before is None:
-                    self.counts.unchanged += 1
-                    continue
-                self.counts.deleted += 1
-                self._append(change, None, 0)
-                self.current[change.key] = None
-                del held[change.key]
-            elif before is not None and before[2] == change.data:
-                self.counts.unchanged += 1
-                if change.source_version is not None and change.source_version != before[3]:
-                    self.versions_seen[change.key] = change.source_version
-                    held[change.key] = (*before[:3], change.source_version)
-                continue
+                self._delete(change, before)
+            elif before is not None and before.data == change.data:
+                self._send_again(change, before)
             else:
-                if before is None:
-                    self.counts.created += 1
-                else:
-                    self.counts.updated += 1
-                size = len(change.data.encode())
-                row = self._append(change, change.data, size)
-                self.current[change.key] = (*row, change.source_version)
-                self.versions_seen.pop(change.key, None)
-                self.delta.add_current(size)
-                held[change.key] = (self.version, size, change.data, change.source_version)
-            if before is not None:
-                self.delta.remove_current(before[0], before[1])
+                self._upsert(change, change.data, before)
+
+    def _delete(self, change: Change, before: _Live | None) -> None:
+        if before is None:
+            self.counts.unchanged += 1
+            return
+        self.counts.deleted += 1
+        self._append(change, None, 0)
+        self.current[change.key] = None
+        self.delta.remove_current(before.version, before.size)
+        del self.live[change.key]
+
+    def _send_again(self, change: Change, before: _Live) -> None:
+        self.counts.unchanged += 1
+        if change.source_version not in (None, before.source_version):
+            self.versions_seen[change.key] = change.source_version
+            self.live[change.key] = before._replace(source_version=change.source_version)
+
+    def _upsert(self, change: Change, data: str, before: _Live | None) -> None:
+        if before is None:
+            self.counts.created += 1
+        else:
+            self.counts.updated += 1
+            self.delta.remove_current(before.version, before.size)
+        size = len(data.encode())
+        row = self._append(change, data, size)
+        self.delta.add_current(size)
+        self.current[change.key] = (*row, change.source_version)
+        self.live[change.key] = _Live(self.version, size, data, change.source_version)
+        self.versions_seen.pop(change.key, None)
 
     def _append(self, change: Change, data: str | None, size: int) -> Row:
         self.version += 1
@@ -182,12 +199,12 @@ class _StreamWrite:
         self.delta.add_version(size)
         return row
 
-    def _held(self, keys: Iterable[str]) -> dict[str, Row]:
-        found: dict[str, Row] = {}
+    def _held(self, keys: Iterable[str]) -> dict[str, _Live]:
+        found: dict[str, _Live] = {}
         for part in _parts(sorted(keys), KEYS_PER_QUERY):
             marks = ", ".join("?" * len(part))
             rows = fetch_all(_HELD.format(keys=marks), (self.id, *part))
-            found |= {row[0]: row[1:] for row in rows}
+            found |= {row[0]: _Live(*row[1:]) for row in rows}
         return found
 
 
