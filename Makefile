@@ -4,7 +4,7 @@ PORT ?= 7663
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help setup setup-tests demo run test test-long lint bench screenshots lock clean
+.PHONY: help setup setup-tests demo run test test-long lint bench real-input screenshots lock clean
 
 help: ## Show the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -28,6 +28,9 @@ lint: setup-tests ## Style and types
 
 bench: setup-tests ## Measure; prints figures beside raw sqlite3, with ratios
 	@$(BIN)/python tests/benchmarks/bench.py
+
+real-input: setup-tests ## Import 336,776 real flights, and a Singer tap, and count them apart
+	@$(BIN)/python -m tests.real_input
 
 screenshots: setup-tests ## Draw every state of the dashboard into docs/screenshots
 	@$(BIN)/python -m tests.screenshots
