@@ -22,6 +22,12 @@
     banner().hidden = true;
   }
 
+  // Whoever comes back looks now: the wait is for those who are away.
+  function now() {
+    notBefore = 0;
+    if (hero()) htmx.trigger(hero(), "poll-now");
+  }
+
   for (const name of ["htmx:sendError", "htmx:responseError", "htmx:timeout"]) {
     document.addEventListener(name, failed);
   }
@@ -32,6 +38,7 @@
     if (document.hidden || Date.now() < notBefore) event.preventDefault();
   });
   document.addEventListener("visibilitychange", () => {
-    if (!document.hidden && hero()) htmx.trigger(hero(), "poll-now");
+    if (!document.hidden) now();
   });
+  window.addEventListener("online", now);
 })();
