@@ -28,7 +28,12 @@ def install_node_packages() -> None:
     node = node_command()
     npm = Path(node[0]).parent.parent / "lib/node_modules/npm/bin/npm-cli.js"
     options = ["--no-fund", "--no-audit", "--no-update-notifier", "--loglevel=error"]
-    subprocess.run([*node, str(npm), "ci", "--prefix", str(NODE_FOLDER), *options], check=True)
+    if subprocess.run(
+        [*node, str(npm), "ci", "--prefix", str(NODE_FOLDER), *options], check=False
+    ).returncode:
+        sys.exit(
+            "The OpenSpec program could not be installed: npm says why above; it needs the npm registry."
+        )
     done.write_text(lock.read_text())
 
 
