@@ -25,6 +25,7 @@ from .services import importer, ingest, reconcile, retained_size, sample, summar
 from .services.messages import Rejected, check_name
 
 PORT = 7663
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
 REPORT_SECONDS = 1.0
 
 
@@ -114,6 +115,8 @@ def _serve(app: Flask, host: str, port: int, way_in: str) -> None:
         if error.errno == errno.EADDRINUSE:
             raise WrongCall(f"port {port} is in use; choose another with --port") from None
         raise WrongCall(f"can't listen on {host} port {port}: {error.strerror or 'unknown'}") from None
+    if host not in LOOPBACK:
+        click.echo("Others can reach this address, unencrypted: put a proxy with TLS in front.", err=True)
     shown = f"[{host}]" if ":" in host else host
     click.echo(f"Dashboard: http://{shown}:{port}/dashboard\nSign in {way_in}.  Stop with Ctrl-C.")
     try:

@@ -96,6 +96,14 @@ def test_a_database_busy_with_a_writer_is_a_skip_and_no_failure(
     assert summary()["projection"]["state"] == "fresh"
 
 
+def test_an_attempt_never_raises(auto: AutoReconcile) -> None:
+    def fail() -> bool:
+        raise RuntimeError
+
+    assert auto.attempt(fail)
+    assert auto.failures == 1
+
+
 def test_a_skip_leaves_the_time_out_of_writers_as_it_was(auto: AutoReconcile, outside: Outside) -> None:
     mark()
     outside("BEGIN IMMEDIATE")

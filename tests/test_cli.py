@@ -94,6 +94,12 @@ class TestImport:
         assert "2 rejected" in done.stderr
         assert summary(run)["record_count"] == 3
 
+    def test_a_byte_order_mark_does_no_harm(self, run: Run) -> None:
+        assert (
+            run("import", "--connection", "laptop", stdin=b"\xef\xbb\xbf" + line("a").encode()).returncode
+            == 0
+        )
+
     def test_the_last_line_needs_no_end_and_a_carriage_return_does_no_harm(self, run: Run) -> None:
         done = run("import", "--connection", "laptop", stdin=line("a").strip() + "\r\n" + line("b").strip())
         assert done.returncode == 0

@@ -92,6 +92,10 @@ def test_a_key_is_a_string_or_an_array_in_canonical_form(key: str, kept: str) ->
     assert change.key == kept
 
 
+def test_an_op_may_be_left_out_or_null() -> None:
+    assert read(record()) == read(record(more=',"op":null')) == read(record(more=',"op":"upsert"'))
+
+
 def test_a_delete_has_no_data() -> None:
     assert read('{"type":"RECORD","stream":"s","key":"k","op":"delete"}') == Change("s", "k", None)
 

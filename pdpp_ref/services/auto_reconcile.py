@@ -47,14 +47,14 @@ class AutoReconcile:
         if self.retry_after_seconds or not self._one.acquire(blocking=False):
             return False
         try:
-            if self.retry_after_seconds or not still_needed():
-                return False
-            return self._run()
+            return False if self.retry_after_seconds else self._run(still_needed)
         finally:
             self._one.release()
 
-    def _run(self) -> bool:
+    def _run(self, still_needed: Callable[[], bool]) -> bool:
         try:
+            if not still_needed():
+                return False
             reconcile.run_pass(self.limits, wait=False)
         except Busy:
             return False  # a writer is at work: not our failure, and the next read tries again

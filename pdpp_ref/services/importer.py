@@ -24,6 +24,7 @@ READ_BYTES = 256 * 1024
 # A source that has nothing to say for this long gets what it said so far made durable.
 IDLE_SECONDS = 0.2
 TRIES_WHEN_BUSY = 5
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"  # what some editors put before UTF-8
 
 
 class NotStored(Exception):
@@ -120,6 +121,8 @@ class Importer:
     def _take(self, line: bytes | LineTooLong) -> None:
         if isinstance(line, LineTooLong):
             raise Rejected(f"longer than {MAX_LINE_BYTES:,} bytes")
+        if self.report.lines == 1:
+            line = line.removeprefix(BYTE_ORDER_MARK)
         if not line or line.isspace():
             return
         message = self._reader.read(line)

@@ -61,7 +61,7 @@ class _Line(msgspec.Struct):
     record: dict[str, Any] | None = None
     emitted_at: str | None = None
     time_extracted: str | None = None
-    op: str = "upsert"
+    op: str | None = None
     version: int | None = None
     key_properties: list[str] | None = None
 
@@ -117,7 +117,7 @@ class Reader:
         key = _canonical_key(message.key)
         if message.op == "delete":
             return Change(stream, key, None, emitted_at)
-        if message.op != "upsert":
+        if message.op not in ("upsert", None):
             raise Rejected('op is neither "upsert" nor "delete"')
         if message.data is None:
             raise Rejected("RECORD has no data: an object is wanted")
