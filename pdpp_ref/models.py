@@ -12,34 +12,38 @@ from .database import byte_length, db
 
 
 class Measure(NamedTuple):
-    """An additive number.  `table` and `expression` say how it is counted from canonical rows."""
+    """An additive number of `unit` (bytes or count), and what its column is called on a page.
+
+    `table` and `expression` say how it is counted from canonical rows.
+    """
 
     name: str
+    unit: str
     table: str
     expression: str
     heading: str
 
 
 MEASURES = (
-    Measure("record_count", "records", "COUNT(*)", "Records"),
-    Measure("current_record_json_bytes", "records", "SUM(json_bytes)", "Current records"),
-    Measure("record_history_count", "record_changes", "COUNT(*)", "Versions"),
-    Measure("record_history_json_bytes", "record_changes", "SUM(json_bytes)", "Version history"),
-    Measure("blob_count", "blob_bindings", "COUNT(*)", "Files"),
-    Measure("blob_bytes", "blob_bindings", "SUM(byte_length)", "Files"),
+    Measure("record_count", "count", "records", "COUNT(*)", "Records"),
+    Measure("current_record_json_bytes", "bytes", "records", "SUM(json_bytes)", "Current records"),
+    Measure("record_history_count", "count", "record_changes", "COUNT(*)", "Versions"),
+    Measure("record_history_json_bytes", "bytes", "record_changes", "SUM(json_bytes)", "Version history"),
+    Measure("blob_count", "count", "blob_bindings", "COUNT(*)", "Files"),
+    Measure("blob_bytes", "bytes", "blob_bindings", "SUM(byte_length)", "File contents"),
 )
+BYTE_MEASURES = tuple(measure for measure in MEASURES if measure.unit == "bytes")
+COUNT_MEASURES = tuple(measure for measure in MEASURES if measure.unit == "count")
 MEASURE_NAMES = tuple(measure.name for measure in MEASURES)
-BYTE_MEASURES = tuple(name for name in MEASURE_NAMES if name.endswith("_bytes"))
-COUNT_MEASURES = tuple(name for name in MEASURE_NAMES if name.endswith("_count"))
 BOUNDS = ("earliest_ingested_at", "latest_ingested_at")
 
 
 def total_retained_bytes(figures: dict[str, Any]) -> int:
-    return sum(figures[name] for name in BYTE_MEASURES)
+    return sum(figures[measure.name] for measure in BYTE_MEASURES)
 
 
 def retains_anything(figures: dict[str, Any]) -> bool:
-    return any(figures[name] for name in COUNT_MEASURES)
+    return any(figures[measure.name] for measure in COUNT_MEASURES)
 
 
 class Table(peewee.Model):
@@ -150,11 +154,6 @@ class Figures(Table):
 
 def _counter(name: str) -> BigIntegerField:
     return BigIntegerField(default=0, constraints=[SQL("DEFAULT 0"), peewee.Check(f"{name} >= 0")])
-
-
-def measure(table: type[Figures], name: str) -> Any:
-    """A figure's column; the columns follow from MEASURES and are not spelt out anywhere."""
-    return getattr(table, name)
 
 
 for _name in MEASURE_NAMES:

@@ -6,6 +6,7 @@ from typing import Any
 from flask import Blueprint, Response, current_app, redirect, render_template, request, url_for
 from markupsafe import Markup
 
+from ..models import BYTE_MEASURES, COUNT_MEASURES
 from ..services import summary
 from ..services.freshness import Hero, hero
 from ..times import to_moment
@@ -63,6 +64,12 @@ def _poll_seconds(shown: Hero) -> int:
 
 def _auto() -> Any:
     return current_app.extensions["auto_reconcile"]
+
+
+@blueprint.app_context_processor
+def _measures() -> dict[str, Any]:
+    """The columns of every table of figures."""
+    return {"byte_measures": BYTE_MEASURES, "count_measures": COUNT_MEASURES}
 
 
 # ---- how numbers and times look ----------------------------------------------------------------

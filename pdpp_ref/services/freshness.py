@@ -7,7 +7,7 @@ import hashlib
 from dataclasses import astuple, dataclass
 from datetime import datetime, timedelta
 
-from ..models import retains_anything
+from ..models import BYTE_MEASURES, retains_anything
 from ..times import to_moment
 from .summary import Summary
 
@@ -21,14 +21,13 @@ DELAYED_AFTER_FAILURES = 2
 class Hero:
     """`kind`: fresh, empty, updating, delayed, recounting or first_count.
 
-    `counted` and `to_count` are versions and None but for a recount under way.
+    `parts` are the headings and bytes that add up to `total_bytes`.  `counted` and `to_count` are
+    versions, and None but for a recount under way.
     """
 
     kind: str
     total_bytes: int
-    record_bytes: int
-    history_bytes: int
-    file_bytes: int
+    parts: tuple[tuple[str, int], ...]
     record_count: int
     stream_count: int
     connection_count: int
@@ -49,9 +48,7 @@ def hero(found: Summary, now: datetime) -> Hero:
     return Hero(
         kind=_kind(found, now),
         total_bytes=row["total_retained_bytes"],
-        record_bytes=row["current_record_json_bytes"],
-        history_bytes=row["record_history_json_bytes"],
-        file_bytes=row["blob_bytes"],
+        parts=tuple((measure.heading, row[measure.name]) for measure in BYTE_MEASURES),
         record_count=row["record_count"],
         stream_count=row["stream_count"],
         connection_count=row["connection_count"],

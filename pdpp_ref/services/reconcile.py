@@ -240,7 +240,7 @@ def _summed(grain: Grain, sql: str, values: Sequence[int] = ()) -> dict[str, int
 def _sum_sql(below: Grain) -> str:
     """Sums of a grain's counters, and how many of its rows retain anything."""
     sums = ", ".join(f"SUM({name})" for name in below.counters)
-    retains = " OR ".join(f"{name} > 0" for name in COUNT_MEASURES)
+    retains = " OR ".join(f"{measure.name} > 0" for measure in COUNT_MEASURES)
     return f"SELECT {sums}, SUM(CASE WHEN {retains} THEN 1 ELSE 0 END) FROM {below.table}"
 
 
