@@ -87,3 +87,10 @@ def test_an_unexpected_error_tells_nothing_of_itself(
 )
 def test_odd_paths_are_no_server_error(owner: FlaskClient, path: str) -> None:
     assert owner.get(path).status_code < 500
+
+
+@pytest.mark.parametrize("kind", ["application/json", "application/x-www-form-urlencoded", None])
+def test_a_body_that_is_too_large_is_refused(client: FlaskClient, kind: str | None) -> None:
+    response = client.post("/owner/login", data=b"x" * 2_000_000, content_type=kind)
+    assert response.status_code in (400, 413)
+    assert set(response.get_json()["error"]) == {"type", "code", "message", "request_id"}

@@ -24,6 +24,8 @@ HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
+MAX_BODY_BYTES = 1024 * 1024  # forms and small JSON are all that is sent here
+
 ERROR_TYPES = {
     400: "invalid_request_error",
     401: "authentication_error",
@@ -53,6 +55,7 @@ class ApiError(Exception):
 def init_app(app: Flask) -> None:
     app.url_map.converters["anything"] = Anything
     app.url_map.merge_slashes = False
+    app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
     app.json.sort_keys = False  # type: ignore[attr-defined]  # the contract's order is kept
     app.before_request(_begin)
     app.after_request(_finish)
