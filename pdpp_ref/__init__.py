@@ -15,6 +15,7 @@ from flask import Flask
 from . import config, database, schema
 from .services import credentials
 from .services.auto_reconcile import AutoReconcile
+from .services.background_rebuild import BackgroundRebuild
 from .services.cooldown import Cooldown
 from .services.reconcile import Limits
 
@@ -37,6 +38,7 @@ def create_app(
     app = bare_app(settings)
     open_database(app)
     app.extensions["auto_reconcile"] = auto_reconcile(app, clock)
+    app.extensions["background_rebuild"] = BackgroundRebuild()
     known = credentials.load(
         config.instance_folder(app),
         password=app.config["OWNER_PASSWORD"],

@@ -102,8 +102,9 @@ def modified() -> dict[str, Requirement]:
 # ---- what the program checks -------------------------------------------------------------------
 
 
-def test_the_change_is_valid(openspec: Run) -> None:
-    done = openspec("validate", CHANGE, "--strict")
+@pytest.mark.parametrize("what", [CHANGE, "--changes"])
+def test_the_change_and_all_others_are_valid(openspec: Run, what: str) -> None:
+    done = openspec("validate", what, "--strict")
     assert done.returncode == 0, done.stdout + done.stderr
 
 

@@ -155,14 +155,15 @@ class Histories(RuleBasedStateMachine):
     def run_pass(self, limits: Limits) -> None:
         assert reconcile.run_pass(limits).fresh == self.is_fresh()
 
-    @rule(place=stream_places, batch=batches, key=st.none() | keys)
-    def change_during_a_recount(self, place: Place, batch: Sequence[Change], key: str | None) -> None:
+    @rule(place=stream_places, passes=st.integers(1, 5), change=batches | keys)
+    def change_during_a_recount(self, place: Place, passes: int, change: Sequence[Change] | str) -> None:
         self.mark(place)
-        self.run_pass(Limits(seconds=-1))
-        if key is None:
-            self.write(place[0], batch)
+        for _ in range(passes):
+            self.run_pass(Limits(seconds=-1))
+        if isinstance(change, str):
+            self.delete_without_a_delta(place, change)
         else:
-            self.delete_without_a_delta(place, key)
+            self.write(place[0], change)
 
     @rule(limits=limits, grain=grains)
     def run_pass_that_fails(self, limits: Limits, grain: str) -> None:

@@ -24,8 +24,8 @@ def index() -> Any:
 @blueprint.get("/dashboard")
 @owner_only
 def dashboard() -> str:
-    found = summary.read(_auto(), with_connections=True)
-    return render_template("dashboard.html", **_hero_context(found), connections=found.connections)
+    found = summary.read(_auto(), summary.connections)
+    return render_template("dashboard.html", **_hero_context(found), connections=found.more)
 
 
 @blueprint.get("/dashboard/hero")

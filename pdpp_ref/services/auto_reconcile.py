@@ -55,24 +55,37 @@ class AutoReconcile:
         try:
             if not still_needed():
                 return False
-            reconcile.run_pass(self.limits, wait=False)
+            self.run(wait=False)
         except Busy:
             return False  # a writer is at work: not our failure, and the next read tries again
         except Exception as error:  # whatever it is, the reader gets the last-known figures
-            self._count_attempt()
-            self.failures += 1
-            self.last_error = describe(error)
-            self.cooldown.failed(RETAINED_SIZE)
-            log.warning("retained size: %s", self.last_error)
-        else:
-            self._count_attempt()
-            self.last_error = None
-            self.cooldown.succeeded(RETAINED_SIZE)
+            log.warning("retained size: %s", describe(error))
         return True
 
-    def _count_attempt(self) -> None:
+    def run(self, *, wait: bool = True) -> reconcile.Pass:
+        """One bounded pass now, cooldown or not, as an operator asks for it.
+
+        Raises Busy, which counts as no attempt, or whatever made the pass fail, which is recorded.
+        """
+        try:
+            done = reconcile.run_pass(self.limits, wait=wait)
+        except Busy:
+            raise
+        except Exception as error:
+            self._record(describe(error))
+            raise
+        self._record(None)
+        return done
+
+    def _record(self, error: str | None) -> None:
         self.attempts += 1
         self.last_attempt_at = utc_now()
+        self.last_error = error
+        if error is None:
+            self.cooldown.succeeded(RETAINED_SIZE)
+        else:
+            self.failures += 1
+            self.cooldown.failed(RETAINED_SIZE)
 
 
 def describe(error: Exception) -> str:

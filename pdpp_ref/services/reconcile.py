@@ -106,6 +106,11 @@ def run_until_fresh(
 def rebuild(progress: Callable[[Pass], None] = lambda _: None) -> Pass:
     """Recount everything.  One that was cut short is taken up where it stopped."""
     begin_rebuild()
+    return finish_rebuild(progress)
+
+
+def finish_rebuild(progress: Callable[[Pass], None] = lambda _: None) -> Pass:
+    """Passes until a rebuild that has begun is done; one that fails is marked as failed."""
     try:
         return run_until_fresh(progress=progress)
     except peewee.DatabaseError:
@@ -123,6 +128,10 @@ def begin_rebuild() -> None:
             mark_all()
             total = Stream.select(fn.COALESCE(fn.SUM(Stream.last_version), 0)).scalar()
             RetainedSizeGlobal.update(rebuild_status="running", rebuild_total=int(total)).execute()
+
+
+def rebuild_is_running() -> bool:
+    return bool(fetch_all("SELECT 1 FROM retained_size_global WHERE rebuild_status = 'running'"))
 
 
 def versions_left() -> int:

@@ -1,6 +1,6 @@
 """What a read of the retained-size summary does, for the API, the command and the pages alike."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,6 +42,7 @@ class Summary:
 
     `state`: fresh, refreshing, stale, rebuilding or failed.  `progress` is (versions counted,
     versions in all) of a rebuild.  `failures`: how often in a row this process failed to repair.
+    `more` is what else was asked for.
     """
 
     figures: dict[str, Any]
@@ -50,24 +51,24 @@ class Summary:
     last_error: str | None
     failures: int
     progress: tuple[int, int] | None
-    connections: list[dict[str, Any]] | None = None
+    more: Any = None
 
 
-def read(auto: AutoReconcile, *, with_connections: bool = False) -> Summary:
+def read(auto: AutoReconcile, more: Callable[[], Any] = lambda: None) -> Summary:
     """The summary; where it is not fresh, after an attempt at one bounded pass.
 
-    A fresh summary costs four statements and touches no row of a record or a stream.
-    `with_connections` adds a row for each connection, read at the same moment.
+    A fresh summary costs four statements and touches no row of a record or a stream.  What `more`
+    returns was read at the same moment.
     """
-    found = _load(auto, with_connections)
+    found = load(auto, more)
     if found.state != "fresh" and auto.attempt(lambda: global_row()["dirty"]):
-        found = _load(auto, with_connections)
+        found = load(auto, more)
     return found
 
 
 def global_row() -> dict[str, Any]:
     found = fetch_dicts("SELECT * FROM retained_size_global")
-    return _shown(found[0]) if found else _NEVER_COUNTED
+    return shown(found[0]) if found else _NEVER_COUNTED
 
 
 def state_of(row: dict[str, Any], repairing: bool) -> str:
@@ -79,7 +80,8 @@ def state_of(row: dict[str, Any], repairing: bool) -> str:
     return "refreshing" if repairing else "stale"
 
 
-def _load(auto: AutoReconcile, with_connections: bool) -> Summary:
+def load(auto: AutoReconcile, more: Callable[[], Any] = lambda: None) -> Summary:
+    """The summary as it is stored, without an attempt at repair."""
     with read_snapshot():
         row = global_row()
         state = state_of(row, auto.running)
@@ -90,7 +92,7 @@ def _load(auto: AutoReconcile, with_connections: bool) -> Summary:
             last_error=auto.last_error if row["dirty"] else None,
             failures=auto.consecutive_failures,
             progress=_progress(row) if state == "rebuilding" else None,
-            connections=_connections() if with_connections else None,
+            more=more(),
         )
 
 
@@ -109,10 +111,11 @@ def _progress(row: dict[str, Any]) -> tuple[int, int]:
     return max(0, total - versions_left()), total
 
 
-def _connections() -> list[dict[str, Any]]:
-    rows = map(_shown, dicts(_connection_rows()))
-    shown = (row for row in rows if row["dirty"] or retains_anything(row))
-    return _largest_first(shown, "connector_instance_id")
+def connections() -> list[dict[str, Any]]:
+    """A row for each connection that retains something, largest first."""
+    rows = map(shown, dicts(_connection_rows()))
+    kept = (row for row in rows if row["dirty"] or retains_anything(row))
+    return _largest_first(kept, "connector_instance_id")
 
 
 def _connection_rows() -> Any:
@@ -121,10 +124,15 @@ def _connection_rows() -> Any:
     return row.select(row, *names).join(Connection)
 
 
-def _shown(row: dict[str, Any]) -> dict[str, Any]:
-    """A stored row with its total.  A text that is no time, whoever put it there, is not passed on."""
-    times = {name: row[name] if row[name] and is_time(row[name]) else None for name in _TIMES}
-    return row | times | {"total_retained_bytes": total_retained_bytes(row)}
+def shown(row: dict[str, Any]) -> dict[str, Any]:
+    """A stored row of figures with its total, fit to be passed on."""
+    return with_checked_times(row) | {"total_retained_bytes": total_retained_bytes(row)}
+
+
+def with_checked_times(row: dict[str, Any]) -> dict[str, Any]:
+    """A text that is no time, whoever put it there, is not passed on."""
+    times = {name: row[name] for name in _TIMES if name in row}
+    return row | {name: text if text and is_time(text) else None for name, text in times.items()}
 
 
 def _largest_first(rows: Iterable[dict[str, Any]], name: str) -> list[dict[str, Any]]:
@@ -142,7 +150,7 @@ def read_connection(name: str) -> dict[str, Any] | None:
             .join(Stream)
             .where(RetainedSizeStream.connection == found["connection"])
         )
-        return _shown(found) | {"streams": _largest_first(map(_shown, dicts(streams)), "name")}
+        return shown(found) | {"streams": _largest_first(map(shown, dicts(streams)), "name")}
 
 
 def freshness(found: Summary) -> dict[str, Any]:

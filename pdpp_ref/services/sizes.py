@@ -1,0 +1,124 @@
+"""The rows of figures at one grain, as the wire contract has them."""
+
+from typing import Any
+
+from ..database import fetch_dicts
+from ..models import MEASURE_NAMES
+from .auto_reconcile import AutoReconcile
+from .retained_size import CONNECTION, STREAM
+from .summary import Summary, freshness, global_row, shown, with_checked_times
+
+_NAMES = ("connector_id", "connector_instance_id", "stream")
+
+
+def rows(grain: str, connection: str | None = None, stream: str | None = None) -> list[dict[str, Any]]:
+    """The size rows of a grain (global, connection or stream), in the order of their names.
+
+    `connection` and `stream` leave those rows of the grain that bear the name; a name says nothing
+    of a coarser grain.  An unknown one gives no rows.  Raises KeyError for an unknown grain.
+    """
+    if grain == "global":
+        return [global_size()]
+    sql, columns = _ROWS[grain]
+    wanted = {
+        column: name
+        for column, name in zip(columns, (connection, stream), strict=False)
+        if name is not None
+    }
+    where = " AND ".join(f"{column} = ?" for column in wanted) or "TRUE"
+    found = fetch_dicts(f"{sql} WHERE {where} ORDER BY {', '.join(columns)}", list(wanted.values()))
+    return [_size(grain, row) for row in found]
+
+
+def global_size() -> dict[str, Any]:
+    return _size("global", global_row())
+
+
+def _size(grain: str, row: dict[str, Any]) -> dict[str, Any]:
+    row = shown(row)
+    return {
+        "grain": grain,
+        **{name: row[name] for name in _NAMES if name in row},
+        **{name: row[name] for name in (*MEASURE_NAMES, "total_retained_bytes")},
+        "dirty": bool(row["dirty"]),
+        "computed_at": row["computed_at"],
+    }
+
+
+_CONNECTIONS = (
+    "SELECT r.*, c.connector_id, c.connector_instance_id{more} FROM {table} r "
+    "JOIN connections c ON c.id = r.connection_id"
+)
+_ROWS = {
+    "connection": (_CONNECTIONS.format(more="", table=CONNECTION.table), ("c.connector_instance_id",)),
+    "stream": (
+        _CONNECTIONS.format(more=", s.name AS stream", table=STREAM.table)
+        + " JOIN streams s ON s.id = r.stream_id",
+        ("c.connector_instance_id", "s.name"),
+    ),
+}
+GRAINS = ("global", *_ROWS)
+
+
+def streams(connector: str | None = None) -> list[dict[str, Any]]:
+    """The rows of `GET /_ref/dataset/summary/streams`: streams of one name are one row for each
+    connector, summed over its connections, in the order of their names.
+    """
+    where, values = ("", []) if connector is None else ("WHERE c.connector_id = ?", [connector])
+    found = fetch_dicts(_STREAMS.format(where=where), values)
+    return [
+        {
+            "connector_id": row["connector_id"],
+            "stream": row["stream"],
+            "record_count": int(row["record_count"]),
+            "record_json_bytes": int(row["current_record_json_bytes"]),
+            "earliest_ingested_at": row["earliest_ingested_at"],
+            "latest_ingested_at": row["latest_ingested_at"],
+            # No stream says yet which of its fields is the time that a thing happened.
+            "earliest_record_time": None,
+            "latest_record_time": None,
+            "consent_time_field": None,
+            "dirty_record_time_bounds": False,
+            "computed_at": row["computed_at"],
+        }
+        for row in map(with_checked_times, found)
+    ]
+
+
+# A row that sums several is as old as the oldest of them.
+_STREAMS = (
+    "SELECT c.connector_id, s.name AS stream, SUM(r.record_count) AS record_count, "
+    "SUM(r.current_record_json_bytes) AS current_record_json_bytes, "
+    "MIN(r.earliest_ingested_at) AS earliest_ingested_at, "
+    "MAX(r.latest_ingested_at) AS latest_ingested_at, MIN(r.computed_at) AS computed_at "
+    "FROM retained_size_stream r JOIN connections c ON c.id = r.connection_id "
+    "JOIN streams s ON s.id = r.stream_id {where} "
+    "GROUP BY c.connector_id, s.name ORDER BY c.connector_id, s.name"
+)
+
+
+def projection(found: Summary, auto: AutoReconcile) -> dict[str, Any]:
+    """The projection block of size bodies: freshness, and this process's attempts at repair."""
+    return {
+        "computed_at": found.figures["computed_at"],
+        "dirty": bool(found.figures["dirty"]),
+        "metadata": {
+            **freshness(found),
+            "rebuild_progress": _progress(found),
+            "auto_reconcile": {
+                "attempts": auto.attempts,
+                "failures": auto.failures,
+                "consecutive_failures": auto.consecutive_failures,
+                "last_attempt_at": auto.last_attempt_at,
+                "last_error": auto.last_error,
+                "retry_after_seconds": auto.retry_after_seconds,
+            },
+        },
+    }
+
+
+def _progress(found: Summary) -> dict[str, int] | None:
+    if found.progress is None:
+        return None
+    counted, total = found.progress
+    return {"versions_counted": counted, "versions_in_all": total}
