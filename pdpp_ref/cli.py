@@ -25,6 +25,7 @@ from .services import importer, ingest, reconcile, retained_size, sample, summar
 from .services.messages import Rejected, check_name
 
 PORT = 7663
+LARGEST_REQUEST = 2**40  # the application has limits of its own, and errors that explain them
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 REPORT_SECONDS = 1.0
 
@@ -110,7 +111,9 @@ def demo(host: str, port: int) -> None:
 
 def _serve(app: Flask, host: str, port: int, way_in: str) -> None:
     try:
-        server = waitress.create_server(app, host=host, port=port, threads=8, ident="")
+        server = waitress.create_server(
+            app, host=host, port=port, threads=8, ident="", max_request_body_size=LARGEST_REQUEST
+        )
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             raise WrongCall(f"port {port} is in use; choose another with --port") from None
@@ -157,6 +160,8 @@ def import_lines(file: Path | None, connection: str | None, connector: str | Non
                 f"stopped near line {work.report.lines}: {reason}; {_counts(work.report)} until then. "
                 "Run the same import again: what is stored already is recognised"
             ) from None
+        except ingest.WrongConnector as owner:
+            raise WrongCall(f"the connection belongs to connector {str(owner)!r} by now") from None
         except KeyboardInterrupt:
             raise TryAgain(f"stopped: {_counts(work.report)} until then") from None
     meter.finish(work.report)

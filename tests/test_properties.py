@@ -62,8 +62,7 @@ class Histories(RuleBasedStateMachine):
         super().__init__()
         self.live: dict[Place, dict[str, tuple[str, int | None]]] = {}
         self.versions: dict[Place, Counter[tuple[str, str | None]]] = {}
-        self.clock = Clock()
-        self.folder = tempfile.TemporaryDirectory()
+        self.clock, self.folder = Clock(), tempfile.TemporaryDirectory()
         self.open()
 
     def open(self) -> None:
@@ -147,9 +146,9 @@ class Histories(RuleBasedStateMachine):
 
     @rule(place=places, marked_by_itself=st.booleans())
     def lose_a_row(self, place: Place, marked_by_itself: bool) -> None:
-        """A lost row that nothing tells of can't be noticed, so a mark always follows."""
+        """A lost row that nothing tells of can't be noticed: it, or the one above it, is marked."""
         self.outside(f"DELETE FROM retained_size_{ROW_OF_PLACE[len(place)]}", *place)
-        self.mark(place if marked_by_itself else ())
+        self.mark(place if marked_by_itself else place[:-1])
 
     @rule(limits=limits)
     def run_pass(self, limits: Limits) -> None:

@@ -87,6 +87,18 @@ def owner_or_operator(view: _View) -> _View:
     return guarded
 
 
+def operator_only(view: _View) -> _View:
+    """A route of connectors: the bearer token, and no session, so no other site can use a browser's."""
+
+    @wraps(view)
+    def guarded(*args: Any, **kwargs: Any) -> Any:
+        if is_operator():
+            return view(*args, **kwargs)
+        raise ApiError(401, "bearer_token_required", "Send the operator token as a bearer token.")
+
+    return guarded
+
+
 def _session_required() -> ApiError:
     return ApiError(401, "owner_session_required", "Sign in as the owner, or send the operator token.")
 

@@ -24,13 +24,14 @@ HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
-MAX_BODY_BYTES = 1024 * 1024  # forms and small JSON are all that is sent here
+MAX_BODY_BYTES = 1024 * 1024  # of forms and small JSON; ingest has a limit of its own
 
 ERROR_TYPES = {
     400: "invalid_request_error",
     401: "authentication_error",
     403: "permission_error",
     404: "not_found_error",
+    409: "conflict_error",
     429: "rate_limit_error",
 }
 
@@ -79,7 +80,8 @@ def _finish(response: Response) -> Response:
         response.headers[name] = value
     if request.endpoint != "static":
         response.headers["Cache-Control"] = "no-store"
-        response.headers["PDPP-Surface"] = "reference-only"
+        if not request.path.startswith("/v1/"):
+            response.headers["PDPP-Surface"] = "reference-only"
     return response
 
 

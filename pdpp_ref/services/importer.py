@@ -8,7 +8,7 @@ import os
 import select
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import peewee
@@ -47,15 +47,27 @@ class LineTooLong:
 
 def read_lines(descriptor: int) -> Iterator[bytes | LineTooLong | None]:
     """The lines of an open file, pipe or terminal; None whenever the source is idle."""
-    rest = b""
-    skipping = False
+    return split_lines(_blocks(descriptor))
+
+
+def _blocks(descriptor: int) -> Iterator[bytes | None]:
     while True:
         if not _ready(descriptor):
             yield None
+        elif block := os.read(descriptor, READ_BYTES):
+            yield block
+        else:
+            return
+
+
+def split_lines(blocks: Iterable[bytes | None]) -> Iterator[bytes | LineTooLong | None]:
+    """Lines of what comes in blocks, the last with or without its end; None is handed on."""
+    rest = b""
+    skipping = False
+    for block in blocks:
+        if block is None:
+            yield None
             continue
-        block = os.read(descriptor, READ_BYTES)
-        if not block:
-            break
         *lines, rest = (rest + block).split(b"\n")
         for line in lines:
             yield LineTooLong() if skipping or len(line) > MAX_LINE_BYTES else line
@@ -77,7 +89,7 @@ class Importer:
     """Feeds lines to one connection.
 
     `on_state` gets each STATE line once it may be relied upon; `on_rejected` a line's number and
-    the reason; `on_progress` the report after each batch.
+    the reason; `on_progress` the report after each batch.  `stream` is that of lines that name none.
     """
 
     def __init__(
@@ -86,13 +98,14 @@ class Importer:
         on_state: Callable[[str], None],
         on_rejected: Callable[[int, str], None],
         on_progress: Callable[[Report], None] = lambda _: None,
+        stream: str | None = None,
     ) -> None:
         self.report = Report()
         self._target = target
         self._on_state = on_state
         self._on_rejected = on_rejected
         self._on_progress = on_progress
-        self._reader = Reader()
+        self._reader = Reader(stream)
         self._begin_batch()
 
     def _begin_batch(self) -> None:
@@ -102,7 +115,7 @@ class Importer:
         self._began = time.monotonic()
 
     def run(self, lines: Iterator[bytes | LineTooLong | None]) -> Report:
-        """Take all lines.  Raises NotStored; every STATE handed back until then holds."""
+        """Take all lines.  Raises NotStored or ingest.WrongConnector; every STATE handed back holds."""
         for line in lines:
             if line is None:
                 self._flush()
@@ -156,8 +169,6 @@ class Importer:
             self.report.counts.add(_patiently(write))
         except Busy as error:
             raise NotStored(PROBLEM_TEXT["busy"]) from error
-        except ingest.WrongConnector as error:
-            raise NotStored("the connection now belongs to another connector") from error
         except peewee.DatabaseError as error:
             raise NotStored(PROBLEM_TEXT[problem(error)]) from error
         self._on_progress(self.report)

@@ -16,6 +16,10 @@ KEYS_PER_QUERY = 500
 Row = tuple[Any, ...]
 
 
+class Unknown(Exception):
+    """There is no such connection, stream or record; the message says which of them."""
+
+
 class WrongConnector(Exception):
     """The connection exists and belongs to another connector."""
 
@@ -89,6 +93,44 @@ def activate_version(target: Target, stream: str, version: int) -> Counts:
         if not gone:
             return total
         total.add(write(target, gone))
+
+
+def delete_stream(connection: str, stream: str) -> None:
+    """Take a stream away with all it holds, history included.  Raises Unknown.
+
+    What that takes from the figures above is not worked out: they are marked, in the same
+    transaction, and the next read sums them anew.
+    """
+    with write_transaction():
+        found = _known_stream(connection, stream)
+        Stream.delete().where(Stream.id == found["id"]).execute()
+        retained_size.mark_connection(found["connection"])
+
+
+def delete_connection(connection: str) -> None:
+    """Take a connection away with all it holds.  Raises Unknown."""
+    with write_transaction():
+        query = Connection.delete().where(Connection.connector_instance_id == connection)
+        if not query.execute():
+            raise Unknown("connection")
+        retained_size.mark_global()
+
+
+def delete_record(connection: str, stream: str, key: str) -> None:
+    """Delete one record; its history keeps it, and a tombstone.  Raises Unknown."""
+    _known_stream(connection, stream)
+    owner = first(Connection.select().where(Connection.connector_instance_id == connection))
+    target = Target(connection, owner["connector_id"] if owner else connection)
+    if not write(target, [Change(stream, key, None)]).deleted:
+        raise Unknown("record")
+
+
+def _known_stream(connection: str, stream: str) -> dict[str, Any]:
+    query = Stream.select(Stream).join(Connection).where(Connection.connector_instance_id == connection)
+    found = first(query.where(Stream.name == stream))
+    if found is None:
+        raise Unknown("stream")
+    return found
 
 
 def _connection(target: Target) -> int:

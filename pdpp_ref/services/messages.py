@@ -140,6 +140,8 @@ class Reader:
         stream = message.stream if message.stream is not None else self._stream
         if stream is None:
             raise Rejected(f"{message.type} names no stream")
+        if self._stream not in (None, stream):
+            raise Rejected("names another stream than the address it was sent to")
         return check_name("stream", stream)
 
 
