@@ -33,7 +33,7 @@ def create_app(
 
     Raises config.WrongSetting and database.DatabaseUnusable, whose messages are for the operator.
     """
-    from .blueprints import auth, dashboard, http, ingest, reference
+    from .blueprints import auth, dashboard, http, ingest, monitoring, reference
 
     app = bare_app(settings)
     open_database(app)
@@ -52,8 +52,9 @@ def create_app(
     app.config["SECRET_KEY"] = known.secret_key
     http.init_app(app)
     auth.init_app(app)
-    for blueprint in (auth.blueprint, dashboard.blueprint, ingest.blueprint, reference.blueprint):
-        app.register_blueprint(blueprint)
+    monitoring.init_app(app)
+    for part in (auth, dashboard, ingest, monitoring, reference):
+        app.register_blueprint(part.blueprint)
     return app
 
 

@@ -47,6 +47,7 @@ class TryAgain(click.ClickException):
 def main() -> None:
     """The account that a personal data server keeps of what it holds."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    logging.getLogger("pdpp_ref.access").setLevel(logging.INFO)
 
 
 @contextmanager

@@ -187,10 +187,16 @@ def _connections_to_sum(limit: int) -> list[int]:
     )
 
 
+def rows_dirty() -> dict[str, int]:
+    """How many rows wait to be recomputed, below the global one."""
+    tables = {"stream": STREAM.table, "connection": CONNECTION.table}
+    return {
+        grain: _column(f"SELECT COUNT(*) FROM {table} WHERE dirty")[0] for grain, table in tables.items()
+    }
+
+
 def _dirty_below() -> int:
-    """How many stream and connection rows are dirty."""
-    tables = (STREAM.table, CONNECTION.table)
-    return sum(_column(f"SELECT COUNT(*) FROM {table} WHERE dirty")[0] for table in tables)
+    return sum(rows_dirty().values())
 
 
 def _global_is_dirty() -> bool:

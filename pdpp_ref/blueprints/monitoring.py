@@ -1,0 +1,102 @@
+"""What a machine asks: is the process up, and how is it doing.  No label has unbounded values."""
+
+import json
+import logging
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+from flask import Blueprint, Flask, Response, current_app, g, jsonify, request
+from prometheus_client import CollectorRegistry, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from ..models import MEASURE_NAMES
+from ..services import reconcile, summary
+from ..services.auto_reconcile import AutoReconcile
+from ..times import to_moment
+from .auth import owner_or_operator
+
+blueprint = Blueprint("monitoring", __name__)
+access_log = logging.getLogger("pdpp_ref.access")
+
+STATES = ("fresh", "refreshing", "stale", "rebuilding", "failed")
+
+
+def init_app(app: Flask) -> None:
+    registry = CollectorRegistry()
+    registry.register(_Projection(app.extensions["auto_reconcile"]))
+    app.extensions["metrics"] = registry
+    app.extensions["request_seconds"] = Histogram(
+        "pdpp_request_seconds", "Requests by route.", ["method", "route", "status"], registry=registry
+    )
+    app.before_request(_start)
+    app.after_request(_note)
+
+
+@blueprint.get("/healthz")
+def healthz() -> Response:
+    return jsonify(status="ok")
+
+
+@blueprint.get("/_ref/metrics")
+@owner_or_operator
+def metrics() -> Response:
+    text = generate_latest(current_app.extensions["metrics"])
+    return Response(text, content_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+def _start() -> None:
+    g.began = time.perf_counter()
+
+
+def _note(response: Response) -> Response:
+    """Count the request, and log one line of it: the route's pattern, as names may be personal."""
+    seconds = time.perf_counter() - g.get("began", time.perf_counter())
+    route = request.url_rule.rule if request.url_rule else "unknown"
+    method = request.method if request.method in ("GET", "HEAD", "POST", "DELETE") else "other"
+    status = str(response.status_code)
+    current_app.extensions["request_seconds"].labels(method, route, status).observe(seconds)
+    line = {
+        "request_id": g.get("request_id"),
+        "method": method,
+        "route": route,
+        "status": response.status_code,
+    }
+    access_log.info(json.dumps(line | {"ms": round(seconds * 1000, 1)}))
+    return response
+
+
+class _Projection(Collector):
+    """The figures as they are stored: a scrape does no maintenance."""
+
+    def __init__(self, auto: AutoReconcile) -> None:
+        self._auto = auto
+
+    def describe(self) -> list[Metric]:
+        return []  # nothing is read from the database before the first scrape
+
+    def collect(self) -> Iterator[Metric]:
+        found = summary.load(self._auto, reconcile.rows_dirty)
+        row = found.figures
+        for name in (*MEASURE_NAMES, "total_retained_bytes", "stream_count", "connection_count"):
+            yield GaugeMetricFamily(f"pdpp_retained_{name}", "Retained size, in all.", value=row[name])
+        state = GaugeMetricFamily("pdpp_projection_state", "1 for the state it is in.", labels=["state"])
+        for each in STATES:
+            state.add_metric([each], float(each == found.state))
+        yield state
+        residue = GaugeMetricFamily("pdpp_projection_dirty_rows", "Rows to recompute.", labels=["grain"])
+        for grain, rows in found.more.items():
+            residue.add_metric([grain], rows)
+        yield residue
+        if row["computed_at"]:
+            age = (datetime.now(UTC) - to_moment(row["computed_at"])).total_seconds()
+            help_text = "Since the totals last changed or were recomputed."
+            yield GaugeMetricFamily("pdpp_projection_computed_age_seconds", help_text, value=age)
+        auto = self._auto
+        yield CounterMetricFamily("pdpp_reconcile_attempts", "Passes of this process.", value=auto.attempts)
+        yield CounterMetricFamily("pdpp_reconcile_failures", "Those that failed.", value=auto.failures)
+        remaining = auto.retry_after_seconds
+        yield GaugeMetricFamily(
+            "pdpp_reconcile_cooldown_seconds", "Until the next attempt.", value=remaining
+        )

@@ -1,0 +1,96 @@
+"""Liveness, metrics, and the access log."""
+
+import json
+import logging
+from typing import Any
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.world import TOKEN, Outside, fill, mark
+
+BEARER = {"Authorization": f"Bearer {TOKEN}"}
+
+
+def scrape(app: Flask) -> dict[tuple[str, tuple[str, ...]], float]:
+    response = app.test_client().get("/_ref/metrics", headers=BEARER)
+    assert response.status_code == 200
+    assert response.content_type.startswith("text/plain; version=0.0.4")
+    return {
+        (sample.name, tuple(sample.labels.values())): sample.value
+        for family in text_string_to_metric_families(response.text)
+        for sample in family.samples
+    }
+
+
+def test_liveness_needs_nothing_and_tells_nothing(client: FlaskClient) -> None:
+    response = client.get("/healthz")
+    assert (response.status_code, response.get_json()) == (200, {"status": "ok"})
+
+
+def test_metrics_are_for_operators(client: FlaskClient) -> None:
+    assert client.get("/_ref/metrics").status_code == 401
+
+
+def test_metrics_are_the_totals(app: Flask, summary: Any) -> None:
+    fill(20)
+    fill(30, "photos", "phone")
+    found = scrape(app)
+    body = summary()
+    assert found["pdpp_retained_record_count", ()] == body["record_count"] == 50
+    assert found["pdpp_retained_total_retained_bytes", ()] == body["total_retained_bytes"]
+    assert found["pdpp_retained_stream_count", ()] == 2
+    assert found["pdpp_projection_state", ("fresh",)] == 1
+    assert found["pdpp_projection_dirty_rows", ("stream",)] == 0
+    assert 0 <= found["pdpp_projection_computed_age_seconds", ()] < 60
+
+
+def test_a_scrape_does_no_maintenance_and_tells_of_what_there_is_to_do(
+    app: Flask, outside: Outside
+) -> None:
+    fill(20)
+    mark("laptop", "notes")
+    for _ in range(2):
+        found = scrape(app)
+        assert found["pdpp_projection_state", ("stale",)] == 1
+        assert found["pdpp_projection_state", ("fresh",)] == 0
+        assert found["pdpp_projection_dirty_rows", ("stream",)] == 1
+        assert found["pdpp_reconcile_attempts_total", ()] == 0
+    outside.fail_repair()
+    app.test_client().get("/_ref/dataset/summary", headers=BEARER)
+    found = scrape(app)
+    assert (found["pdpp_reconcile_attempts_total", ()], found["pdpp_reconcile_failures_total", ()]) == (
+        1,
+        1,
+    )
+    assert 0 < found["pdpp_reconcile_cooldown_seconds", ()] <= 30
+
+
+def test_requests_are_counted_by_route_and_never_by_name(app: Flask, owner: FlaskClient) -> None:
+    fill(1, connection="a private name")
+    for name in ("a private name", "another", "third"):
+        owner.get(f"/dashboard/connections/{name}")
+    owner.get("/nowhere/private")
+    owner.open("/dashboard", method="BREW")
+    text = app.test_client().get("/_ref/metrics", headers=BEARER).text
+    assert "private" not in text
+    found = scrape(app)
+    route = "/dashboard/connections/<anything:name>"
+    assert found["pdpp_request_seconds_count", ("GET", route, "200")] == 1
+    assert found["pdpp_request_seconds_count", ("GET", route, "404")] == 2
+    assert found["pdpp_request_seconds_count", ("GET", "unknown", "404")] == 1
+
+
+def test_each_request_is_one_line_without_personal_data(
+    owner: FlaskClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "pdpp_ref.access")
+    response = owner.get("/dashboard/connections/private?x=secret", headers={"Authorization": "Bearer tok"})
+    (line,) = [json.loads(record.message) for record in caplog.records if record.name == "pdpp_ref.access"]
+    assert line["request_id"] == response.headers["Request-Id"]
+    assert (line["method"], line["status"]) == ("GET", 404)
+    assert line["ms"] >= 0
+    for secret in ("private", "secret", "tok"):
+        assert secret not in caplog.text.replace("private name", "")
