@@ -47,7 +47,10 @@ class TryAgain(click.ClickException):
 def main() -> None:
     """The account that a personal data server keeps of what it holds."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
-    logging.getLogger("pdpp_ref.access").setLevel(logging.INFO)
+    access = logging.getLogger("pdpp_ref.access")
+    access.setLevel(logging.INFO)
+    access.propagate = False  # its lines are JSON as they are
+    access.addHandler(logging.StreamHandler())
 
 
 @contextmanager
