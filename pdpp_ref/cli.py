@@ -15,17 +15,16 @@ from typing import Any
 
 import click
 import peewee
-import waitress
 from flask import Flask
 
 from . import __version__, auto_reconcile, bare_app, config, create_app, database, open_database
 from .database import PROBLEM_TEXT, Busy, problem, tuples, write_transaction
 from .models import Connection, RetainedSizeGlobal, Stream
+from .server import listen
 from .services import importer, ingest, reconcile, retained_size, sample, summary, verify
 from .services.messages import Rejected, check_name
 
 PORT = 7663
-LARGEST_REQUEST = 2**40  # the application has limits of its own, and errors that explain them
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 REPORT_SECONDS = 1.0
 
@@ -115,9 +114,7 @@ def demo(host: str, port: int) -> None:
 
 def _serve(app: Flask, host: str, port: int, way_in: str) -> None:
     try:
-        server = waitress.create_server(
-            app, host=host, port=port, threads=8, ident="", max_request_body_size=LARGEST_REQUEST
-        )
+        server = listen(app, host, port)
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             raise WrongCall(f"port {port} is in use; choose another with --port") from None
@@ -175,6 +172,8 @@ def import_lines(file: Path | None, connection: str | None, connector: str | Non
 def _opened(file: Path | None) -> int:
     """A descriptor of the input.  Raises WrongCall for what can't hold JSON lines."""
     if file is None or str(file) == "-":
+        if sys.stdin is None:
+            raise WrongCall("standard input is closed; name a FILE")
         return sys.stdin.fileno()
     try:
         descriptor = os.open(file, os.O_RDONLY)
@@ -201,8 +200,11 @@ def _connector_of(connection: str, wanted: str | None) -> str:
 
 
 def _hand_back(state: str) -> None:
-    click.echo(state)
-    sys.stdout.flush()
+    try:
+        sys.stdout.write(f"{state}\n")
+        sys.stdout.flush()
+    except (OSError, ValueError, AttributeError):  # full, closed, or never open
+        raise TryAgain("a STATE can't be written to standard output; run the import again") from None
 
 
 def _tell_rejected(line: int, reason: str) -> None:
@@ -231,14 +233,14 @@ class _Meter:
 
     def finish(self, report: importer.Report) -> None:
         seconds = time.monotonic() - self._began
-        ignored = ", ".join(f"{n:,} {_name(kind)}" for kind, n in sorted(report.ignored.items()))
+        ignored = ", ".join(f"{n:,} {_name(kind)[:100]}" for kind, n in sorted(report.ignored.items()))
         last = f"; ignored {ignored}" if ignored else ""
         click.echo(f"{report.lines:,} lines in {seconds:.1f} s: {_counts(report)}{last}", err=True)
 
 
 def _name(text: str) -> str:
     """A name on one line, whatever characters it has."""
-    return json.dumps(text, ensure_ascii=False) if not text.isidentifier() else text[:100]
+    return json.dumps(text, ensure_ascii=False) if not text.isidentifier() else text
 
 
 # ---- figures -----------------------------------------------------------------------------------

@@ -59,7 +59,11 @@ def connect(url: str, instance: Path) -> None:
     if not url:
         db.initialize(_sqlite(str(instance / "pdpp-ref.sqlite3")))
         return
-    scheme = urlsplit(url).scheme
+    try:
+        url.encode()
+        scheme = urlsplit(url).scheme
+    except ValueError:  # UnicodeEncodeError is one
+        raise DatabaseUnusable("PDPP_DATABASE_URL is not a URL") from None
     if scheme != "sqlite":
         raise DatabaseUnusable(
             f"PDPP_DATABASE_URL starts with {scheme!r}; use sqlite:///path/to/file.sqlite3"
@@ -166,6 +170,12 @@ def execute_many(sql: str, rows: Sequence[Iterable[Any]]) -> None:
 def execute(sql: str, values: Sequence[Any] = ()) -> int:
     """One statement, written with `?` for its values.  Returns how many rows it changed."""
     return int(db.rows_affected(db.execute_sql(_placed(sql), values)))
+
+
+def execute_one(sql: str, values: Sequence[Any] = ()) -> None:
+    """One statement that must change one row.  Raises peewee.OperationalError where it did not."""
+    if execute(sql, values) != 1:
+        raise peewee.OperationalError("a row that was to be changed was not")
 
 
 def fetch_dicts(sql: str, values: Sequence[Any] = ()) -> list[dict[str, Any]]:

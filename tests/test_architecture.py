@@ -20,7 +20,7 @@ LAYERS = (
     ("services",),
     ("config",),
     ("blueprints",),
-    ("__init__",),
+    ("__init__", "server"),
     ("cli",),
 )
 

@@ -118,6 +118,35 @@ class TestImport:
         assert done.returncode == 0
         assert "ignored 1 DONE, 2 PROGRESS" in done.stderr
 
+    def test_made_up_types_fill_neither_memory_nor_the_last_line(self, run: Run) -> None:
+        done = run(
+            "import", "--connection", "laptop", stdin="".join(f'{{"type":"T{n}"}}\n' for n in range(5000))
+        )
+        assert "4,980 " in done.stderr
+        assert "of other types" in done.stderr
+        assert len(done.stderr) < 1000
+
+    def test_lines_that_no_decoder_likes_are_rejected_by_themselves(self, run: Run) -> None:
+        lines = line("a").encode() + b'{"type":"STATE","value":"\xff"}\n' + line("b").encode()
+        lines += b'{"stream":"s","key":"\\ud800","data":{"n":-0}}\n' + line("c").encode()
+        done = run("import", "--connection", "laptop", stdin=lines)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert "3 new" in done.stderr
+        assert "2 rejected" in done.stderr
+
+    def test_a_state_that_cannot_be_printed_is_told(self, environment: dict[str, str]) -> None:
+        with open("/dev/full", "w") as full:
+            done = subprocess.run(
+                [COMMAND, "import", "--connection", "c"],
+                input='{"type":"STATE"}\n',
+                stdout=full,
+                stderr=subprocess.PIPE,
+                text=True,
+                env=environment,
+            )
+        assert done.returncode == 3
+        assert "Error: a STATE can't be written" in done.stderr
+
     def test_states_are_printed_as_received_and_in_order(self, run: Run) -> None:
         states = ['{"type": "STATE", "value": {"n": 1}}', '{"type":"STATE","value":{"n":2}}']
         lines = states[0] + "\n" + line("a") + states[1] + "\n" + line("b")
@@ -312,6 +341,8 @@ class TestSettings:
             ("PDPP_DATABASE_URL", "sqlite:///:memory:"),
             ("PDPP_DATABASE_URL", "sqlite://file"),
             ("PDPP_DATABASE_URL", "nonsense"),
+            ("PDPP_DATABASE_URL", "sqlite://[x"),
+            ("PDPP_DATABASE_URL", "sqlite:////tmp/\udcff.db"),
         ],
     )
     @pytest.mark.parametrize("command", ["summary", "serve"])
@@ -319,6 +350,9 @@ class TestSettings:
         self, run: Run, name: str, value: str, command: str
     ) -> None:
         assert name in one_line(run(command, **{name: value}))
+
+    def test_an_instance_folder_that_cannot_be_written_is_one_line(self, run: Run) -> None:
+        assert "PDPP_INSTANCE_PATH" in one_line(run("serve", PDPP_INSTANCE_PATH="/proc"))
 
     def test_a_numeric_password_stays_text(self, make_app: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("PDPP_OWNER_PASSWORD", "007")

@@ -124,6 +124,11 @@ def test_a_line_without_a_type_is_a_record_of_the_known_stream() -> None:
         ("", "not JSON"),
         ("{", "not JSON"),
         ("[]", "expected object"),
+        (record(key='"\\ud800"'), "surrogate"),
+        (record('{"n":-0}', key='"\\ud800"'), "surrogate"),
+        ('{"stream":"\\ud800","key":"k","data":{"n":-0}}', "surrogate"),
+        ('{"type":"ACTIVATE_VERSION","stream":"s","version":9223372036854775808}', "version: expected int"),
+        (record(more=f',"version":{10**30}'), "version: "),
         (record() + "x", "not JSON: Extra data"),
         (record("[1]"), "data: expected object"),
         (record("null"), "RECORD has no data"),
@@ -169,6 +174,12 @@ def test_a_reason_quotes_nothing_of_the_line() -> None:
 def test_bytes_that_are_not_utf8_are_refused() -> None:
     with pytest.raises(Rejected, match="not UTF-8 text at byte 6"):
         read(b'{"a":\xff}')
+    for state in (
+        b'{"type":"STATE","value":"\xff"}',
+        b'{"type":"STATE","value":{"a":-0,"b":"\xed\xa0\x80"}}',
+    ):
+        with pytest.raises(Rejected, match="not UTF-8 text"):
+            read(state)
 
 
 @pytest.mark.parametrize("kind", ["PROGRESS", "DONE", "START", "LOG"])

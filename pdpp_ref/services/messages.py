@@ -8,7 +8,7 @@ each number spelt as it came.
 import hashlib
 import json
 import re
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -62,7 +62,7 @@ class _Line(msgspec.Struct):
     emitted_at: str | None = None
     time_extracted: str | None = None
     op: str | None = None
-    version: int | None = None
+    version: Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)] | None = None
     key_properties: list[str] | None = None
 
 
@@ -97,7 +97,7 @@ class Reader:
         if message.type == "RECORD":
             return self._change(message)
         if message.type == "STATE":
-            return State(line.strip().decode())
+            return State(_as_text(line))
         if message.type == "SCHEMA":
             self._key_properties[self._stream_of(message)] = message.key_properties or []
             return None
@@ -151,7 +151,11 @@ def check_name(what: str, name: str) -> str:
         raise Rejected(f"{what} is empty")
     if "\0" in name:
         raise Rejected(f"{what} holds a NUL character")
-    if len(name) * 4 > MAX_NAME_BYTES and len(name.encode()) > MAX_NAME_BYTES:
+    try:
+        size = len(name.encode())
+    except UnicodeEncodeError:
+        raise Rejected(f"{what} holds half of a surrogate pair, which is not text") from None
+    if size > MAX_NAME_BYTES:
         raise Rejected(f"{what} is longer than {MAX_NAME_BYTES:,} bytes")
     return name
 
@@ -180,7 +184,7 @@ def _decode(line: bytes) -> _Line:
 
 def _decode_exactly(line: bytes) -> _Line:
     """The slow way, which keeps the spelling of every number."""
-    loaded = json.loads(line, parse_int=_integer, parse_float=msgspec.Raw, parse_constant=_refuse)
+    loaded = json.loads(line.decode(), parse_int=_integer, parse_float=msgspec.Raw, parse_constant=_refuse)
     return msgspec.convert(loaded, _Line)
 
 
@@ -190,6 +194,14 @@ def _integer(text: str) -> int | msgspec.Raw:
 
 def _refuse(constant: str) -> None:
     raise ValueError(f"{constant} is not JSON")
+
+
+def _as_text(line: bytes) -> str:
+    """The line as it came; the decoder has not looked into fields that it skipped."""
+    try:
+        return line.strip().decode()
+    except UnicodeDecodeError:
+        raise Rejected(_why_not_json(line)) from None
 
 
 def _why_not_json(line: bytes) -> str:

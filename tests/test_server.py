@@ -1,0 +1,42 @@
+"""What the server itself answers, where no request reaches the application."""
+
+import json
+import socket
+import threading
+from collections.abc import Callable, Iterator
+
+import pytest
+from flask import Flask
+
+from pdpp_ref.server import listen
+
+
+@pytest.fixture
+def ask(app: Flask) -> Iterator[Callable[[bytes], tuple[bytes, bytes]]]:
+    server = listen(app, "127.0.0.1", 0)
+    thread = threading.Thread(target=server.run)
+    thread.start()
+
+    def send(request: bytes) -> tuple[bytes, bytes]:
+        with socket.create_connection(("127.0.0.1", server.effective_port), timeout=10) as client:
+            client.sendall(request)
+            answer = b"".join(iter(lambda: client.recv(65536), b""))
+        head, _, body = answer.partition(b"\r\n\r\n")
+        return head, body
+
+    yield send
+    server.close()
+    server.task_dispatcher.shutdown()
+    thread.join(10)
+
+
+@pytest.mark.parametrize(
+    ("header", "status"), [(b"Content-Length: abc", b"400"), (b"Transfer-Encoding: foo", b"501")]
+)
+def test_what_is_no_http_is_told_in_the_one_shape(
+    ask: Callable[[bytes], tuple[bytes, bytes]], header: bytes, status: bytes
+) -> None:
+    head, body = ask(b"POST /owner/login HTTP/1.1\r\nHost: x\r\n" + header + b"\r\n\r\n")
+    assert head.split()[1] == status
+    assert b"Request-Id: " in head
+    assert set(json.loads(body)["error"]) == {"type", "code", "message", "request_id"}
