@@ -39,12 +39,15 @@ def create_app(
     open_database(app)
     app.extensions["auto_reconcile"] = auto_reconcile(app, clock)
     app.extensions["background_rebuild"] = BackgroundRebuild()
-    known = credentials.load(
-        config.instance_folder(app),
-        password=app.config["OWNER_PASSWORD"],
-        token=app.config["OPERATOR_TOKEN"],
-        secret_key=app.config["SECRET_KEY"],
-    )
+    try:
+        known = credentials.load(
+            config.instance_folder(app),
+            password=app.config["OWNER_PASSWORD"],
+            token=app.config["OPERATOR_TOKEN"],
+            secret_key=app.config["SECRET_KEY"],
+        )
+    except OSError:
+        raise config.WrongSetting(config.INSTANCE_UNUSABLE) from None
     for name, secret in known.news.items():
         what = {"password": "owner password", "token": "operator token"}[name]
         click.echo(f"New {what}, shown this once: {secret}", err=True)

@@ -27,6 +27,10 @@ class Text:
     """Text that is taken as it stands, even where it looks like a number."""
 
 
+INSTANCE_UNUSABLE = (
+    "the instance folder can't be used; set PDPP_INSTANCE_PATH to a folder that you can write to"
+)
+
 SETTINGS: dict[str, Number | Text] = {
     "DATABASE_URL": Text(),
     "OWNER_PASSWORD": Text(),
@@ -72,7 +76,5 @@ def instance_folder(app: Flask) -> Path:
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError:
-        raise WrongSetting(
-            "the instance folder can't be created; set PDPP_INSTANCE_PATH to a folder you can write to"
-        ) from None
+        raise WrongSetting(INSTANCE_UNUSABLE) from None
     return folder

@@ -8,6 +8,7 @@ import hashlib
 import hmac
 import os
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +26,8 @@ class Credentials:
     _token_digest: str
 
     def is_owner(self, password: str) -> bool:
+        if not _is_text(password):
+            return False
         if self._password_is_hashed:
             return check_password_hash(self._password, password)
         return hmac.compare_digest(_digest(password), _digest(self._password))
@@ -40,7 +43,10 @@ class Credentials:
 
 
 def load(folder: Path, *, password: str = "", token: str = "", secret_key: str = "") -> Credentials:
-    """The credentials that are set, or kept in `folder`, or made up now and kept there."""
+    """The credentials that are set, or kept in `folder`, or made up now and kept there.
+
+    Raises OSError where the folder can't be read or written.
+    """
     news: dict[str, str] = {}
     hashed = password or _kept(folder / "owner_password.hash", _hash_password, "password", news)
     digest = _digest(token) if token else _kept(folder / "operator_token.hash", _digest, "token", news)
@@ -48,24 +54,37 @@ def load(folder: Path, *, password: str = "", token: str = "", secret_key: str =
     return Credentials(key, news, hashed, not password, digest)
 
 
-def _kept(file: Path, store: type[str] | object, name: str, news: dict[str, str]) -> str:
-    """The content of a file; if there is none, a new secret is stored in it and told in `news`."""
-    assert callable(store)
-    fresh = secrets.token_urlsafe(18)
-    try:
-        # Created with its content already limited to the owner; a second process loses and reads.
-        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        return file.read_text().strip()
-    with os.fdopen(descriptor, "w") as out:
-        content: str = store(fresh)
-        out.write(content)
-    news[name] = fresh
+def _kept(file: Path, store: Callable[[str], str], name: str, news: dict[str, str]) -> str:
+    """The content of a file; if there is none, a new secret is stored in it and told in `news`.
+
+    The file appears complete or not at all: of programs that start at once, all but one read what
+    the one has written, and a crash leaves nothing half done.
+    """
+    if not file.exists():
+        fresh = secrets.token_urlsafe(18)
+        own = file.with_name(f".{file.name}.{secrets.token_hex(8)}")
+        try:
+            own.touch(mode=0o600, exist_ok=False)
+            own.write_text(store(fresh))
+            os.link(own, file)
+            news[name] = fresh
+        except FileExistsError:
+            pass
+        finally:
+            own.unlink(missing_ok=True)
+    content = file.read_text().strip()
+    if not content:
+        raise OSError(f"{file.name} is empty")
     return content
 
 
 def _hash_password(password: str) -> str:
     return generate_password_hash(password)
+
+
+def _is_text(secret: str) -> bool:
+    """Whether it can be encoded: JSON can bring in halves of surrogate pairs."""
+    return not any("\ud800" <= character <= "\udfff" for character in secret)
 
 
 def _digest(text: str) -> str:
