@@ -12,6 +12,7 @@ from flask import Flask
 from pdpp_ref.database import db
 from pdpp_ref.services import summary as reading
 from pdpp_ref.services.auto_reconcile import AutoReconcile
+from pdpp_ref.services.reconcile import run_until_fresh
 from tests.world import TOKEN, Clock, Outside, fill, mark, stored
 
 Read = Callable[[], dict[str, Any]]
@@ -136,6 +137,20 @@ def test_success_after_failure_clears_the_error(
     assert summary()["projection"]["last_error"] is None
     assert auto.cooldown.entries == {}
     assert (auto.attempts, auto.failures, auto.consecutive_failures) == (2, 1, 0)
+
+
+def test_a_repair_by_somebody_else_ends_the_cooldown(
+    auto: AutoReconcile, summary: Read, outside: Outside
+) -> None:
+    mark()
+    outside.fail_repair()
+    summary()
+    outside.mend()
+    run_until_fresh()
+    assert summary()["projection"]["state"] == "fresh"
+    assert (auto.last_error, auto.cooldown.entries) == (None, {})
+    mark()
+    assert summary()["projection"]["state"] == "fresh"
 
 
 def test_a_read_only_database_is_a_failure_that_keeps_the_figures(

@@ -150,6 +150,35 @@ def test_a_write_to_a_lost_row_marks_it(grain: str, outside: Outside) -> None:
     assert outside.wrong_but_clean() == []
 
 
+def test_a_row_marked_in_one_table_alone_is_never_passed_over(outside: Outside, summary: Read) -> None:
+    write(upsert("a"))
+    outside("UPDATE retained_size_stream SET dirty = 1, record_count = 9")
+    write(upsert("b"))
+    assert dirty(outside) == (1, 1, 1), "the next write passes the mark up"
+    assert summary()["record_count"] == 2
+
+    outside("UPDATE retained_size_stream SET dirty = 1, record_count = 9")
+    outside("UPDATE retained_size_connection SET dirty = 1, record_count = 9")
+    assert reconcile.run_until_fresh().reconciled == 2, "and so does a pass"
+    assert outside.wrong_but_clean() == []
+
+
+@pytest.mark.parametrize("grain", ["stream", "connection", "global"])
+def test_an_update_that_changes_no_row_is_a_failure(grain: str, outside: Outside) -> None:
+    write(upsert("a"))
+    outside(
+        f"CREATE TRIGGER broken BEFORE UPDATE OF record_count ON retained_size_{grain} "
+        "BEGIN SELECT RAISE(IGNORE); END"
+    )
+    write(upsert("b"))
+    assert dirty(outside) == (1, 1, 1)
+    with pytest.raises(peewee.OperationalError):
+        reconcile.run_until_fresh()
+    outside.mend()
+    reconcile.run_until_fresh()
+    assert outside.wrong_but_clean() == []
+
+
 def test_figures_of_a_marked_row_stay_as_they_were_at_their_time(outside: Outside) -> None:
     write(upsert("a"))
     mark("laptop", "notes")

@@ -77,6 +77,12 @@ class AutoReconcile:
         self._record(None)
         return done
 
+    def found_fresh(self) -> None:
+        """Somebody else has repaired it, so our failures are past."""
+        if self.last_error is not None or self.consecutive_failures:
+            self.last_error = None
+            self.cooldown.succeeded(RETAINED_SIZE)
+
     def _record(self, error: str | None) -> None:
         self.attempts += 1
         self.last_attempt_at = utc_now()

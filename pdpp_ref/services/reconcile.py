@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import peewee
 from peewee import fn
 
-from ..database import execute, fetch_all, fetch_dicts, row_lock, write_transaction
+from ..database import execute, execute_one, fetch_all, fetch_dicts, row_lock, write_transaction
 from ..models import COUNT_MEASURES, MEASURE_NAMES, Recount, RetainedSizeGlobal, RetainedSizeStream, Stream
 from ..times import utc_now
 from .retained_size import (
@@ -64,6 +64,7 @@ def run_pass(limits: Limits, *, wait: bool = True) -> Pass:
     deadline = time.monotonic() + limits.seconds
     with write_transaction(wait=wait):
         all_discovered = _discover()
+        _mark_above()
         streams = connections = 0
         for stream_id in _dirty_streams(limits.rows):
             late = time.monotonic() > deadline
@@ -162,6 +163,12 @@ def _discover() -> bool:
     return max(found) < DISCOVER_ROWS
 
 
+def _mark_above() -> None:
+    """Marks go up by themselves; this mends what another program marked in one table alone."""
+    if not _global_is_dirty() and _dirty_below():
+        mark_connections_above()
+
+
 _DISCOVER = (
     "INSERT INTO retained_size_stream (stream_id, connection_id, dirty, stale_since) "
     "SELECT s.id, s.connection_id, TRUE, ? FROM streams s LEFT JOIN retained_size_stream r "
@@ -243,7 +250,7 @@ def _sum_global() -> None:
 
 def _publish(grain: Grain, key: int, figures: dict[str, int]) -> None:
     """Store recomputed figures and clear the mark, in the transaction that counted them."""
-    execute(grain.publish, (utc_now(), *(figures[name] for name in grain.counters), key))
+    execute_one(grain.publish, (utc_now(), *(figures[name] for name in grain.counters), key))
 
 
 def _summed(grain: Grain, sql: str, values: Sequence[int] = ()) -> dict[str, int]:

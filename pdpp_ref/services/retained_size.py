@@ -14,7 +14,7 @@ from typing import Any
 import peewee
 from peewee import SQL, fn
 
-from ..database import db, execute, execute_many, fetch_all, fetch_dicts, row_lock, transaction_lost
+from ..database import db, execute, execute_one, fetch_all, fetch_dicts, row_lock, transaction_lost
 from ..models import (
     MEASURE_NAMES,
     MEASURES,
@@ -138,13 +138,15 @@ def _apply(connection_id: int, deltas: Mapping[int, Delta]) -> None:
             mark_stream(stream_id, connection_id)
         elif row["dirty"]:
             _correct_recount(stream_id, delta)
+            mark_connection(connection_id)  # no news, unless the row was marked from outside
         else:
             clean.append((utc_now(), *delta.measures.values(), stream_id))
             for name, change in delta.measures.items():
                 total[name] += change
             total["stream_count"] += _now_retains(row, delta.measures)
+    for values in clean:
+        execute_one(STREAM.add, values)
     if clean:
-        execute_many(STREAM.add, clean)
         _apply_above(connection_id, total)
 
 
@@ -165,7 +167,7 @@ def _add(grain: Grain, key: int, changes: dict[str, int]) -> int | None:
     if row is None:
         return None
     if not row["dirty"]:
-        execute(grain.add, (utc_now(), *(changes[name] for name in grain.counters), key))
+        execute_one(grain.add, (utc_now(), *(changes[name] for name in grain.counters), key))
     return _now_retains(row, changes)
 
 

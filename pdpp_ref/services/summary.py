@@ -63,6 +63,8 @@ def read(auto: AutoReconcile, more: Callable[[], Any] = lambda: None) -> Summary
     found = load(auto, more)
     if found.state != "fresh" and auto.attempt(lambda: global_row()["dirty"]):
         found = load(auto, more)
+    if found.state == "fresh":
+        auto.found_fresh()
     return found
 
 
@@ -139,18 +141,20 @@ def _largest_first(rows: Iterable[dict[str, Any]], name: str) -> list[dict[str, 
     return sorted(rows, key=lambda row: (-row["total_retained_bytes"], row[name]))
 
 
-def read_connection(name: str) -> dict[str, Any] | None:
-    """One connection's row with its streams' rows, as they are stored, largest first."""
-    with read_snapshot():
-        found = first(_connection_rows().where(Connection.connector_instance_id == name))
-        if found is None:
-            return None
-        streams = (
-            RetainedSizeStream.select(RetainedSizeStream, Stream.name)
-            .join(Stream)
-            .where(RetainedSizeStream.connection == found["connection"])
-        )
-        return shown(found) | {"streams": _largest_first(map(shown, dicts(streams)), "name")}
+def connection(name: str) -> dict[str, Any] | None:
+    """A connection's row with its streams' rows, largest first; None where there is none of the name."""
+    query = Connection.select().where(Connection.connector_instance_id == name)
+    named = first(query)
+    if named is None:
+        return None
+    row = first(_connection_rows().where(Connection.id == named["id"]))
+    streams = (
+        RetainedSizeStream.select(RetainedSizeStream, Stream.name)
+        .join(Stream)
+        .where(RetainedSizeStream.connection == named["id"])
+    )
+    figures = shown(row) if row else _NEVER_COUNTED | {"connector_instance_id": name}
+    return figures | {"streams": _largest_first(map(shown, dicts(streams)), "name")}
 
 
 def freshness(found: Summary) -> dict[str, Any]:
