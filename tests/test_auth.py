@@ -22,7 +22,9 @@ def sign_in(client: FlaskClient, **fields: str) -> Any:
     return client.post("/owner/login", data={"csrf_token": form_token(client), **fields}, headers=BROWSER)
 
 
-@pytest.mark.parametrize("path", ["/dashboard", "/dashboard/connections/a/b?x=1"])
+@pytest.mark.parametrize(
+    "path", ["/dashboard", "/dashboard/connections/a/b?x=1", "/dashboard/connections/a%3Fb%23c%20d"]
+)
 def test_a_browser_without_a_session_is_sent_to_sign_in_and_back(client: FlaskClient, path: str) -> None:
     response = client.get(path, headers=BROWSER)
     assert response.status_code == 302
@@ -43,7 +45,7 @@ def test_an_htmx_poll_without_a_session_moves_the_whole_page(client: FlaskClient
     response = client.get("/dashboard/hero", headers={"HX-Request": "true", **BROWSER})
     assert response.status_code == 401
     assert response.headers["HX-Redirect"] == "/owner/login?return_to=/dashboard"
-    assert response.text == ""
+    assert response.get_json()["error"]["code"] == "owner_session_required"
 
 
 def test_json_sign_in_is_as_the_contract_says(client: FlaskClient) -> None:
@@ -81,6 +83,7 @@ def test_a_wrong_password_in_the_form_shows_the_form_again(client: FlaskClient) 
     ("body", "kind"),
     [
         ("{", "application/json"),
+        ("[" * 200_000, "application/json"),
         ("[]", "application/json"),
         ('{"password":5}', "application/json"),
         ("", None),
@@ -104,6 +107,7 @@ def test_a_form_without_its_token_is_403(client: FlaskClient, route: str) -> Non
     [
         {"Origin": "https://evil.example"},
         {"Origin": "null"},
+        {"Origin": "http://["},
         {"Sec-Fetch-Site": "cross-site"},
         {"Sec-Fetch-Site": "same-site"},
     ],

@@ -21,7 +21,7 @@ from flask_limiter.util import get_remote_address
 from flask_wtf.csrf import CSRFError, CSRFProtect
 
 from ..services.credentials import Credentials
-from .http import ApiError, wants_html
+from .http import ApiError, error, wants_html
 
 blueprint = Blueprint("auth", __name__)
 
@@ -107,10 +107,12 @@ def _sign_in_first() -> Response:
     login = url_for("auth.login_form")
     if request.headers.get("HX-Request"):
         # A redirect would put the form inside the fragment's place; this moves the whole page.
-        target = f"{login}?return_to={quote('/dashboard')}"
-        return Response(status=401, headers={"HX-Redirect": target})
+        response = error(401, "owner_session_required", "Sign in as the owner.", html=False)
+        response.headers["HX-Redirect"] = f"{login}?return_to=/dashboard"
+        return response
     if wants_html():
-        here = request.full_path.rstrip("?")
+        # The path is decoded by now: what was escaped in it is escaped again, and all of it once more.
+        here = quote(request.path) + ("?" + request.query_string.decode() if request.query_string else "")
         return redirect(f"{login}?return_to={quote(here)}")  # type: ignore[return-value]
     raise _session_required()
 
@@ -124,9 +126,15 @@ def _check_origin() -> None:
         return
     origin = request.headers.get("Origin")
     site = request.headers.get("Sec-Fetch-Site", "none")
-    foreign = origin is not None and urlsplit(origin).netloc != request.host
-    if foreign or site not in ("same-origin", "none"):
+    if (origin is not None and _host_of(origin) != request.host) or site not in ("same-origin", "none"):
         raise ApiError(403, "cross_site_request", "This request came from another site's page.")
+
+
+def _host_of(origin: str) -> str | None:
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return None
 
 
 def _check_form() -> None:
@@ -151,7 +159,7 @@ def login_form() -> Any:
 @limiter.limit(WRONG_PASSWORDS, deduct_when=lambda response: response.status_code == 401)
 def login() -> Any:
     _check_form()
-    sent = request.get_json(silent=True) if request.is_json else request.form
+    sent = _json() if request.is_json else request.form
     password = sent.get("password") if isinstance(sent, Mapping) else None
     if not isinstance(password, str):
         raise ApiError(400, "invalid_request", 'Send the password as {"password": "..."}.')
@@ -164,6 +172,13 @@ def login() -> Any:
     session.permanent = True
     session["owner"] = _credentials().session_mark
     return redirect(target)
+
+
+def _json() -> Any:
+    try:
+        return request.get_json(silent=True)
+    except RecursionError:
+        return None
 
 
 @blueprint.post("/owner/logout")

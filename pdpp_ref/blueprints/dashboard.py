@@ -42,10 +42,24 @@ def hero_fragment() -> str | Response:
     return render_template("_hero_fragment.html", **context, announce=changed)
 
 
+@blueprint.get("/dashboard/connections")
+@owner_only
+def named_connection() -> Any:
+    """`?name=` instead of a path, for names that a browser would take for folders."""
+    return connection(request.args.get("name", ""))
+
+
+@blueprint.app_template_global()
+def connection_url(name: str) -> str:
+    if any(part in ("", ".", "..") for part in name.split("/")):
+        return url_for("dashboard.named_connection", name=name)
+    return url_for("dashboard.connection", name=name)
+
+
 @blueprint.get("/dashboard/connections/<anything:name>")
 @owner_only
 def connection(name: str) -> str:
-    found = summary.read_connection(name)
+    found = summary.read(_auto(), lambda: summary.connection(name)).more
     if found is None:
         raise ApiError(404, "connection_not_found", "There is no connection of this name.")
     return render_template("connection.html", connection=found)
@@ -88,8 +102,10 @@ def count(value: int) -> Markup:
 
 
 @blueprint.app_template_filter()
-def moment(value: str) -> Markup:
+def moment(value: str | None) -> Markup:
     """An absolute time, which unlike an age stays true on a page that is left open."""
+    if value is None:
+        return Markup("a time that is not known")
     at = to_moment(value)
     shown = f"{at.day} {at:%B %Y, %H:%M:%S} UTC"
     return Markup('<time datetime="{}">{}</time>').format(value, shown)

@@ -92,8 +92,9 @@ def wants_html() -> bool:
     return explicit and best == "text/html" and not request.path.startswith("/_ref")
 
 
-def error(status: int, code: str, message: str) -> Response:
-    if wants_html():
+def error(status: int, code: str, message: str, *, html: bool = True) -> Response:
+    """A response of the one shape, or a page for a browser unless `html` is off."""
+    if html and wants_html():
         response = Response(render_template("error.html", message=message), mimetype="text/html")
     else:
         kind = ERROR_TYPES.get(status, "invalid_request_error" if status < 500 else "api_error")
