@@ -132,10 +132,18 @@ def _serve(app: Flask, host: str, port: int, way_in: str) -> None:
 # ---- importing ---------------------------------------------------------------------------------
 
 
+def _checked(_: click.Context, option: click.Parameter, name: str | None) -> str | None:
+    """The name, if anything can bear it."""
+    try:
+        return None if name is None else check_name(f"--{option.name}", name)
+    except Rejected as reason:
+        raise WrongCall(str(reason)) from None
+
+
 @main.command("import")
 @click.argument("file", required=False, type=click.Path(path_type=Path, allow_dash=True))
-@click.option("--connection", help="Name of the connection that the records belong to.")
-@click.option("--connector", help="Connector of a new connection; the connection's name by default.")
+@click.option("--connection", callback=_checked, help="Connection that the records belong to.")
+@click.option("--connector", callback=_checked, help="Connector of a new connection; by default its name.")
 def import_lines(file: Path | None, connection: str | None, connector: str | None) -> None:
     """Import JSON lines (PDPP Collection Profile or Singer) from FILE or standard input.
 
@@ -144,11 +152,6 @@ def import_lines(file: Path | None, connection: str | None, connector: str | Non
     name = connection or connector
     if not name:
         raise WrongCall("say whose records these are: --connection NAME")
-    for what, value in (("--connection", name), ("--connector", connector)):
-        try:
-            check_name(what, name if value is None else value)
-        except Rejected as reason:
-            raise WrongCall(str(reason)) from None
     descriptor = _opened(file)
     with _database():
         target = ingest.Target(name, _connector_of(name, connector))
@@ -255,8 +258,8 @@ def show_summary() -> None:
 
 
 @main.command("mark-dirty")
-@click.option("--connection", help="Mark this connection rather than the global row.")
-@click.option("--stream", help="Mark this stream of the connection.")
+@click.option("--connection", callback=_checked, help="Mark this connection, not the global row.")
+@click.option("--stream", callback=_checked, help="Mark this stream of the connection.")
 def mark_dirty(connection: str | None, stream: str | None) -> None:
     """Mark figures as not to be trusted until they are recomputed."""
     if stream is not None and connection is None:

@@ -252,7 +252,8 @@ class TestImport:
             (["gz", "--connection", "c"], "gunzip -c FILE | pdpp-ref import"),
             (["utf16", "--connection", "c"], "UTF-16"),
             (["data.sqlite3", "--connection", "c"], "is a database"),
-            (["--connection", ""], "--connection NAME"),
+            (["--connection", ""], "--connection is empty"),
+            (["--connection", "\udcff"], "--connection holds half of a surrogate pair"),
             (["--connection", "x" * 3000], "longer than 2,048 bytes"),
             (["ok", "--connection", "laptop", "--connector", "other"], "belongs to connector 'laptop'"),
         ],
@@ -308,6 +309,7 @@ class TestMaintenance:
             (["--connection", "phone"], "there is no connection phone; there are laptop"),
             (["--connection", "laptop", "--stream", "zz"], 'has no stream zz; there are s, "t\\nu"'),
             (["--stream", "s"], "--stream needs --connection"),
+            (["--connection", "\udcff"], "--connection holds half of a surrogate pair"),
         ],
     )
     def test_an_unknown_name_is_one_line_and_changes_nothing(
