@@ -163,6 +163,16 @@ def test_a_row_marked_in_one_table_alone_is_never_passed_over(outside: Outside, 
     assert outside.wrong_but_clean() == []
 
 
+def test_a_write_to_what_is_marked_already_needs_no_mark(outside: Outside) -> None:
+    write(upsert("a"))
+    mark("laptop", "notes")
+    outside.fail("UPDATE ON retained_size_global")
+    assert write(upsert("b")).created == 1
+    outside.mend()
+    reconcile.run_until_fresh()
+    assert outside.wrong_but_clean() == []
+
+
 @pytest.mark.parametrize("grain", ["stream", "connection", "global"])
 def test_an_update_that_changes_no_row_is_a_failure(grain: str, outside: Outside) -> None:
     write(upsert("a"))

@@ -138,16 +138,24 @@ def _apply(connection_id: int, deltas: Mapping[int, Delta]) -> None:
             mark_stream(stream_id, connection_id)
         elif row["dirty"]:
             _correct_recount(stream_id, delta)
-            mark_connection(connection_id)  # no news, unless the row was marked from outside
         else:
             clean.append((utc_now(), *delta.measures.values(), stream_id))
             for name, change in delta.measures.items():
                 total[name] += change
             total["stream_count"] += _now_retains(row, delta.measures)
+    if any(row["dirty"] for row in held.values()):
+        _pass_up(connection_id)
     for values in clean:
         execute_one(STREAM.add, values)
     if clean:
         _apply_above(connection_id, total)
+
+
+def _pass_up(connection_id: int) -> None:
+    """Marks go up by themselves; this is for a stream that another program marked alone."""
+    above = (_locked(CONNECTION, [connection_id]).get(connection_id), _locked(GLOBAL, [1]).get(1))
+    if not all(row and row["dirty"] for row in above):
+        mark_connection(connection_id)
 
 
 def _apply_above(connection_id: int, changes: dict[str, int]) -> None:
