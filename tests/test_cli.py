@@ -452,26 +452,23 @@ class TestServe:
             server.wait(10)
             server.stdout.close()  # type: ignore[union-attr]
 
-    def test_flask_run_finds_the_application(self, environment: dict[str, str]) -> None:
-        done = subprocess.run(
+    @staticmethod
+    def flask_routes(environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
             [sys.executable, "-m", "flask", "--app", "app", "routes"],
             cwd=Path(__file__).parent.parent,
-            env=environment | {"PDPP_OWNER_PASSWORD": "p"},
+            env=environment,
             capture_output=True,
             text=True,
             timeout=60,
         )
+
+    def test_flask_run_finds_the_application(self, environment: dict[str, str]) -> None:
+        done = self.flask_routes(environment | {"PDPP_OWNER_PASSWORD": "p"})
         assert "/_ref/dataset/summary" in done.stdout
 
     def test_flask_run_with_a_wrong_setting_is_one_line(self, environment: dict[str, str]) -> None:
-        done = subprocess.run(
-            [sys.executable, "-m", "flask", "--app", "app", "routes"],
-            cwd=Path(__file__).parent.parent,
-            env=environment | {"PDPP_RECONCILE_MAX_ROWS": "x"},
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
+        done = self.flask_routes(environment | {"PDPP_RECONCILE_MAX_ROWS": "x"})
         assert done.returncode == 2
         assert "PDPP_RECONCILE_MAX_ROWS" in done.stderr
         assert "Traceback" not in done.stderr

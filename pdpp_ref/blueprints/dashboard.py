@@ -11,7 +11,7 @@ from ..services import summary
 from ..services.freshness import Hero, hero
 from ..times import to_moment
 from .auth import owner_only
-from .http import ApiError
+from .http import ApiError, auto_reconcile
 
 blueprint = Blueprint("dashboard", __name__)
 
@@ -24,7 +24,7 @@ def index() -> Any:
 @blueprint.get("/dashboard")
 @owner_only
 def dashboard() -> str:
-    found = summary.read(_auto(), summary.connections)
+    found = summary.read(auto_reconcile(), summary.connections)
     return render_template("dashboard.html", **_hero_context(found), connections=found.more)
 
 
@@ -32,7 +32,7 @@ def dashboard() -> str:
 @owner_only
 def hero_fragment() -> str | Response:
     """The hero alone, or 204 where the page shows it already."""
-    context = _hero_context(summary.read(_auto()))
+    context = _hero_context(summary.read(auto_reconcile()))
     shown: Hero = context["hero"]
     seen = request.args.get("seen", "")
     if seen == shown.revision:
@@ -59,7 +59,7 @@ def connection_url(name: str) -> str:
 @blueprint.get("/dashboard/connections/<anything:name>")
 @owner_only
 def connection(name: str) -> str:
-    found = summary.read(_auto(), lambda: summary.connection(name)).more
+    found = summary.read(auto_reconcile(), lambda: summary.connection(name)).more
     if found is None:
         raise ApiError(404, "connection_not_found", "There is no connection of this name.")
     return render_template("connection.html", connection=found)
@@ -74,10 +74,6 @@ def _poll_seconds(shown: Hero) -> int:
     """Sooner where the figures are about to change."""
     usual: int = current_app.config["HERO_POLL_SECONDS"]
     return usual if shown.kind in ("fresh", "empty", "delayed") else max(1, usual // 5)
-
-
-def _auto() -> Any:
-    return current_app.extensions["auto_reconcile"]
 
 
 @blueprint.app_context_processor

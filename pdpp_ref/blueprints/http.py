@@ -5,11 +5,12 @@ import uuid
 from http import HTTPStatus
 
 import peewee
-from flask import Flask, Response, g, jsonify, render_template, request
+from flask import Flask, Response, current_app, g, jsonify, render_template, request
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import BaseConverter
 
 from ..database import PROBLEM_TEXT, Busy, db, problem
+from ..services.auto_reconcile import AutoReconcile
 
 log = logging.getLogger(__name__)
 
@@ -83,6 +84,12 @@ def _finish(response: Response) -> Response:
         if not request.path.startswith("/v1/"):
             response.headers["PDPP-Surface"] = "reference-only"
     return response
+
+
+def auto_reconcile() -> AutoReconcile:
+    """This process's attempts at repair, which every read of figures goes through."""
+    found: AutoReconcile = current_app.extensions["auto_reconcile"]
+    return found
 
 
 def wants_html() -> bool:
