@@ -90,7 +90,9 @@ def test_gzip_is_accepted(connector: FlaskClient, summary: Read) -> None:
     assert summary()["record_count"] == 5000
 
 
-@pytest.mark.parametrize("body", [b"not gzip", gzip.compress(lines("a"))[:-9], b"\x1f\x8b"])
+@pytest.mark.parametrize(
+    "body", [b"not gzip", gzip.compress(lines("a"))[:-9], b"\x1f\x8b"], ids=["other", "cut off", "begun"]
+)
 def test_broken_gzip_is_400(connector: FlaskClient, body: bytes) -> None:
     response = send(connector, body, headers={"Content-Encoding": "gzip"})
     assert response.status_code == 400
