@@ -21,7 +21,7 @@ from . import __version__, auto_reconcile, bare_app, config, create_app, databas
 from .database import PROBLEM_TEXT, Busy, problem, tuples, write_transaction
 from .models import Connection, RetainedSizeGlobal, Stream
 from .server import listen
-from .services import importer, ingest, reconcile, retained_size, sample, summary, verify
+from .services import importer, ingest, pruning, reconcile, retained_size, sample, summary, verify
 from .services.messages import Rejected, check_name
 
 PORT = 7663
@@ -317,6 +317,38 @@ def rebuild() -> None:
     with _database():
         done = reconcile.rebuild(progress=_progress_shown())
     click.echo(_recomputed(done))
+
+
+@main.command("prune-history")
+@click.option("--keep", required=True, type=click.IntRange(1), help="How many versions of a record stay.")
+@click.option("--connection", callback=_checked, help="Prune this connection alone.")
+@click.option("--stream", callback=_checked, help="Prune this stream of the connection alone.")
+def prune_history(keep: int, connection: str | None, stream: str | None) -> None:
+    """Forget all but the newest versions of each record.  What is forgotten is gone.
+
+    A delete counts as a version.  Of a deleted record of which nothing else stays, the files go too.
+    """
+    if stream is not None and connection is None:
+        raise WrongCall("--stream needs --connection: streams belong to connections")
+    with _database():
+        if connection is not None:
+            connection_id = _connection_id(connection)
+            if stream is not None:
+                _stream_id(connection, connection_id, stream)
+        gone = pruning.prune(keep, connection, stream, _pruning_shown())
+    click.echo(f"Forgot {gone.versions:,} versions, {gone.json_bytes:,} bytes.")
+
+
+def _pruning_shown() -> Callable[[pruning.Pruned], None]:
+    shown = time.monotonic()
+
+    def show(gone: pruning.Pruned) -> None:
+        nonlocal shown
+        if time.monotonic() - shown >= REPORT_SECONDS:
+            shown = time.monotonic()
+            click.echo(f"{gone.versions:,} versions forgotten", err=True)
+
+    return show
 
 
 def _recomputed(done: reconcile.Pass) -> str:

@@ -35,7 +35,25 @@ MEASURES = (
 BYTE_MEASURES = tuple(measure for measure in MEASURES if measure.unit == "bytes")
 COUNT_MEASURES = tuple(measure for measure in MEASURES if measure.unit == "count")
 MEASURE_NAMES = tuple(measure.name for measure in MEASURES)
-BOUNDS = ("earliest_ingested_at", "latest_ingested_at")
+TOTAL = "total_retained_bytes"
+# SQL for a row's total, written one way so that indexes serve it.
+TOTAL_SQL = "(" + " + ".join(measure.name for measure in BYTE_MEASURES) + ")"
+
+
+class Bound(NamedTuple):
+    """A column of the earliest or latest time of a stream's live records, and of what it is taken."""
+
+    name: str
+    of: str
+    latest: bool
+
+
+BOUNDS = (
+    Bound("earliest_ingested_at", "ingested_at", latest=False),
+    Bound("latest_ingested_at", "ingested_at", latest=True),
+    Bound("earliest_record_time", "record_time", latest=False),
+    Bound("latest_record_time", "record_time", latest=True),
+)
 
 
 def total_retained_bytes(figures: dict[str, Any]) -> int:
@@ -67,7 +85,11 @@ class Connection(Table):
 
 
 class Stream(Table):
-    """`last_version` numbers this stream's history densely, from 1."""
+    """`last_version` numbers this stream's history densely, from 1.
+
+    `record_time_field` is the field of its records that says when a thing happened, as the last
+    sender named it; records up to `record_time_field_since` were stored before it was named.
+    """
 
     id = BigAutoField()
     connection = ForeignKeyField(Connection, on_delete="CASCADE", index=False)
@@ -75,6 +97,8 @@ class Stream(Table):
     last_version = BigIntegerField(default=0)
     last_ingested_at = TextField(null=True)
     created_at = TextField()
+    record_time_field = TextField(null=True)
+    record_time_field_since = BigIntegerField(default=0, constraints=[SQL("DEFAULT 0")])
 
     class Meta:
         table_name = "streams"
@@ -82,7 +106,11 @@ class Stream(Table):
 
 
 class Record(Table):
-    """The live version of a key.  `source_version` is a Singer table version, if one was sent."""
+    """The live version of a key.  `source_version` is a Singer table version, if one was sent.
+
+    `touched` tells that more is kept of the key than this one version: see RetainedSizeRecord.
+    `record_time` is when the thing happened, where the sender says so.
+    """
 
     stream = ForeignKeyField(Stream, on_delete="CASCADE", index=False)
     key = TextField()
@@ -92,6 +120,8 @@ class Record(Table):
     emitted_at = TextField(null=True)
     ingested_at = TextField()
     source_version = BigIntegerField(null=True)
+    record_time = TextField(null=True)
+    touched = BooleanField(default=False, constraints=[SQL("DEFAULT FALSE")])
 
     class Meta:
         table_name = "records"
@@ -102,7 +132,11 @@ class Record(Table):
 
 
 class RecordChange(Table):
-    """One version, for ever; a tombstone has no data and 0 bytes."""
+    """One version, until history is pruned; a tombstone has no data and 0 bytes.
+
+    `previous_version` is the key's version before this one: a record's history is followed from
+    its newest version on, so that no import pays for an index by key.
+    """
 
     stream = ForeignKeyField(Stream, on_delete="CASCADE", index=False)
     version = BigIntegerField()
@@ -111,6 +145,7 @@ class RecordChange(Table):
     json_bytes = BigIntegerField()
     emitted_at = TextField(null=True)
     ingested_at = TextField()
+    previous_version = BigIntegerField(null=True)
 
     class Meta:
         table_name = "record_changes"
@@ -130,19 +165,35 @@ class Blob(Table):
         table_name = "blobs"
 
 
+class BlobChunk(Table):
+    """A part of a file's bytes, in order from 0: no row is larger than a driver likes to hold."""
+
+    blob = ForeignKeyField(Blob, column_name="sha256", on_delete="CASCADE", index=False)
+    number = BigIntegerField()
+    data = peewee.BlobField()
+
+    class Meta:
+        table_name = "blob_chunks"
+        primary_key = peewee.CompositeKey("blob", "number")
+
+
 class BlobBinding(Table):
-    """A file that a record holds; `version` is the record version that brought it."""
+    """A file that a record holds; `version` is the record's when it was bound."""
 
     stream = ForeignKeyField(Stream, on_delete="CASCADE", index=False)
     key = TextField()
     blob = ForeignKeyField(Blob, column_name="sha256", on_delete="RESTRICT")
     version = BigIntegerField()
     byte_length = BigIntegerField(constraints=[peewee.Check("byte_length >= 0")])
+    bound_at = TextField(default="", constraints=[SQL("DEFAULT ''")])
 
     class Meta:
         table_name = "blob_bindings"
         primary_key = peewee.CompositeKey("stream", "key", "blob")
-        indexes = ((("stream", "version", "byte_length"), False),)
+        indexes = (
+            (("stream", "version", "byte_length"), False),
+            (("byte_length", "stream", "key", "blob"), False),  # ranks the largest
+        )
 
 
 # ---- projection --------------------------------------------------------------------------------
@@ -163,11 +214,30 @@ for _name in MEASURE_NAMES:
 class GrainRow(Figures):
     """Figures at one grain.  Those of a dirty row stay as they were, exact, at `computed_at`."""
 
-    earliest_ingested_at = TextField(null=True)
-    latest_ingested_at = TextField(null=True)
     dirty = BooleanField(default=False, constraints=[SQL("DEFAULT FALSE")])
     stale_since = TextField(null=True)
     computed_at = TextField(null=True)
+
+
+for _bound in BOUNDS:
+    GrainRow._meta.add_field(_bound.name, TextField(null=True))
+
+
+class RetainedSizeRecord(Figures):
+    """What is kept of one key that was changed, deleted or given a file; never dirty.
+
+    It is written with the record itself and is as canonical.  A record of one version has no row:
+    its figures follow from its own.  `version` is the key's newest.
+    """
+
+    stream = ForeignKeyField(Stream, on_delete="CASCADE", index=False)
+    key = TextField()
+    version = BigIntegerField()
+    changed_at = TextField()
+
+    class Meta:
+        table_name = "retained_size_record"
+        primary_key = peewee.CompositeKey("stream", "key")
 
 
 class RetainedSizeStream(GrainRow):
@@ -176,10 +246,7 @@ class RetainedSizeStream(GrainRow):
 
     class Meta:
         table_name = "retained_size_stream"
-        indexes = (
-            (("connection", "earliest_ingested_at"), False),
-            (("connection", "latest_ingested_at"), False),
-        )
+        indexes = tuple((("connection", bound.name), False) for bound in BOUNDS)
 
 
 class RetainedSizeConnection(GrainRow):
@@ -188,7 +255,7 @@ class RetainedSizeConnection(GrainRow):
 
     class Meta:
         table_name = "retained_size_connection"
-        indexes = ((("earliest_ingested_at",), False), (("latest_ingested_at",), False))
+        indexes = tuple(((bound.name,), False) for bound in BOUNDS)
 
 
 class RetainedSizeGlobal(GrainRow):
@@ -220,6 +287,26 @@ class Recount(Figures):
         table_name = "retained_size_recounts"
 
 
+class ConnectionDay(Figures):
+    """A connection's figures as they last were on a day (UTC); a day without a change has no row."""
+
+    connection = ForeignKeyField(Connection, on_delete="CASCADE", index=False)
+    day = TextField()
+
+    class Meta:
+        table_name = "retained_size_connection_days"
+        primary_key = peewee.CompositeKey("connection", "day")
+
+
+class GlobalDay(Figures):
+    id = BigIntegerField(constraints=[peewee.Check("id = 1")])
+    day = TextField()
+
+    class Meta:
+        table_name = "retained_size_global_days"
+        primary_key = peewee.CompositeKey("id", "day")
+
+
 # Finding what is dirty costs what is dirty, not what there is.
 for _model, _columns in (
     (RetainedSizeStream, "connection_id, stream_id"),
@@ -227,6 +314,29 @@ for _model, _columns in (
 ):
     _table = _model._meta.table_name
     _model.add_index(SQL(f"CREATE INDEX IF NOT EXISTS {_table}_dirty ON {_table} ({_columns}) WHERE dirty"))
+
+
+def _rank(table: str, measure: str, then: str = "", where: str = "") -> SQL:
+    """An index that finds the largest of a table by a measure, whatever its size."""
+    expression = TOTAL_SQL if measure == TOTAL else measure
+    name = f"{table}_by_{measure}"
+    return SQL(f"CREATE INDEX IF NOT EXISTS {name} ON {table} ({expression}{then}){where}")
+
+
+for _name in (*MEASURE_NAMES, TOTAL):
+    for _model in (RetainedSizeStream, RetainedSizeConnection):
+        _model.add_index(_rank(_model._meta.table_name, _name))
+    if _name != "record_count":
+        _where = " WHERE blob_count <> 0" if _name.startswith("blob") else ""
+        RetainedSizeRecord.add_index(_rank("retained_size_record", _name, ", stream_id, key", _where))
+# Of a record with one version everything follows from its length, so that an import pays for one index.
+Record.add_index(_rank("records", "json_bytes", ", stream_id, key", " WHERE NOT touched"))
+Record.add_index(
+    SQL(
+        "CREATE INDEX IF NOT EXISTS records_record_time ON records (stream_id, record_time) "
+        "WHERE record_time IS NOT NULL"
+    )
+)
 
 
 class SchemaVersion(Table):
@@ -245,9 +355,13 @@ TABLES = (
     Record,
     RecordChange,
     Blob,
+    BlobChunk,
     BlobBinding,
+    RetainedSizeRecord,
     RetainedSizeStream,
     RetainedSizeConnection,
     RetainedSizeGlobal,
+    ConnectionDay,
+    GlobalDay,
     Recount,
 )

@@ -8,11 +8,49 @@ from .database import DatabaseUnusable, db, problem, use_write_ahead_log, write_
 from .models import TABLES, RetainedSizeGlobal, SchemaVersion
 from .times import utc_now
 
-CURRENT = 1
+CURRENT = 2
+
+
+def _keep_more_of_records() -> None:
+    """2: when things happened, each record's own history, files' bytes, figures by day."""
+    for table, column in (
+        ("streams", "record_time_field TEXT"),
+        ("streams", "record_time_field_since INTEGER NOT NULL DEFAULT 0"),
+        ("records", "record_time TEXT"),
+        ("records", "touched INTEGER NOT NULL DEFAULT FALSE"),
+        ("record_changes", "previous_version INTEGER"),
+        ("blob_bindings", "bound_at TEXT NOT NULL DEFAULT ''"),
+        *((table, f"{which}_record_time TEXT") for table in _GRAINS for which in ("earliest", "latest")),
+    ):
+        db.execute_sql(f"ALTER TABLE {table} ADD COLUMN {column}")
+    db.create_tables(TABLES)  # those that are new, and every new index
+    # By key, once: from here on each version knows the one before it.
+    db.execute_sql("CREATE INDEX by_key ON record_changes (stream_id, key, version)")
+    db.execute_sql(
+        "UPDATE record_changes SET previous_version = (SELECT MAX(p.version) FROM record_changes p WHERE "
+        "p.stream_id = record_changes.stream_id AND p.key = record_changes.key "
+        "AND p.version < record_changes.version)"
+    )
+    db.execute_sql(
+        "INSERT INTO retained_size_record (stream_id, key, version, changed_at, record_count, "
+        "current_record_json_bytes, record_history_count, record_history_json_bytes) "
+        "SELECT c.stream_id, c.key, MAX(c.version), MAX(c.ingested_at), COUNT(DISTINCT r.version), "
+        "COALESCE(MAX(r.json_bytes), 0), COUNT(*), SUM(c.json_bytes) FROM record_changes c "
+        "LEFT JOIN records r ON r.stream_id = c.stream_id AND r.key = c.key "
+        "GROUP BY c.stream_id, c.key HAVING COUNT(*) > 1 OR COUNT(r.version) = 0"
+    )
+    db.execute_sql("DROP INDEX by_key")
+    db.execute_sql(
+        "UPDATE records SET touched = TRUE WHERE EXISTS (SELECT 1 FROM retained_size_record t "
+        "WHERE t.stream_id = records.stream_id AND t.key = records.key)"
+    )
+
+
+_GRAINS = ("retained_size_stream", "retained_size_connection", "retained_size_global")
 
 # What takes a database from the version before to the one named.  A new database is created as
 # CURRENT, so each schema change adds an entry here and raises CURRENT.
-MIGRATIONS: dict[int, Callable[[], None]] = {}
+MIGRATIONS: dict[int, Callable[[], None]] = {2: _keep_more_of_records}
 
 
 def prepare() -> None:

@@ -3,11 +3,16 @@
 The text sorts as the times do, for the years 0001 to 9999, and is what the wire carries.
 """
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 
 def utc_now() -> str:
     return to_text(datetime.now(UTC))
+
+
+def days_before(days: int) -> str:
+    """The date, in UTC, so many days ago: `2026-11-23`."""
+    return (datetime.now(UTC) - timedelta(days=days)).date().isoformat()
 
 
 def to_text(moment: datetime) -> str:

@@ -4,6 +4,7 @@ Hypothesis makes up histories of writes, marks, losses, failures, repairs, reads
 real file, and follows them in plain dictionaries.  PDPP_TEST_LONG=1 tries ten thousand of them.
 """
 
+import hashlib
 import os
 import tempfile
 from collections import Counter
@@ -19,13 +20,13 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
 from pdpp_ref import database, schema
-from pdpp_ref.models import GrainRow, Record, RetainedSizeStream
-from pdpp_ref.services import ingest, reconcile, retained_size, summary, verify
+from pdpp_ref.models import GrainRow, RetainedSizeStream
+from pdpp_ref.services import blobs, deletion, ingest, pruning, reconcile, retained_size, summary, verify
 from pdpp_ref.services.auto_reconcile import AutoReconcile
 from pdpp_ref.services.cooldown import Cooldown
 from pdpp_ref.services.messages import Change
 from pdpp_ref.services.reconcile import Limits
-from tests.world import Clock, Outside, ids, mark, stored, write
+from tests.world import Clock, Outside, assert_ranked, mark, stored, write
 
 EXAMPLES, STEPS = (10_000, 50) if os.environ.get("PDPP_TEST_LONG") == "1" else (60, 30)
 
@@ -42,6 +43,7 @@ streams = st.sampled_from(["notes", "photos"])
 keys = st.sampled_from("abcd")
 grains = st.sampled_from(["global", "connection", "stream"])
 stream_places = st.tuples(connections, streams)
+contents = st.sampled_from([b"", b"a file", b"a larger file"])
 places = st.just(()) | st.tuples(connections) | stream_places
 changes = st.builds(
     Change,
@@ -56,12 +58,17 @@ limits = st.builds(Limits, rows=st.integers(1, 3), seconds=st.sampled_from([-1, 
 
 
 class Histories(RuleBasedStateMachine):
-    """`live` and `versions` are what must be stored of each (connection, stream), kept apart."""
+    """`live`, `history` and `files` are what must be stored of each (connection, stream), kept apart.
+
+    `last` is how many versions a stream ever had.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.live: dict[Place, dict[str, tuple[str, int | None]]] = {}
-        self.versions: dict[Place, Counter[tuple[str, str | None]]] = {}
+        self.history: dict[Place, dict[str, list[str | None]]] = {}
+        self.files: dict[Place, dict[str, set[bytes]]] = {}
+        self.last: Counter[Place] = Counter()
         self.clock, self.folder = Clock(), tempfile.TemporaryDirectory()
         self.open()
 
@@ -93,10 +100,12 @@ class Histories(RuleBasedStateMachine):
     def follow(self, place: Place, change: Change) -> bool:
         """What a change does to the dictionaries.  True where it is a new version."""
         live = self.live.setdefault(place, {})
-        versions = self.versions.setdefault(place, Counter())
+        history = self.history.setdefault(place, {})
         held = live.get(change.key)
         is_new = change.data != (held and held[0])
-        versions.update([(change.key, change.data)] * is_new)
+        if is_new:
+            history.setdefault(change.key, []).append(change.data)
+            self.last[place] += 1
         if change.data is None:
             live.pop(change.key, None)
         elif is_new or change.source_version is not None:
@@ -126,15 +135,45 @@ class Histories(RuleBasedStateMachine):
             except peewee.DatabaseError:
                 assert stored() == before
 
-    @rule(place=stream_places, key=keys)
-    def delete_without_a_delta(self, place: Place, key: str) -> None:
-        """What can't be told as a delta is marked, in the same transaction."""
-        if key in self.live.get(place, {}):
-            row = ids(*place)
-            with database.write_transaction():
-                Record.delete().where(Record.stream == row["id"], Record.key == key).execute()
-                retained_size.mark_stream(row["id"], row["connection"])
-            del self.live[place][key]
+    @rule(place=stream_places, key=keys, content=contents)
+    def bind_a_file(self, place: Place, key: str, content: bytes) -> None:
+        if key not in self.live.get(place, {}):
+            with pytest.raises(ingest.Unknown):
+                blobs.store(*place, key, iter([content]))
+            return
+        held = self.files.setdefault(place, {}).setdefault(key, set())
+        assert blobs.store(*place, key, iter([content])).created == (content not in held)
+        held.add(content)
+
+    @rule(keep=st.integers(1, 3), place=stream_places | st.just(()), most=st.integers(1, 9))
+    def prune(self, keep: int, place: Place, most: int) -> None:
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(pruning, "VERSIONS_PER_TRANSACTION", most)
+            gone = pruning.prune(keep, *place)
+        before = self.history_bytes()
+        for pruned in [place] if place else self.history:
+            for key, versions in self.history.get(pruned, {}).items():
+                del versions[:-keep]
+                if versions == [None]:
+                    self.files.get(pruned, {}).pop(key, None)
+        assert gone.json_bytes == before - self.history_bytes()
+
+    def history_bytes(self) -> int:
+        every = (data for keys in self.history.values() for versions in keys.values() for data in versions)
+        return sum(len((data or "").encode()) for data in every)
+
+    @rule(place=stream_places, whole=st.booleans())
+    def delete_a_stream_or_connection(self, place: Place, whole: bool) -> None:
+        if place not in self.live:
+            return
+        if whole:
+            deletion.delete_connection(place[0])
+        else:
+            deletion.delete_stream(*place)
+        for known in list(self.live):
+            if known == place or (whole and known[0] == place[0]):
+                for kept in (self.live, self.history, self.files, self.last):
+                    kept.pop(known, None)
 
     @rule(place=places)
     def mark(self, place: Place) -> None:
@@ -154,13 +193,17 @@ class Histories(RuleBasedStateMachine):
     def run_pass(self, limits: Limits) -> None:
         assert reconcile.run_pass(limits).fresh == self.is_fresh()
 
-    @rule(place=stream_places, passes=st.integers(1, 5), change=batches | keys)
-    def change_during_a_recount(self, place: Place, passes: int, change: Sequence[Change] | str) -> None:
+    @rule(place=stream_places, passes=st.integers(1, 5), change=batches | keys | st.integers(1, 2))
+    def change_during_a_recount(
+        self, place: Place, passes: int, change: Sequence[Change] | str | int
+    ) -> None:
         self.mark(place)
         for _ in range(passes):
             self.run_pass(Limits(seconds=-1))
         if isinstance(change, str):
-            self.delete_without_a_delta(place, change)
+            self.bind_a_file(place, change, b"a file that comes late")
+        elif isinstance(change, int):
+            self.prune(change, place, 2)
         else:
             self.write(place[0], change)
 
@@ -221,15 +264,29 @@ class Histories(RuleBasedStateMachine):
             records = {key: tuple(values) for key, *values in self.outside(live, stream)}
             assert records == self.live[tuple(place)]
             every = "SELECT version, key, data FROM record_changes WHERE stream_id = ? ORDER BY version"
-            history = self.outside(every, stream)
-            assert [version for version, _, _ in history] == list(range(1, last + 1))
-            assert Counter((key, data) for _, key, data in history) == self.versions[tuple(place)]
+            history: dict[str, list[str | None]] = {}
+            for version, key, data in self.outside(every, stream):
+                assert version <= last
+                history.setdefault(key, []).append(data)
+            assert history == self.history[tuple(place)]
+            assert last == self.last[tuple(place)]
+
+    @invariant()
+    def each_file_is_stored_once_and_whole(self) -> None:
+        bound = {content for keys in self.files.values() for held in keys.values() for content in held}
+        parts = "SELECT sha256, data FROM blob_chunks ORDER BY sha256, number"
+        stored: dict[str, bytes] = {}
+        for sha256, data in self.outside(parts):
+            stored[sha256] = stored.get(sha256, b"") + data
+        assert stored == {hashlib.sha256(content).hexdigest(): content for content in bound if content}
+        assert self.outside("SELECT COUNT(*) FROM blobs") == [(len(bound),)]
 
     def teardown(self) -> None:
         try:
             reconcile.run_until_fresh()
             assert list(verify.differences()) == []
             assert summary.read(self.auto).state == "fresh"
+            assert_ranked(self.outside)
         finally:
             self.close()
             self.folder.cleanup()

@@ -8,8 +8,10 @@ import pytest
 
 from pdpp_ref import database, schema
 from pdpp_ref.database import DatabaseUnusable, db, fetch_all
-from pdpp_ref.services import verify
-from tests.world import Outside, fill
+from pdpp_ref.services import pruning, reconcile, verify
+from tests.world import Outside, assert_ranked, fill
+
+DATABASES = Path(__file__).parent / "databases"
 
 
 @pytest.fixture
@@ -42,7 +44,9 @@ class TestOpened:
     def test_tables_are_strict_and_foreign_keys_hold(self) -> None:
         assert all("STRICT" in sql for sql in tables() if sql.startswith("CREATE TABLE"))
         with pytest.raises(Exception, match="FOREIGN KEY"):
-            db.execute_sql("INSERT INTO streams VALUES (1, 99, 'x', 0, NULL, 'now')")
+            db.execute_sql(
+                "INSERT INTO streams (connection_id, name, last_version, created_at) VALUES (99, 'x', 0, 'now')"
+            )
 
     def test_opening_again_changes_nothing(self, tmp_path: Path) -> None:
         fill(3)
@@ -57,13 +61,14 @@ class TestOpened:
     ) -> None:
         fill(3)
         steps: list[int] = []
-        for version in (2, 3):
+        new = [schema.CURRENT + 1, schema.CURRENT + 2]
+        for version in new:
             monkeypatch.setitem(schema.MIGRATIONS, version, lambda v=version: steps.append(v))
-        monkeypatch.setattr(schema, "CURRENT", 3)
+        monkeypatch.setattr(schema, "CURRENT", new[-1])
         schema.prepare()
         schema.prepare()
-        assert steps == [2, 3]
-        assert fetch_all("SELECT version FROM pdpp_ref_schema") == [(3,)]
+        assert steps == new
+        assert fetch_all("SELECT version FROM pdpp_ref_schema") == [(new[-1],)]
         assert list(verify.differences()) == []
 
     def test_a_migration_that_fails_leaves_the_old_version(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -71,12 +76,50 @@ class TestOpened:
             db.execute_sql("CREATE TABLE half_done (x TEXT)")
             raise RuntimeError
 
-        monkeypatch.setitem(schema.MIGRATIONS, 2, fail)
-        monkeypatch.setattr(schema, "CURRENT", 2)
+        before = schema.CURRENT
+        monkeypatch.setitem(schema.MIGRATIONS, before + 1, fail)
+        monkeypatch.setattr(schema, "CURRENT", before + 1)
         with pytest.raises(RuntimeError):
             schema.prepare()
-        assert fetch_all("SELECT version FROM pdpp_ref_schema") == [(1,)]
+        assert fetch_all("SELECT version FROM pdpp_ref_schema") == [(before,)]
         assert not [sql for sql in tables() if "half_done" in sql]
+
+
+@pytest.mark.parametrize("version", range(1, schema.CURRENT))
+def test_a_database_of_an_earlier_version_opens_and_heals(version: int, tmp_path: Path) -> None:
+    """`tests/databases` has one as each earlier version wrote it, with a marked stream."""
+    with Outside(tmp_path / "test.sqlite3") as outside:
+        outside.db.execute((DATABASES / f"schema-{version}.sql").read_text())
+        records = outside("SELECT stream_id, key, data FROM records ORDER BY 1, 2")
+    database.connect(f"sqlite:///{tmp_path}/test.sqlite3", tmp_path)
+    schema.prepare()
+    assert fetch_all("SELECT stream_id, key, data FROM records ORDER BY 1, 2") == records
+    assert [found for found in verify.differences() if not found.dirty] == []
+    reconcile.run_until_fresh()
+    assert list(verify.differences()) == []
+    with Outside(tmp_path / "test.sqlite3") as outside:
+        assert_ranked(outside)
+    migrated = layout()
+    db.close()
+    database.connect(f"sqlite:///{tmp_path}/new.sqlite3", tmp_path)
+    schema.prepare()
+    assert layout() == migrated
+    fill(3)
+    pruning.prune(1)
+    assert list(verify.differences()) == []
+
+
+def layout() -> dict[str, object]:
+    """Columns and indexes, in whatever order they were made."""
+    names = [name for (name,) in fetch_all("SELECT name FROM sqlite_master WHERE type = 'table'")]
+    columns = 'name, type, "notnull", dflt_value, pk'
+    tables = {
+        name: sorted(fetch_all(f"SELECT {columns} FROM pragma_table_info('{name}')")) for name in names
+    }
+    return {
+        **tables,
+        "indexes": sorted(fetch_all("SELECT sql FROM sqlite_master WHERE type = 'index' AND sql <> ''")),
+    }
 
 
 def test_programs_that_start_at_once_create_it_once(tmp_path: Path) -> None:
@@ -98,7 +141,7 @@ def test_programs_that_start_at_once_create_it_once(tmp_path: Path) -> None:
         thread.join()
     assert failed == []
     with Outside(tmp_path / "test.sqlite3") as outside:
-        assert outside("SELECT version FROM pdpp_ref_schema") == [(1,)]
+        assert outside("SELECT version FROM pdpp_ref_schema") == [(schema.CURRENT,)]
 
 
 @pytest.mark.parametrize("url", ["postgresql://localhost/x", "sqlite:///:memory:", "sqlite://host/x", "x"])

@@ -10,7 +10,7 @@ import apsw
 
 from pdpp_ref.database import db, dicts, write_transaction
 from pdpp_ref.models import RetainedSizeConnection, RetainedSizeGlobal, RetainedSizeStream, Stream
-from pdpp_ref.services import ingest, retained_size
+from pdpp_ref.services import ingest, retained_size, top
 from pdpp_ref.services.messages import Change
 
 PASSWORD = "an owner's password"
@@ -142,7 +142,15 @@ class Outside:
                 len((row[0] or "").encode())
                 for row in self("SELECT data FROM record_changes WHERE stream_id = ?", stream)
             ]
-            counts = (len(current), sum(current), len(history), sum(history), 0, 0)
+            files = [
+                size
+                for (size,) in self(
+                    "SELECT (SELECT COALESCE(SUM(LENGTH(data)), 0) FROM blob_chunks c WHERE c.sha256 = b.sha256) "
+                    "FROM blob_bindings b WHERE stream_id = ?",
+                    stream,
+                )
+            ]
+            counts = (len(current), sum(current), len(history), sum(history), len(files), sum(files))
             found[stream] = dict(zip(MEASURES, counts, strict=True))
         return found
 
@@ -170,3 +178,63 @@ class Outside:
             for row_id, dirty, *figures in rows
             if not dirty and dict(zip(MEASURES, figures, strict=True)) != counted.get(row_id)
         ]
+
+
+def assert_ranked(outside: Outside) -> None:
+    """Every ranking of every scope is what sorting all there is gives."""
+    everything = _everything(outside)
+    for scope, measures in top.MEASURES_OF.items():
+        for measure in measures:
+            expected = sorted(everything[scope], key=lambda row: (-row[1][measure], row[0]))
+            for limit in (1, 3, 25):
+                found = top.rows(scope, measure, limit)
+                assert [row["rank"] for row in found] == list(range(1, len(found) + 1))
+                got = [
+                    (
+                        json.loads(row["grain_key"]),
+                        {name: row[name] for name in (*MEASURES, "total_retained_bytes")},
+                    )
+                    for row in found
+                ]
+                assert got == expected[:limit], (scope, measure, limit)
+
+
+def _everything(outside: Outside) -> dict[str, list[tuple[list[str], dict[str, int]]]]:
+    """All that can be ranked, by (names, figures), from the stored texts and bytes."""
+    figures: dict[str, dict[tuple[str, ...], list[int]]] = {scope: {} for scope in top.MEASURES_OF}
+
+    def add(names: tuple[str, ...], *numbers: int) -> None:
+        for scope, length in (("connection", 1), ("stream", 2), ("record", 3)):
+            if length <= len(names):
+                held = figures[scope].setdefault(names[:length], [0] * len(MEASURES))
+                held[:] = map(sum, zip(held, numbers, strict=True))
+
+    of = "JOIN streams s ON s.id = t.stream_id JOIN connections c ON c.id = s.connection_id"
+    for (name,) in outside("SELECT connector_instance_id FROM connections"):
+        add((name,), *[0] * 6)
+    for names in outside(
+        "SELECT connector_instance_id, name FROM streams JOIN connections c ON c.id = connection_id"
+    ):
+        add(names, *[0] * 6)
+    columns = "c.connector_instance_id, s.name, t.key"
+    for *names, data in outside(f"SELECT {columns}, data FROM records t {of}"):
+        add(tuple(names), 1, len(data.encode()), 0, 0, 0, 0)
+    for *names, data in outside(f"SELECT {columns}, data FROM record_changes t {of}"):
+        add(tuple(names), 0, 0, 1, len((data or "").encode()), 0, 0)
+    bytes_of: dict[str, int] = {}
+    for sha256, data in outside("SELECT sha256, data FROM blob_chunks"):
+        bytes_of[sha256] = bytes_of.get(sha256, 0) + len(data)
+    for *names, sha256 in outside(f"SELECT {columns}, sha256 FROM blob_bindings t {of}"):
+        size = bytes_of.get(sha256, 0)
+        add(tuple(names), 0, 0, 0, 0, 1, size)
+        figures["blob"][(*names, sha256)] = [0, 0, 0, 0, 1, size]
+    return {
+        scope: [
+            (
+                list(names),
+                dict(zip(MEASURES, numbers, strict=True)) | {"total_retained_bytes": sum(numbers[1::2])},
+            )
+            for names, numbers in rows.items()
+        ]
+        for scope, rows in figures.items()
+    }

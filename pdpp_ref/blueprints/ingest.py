@@ -6,7 +6,7 @@ from typing import Any
 
 from flask import Blueprint, Response, jsonify, request
 
-from ..services import ingest
+from ..services import deletion, ingest
 from ..services.importer import READ_BYTES, Importer, NotStored, split_lines
 from ..services.messages import Rejected, check_name
 from .auth import operator_only
@@ -48,21 +48,21 @@ def ingest_lines(stream: str) -> Response:
 @blueprint.delete("/streams/<anything:stream>/records")
 @operator_only
 def delete_stream(stream: str) -> Response:
-    ingest.delete_stream(_connection(), stream)
+    deletion.delete_stream(_connection(), stream)
     return jsonify(object="stream_deleted", stream=stream)
 
 
 @blueprint.delete("/streams/<anything:stream>/records/<anything:key>")
 @operator_only
 def delete_record(stream: str, key: str) -> Response:
-    ingest.delete_record(_connection(), stream, key)
+    deletion.delete_record(_connection(), stream, key)
     return jsonify(object="record_deleted", stream=stream, key=key)
 
 
 @blueprint.delete("/connections/<anything:connection>")
 @operator_only
 def delete_connection(connection: str) -> Response:
-    ingest.delete_connection(connection)
+    deletion.delete_connection(connection)
     return jsonify(object="connection_deleted", connector_instance_id=connection)
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from ..database import dicts, execute_many, fetch_all, first, for_update, tuples, write_transaction
-from ..models import Connection, Record, Stream
+from ..models import MEASURE_NAMES, Connection, Record, Stream
 from ..times import utc_now
 from . import retained_size
 from .messages import Change
@@ -95,37 +95,8 @@ def activate_version(target: Target, stream: str, version: int) -> Counts:
         total.add(write(target, gone))
 
 
-def delete_stream(connection: str, stream: str) -> None:
-    """Take a stream away with all it holds, history included.  Raises Unknown.
-
-    What that takes from the figures above is not worked out: they are marked, in the same
-    transaction, and the next read sums them anew.
-    """
-    with write_transaction():
-        found = _known_stream(connection, stream)
-        Stream.delete().where(Stream.id == found["id"]).execute()
-        retained_size.mark_connection(found["connection"])
-
-
-def delete_connection(connection: str) -> None:
-    """Take a connection away with all it holds.  Raises Unknown."""
-    with write_transaction():
-        query = Connection.delete().where(Connection.connector_instance_id == connection)
-        if not query.execute():
-            raise Unknown("connection")
-        retained_size.mark_global()
-
-
-def delete_record(connection: str, stream: str, key: str) -> None:
-    """Delete one record; its history keeps it, and a tombstone.  Raises Unknown."""
-    _known_stream(connection, stream)
-    owner = first(Connection.select().where(Connection.connector_instance_id == connection))
-    target = Target(connection, owner["connector_id"] if owner else connection)
-    if not write(target, [Change(stream, key, None)]).deleted:
-        raise Unknown("record")
-
-
-def _known_stream(connection: str, stream: str) -> dict[str, Any]:
+def known_stream(connection: str, stream: str) -> dict[str, Any]:
+    """The stream's row.  Raises Unknown."""
     query = Stream.select(Stream).join(Connection).where(Connection.connector_instance_id == connection)
     found = first(query.where(Stream.name == stream))
     if found is None:
@@ -166,13 +137,25 @@ def _streams(connection_id: int, names: Iterable[str]) -> list[dict[str, Any]]:
     return dicts(for_update(query))
 
 
-class _Live(NamedTuple):
-    """The live record of a key, as it is before the next change."""
+class _Head(NamedTuple):
+    """A key as it is before the next change; `data` and `size` are None and 0 once it is deleted.
+
+    `versions` and `history` are how many there are of it and their bytes.
+    """
 
     version: int
     size: int
-    data: str
+    data: str | None
     source_version: int | None
+    record_time: str | None
+    touched: bool
+    versions: int
+    history: int
+    blob_count: int = 0
+    blob_bytes: int = 0
+
+
+_DELETED = _Head(0, 0, None, None, None, touched=True, versions=0, history=0)
 
 
 @dataclass
@@ -185,69 +168,105 @@ class _StreamWrite:
     history: list[Row] = field(default_factory=list)
     # Each key's new row, or None for a delete: only its last version in this write is current.
     current: dict[str, Row | None] = field(default_factory=dict)
-    # Keys whose data stays but whose Singer table version has moved on, in this write or before.
-    versions_seen: dict[str, int | None] = field(default_factory=dict)
+    # Keys whose data stays, but not what was sent beside it.
+    noted: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.id: int = self.stream["id"]
         self.version: int = self.stream["last_version"]
+        self.time_field: str | None = self.stream["record_time_field"]
+        self.time_field_since: int = self.stream["record_time_field_since"]
         # Never before the last one, should the clock step back: times rise with versions.
         self.now: str = max(utc_now(), self.stream["last_ingested_at"] or "")
 
     def take(self, changes: Sequence[Change]) -> None:
-        self.live = self._held({change.key for change in changes})
+        self.heads = _heads(self.id, sorted({change.key for change in changes}))
         for change in changes:
-            before = self.live.get(change.key)
+            if change.record_time_field not in (None, self.time_field):
+                self.time_field, self.time_field_since = change.record_time_field, self.version
+            before = self.heads.get(change.key)
+            live = before is not None and before.data is not None
             if change.data is None:
-                self._delete(change, before)
+                self._delete(change, before if live else None)
             elif before is not None and before.data == change.data:
                 self._send_again(change, before)
             else:
                 self._upsert(change, change.data, before)
 
-    def _delete(self, change: Change, before: _Live | None) -> None:
+    def _delete(self, change: Change, before: _Head | None) -> None:
         if before is None:
             self.counts.unchanged += 1
             return
         self.counts.deleted += 1
-        self._append(change, None, 0)
-        self.current[change.key] = None
         self.delta.remove_current(before.version, before.size)
-        del self.live[change.key]
+        self._append(change, None, 0, before)
+        self.current[change.key] = None
 
-    def _send_again(self, change: Change, before: _Live) -> None:
+    def _send_again(self, change: Change, before: _Head) -> None:
         self.counts.unchanged += 1
-        if change.source_version not in (None, before.source_version):
-            self.versions_seen[change.key] = change.source_version
-            self.live[change.key] = before._replace(source_version=change.source_version)
+        seen = change.source_version if change.source_version is not None else before.source_version
+        time = change.record_time if change.record_time_field is not None else before.record_time
+        if (seen, time) != (before.source_version, before.record_time):
+            self.noted.add(change.key)
+            self.heads[change.key] = before._replace(source_version=seen, record_time=time)
 
-    def _upsert(self, change: Change, data: str, before: _Live | None) -> None:
-        if before is None:
+    def _upsert(self, change: Change, data: str, before: _Head | None) -> None:
+        if before is None or before.data is None:
             self.counts.created += 1
         else:
             self.counts.updated += 1
             self.delta.remove_current(before.version, before.size)
         size = len(data.encode())
-        row = self._append(change, data, size)
+        row = self._append(change, data, size, before)
         self.delta.add_current(size)
-        self.current[change.key] = (*row, change.source_version)
-        self.live[change.key] = _Live(self.version, size, data, change.source_version)
-        self.versions_seen.pop(change.key, None)
+        touched = self.heads[change.key].touched
+        self.current[change.key] = (*row[:-1], change.source_version, change.record_time, touched)
 
-    def _append(self, change: Change, data: str | None, size: int) -> Row:
+    def _append(self, change: Change, data: str | None, size: int, before: _Head | None) -> Row:
         self.version += 1
         row = (self.id, self.version, change.key, data, size, change.emitted_at, self.now)
-        self.history.append(row)
+        self.history.append((*row, before and before.version))
         self.delta.add_version(size)
-        return row
+        head = _Head(self.version, size, data, change.source_version, change.record_time, False, 1, size)
+        if before is not None:
+            head = head._replace(
+                touched=True,
+                versions=before.versions + 1,
+                history=before.history + size,
+                blob_count=before.blob_count,
+                blob_bytes=before.blob_bytes,
+            )
+        self.heads[change.key] = head
+        return self.history[-1]
 
-    def _held(self, keys: Iterable[str]) -> dict[str, _Live]:
-        found: dict[str, _Live] = {}
-        for part in _parts(sorted(keys), KEYS_PER_QUERY):
-            marks = ", ".join("?" * len(part))
-            rows = fetch_all(_HELD.format(keys=marks), (self.id, *part))
-            found |= {row[0]: _Live(*row[1:]) for row in rows}
-        return found
+    @property
+    def time_field_is_new(self) -> bool:
+        return bool(self.time_field != self.stream["record_time_field"])
+
+    def touched(self) -> Iterator[Row]:
+        """Rows of RetainedSizeRecord, for the keys of this write that have or need one."""
+        for key in self.current:
+            head = self.heads[key]
+            if head.touched:
+                figures = (head.versions, head.history, head.blob_count, head.blob_bytes)
+                live = int(head.data is not None)
+                yield (self.id, key, head.version, self.now, live, head.size, *figures)
+
+
+def _heads(stream_id: int, keys: Sequence[str]) -> dict[str, _Head]:
+    """The heads of those keys that the stream has, or had."""
+    found: dict[str, _Head] = {}
+    is_touched = fetch_all("SELECT 1 FROM retained_size_record WHERE stream_id = ? LIMIT 1", [stream_id])
+    for part in _parts(keys, KEYS_PER_QUERY):
+        marks = ", ".join("?" * len(part))
+        for key, version, size, *sent in fetch_all(_LIVE.format(keys=marks), (stream_id, *part)):
+            found[key] = _Head._make((version, size, *sent, 1, size, 0, 0))
+        for key, version, *kept in (
+            fetch_all(_TOUCHED.format(keys=marks), (stream_id, *part)) if is_touched else ()
+        ):
+            live = found.get(key) or _DELETED._replace(version=version)
+            found[key] = live._replace(**dict(zip(_Head._fields[-len(kept) :], kept, strict=True)))
+    return found
 
 
 def _store(writes: Sequence[_StreamWrite], connection_id: int) -> None:
@@ -258,14 +277,20 @@ def _store(writes: Sequence[_StreamWrite], connection_id: int) -> None:
         "DELETE FROM records WHERE stream_id = ? AND key = ?",
         [(one.id, key) for one in writes for key, row in one.current.items() if row is None],
     )
+    execute_many(_UPSERT_TOUCHED, [row for one in writes for row in one.touched()])
     execute_many(
-        "UPDATE records SET source_version = ? WHERE stream_id = ? AND key = ?",
-        [(version, one.id, key) for one in writes for key, version in one.versions_seen.items()],
+        "UPDATE records SET source_version = ?, record_time = ? WHERE stream_id = ? AND key = ?",
+        [
+            (one.heads[key].source_version, one.heads[key].record_time, one.id, key)
+            for one in writes
+            for key in one.noted
+        ],
     )
-    changed = [one for one in writes if one.history]
+    changed = [one for one in writes if one.history or one.noted or one.time_field_is_new]
     execute_many(
-        "UPDATE streams SET last_version = ?, last_ingested_at = ? WHERE id = ?",
-        [(one.version, one.now, one.id) for one in changed],
+        "UPDATE streams SET last_version = ?, last_ingested_at = ?, record_time_field = ?, "
+        "record_time_field_since = ? WHERE id = ?",
+        [(one.version, one.now, one.time_field, one.time_field_since, one.id) for one in changed],
     )
     if changed:
         retained_size.record(connection_id, {one.id: one.delta for one in changed})
@@ -276,15 +301,32 @@ def _parts(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
         yield items[start : start + size]
 
 
-_HELD = (
-    "SELECT key, version, json_bytes, data, source_version FROM records "
+_LIVE = (
+    "SELECT key, version, json_bytes, data, source_version, record_time, touched FROM records "
     "WHERE stream_id = ? AND key IN ({keys})"
 )
-_COLUMNS = "stream_id, version, key, data, json_bytes, emitted_at, ingested_at"
-_INSERT_CHANGE = f"INSERT INTO record_changes ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)"
-_UPSERT_RECORD = (
-    f"INSERT INTO records ({_COLUMNS}, source_version) VALUES (?, ?, ?, ?, ?, ?, ?, ?) "
-    "ON CONFLICT (stream_id, key) DO UPDATE SET version = excluded.version, data = excluded.data, "
-    "json_bytes = excluded.json_bytes, emitted_at = excluded.emitted_at, "
-    "ingested_at = excluded.ingested_at, source_version = excluded.source_version"
+_TOUCHED = (
+    "SELECT key, version, record_history_count, record_history_json_bytes, blob_count, blob_bytes "
+    "FROM retained_size_record WHERE stream_id = ? AND key IN ({keys})"
+)
+
+
+def _insert(table: str, columns: str, identity: str = "") -> str:
+    """SQL that inserts a row or, of an identity that is there, replaces its other columns."""
+    names = columns.split(", ")
+    sql = f"INSERT INTO {table} ({columns}) VALUES ({', '.join('?' * len(names))})"
+    if not identity:
+        return sql
+    others = (name for name in names if name not in identity.split(", "))
+    changed = ", ".join(f"{name} = excluded.{name}" for name in others)
+    return f"{sql} ON CONFLICT ({identity}) DO UPDATE SET {changed}"
+
+
+_VERSION = "stream_id, version, key, data, json_bytes, emitted_at, ingested_at"
+_INSERT_CHANGE = _insert("record_changes", f"{_VERSION}, previous_version")
+_UPSERT_RECORD = _insert("records", f"{_VERSION}, source_version, record_time, touched", "stream_id, key")
+_UPSERT_TOUCHED = _insert(
+    "retained_size_record",
+    "stream_id, key, version, changed_at, " + ", ".join(MEASURE_NAMES),
+    "stream_id, key",
 )

@@ -8,7 +8,7 @@ each number spelt as it came.
 import hashlib
 import json
 import re
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import msgspec
 
@@ -16,6 +16,7 @@ from ..times import to_moment, to_text
 
 MAX_NAME_BYTES = 2048  # what PostgreSQL's B-tree takes in one index entry, with room to spare
 MAX_LINE_BYTES = 16 * 1024 * 1024
+TIME_FIELD = "source_created_at"  # where PDPP connectors put the time at which a thing happened
 
 
 class Rejected(Exception):
@@ -23,13 +24,19 @@ class Rejected(Exception):
 
 
 class Change(msgspec.Struct, frozen=True):
-    """One record to write.  `data` is canonical JSON text, or None for a delete."""
+    """One record to write.  `data` is canonical JSON text, or None for a delete.
+
+    `record_time_field` is the field of the data that the sender keeps the time in at which the
+    thing happened, and `record_time` that time, if it is one.
+    """
 
     stream: str
     key: str
     data: str | None
     emitted_at: str | None = None
     source_version: int | None = None
+    record_time: str | None = None
+    record_time_field: str | None = None
 
 
 class State(msgspec.Struct, frozen=True):
@@ -64,6 +71,14 @@ class _Line(msgspec.Struct):
     op: str | None = None
     version: Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)] | None = None
     key_properties: list[str] | None = None
+    bookmark_properties: list[str] | str | None = None
+
+
+class _Schema(NamedTuple):
+    """What a SCHEMA message says of its stream; `time_field` is its replication key."""
+
+    key_properties: list[str]
+    time_field: str | None
 
 
 class _Type(msgspec.Struct):
@@ -86,7 +101,7 @@ class Reader:
     def __init__(self, stream: str | None = None) -> None:
         """`stream`: the stream of lines that name none (the HTTP route's)."""
         self._stream = stream
-        self._key_properties: dict[str, list[str]] = {}
+        self._schemas: dict[str, _Schema] = {}
 
     def read(self, line: bytes) -> Change | State | ActivateVersion | Ignored | None:
         """One line's message, or None for one that only informs this reader (SCHEMA).
@@ -99,7 +114,7 @@ class Reader:
         if message.type == "STATE":
             return State(_as_text(line))
         if message.type == "SCHEMA":
-            self._key_properties[self._stream_of(message)] = message.key_properties or []
+            self._schemas[self._stream_of(message)] = _schema(message)
             return None
         if message.type == "ACTIVATE_VERSION":
             if message.version is None:
@@ -121,19 +136,22 @@ class Reader:
             raise Rejected('op is neither "upsert" nor "delete"')
         if message.data is None:
             raise Rejected("RECORD has no data: an object is wanted")
-        return Change(stream, key, _text(message.data), emitted_at)
+        return Change(
+            stream, key, _text(message.data), emitted_at, None, *_record_time(message.data, TIME_FIELD)
+        )
 
     def _singer_change(self, stream: str, message: _Line, record: dict[str, Any]) -> Change:
-        properties = self._key_properties.get(stream)
-        if properties is None:
+        schema = self._schemas.get(stream)
+        if schema is None:
             raise Rejected("RECORD comes before the SCHEMA of its stream")
         text = _text(record)
         return Change(
             stream,
-            _singer_key(properties, record, text),
+            _singer_key(schema.key_properties, record, text),
             text,
             _time("time_extracted", message.time_extracted),
             message.version,
+            *_record_time(record, schema.time_field or TIME_FIELD),
         )
 
     def _stream_of(self, message: _Line) -> str:
@@ -247,6 +265,24 @@ def _time(name: str, value: str | None) -> str | None:
         return to_text(to_moment(value))
     except (ValueError, OverflowError):
         raise Rejected(f"{name} is not an ISO 8601 time such as 2026-01-31T08:00:00Z") from None
+
+
+def _schema(message: _Line) -> _Schema:
+    bookmarks = message.bookmark_properties or []
+    names = [bookmarks] if isinstance(bookmarks, str) else bookmarks
+    return _Schema(message.key_properties or [], names[0] if names else None)
+
+
+def _record_time(record: dict[str, Any], field: str) -> tuple[str | None, str | None]:
+    """When the thing happened, and the field that says so; a replication key may be no time at all."""
+    value = record.get(field)
+    # The dashes tell a date from a number that happens to read as one.
+    if not isinstance(value, str) or (value[4:5], value[7:8]) != ("-", "-"):
+        return None, None
+    try:
+        return to_text(to_moment(value)), check_name("field", field)
+    except (ValueError, OverflowError, Rejected):
+        return None, None
 
 
 def _canonical_key(key: str | list[str] | None) -> str:

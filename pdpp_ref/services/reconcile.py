@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import peewee
 from peewee import fn
 
-from ..database import execute, execute_one, fetch_all, fetch_dicts, row_lock, write_transaction
+from ..database import execute, fetch_all, fetch_dicts, row_lock, write_transaction
 from ..models import COUNT_MEASURES, MEASURE_NAMES, Recount, RetainedSizeGlobal, RetainedSizeStream, Stream
 from ..times import utc_now
 from .retained_size import (
@@ -24,6 +24,7 @@ from .retained_size import (
     GLOBAL,
     STREAM,
     Grain,
+    change_row,
     count_versions,
     mark_all,
     mark_connections_above,
@@ -250,7 +251,7 @@ def _sum_global() -> None:
 
 def _publish(grain: Grain, key: int, figures: dict[str, int]) -> None:
     """Store recomputed figures and clear the mark, in the transaction that counted them."""
-    execute_one(grain.publish, (utc_now(), *(figures[name] for name in grain.counters), key))
+    change_row(grain, grain.publish, (figures[name] for name in grain.counters), key)
 
 
 def _summed(grain: Grain, sql: str, values: Sequence[int] = ()) -> dict[str, int]:

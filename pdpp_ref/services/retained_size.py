@@ -6,7 +6,7 @@ streams, connection, global.
 A dirty row is left as it was: its figures were exact at its `computed_at`, and a page may say so.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -16,8 +16,10 @@ from peewee import SQL, fn
 
 from ..database import db, execute, execute_one, fetch_all, fetch_dicts, row_lock, transaction_lost
 from ..models import (
+    BOUNDS,
     MEASURE_NAMES,
     MEASURES,
+    Bound,
     Connection,
     GrainRow,
     Measure,
@@ -28,12 +30,14 @@ from ..models import (
     Stream,
     retains_anything,
 )
-from ..times import utc_now
+from ..times import days_before, utc_now
+
+DAYS_KEPT = 400  # a year of growth, and the month before it to compare with
 
 
 @dataclass(frozen=True)
 class Grain:
-    """A grain's table, its counters, and SQL for the bounds of its rows.
+    """A grain's table, its counters, SQL for the bounds of its rows, and the table of its days.
 
     The statements are text, built once: they run for every stream of every write and every pass,
     and building them anew took most of the time.
@@ -42,12 +46,12 @@ class Grain:
     table: str
     key: str
     counters: tuple[str, ...]
-    earliest: str
-    latest: str
+    bound: Callable[[Bound], str]
+    days: str | None = None
 
     @cached_property
     def bounds(self) -> str:
-        return f"earliest_ingested_at = ({self.earliest}), latest_ingested_at = ({self.latest})"
+        return ", ".join(f"{bound.name} = ({self.bound(bound)})" for bound in BOUNDS)
 
     @cached_property
     def add(self) -> str:
@@ -62,41 +66,77 @@ class Grain:
         clean = "computed_at = ?, dirty = FALSE, stale_since = NULL"
         return f"UPDATE {self.table} SET {clean}, {figures}, {self.bounds} WHERE {self.key} = ?"
 
+    @cached_property
+    def keep_day(self) -> str:
+        """Values: the day, the row's key.  The day has the row's figures from then on."""
+        names = ", ".join(MEASURE_NAMES)
+        changed = ", ".join(f"{name} = excluded.{name}" for name in MEASURE_NAMES)
+        return (
+            f"INSERT INTO {self.days} ({self.key}, day, {names}) "
+            f"SELECT {self.key}, ?, {names} FROM {self.table} WHERE {self.key} = ? "
+            f"ON CONFLICT ({self.key}, day) DO UPDATE SET {changed}"
+        )
 
-# Versions rise with the time of ingestion, so the oldest and newest live record are one look-up each.
-_OF_STREAM = "WHERE stream_id = retained_size_stream.stream_id"
-_RECORDS = f"SELECT ingested_at FROM records {_OF_STREAM} ORDER BY version"
-_STREAMS = "FROM retained_size_stream WHERE connection_id = retained_size_connection.connection_id"
 
-STREAM = Grain(
-    "retained_size_stream", "stream_id", MEASURE_NAMES, f"{_RECORDS} LIMIT 1", f"{_RECORDS} DESC LIMIT 1"
-)
+def _of_records(bound: Bound) -> str:
+    """One look-up in an index.  Versions rise with the time of ingestion, so they find its bounds."""
+    of_stream = "FROM records WHERE stream_id = retained_size_stream.stream_id"
+    if bound.of == "ingested_at":
+        return f"SELECT ingested_at {of_stream} ORDER BY version{' DESC' * bound.latest} LIMIT 1"
+    return f"SELECT {_pick(bound)}({bound.of}) {of_stream} AND {bound.of} IS NOT NULL"
+
+
+def _of_streams(bound: Bound) -> str:
+    above = "WHERE connection_id = retained_size_connection.connection_id"
+    return f"SELECT {_pick(bound)}({bound.name}) FROM retained_size_stream {above}"
+
+
+def _of_connections(bound: Bound) -> str:
+    return f"SELECT {_pick(bound)}({bound.name}) FROM retained_size_connection"
+
+
+def _pick(bound: Bound) -> str:
+    return "MAX" if bound.latest else "MIN"
+
+
+STREAM = Grain("retained_size_stream", "stream_id", MEASURE_NAMES, _of_records)
 CONNECTION = Grain(
     "retained_size_connection",
     "connection_id",
     (*MEASURE_NAMES, "stream_count"),
-    f"SELECT MIN(earliest_ingested_at) {_STREAMS}",
-    f"SELECT MAX(latest_ingested_at) {_STREAMS}",
+    _of_streams,
+    "retained_size_connection_days",
 )
 GLOBAL = Grain(
     "retained_size_global",
     "id",
     (*MEASURE_NAMES, "stream_count", "connection_count"),
-    "SELECT MIN(earliest_ingested_at) FROM retained_size_connection",
-    "SELECT MAX(latest_ingested_at) FROM retained_size_connection",
+    _of_connections,
+    "retained_size_global_days",
 )
+
+
+def change_row(grain: Grain, statement: str, figures: Iterable[int], key: int) -> None:
+    """Run the grain's `add` or `publish`, and keep the outcome as the day's."""
+    now = utc_now()
+    execute_one(statement, (now, *figures, key))
+    if grain.days:
+        execute(grain.keep_day, (now[:10], key))
+        execute(
+            f"DELETE FROM {grain.days} WHERE {grain.key} = ? AND day < ?", (key, days_before(DAYS_KEPT))
+        )
 
 
 @dataclass
 class Delta:
     """What a write adds to a stream's measures.
 
-    `replaced` holds (version, bytes) of each live record that it took away: a recount that has
-    already passed that version must forget it.
+    `behind` holds (version, measure, change) of what it takes from or adds to versions that were
+    there before: a recount that has already passed such a version must be told.
     """
 
     measures: dict[str, int] = field(default_factory=lambda: dict.fromkeys(MEASURE_NAMES, 0))
-    replaced: list[tuple[int, int]] = field(default_factory=list)
+    behind: list[tuple[int, str, int]] = field(default_factory=list)
 
     def add_version(self, json_bytes: int) -> None:
         self.measures["record_history_count"] += 1
@@ -107,9 +147,20 @@ class Delta:
         self.measures["current_record_json_bytes"] += json_bytes
 
     def remove_current(self, version: int, json_bytes: int) -> None:
-        self.measures["record_count"] -= 1
-        self.measures["current_record_json_bytes"] -= json_bytes
-        self.replaced.append((version, json_bytes))
+        self._behind(version, "record_count", -1)
+        self._behind(version, "current_record_json_bytes", -json_bytes)
+
+    def remove_version(self, version: int, json_bytes: int) -> None:
+        self._behind(version, "record_history_count", -1)
+        self._behind(version, "record_history_json_bytes", -json_bytes)
+
+    def add_files(self, version: int, count: int, size: int) -> None:
+        self._behind(version, "blob_count", count)
+        self._behind(version, "blob_bytes", size)
+
+    def _behind(self, version: int, measure: str, change: int) -> None:
+        self.measures[measure] += change
+        self.behind.append((version, measure, change))
 
 
 def record(connection_id: int, deltas: Mapping[int, Delta]) -> None:
@@ -131,7 +182,7 @@ def record(connection_id: int, deltas: Mapping[int, Delta]) -> None:
 def _apply(connection_id: int, deltas: Mapping[int, Delta]) -> None:
     held = _locked(STREAM, deltas)
     total = dict.fromkeys(CONNECTION.counters, 0)
-    clean: list[tuple[Any, ...]] = []
+    clean: list[tuple[int, Delta]] = []
     for stream_id, delta in deltas.items():
         row = held.get(stream_id)
         if row is None:
@@ -139,14 +190,14 @@ def _apply(connection_id: int, deltas: Mapping[int, Delta]) -> None:
         elif row["dirty"]:
             _correct_recount(stream_id, delta)
         else:
-            clean.append((utc_now(), *delta.measures.values(), stream_id))
+            clean.append((stream_id, delta))
             for name, change in delta.measures.items():
                 total[name] += change
             total["stream_count"] += _now_retains(row, delta.measures)
     if any(row["dirty"] for row in held.values()):
         _pass_up(connection_id)
-    for values in clean:
-        execute_one(STREAM.add, values)
+    for stream_id, delta in clean:
+        change_row(STREAM, STREAM.add, delta.measures.values(), stream_id)
     if clean:
         _apply_above(connection_id, total)
 
@@ -175,7 +226,7 @@ def _add(grain: Grain, key: int, changes: dict[str, int]) -> int | None:
     if row is None:
         return None
     if not row["dirty"]:
-        execute_one(grain.add, (utc_now(), *(changes[name] for name in grain.counters), key))
+        change_row(grain, grain.add, (changes[name] for name in grain.counters), key)
     return _now_retains(row, changes)
 
 
@@ -193,16 +244,17 @@ def _now_retains(row: dict[str, Any], changes: Mapping[str, int]) -> int:
 
 
 def _correct_recount(stream_id: int, delta: Delta) -> None:
-    """Take replaced records out of a half-done recount, where it had counted them already."""
+    """Tell a half-done recount what has changed among the versions that it has counted already."""
     found = fetch_all("SELECT through_version FROM retained_size_recounts WHERE stream_id = ?", [stream_id])
     through = found[0][0] if found else 0
-    counted = [size for version, size in delta.replaced if version <= through]
-    if counted:
-        execute(
-            "UPDATE retained_size_recounts SET record_count = record_count - ?, "
-            "current_record_json_bytes = current_record_json_bytes - ? WHERE stream_id = ?",
-            (len(counted), sum(counted), stream_id),
-        )
+    changes: dict[str, int] = {}
+    for version, measure, change in delta.behind:
+        if version <= through:
+            changes[measure] = changes.get(measure, 0) + change
+    if changes:
+        sums = ", ".join(f"{measure} = {measure} + ?" for measure in changes)
+        values = (*changes.values(), stream_id)
+        execute(f"UPDATE retained_size_recounts SET {sums} WHERE stream_id = ?", values)
 
 
 # ---- counting ----------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 from typing import Any
 
 from ..database import fetch_dicts
-from ..models import MEASURE_NAMES
+from ..models import BOUNDS, MEASURE_NAMES
 from .auto_reconcile import AutoReconcile
 from .retained_size import CONNECTION, STREAM
 from .summary import Summary, freshness, global_row, shown, with_checked_times
@@ -19,7 +19,7 @@ def rows(grain: str, connection: str | None = None, stream: str | None = None) -
     """
     if grain == "global":
         return [global_size()]
-    sql, columns = _ROWS[grain]
+    sql, columns = ROWS[grain]
     wanted = {
         column: name
         for column, name in zip(columns, (connection, stream), strict=False)
@@ -49,7 +49,7 @@ _CONNECTIONS = (
     "SELECT r.*, c.connector_id, c.connector_instance_id{more} FROM {table} r "
     "JOIN connections c ON c.id = r.connection_id"
 )
-_ROWS = {
+ROWS = {
     "connection": (_CONNECTIONS.format(more="", table=CONNECTION.table), ("c.connector_instance_id",)),
     "stream": (
         _CONNECTIONS.format(more=", s.name AS stream", table=STREAM.table)
@@ -57,7 +57,7 @@ _ROWS = {
         ("c.connector_instance_id", "s.name"),
     ),
 }
-GRAINS = ("global", *_ROWS)
+GRAINS = ("global", *ROWS)
 
 
 def streams(connector: str | None = None) -> list[dict[str, Any]]:
@@ -74,23 +74,27 @@ def streams(connector: str | None = None) -> list[dict[str, Any]]:
             "record_json_bytes": int(row["current_record_json_bytes"]),
             "earliest_ingested_at": row["earliest_ingested_at"],
             "latest_ingested_at": row["latest_ingested_at"],
-            # No stream says yet which of its fields is the time that a thing happened.
-            "earliest_record_time": None,
-            "latest_record_time": None,
-            "consent_time_field": None,
-            "dirty_record_time_bounds": False,
+            "earliest_record_time": row["earliest_record_time"],
+            "latest_record_time": row["latest_record_time"],
+            "consent_time_field": row["consent_time_field"],
+            "dirty_record_time_bounds": bool(row["mixed_times"]),
             "computed_at": row["computed_at"],
         }
         for row in map(with_checked_times, found)
     ]
 
 
-# A row that sums several is as old as the oldest of them.
+# A row that sums several is as old as the oldest of them.  Its record times are mixed where a
+# record was stored before the field was named that they are taken from now.
+_BOUNDS = ", ".join(
+    f"{'MAX' if bound.latest else 'MIN'}(r.{bound.name}) AS {bound.name}" for bound in BOUNDS
+)
 _STREAMS = (
     "SELECT c.connector_id, s.name AS stream, SUM(r.record_count) AS record_count, "
     "SUM(r.current_record_json_bytes) AS current_record_json_bytes, "
-    "MIN(r.earliest_ingested_at) AS earliest_ingested_at, "
-    "MAX(r.latest_ingested_at) AS latest_ingested_at, MIN(r.computed_at) AS computed_at "
+    f"{_BOUNDS}, MIN(r.computed_at) AS computed_at, MAX(s.record_time_field) AS consent_time_field, "
+    "MAX(CASE WHEN s.record_time_field_since > 0 AND EXISTS (SELECT 1 FROM records "
+    "WHERE stream_id = s.id AND version <= s.record_time_field_since) THEN 1 ELSE 0 END) AS mixed_times "
     "FROM retained_size_stream r JOIN connections c ON c.id = r.connection_id "
     "JOIN streams s ON s.id = r.stream_id {where} "
     "GROUP BY c.connector_id, s.name ORDER BY c.connector_id, s.name"

@@ -6,6 +6,7 @@ from typing import Any
 
 from ..database import dicts, fetch_dicts, first, read_snapshot
 from ..models import (
+    BOUNDS,
     MEASURE_NAMES,
     Connection,
     RetainedSizeConnection,
@@ -20,13 +21,12 @@ from .reconcile import versions_left
 
 TOP_CONNECTORS = 3
 
-_TIMES = ("earliest_ingested_at", "latest_ingested_at", "stale_since", "computed_at")
+_TIMES = (*(bound.name for bound in BOUNDS), "stale_since", "computed_at")
 
 _NEVER_COUNTED: dict[str, Any] = dict.fromkeys(MEASURE_NAMES, 0) | {
     "stream_count": 0,
     "connection_count": 0,
-    "earliest_ingested_at": None,
-    "latest_ingested_at": None,
+    **dict.fromkeys((bound.name for bound in BOUNDS), None),
     "dirty": True,
     "stale_since": None,
     "computed_at": None,
@@ -181,9 +181,8 @@ def body(found: Summary) -> dict[str, Any]:
         "record_changes_json_bytes": row["record_history_json_bytes"],
         "blob_bytes": row["blob_bytes"],
         "total_retained_bytes": row["total_retained_bytes"],
-        # No stream says yet which of its fields is the time that a thing happened.
-        "earliest_record_time": None,
-        "latest_record_time": None,
+        "earliest_record_time": row["earliest_record_time"],
+        "latest_record_time": row["latest_record_time"],
         "earliest_ingested_at": row["earliest_ingested_at"],
         "latest_ingested_at": row["latest_ingested_at"],
         "top_connectors": [{"object": "dataset_connector_summary", **top} for top in found.top_connectors],

@@ -27,7 +27,8 @@ Figures = dict[str, Any]
 class Difference:
     """A figure that is not what a recount gives.  `dirty`: its row says itself that it may lag.
 
-    `row` names it: `("stream", connection, stream)`, `("connection", connection)` or `("global",)`.
+    `row` names it: `("record", connection, stream, key)`, `("stream", connection, stream)`,
+    `("connection", connection)` or `("global",)`.
     `stored` is None where the row is missing; bounds are times, everything else is a number.
     """
 
@@ -60,6 +61,7 @@ def differences() -> Iterator[Difference]:
             "connection_count": _retaining(totals),
         }
         yield from _compare(RetainedSizeGlobal, 1, ("global",), counted)
+        yield from _records()
 
 
 def _count_streams() -> dict[int, Figures]:
@@ -67,14 +69,15 @@ def _count_streams() -> dict[int, Figures]:
     for names, sql in _RECOUNT.items():
         for stream_id, *values in fetch_all(sql):
             figures = by_stream.setdefault(stream_id, _total([]))
-            figures |= {name: value or 0 for name, value in zip(names, values, strict=True)}
+            figures |= zip(names, values, strict=True)
     return by_stream
 
 
 def _total(parts: list[Figures]) -> Figures:
     total: Figures = {name: sum(part[name] for part in parts) for name in MEASURE_NAMES}
-    for name, pick in zip(BOUNDS, (min, max), strict=True):
-        total[name] = pick((part[name] for part in parts if part[name]), default=None)
+    for bound in BOUNDS:
+        times = (part[bound.name] for part in parts if part[bound.name])
+        total[bound.name] = max(times, default=None) if bound.latest else min(times, default=None)
     return total
 
 
@@ -92,11 +95,21 @@ def _compare(
             yield Difference(row, figure, held, value, not stored or bool(stored["dirty"]))
 
 
+def _records() -> Iterator[Difference]:
+    """What is stored of each single record, against its own history."""
+    for connection, stream, key, *figures in fetch_all(_RECORDS):
+        stored, counted = figures[: len(MEASURE_NAMES)], figures[len(MEASURE_NAMES) :]
+        for name, held, value in zip(MEASURE_NAMES, stored, counted, strict=True):
+            if held != value:
+                yield Difference(("record", connection, stream, key), name, held, int(value), dirty=False)
+
+
 _BYTES = f"SUM(COALESCE({byte_length('data')}, 0))"
 _RECOUNT = {
-    ("record_count", "current_record_json_bytes", *BOUNDS): (
-        f"SELECT stream_id, COUNT(*), {_BYTES}, MIN(ingested_at), MAX(ingested_at) "
-        "FROM records GROUP BY stream_id"
+    ("record_count", "current_record_json_bytes", *(bound.name for bound in BOUNDS)): (
+        f"SELECT stream_id, COUNT(*), {_BYTES}, "
+        + ", ".join(f"{'MAX' if bound.latest else 'MIN'}({bound.of})" for bound in BOUNDS)
+        + " FROM records GROUP BY stream_id"
     ),
     ("record_history_count", "record_history_json_bytes"): (
         f"SELECT stream_id, COUNT(*), {_BYTES} FROM record_changes GROUP BY stream_id"
@@ -106,3 +119,31 @@ _RECOUNT = {
         "JOIN blobs blob ON blob.sha256 = binding.sha256 GROUP BY binding.stream_id"
     ),
 }
+# Of a record: what is stored of it, which without a row of its own is one version; what it is.
+_RECORD_FIGURES = {
+    "record_count": ("1", "COALESCE(r.live, 0)"),
+    "current_record_json_bytes": ("r.json_bytes", f"COALESCE({byte_length('r.data')}, 0)"),
+    "record_history_count": ("1", "h.versions"),
+    "record_history_json_bytes": ("r.json_bytes", "h.bytes"),
+    "blob_count": ("0", "COALESCE(f.files, 0)"),
+    "blob_bytes": ("0", "COALESCE(f.bytes, 0)"),
+}
+_OF_RECORD = {
+    name: (f"CASE WHEN t.key IS NULL THEN {one} ELSE t.{name} END", counted)
+    for name, (one, counted) in _RECORD_FIGURES.items()
+}
+_RECORDS = (
+    "SELECT connector_instance_id, s.name, h.key, "
+    + ", ".join(stored for stored, _ in _OF_RECORD.values())
+    + ", "
+    + ", ".join(counted for _, counted in _OF_RECORD.values())
+    + f" FROM (SELECT stream_id, key, COUNT(*) AS versions, {_BYTES} AS bytes "
+    "FROM record_changes GROUP BY stream_id, key) h "
+    "JOIN streams s ON s.id = h.stream_id JOIN connections c ON c.id = s.connection_id "
+    "LEFT JOIN (SELECT 1 AS live, records.* FROM records) r ON r.stream_id = h.stream_id AND r.key = h.key "
+    "LEFT JOIN retained_size_record t ON t.stream_id = h.stream_id AND t.key = h.key "
+    "LEFT JOIN (SELECT stream_id, key, COUNT(*) AS files, SUM(blobs.byte_length) AS bytes "
+    "FROM blob_bindings JOIN blobs ON blobs.sha256 = blob_bindings.sha256 GROUP BY stream_id, key) f "
+    "ON f.stream_id = h.stream_id AND f.key = h.key WHERE "
+    + " OR ".join(f"{stored} IS DISTINCT FROM {counted}" for stored, counted in _OF_RECORD.values())
+)

@@ -1,0 +1,143 @@
+"""Files: stored once by their SHA-256, in the database, and bound to the records that hold them.
+
+A file counts once for each record that it is bound to, at every grain, so that parts add up to the
+whole; its bytes are stored once all the same.  A record that is deleted keeps its files as it keeps
+its history, until pruning leaves nothing of it but the tombstone.
+"""
+
+import hashlib
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import IO, Any
+
+from ..database import (
+    execute,
+    execute_many,
+    execute_one,
+    fetch_all,
+    for_update,
+    tuples,
+    write_transaction,
+)
+from ..models import BlobBinding, Stream
+from ..times import utc_now
+from . import retained_size
+from .ingest import Unknown, known_stream
+from .retained_size import Delta
+
+MAX_BYTES = 256 * 1024 * 1024
+CHUNK_BYTES = 1024 * 1024
+IN_MEMORY_BYTES = 1024 * 1024
+
+
+class TooLarge(Exception):
+    """The file is over the limit; nothing of it was stored."""
+
+
+class NoRoom(Exception):
+    """The temporary folder can't take the file; nothing of it was stored."""
+
+
+class WrongDigest(Exception):
+    """The bytes that came are not those that were announced; nothing of them was stored."""
+
+
+@dataclass(frozen=True)
+class Stored:
+    """`created` is False where the record held the file already."""
+
+    sha256: str
+    byte_length: int
+    created: bool
+
+
+def store(
+    connection: str, stream: str, key: str, blocks: Iterator[bytes], sha256: str | None = None
+) -> Stored:
+    """Store what comes in blocks and bind it to a live record, in one transaction.
+
+    The bytes are gathered in a temporary file first, so that a slow sender holds no lock and an
+    upload that breaks off leaves nothing.  Raises Unknown, TooLarge, WrongDigest, NoRoom, Busy or
+    peewee.DatabaseError; after the last three the same call can be repeated.
+    """
+    _record(known_stream(connection, stream)["id"], key)
+    with tempfile.SpooledTemporaryFile(IN_MEMORY_BYTES) as file:
+        digest, size = _gather(blocks, file)
+        if sha256 is not None and sha256.lower() != digest:
+            raise WrongDigest
+        with write_transaction():
+            found = known_stream(connection, stream)
+            created = _bind(found, key, digest, size, file)
+    return Stored(digest, size, created)
+
+
+def _gather(blocks: Iterator[bytes], file: IO[bytes]) -> tuple[str, int]:
+    digest, size = hashlib.sha256(), 0
+    for block in blocks:
+        size += len(block)
+        if size > MAX_BYTES:
+            raise TooLarge
+        digest.update(block)
+        try:
+            file.write(block)
+        except OSError as error:
+            raise NoRoom from error
+    return digest.hexdigest(), size
+
+
+def _bind(stream: dict[str, Any], key: str, sha256: str, size: int, file: IO[bytes]) -> bool:
+    stream_id = stream["id"]
+    tuples(for_update(Stream.select(Stream.id).where(Stream.id == stream_id)))
+    record = _record(stream_id, key)
+    of_record = "stream_id = ? AND key = ?"
+    if fetch_all(f"SELECT 1 FROM blob_bindings WHERE {of_record} AND sha256 = ?", (stream_id, key, sha256)):
+        return False
+    now = utc_now()
+    if execute(_ADD_FILE, (sha256, size, now)):
+        _write_chunks(sha256, file)
+    BlobBinding.insert(
+        stream=stream_id, key=key, blob=sha256, version=record["version"], byte_length=size, bound_at=now
+    ).execute()
+    if not record["touched"]:
+        execute(_TOUCH, (now, stream_id, key))
+        execute_one(f"UPDATE records SET touched = TRUE WHERE {of_record}", (stream_id, key))
+    add = "SET blob_count = blob_count + 1, blob_bytes = blob_bytes + ?"
+    execute_one(f"UPDATE retained_size_record {add} WHERE {of_record}", (size, stream_id, key))
+    delta = Delta()
+    delta.add_files(record["version"], 1, size)
+    retained_size.record(stream["connection"], {stream_id: delta})
+    return True
+
+
+def _record(stream_id: int, key: str) -> dict[str, Any]:
+    found = fetch_all(
+        "SELECT version, touched FROM records WHERE stream_id = ? AND key = ?", (stream_id, key)
+    )
+    if not found:
+        raise Unknown("record")
+    return dict(zip(("version", "touched"), found[0], strict=True))
+
+
+def _write_chunks(sha256: str, file: IO[bytes]) -> None:
+    file.seek(0)
+    for number, data in enumerate(iter(lambda: file.read(CHUNK_BYTES), b"")):
+        execute_many(
+            "INSERT INTO blob_chunks (sha256, number, data) VALUES (?, ?, ?)", [(sha256, number, data)]
+        )
+
+
+def drop_unbound(digests: Sequence[Iterable[str]]) -> None:
+    """Remove those of the files (rows of one digest each) that no record holds any more."""
+    unbound = "NOT EXISTS (SELECT 1 FROM blob_bindings b WHERE b.sha256 = blobs.sha256)"
+    execute_many(f"DELETE FROM blobs WHERE sha256 = ? AND {unbound}", digests)
+
+
+_ADD_FILE = "INSERT INTO blobs (sha256, byte_length, created_at) VALUES (?, ?, ?) ON CONFLICT DO NOTHING"
+# The row of a record that had none: what one version is.
+_TOUCH = (
+    "INSERT INTO retained_size_record (stream_id, key, version, changed_at, record_count, "
+    "current_record_json_bytes, record_history_count, record_history_json_bytes) "
+    "SELECT stream_id, key, version, ?, 1, json_bytes, 1, json_bytes FROM records "
+    "WHERE stream_id = ? AND key = ?"
+)

@@ -1,0 +1,46 @@
+"""Taking canonical rows away.  Each call is one transaction, files and figures included."""
+
+from ..database import fetch_all, first, write_transaction
+from ..models import Connection, Stream
+from . import blobs, retained_size
+from .ingest import Target, Unknown, known_stream, write
+from .messages import Change
+
+
+def delete_record(connection: str, stream: str, key: str) -> None:
+    """Delete one record; its history keeps it, and a tombstone.  Raises Unknown."""
+    known_stream(connection, stream)
+    owner = first(Connection.select().where(Connection.connector_instance_id == connection))
+    target = Target(connection, owner["connector_id"] if owner else connection)
+    if not write(target, [Change(stream, key, None)]).deleted:
+        raise Unknown("record")
+
+
+def delete_stream(connection: str, stream: str) -> None:
+    """Take a stream away with all it holds, history included.  Raises Unknown.
+
+    What that takes from the figures above is not worked out: they are marked, in the same
+    transaction, and the next read sums them anew.
+    """
+    with write_transaction():
+        found = known_stream(connection, stream)
+        bound = fetch_all(f"{_BOUND} WHERE stream_id = ?", [found["id"]])
+        Stream.delete().where(Stream.id == found["id"]).execute()
+        blobs.drop_unbound(bound)
+        retained_size.mark_connection(found["connection"])
+
+
+def delete_connection(connection: str) -> None:
+    """Take a connection away with all it holds.  Raises Unknown."""
+    with write_transaction():
+        found = first(Connection.select().where(Connection.connector_instance_id == connection))
+        if found is None:
+            raise Unknown("connection")
+        of_connection = "WHERE stream_id IN (SELECT id FROM streams WHERE connection_id = ?)"
+        bound = fetch_all(f"{_BOUND} {of_connection}", [found["id"]])
+        Connection.delete().where(Connection.id == found["id"]).execute()
+        blobs.drop_unbound(bound)
+        retained_size.mark_global()
+
+
+_BOUND = "SELECT DISTINCT sha256 FROM blob_bindings"

@@ -1,0 +1,210 @@
+"""The largest connections, streams, records and files, by a measure.
+
+Each ranking begins with an index, so that its cost follows from how many rows are asked for and,
+where many are equally large, from how many streams these are in; never from how much is stored.
+"""
+
+import json
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+from ..database import fetch_all, fetch_dicts
+from ..models import BYTE_MEASURES, MEASURE_NAMES, TOTAL, TOTAL_SQL
+from .retained_size import CONNECTION, STREAM
+from .sizes import ROWS
+from .summary import shown, with_checked_times
+
+MOST_ROWS = 25
+EVERY_MEASURE = (*MEASURE_NAMES, TOTAL)
+# A record is one record, and a file one file: ranking by what is always 1 makes no sense.
+MEASURES_OF = {
+    "connection": EVERY_MEASURE,
+    "stream": EVERY_MEASURE,
+    "record": tuple(name for name in EVERY_MEASURE if name != "record_count"),
+    "blob": ("blob_bytes", TOTAL),
+}
+
+Row = dict[str, Any]
+
+
+def rows(scope: str, measure: str, limit: int) -> list[Row]:
+    """The top rows of a scope, at most `limit`: by the measure down, then by their names up.
+
+    Names rank by connection, stream, then record key or file.  Deleted records of which history is
+    kept are records too.  Raises KeyError for an unknown scope.
+    """
+    ranked = {"connection": _grain_rows, "stream": _grain_rows, "record": _records, "blob": _files}
+    found = sorted(ranked[scope](scope, measure, limit), key=lambda row: (-row[measure], row["names"]))
+    return [
+        {
+            "scope": scope,
+            "measure": measure,
+            "rank": rank,
+            "grain_key": json.dumps(row.pop("names"), ensure_ascii=False, separators=(",", ":")),
+            "record_key": row.pop("key", None),
+            "blob_id": row.pop("sha256", None),
+            "grain": scope,
+            **row,
+        }
+        for rank, row in enumerate(found[:limit], 1)
+    ]
+
+
+# ---- connections and streams -------------------------------------------------------------------
+
+
+def _grain_rows(scope: str, measure: str, limit: int) -> Iterable[Row]:
+    table = {"connection": CONNECTION, "stream": STREAM}[scope].table
+    sql, names = ROWS[scope]
+    ranked = TOTAL_SQL if measure == TOTAL else measure
+    last = fetch_all(f"SELECT {ranked} FROM {table} ORDER BY {ranked} DESC LIMIT 1 OFFSET ?", [limit - 1])
+    if not last:
+        found = fetch_dicts(sql)
+    else:
+        order = f"ORDER BY {', '.join(names)} LIMIT ?"
+        found = fetch_dicts(f"{sql} WHERE {ranked} > ?", last[0])
+        found += fetch_dicts(f"{sql} WHERE {ranked} = ? {order}", (*last[0], limit - len(found)))
+    for row in map(shown, found):
+        kept = ("connector_id", *_NAMES[: len(names)], *EVERY_MEASURE, "computed_at")
+        names_of = [row[name] for name in _NAMES[: len(names)]]
+        yield {name: row[name] for name in kept} | {"dirty": bool(row["dirty"]), "names": names_of}
+
+
+_NAMES = ("connector_instance_id", "stream")
+
+
+# ---- records and files -------------------------------------------------------------------------
+
+
+class _Source(NamedTuple):
+    """Rows of streams that an index ranks: those of `table` for which `where` holds."""
+
+    table: str
+    where: str
+    identity: tuple[str, ...] = ("key",)
+
+    def largest(self, ranked: str, limit: int) -> list[tuple[Any, ...]]:
+        """The (stream id, identity ...) of the largest, and of their equals those first by name."""
+        table, where, columns = self.table, self.where, ", ".join(("stream_id", *self.identity))
+        last = fetch_all(
+            f"SELECT {ranked} FROM {table} WHERE {where} ORDER BY {ranked} DESC LIMIT 1 OFFSET ?",
+            [limit - 1],
+        )
+        if not last:
+            return fetch_all(f"SELECT {columns} FROM {table} WHERE {where}")
+        found = fetch_all(f"SELECT {columns} FROM {table} WHERE {where} AND {ranked} > ?", last[0])
+        for stream_id in _in_order(self._streams_with(ranked, last[0][0])):
+            if len(found) == limit:
+                break
+            found += fetch_all(
+                f"SELECT {columns} FROM {table} WHERE {where} AND {ranked} = ? AND stream_id = ? "
+                f"ORDER BY {', '.join(self.identity)} LIMIT ?",
+                (*last[0], stream_id, limit - len(found)),
+            )
+        return found
+
+    def _streams_with(self, ranked: str, value: int) -> list[int]:
+        """The streams that have a row of that value: one look-up in the index for each."""
+        least = f"SELECT MIN(stream_id) AS id FROM {self.table} WHERE {self.where} AND {ranked} = ?"
+        sql = (
+            f"WITH RECURSIVE found AS ({least} UNION ALL "
+            f"SELECT ({least} AND stream_id > found.id) FROM found WHERE found.id IS NOT NULL) "
+            "SELECT id FROM found WHERE id IS NOT NULL"
+        )
+        return [stream_id for (stream_id,) in fetch_all(sql, (value, value))]
+
+
+_UNTOUCHED = _Source("records", "NOT touched")
+_TOUCHED = _Source("retained_size_record", "TRUE")
+_WITH_FILES = _Source("retained_size_record", "blob_count <> 0")
+_FILES = _Source("blob_bindings", "TRUE", ("key", "sha256"))
+
+
+def _records(scope: str, measure: str, limit: int) -> Iterable[Row]:
+    """Records that were touched are ranked by their own row, the others by their one version."""
+    ranked = TOTAL_SQL if measure == TOTAL else measure
+    if measure.startswith("blob"):
+        found = _WITH_FILES.largest(ranked, limit)
+    else:
+        found = _TOUCHED.largest(ranked, limit)
+    if measure.endswith("json_bytes") or measure == TOTAL:
+        found += _UNTOUCHED.largest("json_bytes", limit)
+    else:
+        found += _first_by_name(limit)  # all others are equal in this
+    return map(_record, dict.fromkeys(found))
+
+
+def _first_by_name(limit: int) -> list[tuple[Any, ...]]:
+    """The first records by name, live or deleted."""
+    found: list[tuple[Any, ...]] = []
+    for stream_id in _in_order(None):
+        keys = [
+            row
+            for table in ("records", "retained_size_record")
+            for row in fetch_all(
+                f"SELECT stream_id, key FROM {table} WHERE stream_id = ? ORDER BY key LIMIT ?",
+                (stream_id, limit),
+            )
+        ]
+        found += sorted(set(keys))
+        if len(found) >= limit:
+            break
+    return found
+
+
+def _in_order(stream_ids: list[int] | None) -> list[int]:
+    """Those streams, or all, in the order of their names."""
+    if stream_ids is not None and len(stream_ids) < 2:
+        return stream_ids
+    every = fetch_all(
+        "SELECT s.id FROM streams s JOIN connections c ON c.id = s.connection_id "
+        "ORDER BY c.connector_instance_id, s.name"
+    )
+    wanted = None if stream_ids is None else set(stream_ids)
+    return [stream_id for (stream_id,) in every if wanted is None or stream_id in wanted]
+
+
+def _record(identity: tuple[int, str]) -> Row:
+    names = _names_of(identity[0])
+    of_record = "WHERE stream_id = ? AND key = ?"
+    touched = fetch_dicts(f"SELECT * FROM retained_size_record {of_record}", identity)
+    if touched:
+        figures, computed_at = touched[0], touched[0]["changed_at"]
+    else:
+        ((size, computed_at),) = fetch_all(
+            f"SELECT json_bytes, ingested_at FROM records {of_record}", identity
+        )
+        figures = dict(zip(MEASURE_NAMES, (1, size, 1, size, 0, 0), strict=True))
+    return _row(names, figures, computed_at, key=identity[1])
+
+
+def _files(scope: str, measure: str, limit: int) -> Iterable[Row]:
+    for identity in _FILES.largest("byte_length", limit):
+        sql = (
+            "SELECT byte_length, bound_at FROM blob_bindings WHERE stream_id = ? AND key = ? AND sha256 = ?"
+        )
+        ((size, bound_at),) = fetch_all(sql, identity)
+        figures = dict(zip(MEASURE_NAMES, (0, 0, 0, 0, 1, size), strict=True))
+        stream_id, key, sha256 = identity
+        yield _row(_names_of(stream_id), figures, bound_at, key=key, sha256=sha256)
+
+
+def _names_of(stream_id: int) -> Row:
+    sql = (
+        "SELECT c.connector_id, c.connector_instance_id, s.name AS stream FROM streams s "
+        "JOIN connections c ON c.id = s.connection_id WHERE s.id = ?"
+    )
+    return fetch_dicts(sql, [stream_id])[0]
+
+
+def _row(names: Row, figures: Row, computed_at: str, **identity: str) -> Row:
+    row = {name: figures[name] for name in MEASURE_NAMES}
+    return {
+        **names,
+        **row,
+        TOTAL: sum(row[measure.name] for measure in BYTE_MEASURES),
+        **with_checked_times({"computed_at": computed_at}),
+        "dirty": False,  # written with the record itself
+        "names": [names[name] for name in _NAMES] + list(identity.values()),
+        **identity,
+    }
