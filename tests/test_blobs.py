@@ -1,0 +1,149 @@
+"""Files: stored once, counted where they are held, gone when nothing holds them."""
+
+import hashlib
+from collections.abc import Iterator
+from typing import Any
+
+import peewee
+import pytest
+
+from pdpp_ref.services import blobs, deletion, pruning, verify
+from pdpp_ref.services.ingest import Unknown
+from tests.world import Outside, delete, mark, stored, upsert, write
+
+pytestmark = pytest.mark.usefixtures("app")
+
+
+def store(key: str = "a", content: bytes = b"a file", **more: Any) -> blobs.Stored:
+    return blobs.store("laptop", "notes", key, iter([content[:2], content[2:]]), **more)
+
+
+def counted(outside: Outside) -> tuple[Any, ...]:
+    return outside("SELECT blob_count, blob_bytes, dirty FROM retained_size_global")[0]
+
+
+def test_a_file_is_bound_and_counted(outside: Outside) -> None:
+    write(upsert("a"))
+    digest = hashlib.sha256(b"a file").hexdigest()
+    assert store() == blobs.Stored(digest, 6, created=True)
+    assert counted(outside) == (1, 6, 0)
+    assert list(verify.differences()) == []
+
+
+def test_the_same_again_is_a_no_op(outside: Outside) -> None:
+    write(upsert("a"))
+    store()
+    before = stored()
+    assert not store().created
+    assert stored() == before
+
+
+def test_two_records_hold_one_file(outside: Outside) -> None:
+    write(upsert("a"), upsert("b"))
+    store("a")
+    store("b")
+    assert outside("SELECT COUNT(*) FROM blobs") == [(1,)]
+    assert counted(outside) == (2, 12, 0)
+    assert list(verify.differences()) == []
+
+
+def test_a_large_file_is_stored_in_parts_and_whole(outside: Outside) -> None:
+    write(upsert("a"))
+    content = bytes(range(256)) * 10_000
+    store(content=content)
+    parts = outside("SELECT data FROM blob_chunks ORDER BY number")
+    assert len(parts) == 3
+    assert b"".join(part for (part,) in parts) == content
+
+
+def test_a_record_that_is_not_there_takes_no_file(outside: Outside) -> None:
+    for place in (("laptop", "notes"), ("laptop", "other"), ("nobody", "notes")):
+        with pytest.raises(Unknown):
+            blobs.store(*place, "a", iter([b"x"]))
+        write(upsert("b"))
+    assert outside("SELECT COUNT(*) FROM blobs") == [(0,)]
+
+
+def test_what_is_too_large_or_not_as_announced_leaves_nothing(
+    outside: Outside, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(upsert("a"))
+    monkeypatch.setattr(blobs, "MAX_BYTES", 5)
+    with pytest.raises(blobs.TooLarge):
+        store(content=b"123456")
+    with pytest.raises(blobs.WrongDigest):
+        store(content=b"12345", sha256="0" * 64)
+    assert store(content=b"12345", sha256=hashlib.sha256(b"12345").hexdigest().upper()).created
+    assert outside("SELECT COUNT(*) FROM blobs") == [(1,)]
+
+
+def test_a_sender_that_breaks_off_leaves_nothing(outside: Outside) -> None:
+    def broken() -> Iterator[bytes]:
+        yield b"x" * 3_000_000
+        raise ConnectionResetError
+
+    write(upsert("a"))
+    with pytest.raises(ConnectionResetError):
+        blobs.store("laptop", "notes", "a", broken())
+    assert outside("SELECT (SELECT COUNT(*) FROM blobs), (SELECT COUNT(*) FROM blob_chunks)") == [(0, 0)]
+
+
+@pytest.mark.parametrize("place", ["blobs", "blob_chunks", "blob_bindings", "retained_size_record"])
+def test_a_failure_at_any_step_leaves_nothing(outside: Outside, place: str) -> None:
+    write(upsert("a"))
+    outside.fail(f"INSERT ON {place}")
+    before = stored()
+    with pytest.raises(peewee.DatabaseError):
+        store()
+    outside.mend()
+    assert stored() == before
+    assert outside("SELECT COUNT(*) FROM blobs") == [(0,)]
+    assert store().created
+
+
+def test_a_failed_delta_marks_and_keeps_the_file(outside: Outside) -> None:
+    write(upsert("a"))
+    outside.fail("UPDATE OF blob_count ON retained_size_connection")
+    assert store().created
+    assert counted(outside) == (0, 0, 1)
+    outside.mend()
+    assert outside.wrong_but_clean() == []
+
+
+def test_a_marked_stream_takes_a_file(outside: Outside) -> None:
+    write(upsert("a"))
+    mark("laptop", "notes")
+    store()
+    assert outside.wrong_but_clean() == []
+
+
+def test_a_deleted_record_keeps_its_file_until_only_its_tombstone_is_left(outside: Outside) -> None:
+    write(upsert("a"), upsert("b"))
+    store("a")
+    store("b")
+    write(delete("a"))
+    assert counted(outside) == (2, 12, 0)
+    pruning.prune(2)
+    assert counted(outside) == (2, 12, 0)
+    pruning.prune(1)
+    assert counted(outside) == (1, 6, 0)
+    assert outside("SELECT COUNT(*) FROM blobs") == [(1,)], "the other record holds it"
+    write(delete("b"))
+    pruning.prune(1)
+    assert outside("SELECT (SELECT COUNT(*) FROM blobs), (SELECT COUNT(*) FROM blob_chunks)") == [(0, 0)]
+    assert list(verify.differences()) == []
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_files_go_with_what_held_them(outside: Outside, whole: bool) -> None:
+    write(upsert("a"))
+    write(upsert("a"), connection="phone")
+    store()
+    blobs.store("laptop", "notes", "a", iter([b"another"]))
+    blobs.store("phone", "notes", "a", iter([b"a file"]))
+    if whole:
+        deletion.delete_connection("laptop")
+    else:
+        deletion.delete_stream("laptop", "notes")
+    assert outside("SELECT byte_length FROM blobs") == [(6,)]
+    assert outside("SELECT COUNT(*) FROM blob_chunks") == [(1,)]
