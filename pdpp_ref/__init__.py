@@ -33,7 +33,7 @@ def create_app(
 
     Raises config.WrongSetting and database.DatabaseUnusable, whose messages are for the operator.
     """
-    from .blueprints import auth, dashboard, http, ingest, monitoring, reference
+    from .blueprints import auth, dashboard, http, ingest, monitoring, openapi, reference
 
     app = bare_app(settings)
     open_database(app)
@@ -56,7 +56,8 @@ def create_app(
     http.init_app(app)
     auth.init_app(app)
     monitoring.init_app(app)
-    for part in (auth, dashboard, ingest, monitoring, reference):
+    openapi.init_app(app)
+    for part in (auth, dashboard, ingest, monitoring, openapi, reference):
         app.register_blueprint(part.blueprint)
     return app
 

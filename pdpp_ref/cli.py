@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import msgspec
 import peewee
 from flask import Flask
 
@@ -254,7 +255,7 @@ def show_summary() -> None:
     """Print the JSON of GET /_ref/dataset/summary."""
     with _database() as app:
         found = summary.body(summary.read(auto_reconcile(app)))
-    click.echo(json.dumps(found, indent=2, ensure_ascii=False))
+    click.echo(msgspec.json.format(msgspec.json.encode(found), indent=2).decode())
 
 
 @main.command("mark-dirty")

@@ -10,6 +10,7 @@ from flask.testing import FlaskClient
 
 from pdpp_ref import create_app
 from pdpp_ref.database import db
+from tests.conformance import CheckedClient
 from tests.world import PASSWORD, TOKEN, Clock, Outside
 
 
@@ -38,7 +39,9 @@ def make_app(tmp_path: Path, clock: Clock) -> Iterator[Callable[..., Flask]]:
             "OPERATOR_TOKEN": TOKEN,
             "SECRET_KEY": "a key for tests alone",
         }
-        return create_app(defaults | settings, clock=clock)
+        made = create_app(defaults | settings, clock=clock)
+        made.test_client_class = CheckedClient
+        return made
 
     yield make
     if db.obj and not db.is_closed():

@@ -1,10 +1,11 @@
 """Signing in, and who is asking: the owner by a session, an operator by a bearer token."""
 
-from collections.abc import Mapping
+from contextlib import suppress
 from functools import wraps
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol
 from urllib.parse import quote, urlsplit
 
+import msgspec
 from flask import (
     Blueprint,
     Flask,
@@ -19,9 +20,13 @@ from flask import (
 from flask_limiter import Limiter
 from flask_limiter.util import get_remote_address
 from flask_wtf.csrf import CSRFError, CSRFProtect
+from msgspec import Meta, Struct
 
+from ..services import wire
 from ..services.credentials import Credentials
-from .http import ApiError, error, wants_html
+from .errors import ApiError
+from .http import error, wants_html
+from .operations import JSON, PAGE, Access, Answer, operation
 
 blueprint = Blueprint("auth", __name__)
 
@@ -31,6 +36,10 @@ limiter = Limiter(get_remote_address, storage_uri="memory://")
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 SESSION_SECONDS = 7 * 24 * 3600
 WRONG_PASSWORDS = "10 per minute;60 per hour"
+
+
+class ReturnTo(Struct):
+    return_to: Annotated[str, Meta(description="A path of this server.")] = ""
 
 
 class _View(Protocol):
@@ -72,7 +81,7 @@ def owner_only(view: _View) -> _View:
     def guarded(*args: Any, **kwargs: Any) -> Any:
         return view(*args, **kwargs) if is_owner() else _sign_in_first()
 
-    return guarded
+    return _opened_by(guarded, Access(("session",), ("owner_session_required",), redirects=True))
 
 
 def owner_or_operator(view: _View) -> _View:
@@ -84,7 +93,7 @@ def owner_or_operator(view: _View) -> _View:
             return view(*args, **kwargs)
         raise _session_required()
 
-    return guarded
+    return _opened_by(guarded, Access(("session", "bearer"), ("owner_session_required",)))
 
 
 def operator_only(view: _View) -> _View:
@@ -94,20 +103,26 @@ def operator_only(view: _View) -> _View:
     def guarded(*args: Any, **kwargs: Any) -> Any:
         if is_operator():
             return view(*args, **kwargs)
-        raise ApiError(401, "bearer_token_required", "Send the operator token as a bearer token.")
+        raise ApiError("bearer_token_required", "Send the operator token as a bearer token.")
 
-    return guarded
+    return _opened_by(guarded, Access(("bearer",), ("bearer_token_required",)))
+
+
+def _opened_by(view: _View, access: Access) -> _View:
+    """Says who may call, for the description of the API."""
+    view.access = access  # type: ignore[attr-defined]
+    return view
 
 
 def _session_required() -> ApiError:
-    return ApiError(401, "owner_session_required", "Sign in as the owner, or send the operator token.")
+    return ApiError("owner_session_required", "Sign in as the owner, or send the operator token.")
 
 
 def _sign_in_first() -> Response:
     login = url_for("auth.login_form")
     if request.headers.get("HX-Request"):
         # A redirect would put the form inside the fragment's place; this moves the whole page.
-        response = error(401, "owner_session_required", "Sign in as the owner.", html=False)
+        response = error("owner_session_required", "Sign in as the owner.", html=False)
         response.headers["HX-Redirect"] = f"{login}?return_to=/dashboard"
         return response
     if wants_html():
@@ -127,7 +142,7 @@ def _check_origin() -> None:
     origin = request.headers.get("Origin")
     site = request.headers.get("Sec-Fetch-Site", "none")
     if (origin is not None and _host_of(origin) != request.host) or site not in ("same-origin", "none"):
-        raise ApiError(403, "cross_site_request", "This request came from another site's page.")
+        raise ApiError("cross_site_request")
 
 
 def _host_of(origin: str) -> str | None:
@@ -144,44 +159,60 @@ def _check_form() -> None:
     try:
         csrf.protect()
     except CSRFError:
-        raise ApiError(
-            403, "csrf_token_required", "The form has expired. Go back, reload it and try again."
-        ) from None
+        message = "The form has expired. Go back, reload it and try again."
+        raise ApiError("csrf_token_required", message) from None
+
+
+_SIGNED_IN: dict[int, Answer] = {302: "Signed in, and sent on to `return_to`."}
 
 
 @blueprint.get("/owner/login")
-def login_form() -> Any:
-    target = local_path(request.args.get("return_to"))
+@operation("The form to sign in with", {200: PAGE, **_SIGNED_IN}, query=ReturnTo)
+def login_form(query: ReturnTo) -> Any:
+    target = local_path(query.return_to)
     return redirect(target) if is_owner() else render_template("login.html", return_to=target)
 
 
 @blueprint.post("/owner/login")
 @limiter.limit(WRONG_PASSWORDS, deduct_when=lambda response: response.status_code == 401)
+@operation(
+    "Sign in as the owner",
+    _SIGNED_IN,
+    errors=(
+        "invalid_request",
+        "invalid_password",
+        "csrf_token_required",
+        "body_too_large",
+        "too_many_requests",
+    ),
+    body={JSON: wire.Login, "application/x-www-form-urlencoded": wire.LoginForm},
+)
 def login() -> Any:
     _check_form()
-    sent = _json() if request.is_json else request.form
-    password = sent.get("password") if isinstance(sent, Mapping) else None
-    if not isinstance(password, str):
-        raise ApiError(400, "invalid_request", 'Send the password as {"password": "..."}.')
+    password = _password()
     target = local_path(request.form.get("return_to"))
     if not _credentials().is_owner(password):
         if wants_html() and not request.is_json:
             return render_template("login.html", return_to=target, wrong=True), 401
-        raise ApiError(401, "invalid_password", "The password is wrong.")
+        raise ApiError("invalid_password")
     session.clear()
     session.permanent = True
     session["owner"] = _credentials().session_mark
     return redirect(target)
 
 
-def _json() -> Any:
-    try:
-        return request.get_json(silent=True)
-    except RecursionError:
-        return None
+def _password() -> str:
+    """The password that came, as JSON or in the form."""
+    with suppress(msgspec.ValidationError, RecursionError):
+        if request.is_json:
+            return msgspec.convert(request.get_json(silent=True), wire.Login).password
+        if "password" in request.form:
+            return request.form["password"]
+    raise ApiError("invalid_request", 'Send the password as {"password": "..."}.')
 
 
 @blueprint.post("/owner/logout")
+@operation("Sign out", {302: "Signed out."}, errors=("csrf_token_required", "body_too_large"))
 def logout() -> Any:
     _check_form()
     session.clear()

@@ -1,28 +1,41 @@
 """The owner's pages.  Templates get view models of numbers, times and enumerated states alone."""
 
 from datetime import UTC, datetime
-from typing import Any
+from typing import Annotated, Any
 
-from flask import Blueprint, Response, current_app, redirect, render_template, request, url_for
+from flask import Blueprint, Response, current_app, redirect, render_template, url_for
 from markupsafe import Markup
+from msgspec import Meta, Struct
 
 from ..models import BYTE_MEASURES, COUNT_MEASURES
-from ..services import summary
+from ..services import summary, wire
 from ..services.freshness import Hero, hero
 from ..times import to_moment
 from .auth import owner_only
-from .http import ApiError, auto_reconcile
+from .errors import ApiError
+from .http import auto_reconcile
+from .operations import PAGE, operation
 
 blueprint = Blueprint("dashboard", __name__)
 
 
+class Seen(Struct):
+    seen: Annotated[str, Meta(description="The revision that the page shows.")] = ""
+
+
+class Named(Struct):
+    name: wire.Connection = ""
+
+
 @blueprint.get("/")
+@operation("Goes on to the dashboard", {302: "It is there."})
 def index() -> Any:
     return redirect(url_for("dashboard.dashboard"))
 
 
 @blueprint.get("/dashboard")
 @owner_only
+@operation("The dashboard", PAGE)
 def dashboard() -> str:
     found = summary.read(auto_reconcile(), summary.connections)
     return render_template("dashboard.html", **_hero_context(found), connections=found.more)
@@ -30,23 +43,24 @@ def dashboard() -> str:
 
 @blueprint.get("/dashboard/hero")
 @owner_only
-def hero_fragment() -> str | Response:
+@operation("The totals alone", {200: PAGE, 204: "The page shows them already."}, query=Seen)
+def hero_fragment(query: Seen) -> str | Response:
     """The hero alone, or 204 where the page shows it already."""
     context = _hero_context(summary.read(auto_reconcile()))
     shown: Hero = context["hero"]
-    seen = request.args.get("seen", "")
-    if seen == shown.revision:
+    if query.seen == shown.revision:
         return Response(status=204)
     # A screen reader is told when the state has changed, never when a number has.
-    changed = not seen.startswith(f"{shown.kind}-")
+    changed = not query.seen.startswith(f"{shown.kind}-")
     return render_template("_hero_fragment.html", **context, announce=changed)
 
 
 @blueprint.get("/dashboard/connections")
 @owner_only
-def named_connection() -> Any:
+@operation("A connection's page", PAGE, query=Named, errors=("connection_not_found",))
+def named_connection(query: Named) -> Any:
     """`?name=` instead of a path, for names that a browser would take for folders."""
-    return connection(request.args.get("name", ""))
+    return connection(query.name)
 
 
 @blueprint.app_template_global()
@@ -58,10 +72,11 @@ def connection_url(name: str) -> str:
 
 @blueprint.get("/dashboard/connections/<anything:name>")
 @owner_only
+@operation("A connection's page", PAGE, errors=("connection_not_found",))
 def connection(name: str) -> str:
     found = summary.read(auto_reconcile(), lambda: summary.connection(name)).more
     if found is None:
-        raise ApiError(404, "connection_not_found", "There is no connection of this name.")
+        raise ApiError("connection_not_found", "There is no connection of this name.")
     return render_template("connection.html", connection=found)
 
 

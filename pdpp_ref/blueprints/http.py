@@ -2,15 +2,17 @@
 
 import logging
 import uuid
-from http import HTTPStatus
 
 import peewee
-from flask import Flask, Response, current_app, g, jsonify, render_template, request
+from flask import Flask, Response, current_app, g, render_template, request
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import BaseConverter
 
 from ..database import PROBLEM_TEXT, Busy, db, problem
 from ..services.auto_reconcile import AutoReconcile
+from . import errors
+from .errors import ApiError
+from .operations import reply
 
 log = logging.getLogger(__name__)
 
@@ -27,15 +29,6 @@ HEADERS = {
 }
 MAX_BODY_BYTES = 1024 * 1024  # of forms and small JSON; ingest has a limit of its own
 
-ERROR_TYPES = {
-    400: "invalid_request_error",
-    401: "authentication_error",
-    403: "permission_error",
-    404: "not_found_error",
-    409: "conflict_error",
-    429: "rate_limit_error",
-}
-
 
 class Anything(BaseConverter):
     """A part of a path with any character in it; Werkzeug's own stop at a line's end or a slash."""
@@ -44,21 +37,10 @@ class Anything(BaseConverter):
     part_isolating = False
 
 
-class ApiError(Exception):
-    """An error to answer with; the message is for the client and says what to do."""
-
-    def __init__(self, status: int, code: str, message: str) -> None:
-        super().__init__(message)
-        self.status = status
-        self.code = code
-        self.message = message
-
-
 def init_app(app: Flask) -> None:
     app.url_map.converters["anything"] = Anything
     app.url_map.merge_slashes = False
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
-    app.json.sort_keys = False  # type: ignore[attr-defined]  # the contract's order is kept
     app.before_request(_begin)
     app.after_request(_finish)
     app.register_error_handler(ApiError, _api_error)
@@ -93,34 +75,34 @@ def auto_reconcile() -> AutoReconcile:
 
 
 def wants_html() -> bool:
-    """A browser that opens a page, as against a client of the API or an htmx request."""
+    """A browser that opens a page, as against a client of an API or an htmx request."""
     best = request.accept_mimetypes.best_match(["application/json", "text/html"])
     explicit = "text/html" in request.headers.get("Accept", "")
-    return explicit and best == "text/html" and not request.path.startswith("/_ref")
+    return explicit and best == "text/html" and not request.path.startswith(("/_ref", "/v1/"))
 
 
-def error(status: int, code: str, message: str, *, html: bool = True) -> Response:
+def error(code: str, message: str = "", *, html: bool = True) -> Response:
     """A response of the one shape, or a page for a browser unless `html` is off."""
+    raised = ApiError(code, message)
+    return _told(raised.status, code, raised.message, html=html)
+
+
+def _told(status: int, code: str, message: str, *, html: bool = True) -> Response:
     if html and wants_html():
-        response = Response(render_template("error.html", message=message), mimetype="text/html")
-    else:
-        kind = ERROR_TYPES.get(status, "invalid_request_error" if status < 500 else "api_error")
-        what = {"type": kind, "code": code, "message": message, "request_id": g.get("request_id")}
-        response = jsonify({"error": what})
-    response.status_code = status
-    return response
+        page = render_template("error.html", message=message)
+        return Response(page, status, mimetype="text/html")
+    return reply(errors.body(status, code, message, g.get("request_id")), status)
 
 
 def _api_error(raised: ApiError) -> Response:
-    return error(raised.status, raised.code, raised.message)
+    return error(raised.code, raised.message)
 
 
 def _http_error(raised: HTTPException) -> Response:
     status = raised.code or 500
     if raised.response is not None or status < 400:
         return raised.get_response()  # type: ignore[return-value]  # a redirect, say
-    phrase = HTTPStatus(status).phrase
-    response = error(status, phrase.lower().replace(" ", "_"), f"{phrase}.")
+    response = _told(status, *errors.of_status(status))
     for name, value in raised.get_headers():
         if name in ("Allow", "Retry-After"):
             response.headers[name] = value
@@ -132,11 +114,10 @@ def _storage_error(raised: Exception) -> Response:
     log.error("request %s failed: %s", g.get("request_id"), PROBLEM_TEXT[kind])
     if kind == "other":
         db.close()  # whatever state it is in, the next request starts with a new connection
-    message = "The server can't read or write its records right now. Nothing is lost; try again."
-    return error(503, "storage_unavailable", message)
+    return error("storage_unavailable")
 
 
 def _unexpected_error(raised: Exception) -> Response:
     # The type alone: a message may hold personal data.
     log.error("request %s failed: %s", g.get("request_id"), type(raised).__name__)
-    return error(500, "internal_error", "Something went wrong here. Try again.")
+    return error("internal_error")

@@ -2,15 +2,18 @@
 
 import zlib
 from collections.abc import Iterator
-from typing import Any
+from typing import Annotated
 
-from flask import Blueprint, Response, jsonify, request
+from flask import Blueprint, Response, request
+from msgspec import Meta, Struct
 
-from ..services import deletion, ingest
+from ..services import deletion, ingest, wire
 from ..services.importer import READ_BYTES, Importer, NotStored, split_lines
 from ..services.messages import Rejected, check_name
 from .auth import operator_only
-from .http import ApiError, error
+from .errors import ApiError
+from .http import error
+from .operations import operation, reply
 
 blueprint = Blueprint("ingest", __name__, url_prefix="/v1")
 
@@ -19,72 +22,111 @@ MAX_UNPACKED_BYTES = 8 * 1024**3
 MAX_ERRORS = 1_000  # told one by one; all are counted
 
 
+class Source(Struct):
+    connector_id: wire.Connector
+    connector_instance_id: Annotated[
+        str | None, Meta(description="The connection; where it is left out, the connector's own.")
+    ] = None
+
+
+class Held(Struct):
+    connector_instance_id: wire.Connection
+
+
 @blueprint.post("/ingest/<anything:stream>")
 @operator_only
-def ingest_lines(stream: str) -> Response:
+@operation(
+    "Send records to a stream",
+    wire.Ingested,
+    query=Source,
+    errors=(
+        "invalid_request",
+        "invalid_gzip",
+        "connector_mismatch",
+        "body_too_large",
+        "unsupported_encoding",
+    ),
+    body={"application/x-ndjson": "RECORD messages, one JSON object a line."},
+    headers={"Content-Encoding": ("identity", "gzip")},
+)
+def ingest_lines(stream: str, query: Source) -> Response:
     request.max_content_length = MAX_BODY_BYTES
-    connector = _name("connector_id", request.args.get("connector_id"))
-    connection = _name("connector_instance_id", request.args.get("connector_instance_id", connector))
-    errors: list[dict[str, Any]] = []
+    connector = _name("connector_id", query.connector_id)
+    connection = query.connector_instance_id
+    connection = connector if connection is None else _name("connector_instance_id", connection)
+    errors: list[wire.LineError] = []
 
     def reject(line: int, reason: str) -> None:
         if len(errors) < MAX_ERRORS:
-            errors.append({"line": line, "message": reason})
+            errors.append(wire.LineError(line=line, message=reason))
 
     target = ingest.Target(connection, connector)
     work = Importer(target, lambda _: None, reject, stream=_name("stream", stream))
     try:
         report = work.run(split_lines(_body()))
     except NotStored as reason:
-        raise ApiError(503, "storage_unavailable", f"{_capital(reason)}. Send it again.") from None
-    return jsonify(
-        stream=stream,
-        records_accepted=report.counts.accepted,
-        records_rejected=report.rejected,
-        errors=errors,
+        raise ApiError("storage_unavailable", f"{_capital(reason)}. Send it again.") from None
+    accepted, rejected = report.counts.accepted, report.rejected
+    return reply(
+        wire.Ingested(stream=stream, records_accepted=accepted, records_rejected=rejected, errors=errors)
     )
 
 
 @blueprint.delete("/streams/<anything:stream>/records")
 @operator_only
-def delete_stream(stream: str) -> Response:
-    deletion.delete_stream(_connection(), stream)
-    return jsonify(object="stream_deleted", stream=stream)
+@operation(
+    "Take a stream away, with its history",
+    wire.StreamDeleted,
+    query=Held,
+    errors=("invalid_request", "stream_not_found"),
+)
+def delete_stream(stream: str, query: Held) -> Response:
+    deletion.delete_stream(_connection(query), stream)
+    return reply(wire.StreamDeleted(stream=stream))
 
 
 @blueprint.delete("/streams/<anything:stream>/records/<anything:key>")
 @operator_only
-def delete_record(stream: str, key: str) -> Response:
-    deletion.delete_record(_connection(), stream, key)
-    return jsonify(object="record_deleted", stream=stream, key=key)
+@operation(
+    "Delete a record; its history keeps it",
+    wire.RecordDeleted,
+    query=Held,
+    errors=("invalid_request", "stream_not_found", "record_not_found"),
+)
+def delete_record(stream: str, key: str, query: Held) -> Response:
+    deletion.delete_record(_connection(query), stream, key)
+    return reply(wire.RecordDeleted(stream=stream, key=key))
 
 
 @blueprint.delete("/connections/<anything:connection>")
 @operator_only
+@operation(
+    "Take a connection away with all it holds", wire.ConnectionDeleted, errors=("connection_not_found",)
+)
 def delete_connection(connection: str) -> Response:
     deletion.delete_connection(connection)
-    return jsonify(object="connection_deleted", connector_instance_id=connection)
+    return reply(wire.ConnectionDeleted(connector_instance_id=connection))
 
 
 @blueprint.errorhandler(ingest.Unknown)
 def _unknown(raised: ingest.Unknown) -> Response:
-    return error(404, f"{raised}_not_found", f"There is no such {raised}.")
+    return error(f"{raised}_not_found")
 
 
 @blueprint.errorhandler(ingest.WrongConnector)
 def _wrong_connector(_: ingest.WrongConnector) -> Response:
-    return error(409, "connector_mismatch", "The connection belongs to another connector.")
+    return error("connector_mismatch")
 
 
-def _connection() -> str:
-    return _name("connector_instance_id", request.args.get("connector_instance_id"))
+def _connection(query: Held) -> str:
+    return _name("connector_instance_id", query.connector_instance_id)
 
 
-def _name(what: str, name: str | None) -> str:
+def _name(what: str, name: str) -> str:
     try:
-        return check_name(what, name or "")
+        return check_name(what, name)
     except Rejected as reason:
-        raise ApiError(400, "invalid_request", f"{_capital(reason)}.") from None
+        raise ApiError("invalid_request", f"{_capital(reason)}.") from None
 
 
 def _capital(reason: Exception) -> str:
@@ -99,7 +141,7 @@ def _body() -> Iterator[bytes]:
     if encoding == "identity":
         return blocks
     if encoding != "gzip":
-        raise ApiError(415, "unsupported_encoding", "Content-Encoding must be gzip or left out.")
+        raise ApiError("unsupported_encoding", "Content-Encoding must be gzip or left out.")
     return _unpacked(blocks)
 
 
@@ -113,9 +155,9 @@ def _unpacked(blocks: Iterator[bytes]) -> Iterator[bytes]:
                 block = unpack.unconsumed_tail
                 total += len(part)
                 if total > MAX_UNPACKED_BYTES:
-                    raise ApiError(413, "body_too_large", "The body unpacks to too much. Send it in parts.")
+                    raise ApiError("body_too_large", "The body unpacks to too much. Send it in parts.")
                 yield part
     except zlib.error:
-        raise ApiError(400, "invalid_gzip", "The body is not gzip. Send all of it again.") from None
+        raise ApiError("invalid_gzip", "The body is not gzip. Send all of it again.") from None
     if not unpack.eof:
-        raise ApiError(400, "invalid_gzip", "The gzip data is cut off. Send all of it again.")
+        raise ApiError("invalid_gzip", "The gzip data is cut off. Send all of it again.")

@@ -6,21 +6,21 @@ import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
-from flask import Blueprint, Flask, Response, current_app, g, jsonify, request
+from flask import Blueprint, Flask, Response, current_app, g, request
 from prometheus_client import CollectorRegistry, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from ..models import MEASURE_NAMES
-from ..services import reconcile, summary
+from ..services import reconcile, summary, wire
 from ..services.auto_reconcile import AutoReconcile
 from ..times import to_moment
 from .auth import owner_or_operator
+from .operations import Media, operation, reply
 
 blueprint = Blueprint("monitoring", __name__)
 access_log = logging.getLogger("pdpp_ref.access")
-
-STATES = ("fresh", "refreshing", "stale", "rebuilding", "failed")
+PROMETHEUS = Media("text/plain", "Metrics in the text format of Prometheus.")
 
 
 def init_app(app: Flask) -> None:
@@ -35,12 +35,14 @@ def init_app(app: Flask) -> None:
 
 
 @blueprint.get("/healthz")
+@operation("Whether the process is up", wire.Health)
 def healthz() -> Response:
-    return jsonify(status="ok")
+    return reply(wire.Health(status="ok"))
 
 
 @blueprint.get("/_ref/metrics")
 @owner_or_operator
+@operation("How the server is doing", PROMETHEUS)
 def metrics() -> Response:
     text = generate_latest(current_app.extensions["metrics"])
     return Response(text, content_type="text/plain; version=0.0.4; charset=utf-8")
@@ -82,7 +84,7 @@ class _Projection(Collector):
         for name in (*MEASURE_NAMES, "total_retained_bytes", "stream_count", "connection_count"):
             yield GaugeMetricFamily(f"pdpp_retained_{name}", "Retained size, in all.", value=row[name])
         state = GaugeMetricFamily("pdpp_projection_state", "1 for the state it is in.", labels=["state"])
-        for each in STATES:
+        for each in wire.STATES:
             state.add_metric([each], float(each == found.state))
         yield state
         residue = GaugeMetricFamily("pdpp_projection_dirty_rows", "Rows to recompute.", labels=["grain"])

@@ -1,17 +1,18 @@
-"""The rows of figures at one grain, as the wire contract has them."""
+"""The rows of figures at one grain, and the state of the projection that they were read from."""
 
 from typing import Any
 
+from msgspec.structs import asdict
+
 from ..database import fetch_dicts
-from ..models import BOUNDS, MEASURE_NAMES
+from ..models import BOUNDS
+from . import wire
 from .auto_reconcile import AutoReconcile
 from .retained_size import CONNECTION, STREAM
 from .summary import Summary, freshness, global_row, shown, with_checked_times
 
-_NAMES = ("connector_id", "connector_instance_id", "stream")
 
-
-def rows(grain: str, connection: str | None = None, stream: str | None = None) -> list[dict[str, Any]]:
+def rows(grain: str, connection: str | None = None, stream: str | None = None) -> list[wire.SizeRow]:
     """The size rows of a grain (global, connection or stream), in the order of their names.
 
     `connection` and `stream` leave those rows of the grain that bear the name; a name says nothing
@@ -30,19 +31,14 @@ def rows(grain: str, connection: str | None = None, stream: str | None = None) -
     return [_size(grain, row) for row in found]
 
 
-def global_size() -> dict[str, Any]:
+def global_size() -> wire.SizeRow:
     return _size("global", global_row())
 
 
-def _size(grain: str, row: dict[str, Any]) -> dict[str, Any]:
-    row = shown(row)
-    return {
-        "grain": grain,
-        **{name: row[name] for name in _NAMES if name in row},
-        **{name: row[name] for name in (*MEASURE_NAMES, "total_retained_bytes")},
-        "dirty": bool(row["dirty"]),
-        "computed_at": row["computed_at"],
-    }
+def _size(grain: str, row: dict[str, Any]) -> wire.SizeRow:
+    row = shown(row) | {"dirty": bool(row["dirty"])}
+    kind = wire.SIZE_ROWS[grain]
+    return kind(**{name: row[name] for name in kind.__struct_fields__})
 
 
 _CONNECTIONS = (
@@ -57,29 +53,28 @@ ROWS = {
         ("c.connector_instance_id", "s.name"),
     ),
 }
-GRAINS = ("global", *ROWS)
 
 
-def streams(connector: str | None = None) -> list[dict[str, Any]]:
+def streams(connector: str | None = None) -> list[wire.StreamSummary]:
     """The rows of `GET /_ref/dataset/summary/streams`: streams of one name are one row for each
     connector, summed over its connections, in the order of their names.
     """
     where, values = ("", []) if connector is None else ("WHERE c.connector_id = ?", [connector])
     found = fetch_dicts(_STREAMS.format(where=where), values)
     return [
-        {
-            "connector_id": row["connector_id"],
-            "stream": row["stream"],
-            "record_count": int(row["record_count"]),
-            "record_json_bytes": int(row["current_record_json_bytes"]),
-            "earliest_ingested_at": row["earliest_ingested_at"],
-            "latest_ingested_at": row["latest_ingested_at"],
-            "earliest_record_time": row["earliest_record_time"],
-            "latest_record_time": row["latest_record_time"],
-            "consent_time_field": row["consent_time_field"],
-            "dirty_record_time_bounds": bool(row["mixed_times"]),
-            "computed_at": row["computed_at"],
-        }
+        wire.StreamSummary(
+            connector_id=row["connector_id"],
+            stream=row["stream"],
+            record_count=int(row["record_count"]),
+            record_json_bytes=int(row["current_record_json_bytes"]),
+            earliest_ingested_at=row["earliest_ingested_at"],
+            latest_ingested_at=row["latest_ingested_at"],
+            earliest_record_time=row["earliest_record_time"],
+            latest_record_time=row["latest_record_time"],
+            consent_time_field=row["consent_time_field"],
+            dirty_record_time_bounds=bool(row["mixed_times"]),
+            computed_at=row["computed_at"],
+        )
         for row in map(with_checked_times, found)
     ]
 
@@ -101,28 +96,26 @@ _STREAMS = (
 )
 
 
-def projection(found: Summary, auto: AutoReconcile) -> dict[str, Any]:
-    """The projection block of size bodies: freshness, and this process's attempts at repair."""
-    return {
-        "computed_at": found.figures["computed_at"],
-        "dirty": bool(found.figures["dirty"]),
-        "metadata": {
-            **freshness(found),
-            "rebuild_progress": _progress(found),
-            "auto_reconcile": {
-                "attempts": auto.attempts,
-                "failures": auto.failures,
-                "consecutive_failures": auto.consecutive_failures,
-                "last_attempt_at": auto.last_attempt_at,
-                "last_error": auto.last_error,
-                "retry_after_seconds": auto.retry_after_seconds,
-            },
-        },
-    }
+def projection(found: Summary, auto: AutoReconcile) -> wire.Projection:
+    attempts = wire.AutoReconcileStatus(
+        attempts=auto.attempts,
+        failures=auto.failures,
+        consecutive_failures=auto.consecutive_failures,
+        last_attempt_at=auto.last_attempt_at,
+        last_error=auto.last_error,
+        retry_after_seconds=auto.retry_after_seconds,
+    )
+    return wire.Projection(
+        computed_at=found.figures["computed_at"],
+        dirty=bool(found.figures["dirty"]),
+        metadata=wire.Metadata(
+            **asdict(freshness(found)), rebuild_progress=_progress(found), auto_reconcile=attempts
+        ),
+    )
 
 
-def _progress(found: Summary) -> dict[str, int] | None:
+def _progress(found: Summary) -> wire.RebuildProgress | None:
     if found.progress is None:
         return None
     counted, total = found.progress
-    return {"versions_counted": counted, "versions_in_all": total}
+    return wire.RebuildProgress(versions_counted=counted, versions_in_all=total)

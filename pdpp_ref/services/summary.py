@@ -16,6 +16,7 @@ from ..models import (
     total_retained_bytes,
 )
 from ..times import is_time
+from . import wire
 from .auto_reconcile import AutoReconcile
 from .reconcile import versions_left
 
@@ -40,14 +41,14 @@ _NEVER_COUNTED: dict[str, Any] = dict.fromkeys(MEASURE_NAMES, 0) | {
 class Summary:
     """The global row and what belongs to it, all read at one moment.
 
-    `state`: fresh, refreshing, stale, rebuilding or failed.  `progress` is (versions counted,
+    `progress` is (versions counted,
     versions in all) of a rebuild.  `failures`: how often in a row this process failed to repair.
     `more` is what else was asked for.
     """
 
     figures: dict[str, Any]
     top_connectors: list[dict[str, Any]]
-    state: str
+    state: wire.State
     last_error: str | None
     failures: int
     progress: tuple[int, int] | None
@@ -73,7 +74,7 @@ def global_row() -> dict[str, Any]:
     return shown(found[0]) if found else _NEVER_COUNTED
 
 
-def state_of(row: dict[str, Any], repairing: bool) -> str:
+def state_of(row: dict[str, Any], repairing: bool) -> wire.State:
     """The one place where a projection's state gets its name."""
     if not row["dirty"]:
         return "fresh"
@@ -157,34 +158,31 @@ def connection(name: str) -> dict[str, Any] | None:
     return figures | {"streams": _largest_first(map(shown, dicts(streams)), "name")}
 
 
-def freshness(found: Summary) -> dict[str, Any]:
-    """The freshness block of the wire contract."""
+def freshness(found: Summary) -> wire.Freshness:
     row = found.figures
-    return {
-        "computed_at": row["computed_at"],
-        "state": found.state,
-        "stale_since": row["stale_since"],
-        "rebuild_status": row["rebuild_status"],
-        "last_error": found.last_error,
-    }
+    return wire.Freshness(
+        computed_at=row["computed_at"],
+        state=found.state,
+        stale_since=row["stale_since"],
+        rebuild_status=row["rebuild_status"],
+        last_error=found.last_error,
+    )
 
 
-def body(found: Summary) -> dict[str, Any]:
-    """The JSON body of `GET /_ref/dataset/summary`, fields in the contract's order."""
+def body(found: Summary) -> wire.Summary:
     row = found.figures
-    return {
-        "object": "dataset_summary",
-        "connector_count": row["connection_count"],
-        "stream_count": row["stream_count"],
-        "record_count": row["record_count"],
-        "record_json_bytes": row["current_record_json_bytes"],
-        "record_changes_json_bytes": row["record_history_json_bytes"],
-        "blob_bytes": row["blob_bytes"],
-        "total_retained_bytes": row["total_retained_bytes"],
-        "earliest_record_time": row["earliest_record_time"],
-        "latest_record_time": row["latest_record_time"],
-        "earliest_ingested_at": row["earliest_ingested_at"],
-        "latest_ingested_at": row["latest_ingested_at"],
-        "top_connectors": [{"object": "dataset_connector_summary", **top} for top in found.top_connectors],
-        "projection": freshness(found),
-    }
+    return wire.Summary(
+        connector_count=row["connection_count"],
+        stream_count=row["stream_count"],
+        record_count=row["record_count"],
+        record_json_bytes=row["current_record_json_bytes"],
+        record_changes_json_bytes=row["record_history_json_bytes"],
+        blob_bytes=row["blob_bytes"],
+        total_retained_bytes=row["total_retained_bytes"],
+        earliest_record_time=row["earliest_record_time"],
+        latest_record_time=row["latest_record_time"],
+        earliest_ingested_at=row["earliest_ingested_at"],
+        latest_ingested_at=row["latest_ingested_at"],
+        top_connectors=[wire.TopConnector(**top) for top in found.top_connectors],
+        projection=freshness(found),
+    )

@@ -1,0 +1,77 @@
+"""Responses held against the OpenAPI document; the test client does so with every one of every test."""
+
+import json
+from functools import cache
+from typing import Any
+
+import jsonschema_rs
+from flask import Flask
+from flask.testing import FlaskClient
+from werkzeug.exceptions import HTTPException
+from werkzeug.routing import RequestRedirect
+
+from pdpp_ref.blueprints.openapi import document, path_of
+
+Document = dict[str, Any]
+
+
+def wrong(text: Document, path: str | None, method: str, status: int, kind: str, body: str) -> str | None:
+    """What a response has that the document does not allow it, or None.
+
+    `path` is as in the document, or None where nothing there was asked for.
+    """
+    if path is None:
+        schema = {"$ref": "#/components/schemas/Error"}
+        return _wrong_body(text, schema, body) if kind == "application/json" else None
+    known = text["paths"][path][method.lower()]["responses"]
+    if str(status) not in known:
+        return f"{method} {path} answers {status}, which is not described"
+    content = known[str(status)].get("content", {})
+    if not body or "*/*" in content or (status < 400 and not content):
+        return None
+    if kind not in content:
+        return f"{method} {path} answers {kind}, which is not described for {status}"
+    return _wrong_body(text, content[kind]["schema"], body) if kind == "application/json" else None
+
+
+def _wrong_body(text: Document, schema: Any, body: str) -> str | None:
+    validator = _validator(json.dumps({**schema, "components": text["components"]}))
+    found = [error.message for error in validator.iter_errors(json.loads(body))]
+    return "; ".join(found) or None
+
+
+@cache
+def _validator(schema: str) -> Any:
+    return jsonschema_rs.validator_for(json.loads(schema), validate_formats=True)
+
+
+class CheckedClient(FlaskClient):
+    """A test client that fails on a response that the document does not describe."""
+
+    def open(self, *args: Any, **kwargs: Any) -> Any:
+        response = super().open(*args, **kwargs)
+        method, path = response.request.method, response.request.path
+        if method not in ("OPTIONS", "TRACE"):
+            method = "GET" if method == "HEAD" else method
+            found = _asked_for(self.application, path, method)
+            kind = response.mimetype or ""
+            fault = wrong(
+                _document(self.application), found, method, response.status_code, kind, response.text
+            )
+            assert fault is None, fault
+        return response
+
+
+def _asked_for(app: Flask, path: str, method: str) -> str | None:
+    try:
+        rule, _ = app.url_map.bind("localhost").match(path, method, return_rule=True)
+    except (HTTPException, RequestRedirect):
+        return None
+    return path_of(rule)
+
+
+def _document(app: Flask) -> Document:
+    found: Document = app.extensions.setdefault("tests.document", {})
+    if not found:
+        found |= document(app)
+    return found
