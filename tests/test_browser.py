@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect, sync_playwright
 
-from tests.screenshots import Server, chromium_path, unwell
+from tests.live import Server
+from tests.screenshots import chromium_path, unwell
 from tests.world import PASSWORD
 
 AXE = Path(__file__).parent / "node/node_modules/axe-core/axe.min.js"
