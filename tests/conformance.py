@@ -27,7 +27,7 @@ def wrong(text: Document, path: str | None, method: str, status: int, kind: str,
     if str(status) not in known:
         return f"{method} {path} answers {status}, which is not described"
     content = known[str(status)].get("content", {})
-    if not body or "*/*" in content or (status < 400 and not content):
+    if not body or "*/*" in content or (300 <= status < 400 and not content):
         return None
     if kind not in content:
         return f"{method} {path} answers {kind}, which is not described for {status}"

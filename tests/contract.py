@@ -135,3 +135,22 @@ def check_error(body: dict[str, Any]) -> None:
     assert list(body) == ["error"]
     assert list(body["error"]) == ERROR
     assert all(type(value) is str for value in body["error"].values())
+
+
+TOP = ["object", "scope", "measure", "rows", "projection"]
+TOP_ROW = ["scope", "measure", "rank", "grain_key", "record_key", "blob_id"]
+
+
+def check_top(body: dict[str, Any]) -> None:
+    assert list(body) == TOP
+    assert body["object"] == "ref_dataset_top"
+    assert len(body["rows"]) <= 25
+    values = [row[body["measure"]] for row in body["rows"]]
+    assert values == sorted(values, reverse=True)
+    for rank, row in enumerate(body["rows"], 1):
+        assert [name for name in row if name in TOP_ROW] == TOP_ROW
+        assert (row["scope"], row["measure"], row["rank"]) == (body["scope"], body["measure"], rank)
+        names = NAMES["connection" if body["scope"] == "connection" else "stream"]
+        assert set(row) == {*TOP_ROW, "grain", *names, *FIGURES}
+        check_counts(row)
+    check_projection(body["projection"])

@@ -86,6 +86,8 @@ def test_who_may_call_is_told(described: dict[str, Any]) -> None:
         ("GlobalSize", ["grain", *contract.FIGURES]),
         ("ConnectionSize", ["grain", *contract.NAMES["connection"], *contract.FIGURES]),
         ("StreamSize", ["grain", *contract.NAMES["stream"], *contract.FIGURES]),
+        ("Top", contract.TOP),
+        ("BlobStored", ["object", "blob_id", "byte_length", "created"]),
         ("SummaryReconcile", ["object", "reconciled", "deferred", "summary"]),
         ("SizeReconcile", ["object", "streams", "connections", "projection"]),
         ("SizeRebuild", ["object", "projection"]),
@@ -108,7 +110,8 @@ def test_bodies_have_the_contracts_fields_and_no_other(
 
 
 def test_parameters_are_told_with_their_values_and_defaults(described: dict[str, Any]) -> None:
-    (grain, *_) = described["paths"]["/_ref/dataset/size"]["get"]["parameters"]
+    told = described["paths"]["/_ref/dataset/size"]["get"]["parameters"]
+    (grain,) = (each for each in told if each["name"] == "grain")
     assert (grain["name"], grain["required"]) == ("grain", False)
     assert set(grain["schema"]["enum"]) == {"global", "connection", "stream"}
     assert grain["schema"]["default"] == "global"

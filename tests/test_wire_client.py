@@ -121,6 +121,20 @@ def test_another_grain_is_told(client: httpx.Client) -> None:
     assert body["error"]["code"] == "invalid_request"
 
 
+def test_top(client: httpx.Client) -> None:
+    body = get(client, "top")
+    contract.check_top(body)
+    assert (body["scope"], body["measure"], len(body["rows"])) == ("connection", "total_retained_bytes", 2)
+    for scope, rows in (("stream", 4), ("record", None), ("blob", 0)):
+        body = get(client, "top", scope=scope, measure="total_retained_bytes", limit=100)
+        contract.check_top(body)
+        assert rows in (None, len(body["rows"]))
+    for query in ({"scope": "person"}, {"measure": "beauty"}, {"limit": "many"}):
+        body = checked(client.get("/_ref/dataset/top", params=query), 400)
+        contract.check_error(body)
+        assert body["error"]["code"] == "invalid_request"
+
+
 def test_reconcile(client: httpx.Client, server: Server) -> None:
     server.run("mark-dirty", "--connection", "phone", "--stream", "notes")
     body = post(client, "summary/reconcile")

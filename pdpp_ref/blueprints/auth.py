@@ -26,7 +26,7 @@ from ..services import wire
 from ..services.credentials import Credentials
 from .errors import ApiError
 from .http import error, wants_html
-from .operations import JSON, PAGE, Access, Answer, operation
+from .operations import JSON, PAGE, Access, Answers, operation
 
 blueprint = Blueprint("auth", __name__)
 
@@ -163,7 +163,7 @@ def _check_form() -> None:
         raise ApiError("csrf_token_required", message) from None
 
 
-_SIGNED_IN: dict[int, Answer] = {302: "Signed in, and sent on to `return_to`."}
+_SIGNED_IN: dict[int, Answers] = {302: "Signed in, and sent on to `return_to`."}
 
 
 @blueprint.get("/owner/login")

@@ -13,7 +13,7 @@ from werkzeug.routing import Rule
 from ..services import wire
 from .auth import SAFE_METHODS, owner_or_operator
 from .errors import ERRORS
-from .operations import ANYBODY, JSON, PAGE, Access, Answer, Media, Operation, operation
+from .operations import ANYBODY, JSON, PAGE, Access, Answer, Answers, Media, Operation, operation
 
 blueprint = Blueprint("openapi", __name__)
 
@@ -65,7 +65,7 @@ def openapi() -> Response:
 
 def init_app(app: Flask) -> None:
     """Declares the one view that is Flask's own."""
-    statuses: dict[int, Answer] = {
+    statuses: dict[int, Answers] = {
         200: Media("*/*", "The file."),
         206: Media("*/*", "A part of it."),
         304: "It is unchanged.",

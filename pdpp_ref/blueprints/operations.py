@@ -18,7 +18,8 @@ Query = TypeVar("Query", bound=Struct)
 JSON = "application/json"
 
 
-class Media(NamedTuple):
+@dataclass(frozen=True)
+class Media:
     """A body that is not JSON."""
 
     type: str
@@ -29,6 +30,8 @@ PAGE = Media("text/html", "The page.")
 
 # A JSON body, a body of another kind, or none and what the status means.
 Answer = type[Struct] | Media | str
+# One of them, or several that a client may choose from.
+Answers = Answer | tuple[Answer, ...]
 
 
 class Access(NamedTuple):
@@ -47,7 +50,7 @@ class Operation:
     """`body` and `headers`: what a request may carry, by media type and by name."""
 
     summary: str
-    answers: Mapping[int, Answer | tuple[Answer, ...]]
+    answers: Mapping[int, Answers]
     errors: tuple[str, ...]
     query: type[Struct] | None
     body: Mapping[str, type[Struct] | str]
@@ -56,7 +59,7 @@ class Operation:
 
 def operation(
     summary: str,
-    answers: Answer | Mapping[int, Answer | tuple[Answer, ...]],
+    answers: Answers | Mapping[int, Answers],
     *,
     errors: tuple[str, ...] = (),
     query: type[Struct] | None = None,

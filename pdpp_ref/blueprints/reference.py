@@ -6,25 +6,41 @@ from typing import Annotated, TypeVar
 from flask import Blueprint, Response, current_app
 from msgspec import Meta, Struct
 
-from ..services import sizes, summary, wire
+from ..services import export, sizes, summary, top, wire
 from ..services.background_rebuild import BackgroundRebuild
 from .auth import owner_or_operator
+from .errors import ApiError
 from .http import auto_reconcile
-from .operations import operation, reply
+from .operations import Media, operation, reply
 
 blueprint = Blueprint("reference", __name__, url_prefix="/_ref")
 
 Looked = TypeVar("Looked")
+
+CSV = Media(
+    "text/csv", "The rows alone, as RFC 4180 has it; a cell that a spreadsheet would run begins with '."
+)
 
 
 class StreamsQuery(Struct):
     connector_id: Annotated[str | None, Meta(description="Leaves this connector's streams.")] = None
 
 
-class SizeQuery(Struct):
+class Export(Struct):
+    format: wire.Format = "json"
+    download: Annotated[bool, Meta(description="JSON comes as a file too; CSV always does.")] = False
+
+
+class SizeQuery(Export):
     grain: wire.Grain = "global"
     connector_instance_id: Annotated[str | None, Meta(description="Leaves this connection's rows.")] = None
     stream: Annotated[str | None, Meta(description="Leaves rows of streams of this name.")] = None
+
+
+class TopQuery(Export):
+    scope: wire.Scope = "connection"
+    measure: wire.RankedBy = "total_retained_bytes"
+    limit: Annotated[int, Meta(description=f"Taken for 1 below it, and for {top.MOST_ROWS} above.")] = 10
 
 
 @blueprint.get("/dataset/summary")
@@ -46,12 +62,41 @@ def dataset_summary_streams(query: StreamsQuery) -> Response:
 
 @blueprint.get("/dataset/size")
 @owner_or_operator
-@operation("Every measure at a grain", wire.Sizes, query=SizeQuery, errors=("invalid_request",))
+@operation("Every measure at a grain", (wire.Sizes, CSV), query=SizeQuery, errors=("invalid_request",))
 def dataset_size(query: SizeQuery) -> Response:
     names = (query.connector_instance_id, query.stream)
     found = summary.read(auto_reconcile(), lambda: sizes.rows(query.grain, *names))
     projection = sizes.projection(found, auto_reconcile())
-    return reply(wire.Sizes(grain=query.grain, rows=found.more, projection=projection))
+    body = wire.Sizes(grain=query.grain, rows=found.more, projection=projection)
+    return _export(query, f"size-{query.grain}", body, wire.SIZE_ROWS[query.grain])
+
+
+@blueprint.get("/dataset/top")
+@owner_or_operator
+@operation("The largest, by a measure", (wire.Top, CSV), query=TopQuery, errors=("invalid_request",))
+def dataset_top(query: TopQuery) -> Response:
+    scope, measure = query.scope, query.measure
+    if measure not in top.MEASURES_OF[scope]:
+        allowed = ", ".join(top.MEASURES_OF[scope])
+        raise ApiError("invalid_request", f"measure must be one of {allowed} for the scope {scope}.")
+    limit = min(max(query.limit, 1), top.MOST_ROWS)
+    found = summary.read(auto_reconcile(), lambda: top.rows(scope, measure, limit))
+    rows: list[Struct] = [wire.TopRow(**row) for row in found.more]
+    projection = sizes.projection(found, auto_reconcile())
+    body = wire.Top(scope=scope, measure=measure, rows=rows, projection=projection)
+    return _export(query, f"top-{scope}-by-{measure}", body, wire.TopRow)
+
+
+def _export(query: Export, what: str, body: wire.Sizes | wire.Top, kind: type[Struct]) -> Response:
+    """The body, or its rows alone as CSV; as a file that is named for what it holds and as of when."""
+    if query.format == "csv":
+        response = Response(export.csv_text(kind, body.rows), content_type="text/csv; charset=utf-8")
+    else:
+        response = reply(body)
+    if query.download or query.format == "csv":
+        name = export.file_name(what, body.projection.computed_at, query.format)
+        response.headers["Content-Disposition"] = f'attachment; filename="{name}"'
+    return response
 
 
 @blueprint.post("/dataset/summary/reconcile")

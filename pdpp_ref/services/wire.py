@@ -6,9 +6,9 @@ Bytes are logical: the UTF-8 length of stored JSON text, and the lengths of file
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
-from ..models import MEASURES, Measure
+from ..models import MEASURE_NAMES, MEASURES, TOTAL, Measure
 
 TIME_PATTERN = r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$"
 
@@ -38,6 +38,7 @@ Sha256 = Annotated[
 State = Literal["fresh", "refreshing", "stale", "rebuilding", "failed"]
 RebuildStatus = Literal["idle", "running", "failed"]
 Grain = Literal["global", "connection", "stream"]
+Format = Literal["json", "csv"]
 STATES: tuple[str, ...] = State.__args__  # type: ignore[attr-defined]
 GRAINS: tuple[str, ...] = Grain.__args__  # type: ignore[attr-defined]
 
@@ -169,7 +170,7 @@ def _field(measure: Measure) -> tuple[str, Any]:
 
 _FIGURES: list[tuple[Any, ...]] = [
     *map(_field, MEASURES),
-    ("total_retained_bytes", Annotated[int, Meta(ge=0, description="The sum of the bytes.")]),
+    (TOTAL, Annotated[int, Meta(ge=0, description="The sum of the bytes.")]),
     ("dirty", Annotated[bool, Meta(description="True where the row may lag since `computed_at`.")]),
     ("computed_at", Time | None),
 ]
@@ -216,6 +217,47 @@ class Sizes(Body, tag_field="object", tag="ref_dataset_size"):
     projection: Projection
 
 
+# ---- the largest -------------------------------------------------------------------------------
+
+Scope = Literal["connection", "stream", "record", "blob"]
+SCOPES: tuple[str, ...] = Scope.__args__  # type: ignore[attr-defined]
+RANKED = (*MEASURE_NAMES, TOTAL)
+
+if TYPE_CHECKING:
+    RankedBy = str
+else:
+    RankedBy = Literal[RANKED]
+
+TopRow = _row(
+    "TopRow",
+    "One of the largest, by one measure; identifiers only, never what a record holds.",
+    [
+        ("scope", Scope),
+        ("measure", RankedBy),
+        ("rank", Annotated[int, Meta(ge=1)]),
+        ("grain_key", Annotated[str, Meta(description="Names the row among those of its scope.")]),
+        ("record_key", Key | None),
+        ("blob_id", Sha256 | None),
+        ("grain", Scope),
+        *((name, kind | UnsetType, UNSET) for name, kind in _NAMES.items()),
+    ],
+)
+
+if TYPE_CHECKING:
+    TopRows = list[Struct]
+else:
+    TopRows = list[TopRow]
+
+
+class Top(Body, tag_field="object", tag="ref_dataset_top"):
+    """The largest of a scope: the measure down, then the identifiers up."""
+
+    scope: Scope
+    measure: RankedBy
+    rows: TopRows
+    projection: Projection
+
+
 # ---- maintenance -------------------------------------------------------------------------------
 
 
@@ -258,6 +300,14 @@ class Ingested(Body):
     records_accepted: Count
     records_rejected: Count
     errors: list[LineError]
+
+
+class BlobStored(Body, tag_field="object", tag="blob"):
+    """The file is stored and bound to the record.  `created`: it was not before."""
+
+    blob_id: Sha256
+    byte_length: Bytes
+    created: bool
 
 
 class StreamDeleted(Body, tag_field="object", tag="stream_deleted"):

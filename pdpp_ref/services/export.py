@@ -1,0 +1,44 @@
+"""Rows of figures as CSV, and what their file is called."""
+
+import csv
+import io
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+# What a spreadsheet takes for the beginning of a formula.  An apostrophe too: as no other cell begins
+# with one, a reader that takes one leading apostrophe away has every name as it was.
+_RUN = ("=", "+", "-", "@", "\t", "\r", "\n", "'")
+
+
+def csv_text(kind: type[Struct], rows: Iterable[Struct]) -> str:
+    """RFC 4180: a header of `kind`'s fields, then a line for each row.  What is null is left empty."""
+    names = columns(kind)
+    out = io.StringIO()
+    writer = csv.writer(out)
+    writer.writerow(names)
+    for row in rows:
+        values = msgspec.to_builtins(row)
+        writer.writerow([_cell(values.get(name)) for name in names])
+    return out.getvalue()
+
+
+def columns(kind: type[Struct]) -> list[str]:
+    tag = kind.__struct_config__.tag_field
+    return [*([tag] if tag else []), *kind.__struct_encode_fields__]
+
+
+def _cell(value: Any) -> Any:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str) and value.startswith(_RUN):
+        return f"'{value}"
+    return value
+
+
+def file_name(what: str, as_of: str | None, kind: str) -> str:
+    """Such as `retained-size-stream-2026-01-31T08-00-00Z.csv`; no system minds these characters."""
+    moment = f"{as_of[:19].replace(':', '-')}Z" if as_of else "never-counted"
+    return f"retained-{what}-{moment}.{kind}"
