@@ -9,9 +9,19 @@ from flask import Flask
 from flask.testing import FlaskClient
 from prometheus_client.parser import text_string_to_metric_families
 
+from pdpp_ref.services import wire
 from tests.world import TOKEN, Outside, fill, mark
 
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
+
+
+GRAINS = ("connection", "stream")
+
+
+def rows(app: Flask, grain: str) -> list[dict[str, Any]]:
+    response = app.test_client().get(f"/_ref/dataset/size?grain={grain}", headers=BEARER)
+    found: list[dict[str, Any]] = response.get_json()["rows"]
+    return found
 
 
 def scrape(app: Flask) -> dict[tuple[str, tuple[str, ...]], float]:
@@ -45,6 +55,22 @@ def test_metrics_are_the_totals(app: Flask, summary: Any) -> None:
     assert found["pdpp_projection_state", ("fresh",)] == 1
     assert found["pdpp_projection_dirty_rows", ("stream",)] == 0
     assert 0 <= found["pdpp_projection_computed_age_seconds", ()] < 60
+    assert ("pdpp_projection_stale_seconds", ()) not in found
+
+
+def test_metrics_tell_how_large_the_largest_is(app: Flask) -> None:
+    found = scrape(app)
+    assert all(found["pdpp_retained_largest_bytes", (scope,)] == 0 for scope in wire.SCOPES)
+    fill(20)
+    fill(30, "photos", "phone")
+    fill(5, "notes", "phone")
+    found = scrape(app)
+    sizes = {grain: [row["total_retained_bytes"] for row in rows(app, grain)] for grain in GRAINS}
+    for grain in ("connection", "stream"):
+        assert found["pdpp_retained_largest_bytes", (grain,)] == max(sizes[grain]) > 0
+    assert (
+        found["pdpp_retained_largest_bytes", ("stream",)] < found["pdpp_retained_total_retained_bytes", ()]
+    )
 
 
 def test_a_scrape_does_no_maintenance_and_tells_of_what_there_is_to_do(
@@ -57,6 +83,8 @@ def test_a_scrape_does_no_maintenance_and_tells_of_what_there_is_to_do(
         assert found["pdpp_projection_state", ("stale",)] == 1
         assert found["pdpp_projection_state", ("fresh",)] == 0
         assert found["pdpp_projection_dirty_rows", ("stream",)] == 1
+        assert found["pdpp_projection_dirty_rows", ("global",)] == 1
+        assert 0 <= found["pdpp_projection_stale_seconds", ()] < 60
         assert found["pdpp_reconcile_attempts_total", ()] == 0
     outside.fail_repair()
     app.test_client().get("/_ref/dataset/summary", headers=BEARER)
@@ -65,6 +93,7 @@ def test_a_scrape_does_no_maintenance_and_tells_of_what_there_is_to_do(
         1,
         1,
     )
+    assert found["pdpp_reconcile_consecutive_failures", ()] == 1
     assert 0 < found["pdpp_reconcile_cooldown_seconds", ()] <= 30
 
 

@@ -3,7 +3,7 @@
 import json
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 
 from flask import Blueprint, Flask, Response, current_app, g, request
@@ -12,7 +12,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from ..models import MEASURE_NAMES
-from ..services import reconcile, summary, wire
+from ..services import vitals, wire
 from ..services.auto_reconcile import AutoReconcile
 from ..times import to_moment
 from .auth import owner_or_operator
@@ -79,26 +79,38 @@ class _Projection(Collector):
         return []  # nothing is read from the database before the first scrape
 
     def collect(self) -> Iterator[Metric]:
-        found = summary.load(self._auto, reconcile.rows_dirty)
+        found = vitals.read(self._auto)
         row = found.figures
         for name in (*MEASURE_NAMES, "total_retained_bytes", "stream_count", "connection_count"):
             yield GaugeMetricFamily(f"pdpp_retained_{name}", "Retained size, in all.", value=row[name])
-        state = GaugeMetricFamily("pdpp_projection_state", "1 for the state it is in.", labels=["state"])
-        for each in wire.STATES:
-            state.add_metric([each], float(each == found.state))
-        yield state
-        residue = GaugeMetricFamily("pdpp_projection_dirty_rows", "Rows to recompute.", labels=["grain"])
-        for grain, rows in found.more.items():
-            residue.add_metric([grain], rows)
-        yield residue
-        if row["computed_at"]:
-            age = (datetime.now(UTC) - to_moment(row["computed_at"])).total_seconds()
-            help_text = "Since the totals last changed or were recomputed."
-            yield GaugeMetricFamily("pdpp_projection_computed_age_seconds", help_text, value=age)
+        about = "The total of the largest of its kind."
+        yield _labelled("pdpp_retained_largest_bytes", about, "scope", found.largest_bytes)
+        states = {state: int(state == found.state) for state in wire.STATES}
+        yield _labelled("pdpp_projection_state", "1 for the state it is in.", "state", states)
+        about = "Rows to recompute."
+        yield _labelled("pdpp_projection_dirty_rows", about, "grain", found.dirty_rows)
+        for name, about, since in (
+            ("computed_age", "Since the totals last changed or were recomputed.", row["computed_at"]),
+            ("stale", "Since when the totals may lag; none while they are exact.", row["stale_since"]),
+        ):
+            if since:
+                age = (datetime.now(UTC) - to_moment(since)).total_seconds()
+                yield GaugeMetricFamily(f"pdpp_projection_{name}_seconds", about, value=age)
+        yield from self._attempts()
+
+    def _attempts(self) -> Iterator[Metric]:
         auto = self._auto
         yield CounterMetricFamily("pdpp_reconcile_attempts", "Passes of this process.", value=auto.attempts)
         yield CounterMetricFamily("pdpp_reconcile_failures", "Those that failed.", value=auto.failures)
-        remaining = auto.retry_after_seconds
-        yield GaugeMetricFamily(
-            "pdpp_reconcile_cooldown_seconds", "Until the next attempt.", value=remaining
-        )
+        in_a_row, remaining = auto.consecutive_failures, auto.retry_after_seconds
+        about = "Failed passes since the last that did not fail."
+        yield GaugeMetricFamily("pdpp_reconcile_consecutive_failures", about, value=in_a_row)
+        about = "Until the next attempt; 0 where none is held back."
+        yield GaugeMetricFamily("pdpp_reconcile_cooldown_seconds", about, value=remaining)
+
+
+def _labelled(name: str, about: str, label: str, values: Mapping[str, int]) -> Metric:
+    metric = GaugeMetricFamily(name, about, labels=[label])
+    for of, value in values.items():
+        metric.add_metric([of], value)
+    return metric

@@ -1,0 +1,37 @@
+"""What monitoring reads: one row and some look-ups, whatever is stored; and nothing is repaired."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from ..database import read_snapshot
+from . import reconcile, top, wire
+from .auto_reconcile import AutoReconcile
+from .summary import global_row, state_of
+
+TOTAL = "total_retained_bytes"
+
+
+@dataclass(frozen=True)
+class Vitals:
+    """`figures`: the global row.  `dirty_rows` and `largest_bytes`: by grain, and by scope."""
+
+    figures: dict[str, Any]
+    state: wire.State
+    dirty_rows: dict[str, int]
+    largest_bytes: dict[str, int]
+
+
+def read(auto: AutoReconcile) -> Vitals:
+    with read_snapshot():
+        row = global_row()
+        return Vitals(
+            figures=row,
+            state=state_of(row, auto.running),
+            dirty_rows={**reconcile.rows_dirty(), "global": int(row["dirty"])},
+            largest_bytes={scope: _largest(scope) for scope in top.MEASURES_OF},
+        )
+
+
+def _largest(scope: str) -> int:
+    """Of the scope's rows the most bytes, or 0 where there are none."""
+    return next((int(row[TOTAL]) for row in top.rows(scope, TOTAL, 1)), 0)
