@@ -251,6 +251,20 @@ class TestMaintenance:
         assert outside("SELECT dirty, rebuild_status FROM retained_size_global") == [(0, "idle")]
         assert outside.wrong_but_clean() == []
 
+    def test_a_rebuild_asked_for_while_one_runs_joins_it(
+        self, operator: FlaskClient, outside: Outside
+    ) -> None:
+        reconcile.begin_rebuild()
+        reconcile.run_pass(reconcile.Limits(rows=2))
+        dirty = "SELECT stream_id, stale_since FROM retained_size_stream WHERE dirty"
+        begun = (outside(dirty), outside("SELECT stale_since, rebuild_total FROM retained_size_global"))
+        assert len(begun[0]) == 2
+        outside.fail_repair()  # so that it stays where it is
+        assert operator.post("/_ref/dataset/size/rebuild").status_code == 200
+        operator.application.extensions["background_rebuild"].wait()
+        assert begun[1] == outside("SELECT stale_since, rebuild_total FROM retained_size_global")
+        assert set(outside(dirty)) <= set(begun[0]), "what was counted is not marked again"
+
     def test_progress_is_readable_while_it_runs(self, get: Get, outside: Outside) -> None:
         reconcile.begin_rebuild()
         outside.fail_repair()
