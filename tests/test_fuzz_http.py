@@ -52,6 +52,7 @@ ROUTES = [
     "POST /_ref/dataset/summary/reconcile",
     "POST /owner/login",
     "POST /owner/logout",
+    "POST /v1/blobs",
     "POST /v1/ingest/{stream}",
     "DELETE /v1/connections/{connection}",
     "DELETE /v1/streams/{stream}/records",

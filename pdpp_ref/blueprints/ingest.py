@@ -7,7 +7,7 @@ from typing import Annotated
 from flask import Blueprint, Response, request
 from msgspec import Meta, Struct
 
-from ..services import deletion, ingest, wire
+from ..services import blobs, deletion, ingest, wire
 from ..services.importer import READ_BYTES, Importer, NotStored, split_lines
 from ..services.messages import Rejected, check_name
 from .auth import operator_only
@@ -20,6 +20,16 @@ blueprint = Blueprint("ingest", __name__, url_prefix="/v1")
 MAX_BODY_BYTES = 1024**3
 MAX_UNPACKED_BYTES = 8 * 1024**3
 MAX_ERRORS = 1_000  # told one by one; all are counted
+
+
+Digest = Annotated[
+    str,
+    Meta(
+        description="The file's SHA-256 digest in hex, to be checked against what comes.",
+        pattern="^[0-9a-fA-F]{64}$",
+        extra={"wanted": "64 hexadecimal digits"},
+    ),
+]
 
 
 class Source(Struct):
@@ -70,6 +80,48 @@ def ingest_lines(stream: str, query: Source) -> Response:
     return reply(
         wire.Ingested(stream=stream, records_accepted=accepted, records_rejected=rejected, errors=errors)
     )
+
+
+class Holder(Held):
+    stream: wire.Stream
+    key: wire.Key
+    sha256: Digest | None = None
+
+
+@blueprint.post("/blobs")
+@operator_only
+@operation(
+    "Store a file that a record holds",
+    {201: wire.BlobStored, 200: wire.BlobStored},
+    query=Holder,
+    errors=(
+        "invalid_request",
+        "digest_mismatch",
+        "stream_not_found",
+        "record_not_found",
+        "body_too_large",
+        "unsupported_encoding",
+    ),
+    body={"application/octet-stream": "The file, as it is."},
+)
+def store_blob(query: Holder) -> Response:
+    if request.headers.get("Content-Encoding", "identity").lower() != "identity":
+        raise ApiError("unsupported_encoding", "Send the file as it is, without Content-Encoding.")
+    request.max_content_length = blobs.MAX_BYTES
+    connection, stream, key = (_name(what, getattr(query, what)) for what in _HOLDER)
+    try:
+        stored = blobs.store(connection, stream, key, _blocks(), query.sha256)
+    except blobs.TooLarge:
+        raise ApiError("body_too_large") from None
+    except blobs.WrongDigest:
+        raise ApiError("digest_mismatch") from None
+    except blobs.NoRoom:
+        raise ApiError("storage_unavailable") from None
+    body = wire.BlobStored(blob_id=stored.sha256, byte_length=stored.byte_length, created=stored.created)
+    return reply(body, 201 if stored.created else 200)
+
+
+_HOLDER = ("connector_instance_id", "stream", "key")
 
 
 @blueprint.delete("/streams/<anything:stream>/records")
@@ -137,12 +189,15 @@ def _capital(reason: Exception) -> str:
 def _body() -> Iterator[bytes]:
     """The body in blocks, unpacked.  Memory stays flat, however much a small body unpacks to."""
     encoding = request.headers.get("Content-Encoding", "identity").lower()
-    blocks = iter(lambda: request.stream.read(READ_BYTES), b"")
     if encoding == "identity":
-        return blocks
+        return _blocks()
     if encoding != "gzip":
         raise ApiError("unsupported_encoding", "Content-Encoding must be gzip or left out.")
-    return _unpacked(blocks)
+    return _unpacked(_blocks())
+
+
+def _blocks() -> Iterator[bytes]:
+    return iter(lambda: request.stream.read(READ_BYTES), b"")
 
 
 def _unpacked(blocks: Iterator[bytes]) -> Iterator[bytes]:

@@ -4,11 +4,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..database import read_snapshot
+from ..models import TOTAL
 from . import reconcile, top, wire
 from .auto_reconcile import AutoReconcile
 from .summary import global_row, state_of
-
-TOTAL = "total_retained_bytes"
 
 
 @dataclass(frozen=True)

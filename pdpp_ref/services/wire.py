@@ -26,14 +26,7 @@ Connector = Annotated[str, Meta(description="What kind of source a connection is
 Connection = Annotated[str, Meta(description="The name of a connection: its `connector_instance_id`.")]
 Stream = Annotated[str, Meta(description="The name of a stream, within its connection.")]
 Key = Annotated[str, Meta(description="The key of a record, within its stream.")]
-Sha256 = Annotated[
-    str,
-    Meta(
-        description="A SHA-256 digest, in lower-case hex.",
-        pattern="^[0-9a-f]{64}$",
-        extra={"wanted": "64 hexadecimal digits, in lower case"},
-    ),
-]
+Sha256 = Annotated[str, Meta(description="A SHA-256 digest, in lower-case hex.", pattern="^[0-9a-f]{64}$")]
 
 State = Literal["fresh", "refreshing", "stale", "rebuilding", "failed"]
 RebuildStatus = Literal["idle", "running", "failed"]
