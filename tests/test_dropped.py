@@ -86,6 +86,27 @@ def test_a_client_that_does_not_wait_for_the_answer_has_its_records_stored_once(
     server.run("verify")
 
 
+@pytest.mark.parametrize("part", [0.0, 0.5, 0.99])
+def test_a_file_that_was_cut_off_is_not_stored_and_a_retry_stores_it_once(
+    server: Server, outside: Outside, part: float
+) -> None:
+    file = f"a file cut at {part}".encode() * 200_000
+    ask(server, "POST", "/v1/ingest/albums?connector_id=files", content=b'{"key":"a","data":{}}')
+    route = "/v1/blobs?connector_instance_id=files&stream=albums&key=a"
+    bound = "SELECT COUNT(*), COALESCE(SUM(byte_length), 0) FROM blob_bindings"
+    before = outside(bound)
+    drop(server, f"POST {route}", file, int(len(file) * part))
+    time.sleep(0.2)
+    assert outside(bound) == before
+    for created in (True, False):
+        assert ask(server, "POST", route, content=file)["created"] is created
+    ((count, size),) = before
+    assert outside(bound) == [(count + 1, size + len(file))]
+    (row,) = ask(server, "GET", "/_ref/dataset/size?grain=stream&stream=albums")["rows"]
+    assert (row["blob_count"], row["blob_bytes"]) == (count + 1, size + len(file))
+    server.run("verify")
+
+
 @pytest.mark.parametrize("route", ["summary", "size"])
 def test_a_rebuild_goes_on_when_the_client_that_asked_for_it_has_gone(server: Server, route: str) -> None:
     ask(server, "POST", "/v1/ingest/kept?connector_id=files", content=LINES)

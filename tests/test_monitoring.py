@@ -9,8 +9,9 @@ from flask import Flask
 from flask.testing import FlaskClient
 from prometheus_client.parser import text_string_to_metric_families
 
+from pdpp_ref.database import db
 from pdpp_ref.services import wire
-from tests.world import TOKEN, Outside, fill, mark
+from tests.world import TOKEN, Outside, fill, mark, upsert, write
 
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
 
@@ -95,6 +96,33 @@ def test_a_scrape_does_no_maintenance_and_tells_of_what_there_is_to_do(
     )
     assert found["pdpp_reconcile_consecutive_failures", ()] == 1
     assert 0 < found["pdpp_reconcile_cooldown_seconds", ()] <= 30
+
+
+def steps(app: Flask) -> int:
+    """How many hundreds of instructions SQLite executes for a scrape."""
+    hundreds = 0
+
+    def count() -> bool:
+        nonlocal hundreds
+        hundreds += 1
+        return False
+
+    connection = db.connection()
+    connection.set_progress_handler(count, 100)
+    try:
+        scrape(app)
+    finally:
+        connection.set_progress_handler(None)
+    return hundreds
+
+
+def test_a_scrape_costs_the_same_whatever_is_stored(app: Flask) -> None:
+    fill(50, "notes")
+    few = steps(app)
+    for number in range(300):
+        write(upsert("a", {"n": number}, f"stream {number}"), connection=f"connection {number % 100}")
+    fill(3000, "notes")
+    assert steps(app) <= few + 2
 
 
 def test_requests_are_counted_by_route_and_never_by_name(app: Flask, owner: FlaskClient) -> None:

@@ -49,6 +49,14 @@ def test_every_route_is_in_it(app: Flask, described: dict[str, Any]) -> None:
             assert described["paths"][path_of(rule)][method.lower()]["summary"]
 
 
+def test_every_route_and_error_is_in_the_documentation(described: dict[str, Any]) -> None:
+    text = (Path(__file__).parent.parent / "docs/api.md").read_text()
+    for path, methods in described["paths"].items():
+        assert [method for method in methods if f"`{method.upper()} {path}`" not in text] == [], path
+    for code, meaning in errors.ERRORS.items():
+        assert f"| {meaning.status} | `{code}` | {meaning.about} |" in text
+
+
 def test_reference_only_routes_say_so(described: dict[str, Any]) -> None:
     for path, methods in described["paths"].items():
         for operation in methods.values():
