@@ -26,7 +26,7 @@ from pdpp_ref.services.auto_reconcile import AutoReconcile
 from pdpp_ref.services.cooldown import Cooldown
 from pdpp_ref.services.messages import Change
 from pdpp_ref.services.reconcile import Limits
-from tests.world import Clock, Outside, assert_ranked, mark, stored, write
+from tests.world import Clock, Outside, assert_sized_and_ranked, mark, stored, write
 
 EXAMPLES, STEPS = (10_000, 50) if os.environ.get("PDPP_TEST_LONG") == "1" else (60, 30)
 
@@ -286,7 +286,7 @@ class Histories(RuleBasedStateMachine):
             reconcile.run_until_fresh()
             assert list(verify.differences()) == []
             assert summary.read(self.auto).state == "fresh"
-            assert_ranked(self.outside)
+            assert_sized_and_ranked(self.outside)
         finally:
             self.close()
             self.folder.cleanup()

@@ -9,7 +9,7 @@ import pytest
 from pdpp_ref import database, schema
 from pdpp_ref.database import DatabaseUnusable, db, fetch_all
 from pdpp_ref.services import pruning, reconcile, verify
-from tests.world import Outside, assert_ranked, fill
+from tests.world import Outside, assert_sized_and_ranked, fill
 
 DATABASES = Path(__file__).parent / "databases"
 
@@ -98,7 +98,7 @@ def test_a_database_of_an_earlier_version_opens_and_heals(version: int, tmp_path
     reconcile.run_until_fresh()
     assert list(verify.differences()) == []
     with Outside(tmp_path / "test.sqlite3") as outside:
-        assert_ranked(outside)
+        assert_sized_and_ranked(outside)
     migrated = layout()
     db.close()
     database.connect(f"sqlite:///{tmp_path}/new.sqlite3", tmp_path)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pdpp_ref.database import db
 from pdpp_ref.services import blobs, deletion, pruning, reconcile, top
 from pdpp_ref.services.messages import Change
-from tests.world import Outside, assert_ranked, delete, fill, statements, upsert, write
+from tests.world import Outside, assert_sized_and_ranked, delete, fill, statements, upsert, write
 
 pytestmark = pytest.mark.usefixtures("app")
 
@@ -69,7 +69,7 @@ def test_rankings_of_random_data_under_hostile_names(
             live = {known for known in live if known[:2] != place[:2]}
     outside("UPDATE retained_size_global SET dirty = 1")
     reconcile.run_until_fresh()
-    assert_ranked(outside)
+    assert_sized_and_ranked(outside)
 
 
 def test_a_row_says_what_and_where_it_is() -> None:

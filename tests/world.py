@@ -10,7 +10,7 @@ import apsw
 
 from pdpp_ref.database import db, dicts, write_transaction
 from pdpp_ref.models import RetainedSizeConnection, RetainedSizeGlobal, RetainedSizeStream, Stream
-from pdpp_ref.services import ingest, retained_size, top
+from pdpp_ref.services import ingest, retained_size, sizes, top
 from pdpp_ref.services.messages import Change
 
 PASSWORD = "an owner's password"
@@ -24,6 +24,7 @@ MEASURES = (
     "blob_count",
     "blob_bytes",
 )
+TOTAL = "total_retained_bytes"
 
 
 class Clock:
@@ -180,9 +181,21 @@ class Outside:
         ]
 
 
-def assert_ranked(outside: Outside) -> None:
-    """Every ranking of every scope is what sorting all there is gives."""
+def assert_sized_and_ranked(outside: Outside) -> None:
+    """Sizes, and every ranking of every scope, are what counting and sorting all there is gives."""
     everything = _everything(outside)
+    for grain in ("connection", "stream"):
+        names = ("connector_instance_id", "stream")[: 1 + (grain == "stream")]
+        found = [
+            (
+                [getattr(row, name) for name in names],
+                {name: getattr(row, name) for name in (*MEASURES, TOTAL)},
+            )
+            for row in sizes.rows(grain)
+        ]
+        assert found == sorted(everything[grain])
+    whole = {name: sum(row[name] for _, row in everything["connection"]) for name in (*MEASURES, TOTAL)}
+    assert {name: getattr(sizes.global_size(), name) for name in whole} == whole
     for scope, measures in top.MEASURES_OF.items():
         for measure in measures:
             expected = sorted(everything[scope], key=lambda row: (-row[1][measure], row[0]))
@@ -192,7 +205,7 @@ def assert_ranked(outside: Outside) -> None:
                 got = [
                     (
                         json.loads(row["grain_key"]),
-                        {name: row[name] for name in (*MEASURES, "total_retained_bytes")},
+                        {name: row[name] for name in (*MEASURES, TOTAL)},
                     )
                     for row in found
                 ]
@@ -232,7 +245,7 @@ def _everything(outside: Outside) -> dict[str, list[tuple[list[str], dict[str, i
         scope: [
             (
                 list(names),
-                dict(zip(MEASURES, numbers, strict=True)) | {"total_retained_bytes": sum(numbers[1::2])},
+                dict(zip(MEASURES, numbers, strict=True)) | {TOTAL: sum(numbers[1::2])},
             )
             for names, numbers in rows.items()
         ]
