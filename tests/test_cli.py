@@ -3,12 +3,14 @@
 import gzip
 import json
 import os
+import pty
 import socket
 import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -318,6 +320,42 @@ class TestMaintenance:
         before = summary(run)
         assert told in one_line(run("mark-dirty", *arguments))
         assert summary(run) == before
+
+    def test_history_is_pruned_to_what_is_asked_for(self, run: Run) -> None:
+        for text in ("one", "two", "three"):
+            run("import", "--connection", "laptop", stdin=line("a", data={"t": text}))
+        done = run("prune-history", "--keep", "2", "--connection", "laptop", "--stream", "s")
+        assert (done.returncode, done.stdout) == (0, "Forgot 2 versions, 20 bytes.\n")
+        assert run("verify").stdout == "No differences.\n"
+        assert run("prune-history", "--keep", "1").stdout == "Forgot 1 versions, 11 bytes.\n"
+
+    @pytest.mark.parametrize(
+        ("arguments", "told"),
+        [
+            ([], "--keep"),
+            (["--keep", "0"], "--keep"),
+            (["--keep", "1", "--stream", "s"], "--stream needs --connection"),
+            (["--keep", "1", "--connection", "phone"], "there is no connection phone"),
+            (["--keep", "1", "--connection", "laptop", "--stream", "zz"], "has no stream zz"),
+        ],
+    )
+    def test_pruning_what_is_not_there_is_refused(self, run: Run, arguments: list[str], told: str) -> None:
+        done = run("prune-history", *arguments)
+        assert done.returncode == 2
+        assert told in done.stderr
+
+    def test_a_terminal_is_shown_a_bar(self, run: Run, environment: dict[str, str]) -> None:
+        master, terminal = pty.openpty()
+        with subprocess.Popen([COMMAND, "rebuild"], env=environment, stderr=terminal) as rebuild:
+            os.close(terminal)
+            shown = b""
+            with suppress(OSError):  # how the end of a terminal is told
+                while part := os.read(master, 1000):
+                    shown += part
+        os.close(master)
+        assert rebuild.returncode == 0
+        assert b"versions counted" in shown
+        assert b"2/2" in shown
 
     def test_a_locked_database_is_one_line_that_says_to_try_again(self, run: Run, tmp_path: Path) -> None:
         holder = sqlite3.connect(tmp_path / "data.sqlite3", isolation_level=None)

@@ -105,12 +105,6 @@ def run_until_fresh(
         time.sleep((time.monotonic() - began) / 4)
 
 
-def rebuild(progress: Callable[[Pass], None] = lambda _: None) -> Pass:
-    """Recount everything.  One that was cut short is taken up where it stopped."""
-    begin_rebuild()
-    return finish_rebuild(progress)
-
-
 def finish_rebuild(progress: Callable[[Pass], None] = lambda _: None) -> Pass:
     """Passes until a rebuild that has begun is done; one that fails is marked as failed."""
     try:

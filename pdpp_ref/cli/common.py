@@ -1,0 +1,116 @@
+"""What all commands share: their errors, the database that they work on, names, progress."""
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import click
+import peewee
+from flask import Flask
+
+from .. import bare_app, config, database, open_database
+from ..database import PROBLEM_TEXT, Busy, problem, tuples
+from ..models import Connection, Stream
+from ..services.messages import Rejected, check_name
+
+REPORT_SECONDS = 1.0
+
+
+class WrongCall(click.ClickException):
+    """The call or the set-up is wrong.  Nothing was changed."""
+
+    exit_code = 2
+
+
+class TryAgain(click.ClickException):
+    """The database could not store or answer."""
+
+    exit_code = 3
+
+
+@contextmanager
+def errors_told() -> Iterator[None]:
+    try:
+        yield
+    except (config.WrongSetting, database.DatabaseUnusable) as error:
+        raise WrongCall(str(error)) from None
+    except Busy:
+        raise TryAgain(f"{PROBLEM_TEXT['busy']}; try again") from None
+    except peewee.DatabaseError as error:
+        raise TryAgain(f"{PROBLEM_TEXT[problem(error)]}; nothing is half done, try again") from None
+
+
+@contextmanager
+def opened_database() -> Iterator[Flask]:
+    """The database of the settings, opened; its errors as one line."""
+    with errors_told():
+        app = bare_app()
+        open_database(app)
+        yield app
+
+
+# ---- names -------------------------------------------------------------------------------------
+
+
+def checked(_: click.Context, option: click.Parameter, name: str | None) -> str | None:
+    """The name, if anything can bear it."""
+    try:
+        return None if name is None else check_name(f"--{option.name}", name)
+    except Rejected as reason:
+        raise WrongCall(str(reason)) from None
+
+
+def shown_name(text: str) -> str:
+    """A name on one line, whatever characters it has."""
+    return json.dumps(text, ensure_ascii=False) if not text.isidentifier() else text
+
+
+def id_of_connection(name: str) -> int:
+    query = Connection.select(Connection.id).where(Connection.connector_instance_id == name)
+    found: int | None = query.scalar()
+    if found is None:
+        query = Connection.select(Connection.connector_instance_id)
+        raise WrongCall(f"there is no connection {shown_name(name)}; {_known(query)}")
+    return found
+
+
+def id_of_stream(connection: str, connection_id: int, name: str) -> int:
+    of_connection = Stream.select().where(Stream.connection == connection_id)
+    found = of_connection.where(Stream.name == name).first()
+    if found is None:
+        query = Stream.select(Stream.name).where(Stream.connection == connection_id)
+        raise WrongCall(
+            f"connection {shown_name(connection)} has no stream {shown_name(name)}; {_known(query)}"
+        )
+    return int(found.id)
+
+
+def _known(query: Any, most: int = 5) -> str:
+    names = [shown_name(name) for (name,) in tuples(query.limit(most + 1))]
+    if not names:
+        return "there are none yet"
+    return "there are " + ", ".join(names[:most]) + (", ..." if len(names) > most else "")
+
+
+# ---- progress ----------------------------------------------------------------------------------
+
+
+@contextmanager
+def progress(unit: str, total: int | None = None) -> Iterator[Callable[[int], None]]:
+    """What is called with how many are done: a bar on a terminal, a line now and then elsewhere."""
+    if total and sys.stderr.isatty():
+        with click.progressbar(length=total, label=unit, show_pos=True, file=sys.stderr) as bar:
+            yield lambda done: bar.update(done - bar.pos)
+        return
+    shown = time.monotonic()
+
+    def show(done: int) -> None:
+        nonlocal shown
+        if time.monotonic() - shown >= REPORT_SECONDS:
+            shown = time.monotonic()
+            click.echo(f"{done:,}" + (f" of {total:,}" if total else "") + f" {unit}", err=True)
+
+    yield show
