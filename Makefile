@@ -4,7 +4,7 @@ PORT ?= 7663
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help setup setup-tests demo run test test-long lint bench real-input screenshots lock clean
+.PHONY: help setup setup-tests demo run test test-long lint audit bench real-input screenshots lock clean
 
 help: ## Show the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -25,6 +25,10 @@ lint: setup-tests ## Style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+audit: setup ## Ask PyPI for known holes in what is installed; fails where it can't be asked
+	@test -x $(VENV)/audit/bin/pip-audit || { $(PYTHON) -m venv $(VENV)/audit && $(VENV)/audit/bin/pip install --quiet --disable-pip-version-check pip-audit; }
+	@$(VENV)/audit/bin/pip-audit --strict --disable-pip --require-hashes -r .ci/requirements.txt
 
 bench: setup-tests ## Measure; prints figures beside raw sqlite3, with ratios
 	@$(BIN)/python tests/benchmarks/bench.py

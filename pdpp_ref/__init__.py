@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 from flask import Flask
+from werkzeug.middleware.proxy_fix import ProxyFix
 
 from . import config, database, schema
 from .services import credentials
@@ -72,6 +73,9 @@ def bare_app(settings: Mapping[str, Any] | None = None) -> Flask:
         instance_path=str(Path(instance).resolve()) if instance else None,
     )
     config.load(app, settings)
+    if proxies := app.config["TRUSTED_PROXIES"]:
+        fixed = ProxyFix(app.wsgi_app, x_for=proxies, x_proto=proxies, x_host=proxies)
+        app.wsgi_app = fixed  # type: ignore[method-assign]
     return app
 
 

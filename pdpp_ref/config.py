@@ -27,11 +27,16 @@ class Text:
     """Text that is taken as it stands, even where it looks like a number."""
 
 
+@dataclass(frozen=True)
+class Names:
+    """Names with commas between them; none where it is empty."""
+
+
 INSTANCE_UNUSABLE = (
     "the instance folder can't be used; set PDPP_INSTANCE_PATH to a folder that you can write to"
 )
 
-SETTINGS: dict[str, Number | Text] = {
+SETTINGS: dict[str, Number | Text | Names] = {
     "DATABASE_URL": Text(),
     "OWNER_PASSWORD": Text(),
     "OPERATOR_TOKEN": Text(),
@@ -40,6 +45,8 @@ SETTINGS: dict[str, Number | Text] = {
     "RECONCILE_MAX_ROWS": Number(64, 1, 100_000),
     "RECONCILE_BUDGET_MS": Number(250, 1, 60_000),
     "HERO_POLL_SECONDS": Number(10, 1, 3_600),
+    "TRUSTED_PROXIES": Number(0, 0, 10),
+    "TRUSTED_HOSTS": Names(),
 }
 
 
@@ -54,9 +61,11 @@ def load(app: Flask, overrides: Mapping[str, Any] | None = None) -> None:
         app.config[name] = _checked(f"PDPP_{name}", kind, app.config.get(name))
 
 
-def _checked(variable: str, kind: Number | Text, value: Any) -> int | str:
+def _checked(variable: str, kind: Number | Text | Names, value: Any) -> int | str | list[str] | None:
     if isinstance(kind, Text):
         return "" if value is None else str(value)
+    if isinstance(kind, Names):
+        return [name.strip() for name in str(value or "").split(",") if name.strip()] or None
     if value in (None, ""):
         return kind.default
     try:

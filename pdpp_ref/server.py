@@ -39,5 +39,12 @@ def listen(app: Flask, host: str, port: int) -> "waitress.server.BaseWSGIServer"
     """A server that holds the port and has yet to `run()`.  Raises OSError where it can't have it."""
     HTTPChannel.error_task_class = JsonErrorTask
     return waitress.create_server(
-        app, host=host, port=port, threads=THREADS, ident="", max_request_body_size=LARGEST_REQUEST
+        app,
+        host=host,
+        port=port,
+        threads=THREADS,
+        ident="",
+        max_request_body_size=LARGEST_REQUEST,
+        # Whom to believe about the other side is the application's setting, PDPP_TRUSTED_PROXIES.
+        clear_untrusted_proxy_headers=False,
     )

@@ -17,6 +17,7 @@ ERRORS = {
     "invalid_request": Meaning(400, "A parameter or the body can't be taken."),
     "invalid_gzip": Meaning(400, "The body is not whole gzip data."),
     "digest_mismatch": Meaning(400, "The bytes that came do not have this digest. Send them again."),
+    "unknown_host": Meaning(400, "This server does not answer to the name that was asked for."),
     "owner_session_required": Meaning(401, "Neither the owner's session nor the operator's token came."),
     "bearer_token_required": Meaning(401, "The operator's token did not come."),
     "invalid_password": Meaning(401, "The password is wrong."),

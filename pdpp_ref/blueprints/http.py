@@ -5,7 +5,7 @@ import uuid
 
 import peewee
 from flask import Flask, Response, current_app, g, render_template, request
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import HTTPException, SecurityError
 from werkzeug.routing import BaseConverter
 
 from ..database import PROBLEM_TEXT, Busy, db, problem
@@ -45,6 +45,7 @@ def init_app(app: Flask) -> None:
     app.after_request(_finish)
     app.register_error_handler(ApiError, _api_error)
     app.register_error_handler(HTTPException, _http_error)
+    app.register_error_handler(SecurityError, lambda _: error("unknown_host", html=False))
     app.register_error_handler(peewee.DatabaseError, _storage_error)
     app.register_error_handler(Busy, _storage_error)
     app.register_error_handler(Exception, _unexpected_error)
