@@ -38,6 +38,7 @@ def test_a_browser_without_a_session_is_sent_to_sign_in_and_back(client: FlaskCl
 def test_anything_else_without_a_session_gets_401_in_json(client: FlaskClient, path: str) -> None:
     response = client.get(path)
     assert response.status_code == 401
+    assert response.headers["WWW-Authenticate"] == "Bearer"
     assert response.get_json()["error"]["code"] == "owner_session_required"
 
 

@@ -92,7 +92,10 @@ def _told(status: int, code: str, message: str, *, html: bool = True) -> Respons
     if html and wants_html():
         page = render_template("error.html", message=message)
         return Response(page, status, mimetype="text/html")
-    return reply(errors.body(status, code, message, g.get("request_id")), status)
+    response = reply(errors.body(status, code, message, g.get("request_id")), status)
+    if status == 401:
+        response.headers["WWW-Authenticate"] = "Bearer"
+    return response
 
 
 def _api_error(raised: ApiError) -> Response:
