@@ -49,6 +49,12 @@ def test_every_route_is_in_it(app: Flask, described: dict[str, Any]) -> None:
             assert described["paths"][path_of(rule)][method.lower()]["summary"]
 
 
+def test_a_route_that_is_not_declared_is_told(app: Flask) -> None:
+    app.add_url_rule("/new", "new", lambda: "")
+    with pytest.raises(LookupError, match="/new"):
+        document(app)
+
+
 def test_every_route_and_error_is_in_the_documentation(described: dict[str, Any]) -> None:
     text = (Path(__file__).parent.parent / "docs/api.md").read_text()
     for path, methods in described["paths"].items():

@@ -49,7 +49,6 @@ PARTS = {
     "key": wire.Key,
     "connection": wire.Connection,
     "name": wire.Connection,
-    "filename": str,
 }
 
 
@@ -75,7 +74,7 @@ def init_app(app: Flask) -> None:
 
 
 def document(app: Flask) -> Schema:
-    """Every route of the application.  Raises AttributeError for a view that is not declared."""
+    """Every route of the application.  Raises LookupError for a view that is not declared."""
     paths: dict[str, Schema] = {}
     routes = sorted(app.url_map.iter_rules(), key=lambda rule: rule.rule)
     declared = {rule.endpoint: _declared(app, rule) for rule in routes}
@@ -95,8 +94,11 @@ def document(app: Flask) -> Schema:
 
 
 def _declared(app: Flask, rule: Rule) -> tuple[Operation, Access]:
-    view: Any = app.view_functions[rule.endpoint]
-    return view.operation, getattr(view, "access", ANYBODY)
+    view = app.view_functions[rule.endpoint]
+    found = getattr(view, "operation", None)
+    if found is None:
+        raise LookupError(f"{rule.endpoint} ({rule.rule}) is not declared; give its view an @operation")
+    return found, getattr(view, "access", ANYBODY)
 
 
 def path_of(rule: Rule) -> str:
@@ -128,7 +130,7 @@ def _is_protocol(rule: Rule) -> bool:
 
 def _parts(rule: Rule) -> Iterator[Schema]:
     for name in re.findall(_PART, rule.rule):
-        schema = msgspec.json.schema(PARTS[name]) | {"minLength": 1}
+        schema = msgspec.json.schema(PARTS.get(name, str)) | {"minLength": 1}
         yield {"name": name, "in": "path", "required": True, "schema": schema}
 
 
@@ -167,7 +169,7 @@ def _responses(rule: Rule, method: str, declared: Operation, access: Access, tag
     for status, answer in declared.answers.items():
         answers[status] = _answer(answer if isinstance(answer, tuple) else (answer,))
     if access.redirects:
-        answers.setdefault(302, {"description": "A browser that has not signed in is sent to."})
+        answers.setdefault(302, {"description": "A browser that has not signed in is sent to the form."})
     pages = tag != PROTOCOL and not rule.rule.startswith("/_ref/")
     answers |= _errors(_codes(method, declared, access), pages)
     shared = ["Request-Id", "PDPP-Surface"] if tag == REFERENCE_ONLY else ["Request-Id"]
