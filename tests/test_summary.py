@@ -7,26 +7,11 @@ from typing import Any
 import pytest
 
 from pdpp_ref.models import RetainedSizeGlobal
+from tests import contract
 from tests.world import Outside, delete, mark, upsert, write
 
 Read = Callable[[], dict[str, Any]]
 
-FIELDS = [
-    "object",
-    "connector_count",
-    "stream_count",
-    "record_count",
-    "record_json_bytes",
-    "record_changes_json_bytes",
-    "blob_bytes",
-    "total_retained_bytes",
-    "earliest_record_time",
-    "latest_record_time",
-    "earliest_ingested_at",
-    "latest_ingested_at",
-    "top_connectors",
-    "projection",
-]
 FRESHNESS = {"computed_at", "state", "stale_since", "rebuild_status", "last_error"}
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 
@@ -34,7 +19,7 @@ TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 def test_the_body_has_the_contracts_fields_and_no_other(summary: Read) -> None:
     write(upsert("a", {"n": 1}), upsert("a", {"n": 22}), upsert("p", {"n": 3}, stream="photos"))
     body = summary()
-    assert list(body) == FIELDS
+    assert list(body) == contract.SUMMARY
     assert set(body["projection"]) == FRESHNESS
     assert body["object"] == "dataset_summary"
     assert (body["connector_count"], body["stream_count"], body["record_count"]) == (1, 2, 2)
@@ -52,8 +37,8 @@ def test_a_database_without_records_is_measured_and_fresh(summary: Read) -> None
     assert body["projection"]["state"] == "fresh"
     assert body["projection"]["computed_at"] is not None
     assert body["top_connectors"] == []
-    assert all(body[name] == 0 for name in FIELDS if name.endswith(("_count", "_bytes")))
-    assert all(body[name] is None for name in FIELDS if name.endswith(("_time", "_at")))
+    assert all(body[name] == 0 for name in contract.SUMMARY if name.endswith(("_count", "_bytes")))
+    assert all(body[name] is None for name in contract.SUMMARY if name.endswith(("_time", "_at")))
 
 
 def test_times_are_null_again_when_the_last_record_is_gone(summary: Read) -> None:
