@@ -68,7 +68,6 @@ class Table(peewee.Model):
     class Meta:
         database = db
         legacy_table_names = False
-        strict_tables = True
 
 
 # ---- canonical ---------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import peewee
 
-from .database import DatabaseUnusable, db, problem, use_write_ahead_log, write_transaction
+from .database import Busy, DatabaseUnusable, db, exclusive_transaction, why_unusable
 from .models import TABLES, RetainedSizeGlobal, SchemaVersion
 from .times import utc_now
 
@@ -69,12 +69,14 @@ def prepare() -> None:
                 "install a newer pdpp-ref"
             )
         # Not before the checks: it changes the file.
-        use_write_ahead_log()
+        db.prepare_file()
         if version != CURRENT:
-            with write_transaction():
+            with exclusive_transaction():
                 _upgrade()
+    except Busy:
+        raise DatabaseUnusable("the database is busy with another writer; try again") from None
     except peewee.DatabaseError as error:
-        raise DatabaseUnusable(_advice(problem(error))) from error
+        raise DatabaseUnusable(why_unusable(error)) from error
 
 
 def _version() -> int | None:
@@ -93,14 +95,3 @@ def _upgrade() -> None:
     for version in range((_version() or 0) + 1, CURRENT + 1):
         MIGRATIONS[version]()
         SchemaVersion.update(version=version).execute()
-
-
-def _advice(kind: str) -> str:
-    return {
-        "not_a_database": "the file is not an SQLite database; point PDPP_DATABASE_URL elsewhere",
-        "corrupt": "the database file is damaged; restore it from a backup",
-        "read_only": "the database file or its folder is read-only; make it writable",
-        "cannot_open": "the database file can't be opened; check PDPP_DATABASE_URL and its permissions",
-        "busy": "the database is busy with another writer; try again",
-        "full": "the disk is full; free some space and try again",
-    }.get(kind, "the database can't be used; check PDPP_DATABASE_URL")

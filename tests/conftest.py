@@ -1,6 +1,13 @@
-"""Fixtures: a database file of its own for each test, and the application over it."""
+"""Fixtures: a database of its own for each test, on SQLite and on PostgreSQL, and the application over it.
 
+A test that has to do with the database runs on both.  `@pytest.mark.only("sqlite")` is for what the
+other one does not have: pragmas, files, plans.  One server serves all processes of a run.
+"""
+
+import os
+import subprocess
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -8,17 +15,85 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from pdpp_ref import create_app
+from pdpp_ref import create_app, database, schema
 from pdpp_ref.database import db
+from tests import postgres
 from tests.conformance import CheckedClient
-from tests.world import PASSWORD, TOKEN, Clock, Outside
+from tests.outside import Outside
+from tests.world import PASSWORD, TOKEN, Clock
+
+# The URL, for the processes that xdist starts; no PDPP_ name, as tests take those away.
+SERVER = "POSTGRES_OF_THIS_RUN"
+DATABASES = ("sqlite", "postgres")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "only(database): what the other database does not have")
+    if hasattr(config, "workerinput") or config.option.collectonly:
+        return
+    if named := os.environ.get(postgres.NAMED):
+        os.environ[SERVER] = named
+        return
+    try:
+        server = postgres.Server(**postgres.QUICK)
+    except (RuntimeError, OSError, subprocess.CalledProcessError) as error:
+        raise pytest.UsageError(
+            str(error) if isinstance(error, RuntimeError) else postgres.MISSING
+        ) from None
+    config.add_cleanup(server.remove)
+    os.environ[SERVER] = server.url
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "backend" in metafunc.fixturenames:
+        only = metafunc.definition.get_closest_marker("only")
+        metafunc.parametrize("backend", only.args if only else DATABASES, indirect=True)
+
+
+@dataclass(frozen=True)
+class Backend:
+    """Where a test's database is: `url` is the setting."""
+
+    kind: str
+    url: str
+
+    def outside(self) -> Outside:
+        return Outside(self.url)
+
+
+@pytest.fixture(scope="session")
+def server() -> str:
+    """The URL of the PostgreSQL server."""
+    return os.environ[SERVER]
+
+
+@pytest.fixture(scope="session")
+def reused(server: str, worker_id: str, testrun_uid: str) -> Iterator[postgres.Reused]:
+    """One database for all tests of this process."""
+
+    def prepare(url: str) -> None:
+        database.connect(url, Path())
+        schema.prepare()
+        db.close()
+
+    with postgres.new_database(server, f"pdpp_{testrun_uid[:8]}_{worker_id}") as url:
+        yield postgres.Reused(url, prepare)
+
+
+@pytest.fixture
+def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Backend]:
+    """A database for this test alone."""
+    if request.param == "sqlite":
+        yield Backend("sqlite", f"sqlite:///{tmp_path}/test.sqlite3")
+    else:
+        reused = request.getfixturevalue("reused")
+        yield Backend("postgres", reused.url)
+        reused.reset()
 
 
 @pytest.fixture(autouse=True)
 def _own_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """No PDPP_ variable of the person who runs the tests reaches one, and no instance folder."""
-    import os
-
     for name in [name for name in os.environ if name.startswith("PDPP_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("PDPP_INSTANCE_PATH", str(tmp_path / "instance"))
@@ -30,11 +105,11 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def make_app(tmp_path: Path, clock: Clock) -> Iterator[Callable[..., Flask]]:
+def make_app(backend: Backend, clock: Clock) -> Iterator[Callable[..., Flask]]:
     def make(**settings: Any) -> Flask:
         db.close() if db.obj and not db.is_closed() else None
         defaults = {
-            "DATABASE_URL": f"sqlite:///{tmp_path}/test.sqlite3",
+            "DATABASE_URL": backend.url,
             "OWNER_PASSWORD": PASSWORD,
             "OPERATOR_TOKEN": TOKEN,
             "SECRET_KEY": "a key for tests alone",
@@ -54,9 +129,9 @@ def app(make_app: Callable[..., Flask]) -> Flask:
 
 
 @pytest.fixture
-def outside(app: Flask, tmp_path: Path) -> Iterator[Outside]:
-    """The database file as another program sees it."""
-    with Outside(tmp_path / "test.sqlite3") as found:
+def outside(app: Flask, backend: Backend) -> Iterator[Outside]:
+    """The database as another program sees it."""
+    with backend.outside() as found:
         yield found
 
 

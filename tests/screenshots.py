@@ -28,10 +28,10 @@ def unwell(server: Server) -> Iterator[str]:
         yield "delayed"
         outside("UPDATE retained_size_global SET rebuild_status = 'running'")
         outside("UPDATE retained_size_global SET rebuild_total = (SELECT COUNT(*) FROM record_changes)")
-        outside("UPDATE retained_size_stream SET dirty = 1 WHERE stream_id % 3 = 1")
+        outside("UPDATE retained_size_stream SET dirty = TRUE WHERE stream_id % 3 = 1")
         yield "recounting"
         for grain in ("stream", "connection", "global"):
-            outside(f"UPDATE retained_size_{grain} SET dirty = 1, computed_at = NULL")
+            outside(f"UPDATE retained_size_{grain} SET dirty = TRUE, computed_at = NULL")
         yield "first_count"
 
 

@@ -2,6 +2,7 @@
 
 from flask import Flask
 
+from tests.conftest import Backend
 from tests.world import TOKEN, Outside, fill, statements
 
 READS = [
@@ -34,11 +35,16 @@ def costs(app: Flask) -> dict[str, list[str]]:
 
 
 def test_every_read_executes_the_same_statements_at_1000_and_100000_records(
-    app: Flask, outside: Outside
+    app: Flask, outside: Outside, backend: Backend
 ) -> None:
     fill(1_000)
     few, plans = costs(app), {}
-    for sql in {sql for seen in few.values() for sql in seen if sql.startswith(("SELECT", "WITH"))}:
+    # PostgreSQL plans by what it has counted lately; its plans of the largest queries are pinned apart.
+    for sql in (
+        set()
+        if backend.kind == "postgres"
+        else {sql for seen in few.values() for sql in seen if sql.startswith(("SELECT", "WITH"))}
+    ):
         plans[sql] = outside(f"EXPLAIN QUERY PLAN {sql}", *(1 for _ in range(sql.count("?"))))
     fill(100_000)
     assert costs(app) == few

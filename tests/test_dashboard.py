@@ -47,7 +47,7 @@ def be(owner: FlaskClient, outside: Outside, clock: Clock) -> Callable[[str], Ta
         if kind == "first_count":
             outside("UPDATE retained_size_global SET computed_at = NULL, record_count = 0")
         if kind == "recounting":
-            outside("UPDATE retained_size_stream SET dirty = 1")
+            outside("UPDATE retained_size_stream SET dirty = TRUE")
             outside("UPDATE retained_size_global SET rebuild_status = 'running', rebuild_total = 2000")
         if kind == "delayed":
             owner.get("/dashboard/hero")

@@ -144,7 +144,9 @@ def test_programs_that_start_at_once_create_it_once(tmp_path: Path) -> None:
         assert outside("SELECT version FROM pdpp_ref_schema") == [(schema.CURRENT,)]
 
 
-@pytest.mark.parametrize("url", ["postgresql://localhost/x", "sqlite:///:memory:", "sqlite://host/x", "x"])
+@pytest.mark.parametrize(
+    "url", ["postgresql://[", "postgresql://h/x?no=1", "sqlite:///:memory:", "sqlite://host/x", "x"]
+)
 def test_a_url_that_names_no_file_is_refused(url: str, tmp_path: Path) -> None:
     with pytest.raises(DatabaseUnusable, match="PDPP_DATABASE_URL"):
         database.connect(url, tmp_path)

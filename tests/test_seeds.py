@@ -106,8 +106,8 @@ def test_check_dirty_rows_reconcile_from_the_summary_route(summary: Read, outsid
     mark("laptop")
     mark("phone", "photos")
     assert summary()["projection"]["state"] == "fresh"
-    assert outside("SELECT SUM(dirty) FROM retained_size_stream") == [(0,)]
-    assert outside("SELECT SUM(dirty) FROM retained_size_connection") == [(0,)]
+    assert outside("SELECT COUNT(*) FROM retained_size_stream WHERE dirty") == [(0,)]
+    assert outside("SELECT COUNT(*) FROM retained_size_connection WHERE dirty") == [(0,)]
 
 
 def test_check_failure_returns_stale_or_failed_and_clears_nothing(summary: Read, outside: Outside) -> None:
@@ -115,7 +115,7 @@ def test_check_failure_returns_stale_or_failed_and_clears_nothing(summary: Read,
     outside.fail_repair()
     assert summary()["projection"]["state"] in ("stale", "failed")
     assert outside("SELECT dirty FROM retained_size_global") == [(1,)]
-    assert outside("SELECT SUM(dirty) FROM retained_size_stream") == [(1,)]
+    assert outside("SELECT COUNT(*) FROM retained_size_stream WHERE dirty") == [(1,)]
 
 
 def test_check_failure_enters_cooldown_so_the_next_dashboard_read_does_not_retry(

@@ -1,29 +1,27 @@
-"""What the tests need to act and to look: writing records, breaking things, counting apart."""
+"""What the tests need to act and to look: writing records, counting statements, ranking apart.
+
+`Outside`, which breaks things and counts apart, is in `outside.py`.
+"""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
-import apsw
+import psycopg
 
 from pdpp_ref.database import db, dicts, write_transaction
+from pdpp_ref.database.sqlite import Sqlite
 from pdpp_ref.models import RetainedSizeConnection, RetainedSizeGlobal, RetainedSizeStream, Stream
 from pdpp_ref.services import ingest, retained_size, sizes, top
 from pdpp_ref.services.messages import Change
+from tests.outside import MEASURES, Outside
+
+__all__ = ["MEASURES", "Outside"]
 
 PASSWORD = "an owner's password"
 TOKEN = "an operator's token"
 
-MEASURES = (
-    "record_count",
-    "current_record_json_bytes",
-    "record_history_count",
-    "record_history_json_bytes",
-    "blob_count",
-    "blob_bytes",
-)
 TOTAL = "total_retained_bytes"
 
 
@@ -90,95 +88,38 @@ def stored() -> dict[str, Any]:
 
 @contextmanager
 def statements() -> Iterator[list[str]]:
-    """The SQL that reaches SQLite on this thread's connection."""
+    """The SQL that reaches the database on this thread's connection."""
     seen: list[str] = []
-    connection = db.connection()
-    connection.exec_trace = lambda _cursor, sql, _values: seen.append(sql) or True
-    try:
+    with traced(seen.append):
         yield seen
-    finally:
-        connection.exec_trace = None
 
 
-class Outside:
-    """Another connection to the same database file; it shares no code with what is tested.
-
-    Not Python's own sqlite3: of two SQLite libraries in one process neither sees the other's locks.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.db = apsw.Connection(str(path))
-        self.db.set_busy_timeout(5000)
-
-    def __enter__(self) -> "Outside":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.db.close()
-
-    def __call__(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
-        return self.db.execute(sql, values).fetchall()
-
-    def fail(self, event: str, when: str = "TRUE", name: str = "broken", why: str = "broken") -> None:
-        """A real failure: the database refuses `event` (say, `UPDATE ON retained_size_global`)."""
-        body = f"SELECT RAISE(ABORT, '{why}')"
-        self(f"CREATE TRIGGER {name} BEFORE {event} WHEN {when} BEGIN {body}; END")
-
-    def mend(self, name: str = "broken") -> None:
-        self(f"DROP TRIGGER {name}")
-
-    def fail_repair(self, why: str = "broken") -> None:
-        """No pass can publish totals; marks and deltas still work."""
-        self.fail("UPDATE ON retained_size_global", "OLD.dirty AND NOT NEW.dirty", why=why)
-
-    def recount(self) -> dict[int, dict[str, int]]:
-        """The measures of each stream, by its id, counted in Python from the stored texts."""
-        found: dict[int, dict[str, int]] = {}
-        for (stream,) in self("SELECT id FROM streams"):
-            current = [
-                len(row[0].encode()) for row in self("SELECT data FROM records WHERE stream_id = ?", stream)
-            ]
-            history = [
-                len((row[0] or "").encode())
-                for row in self("SELECT data FROM record_changes WHERE stream_id = ?", stream)
-            ]
-            files = [
-                size
-                for (size,) in self(
-                    "SELECT (SELECT COALESCE(SUM(LENGTH(data)), 0) FROM blob_chunks c WHERE c.sha256 = b.sha256) "
-                    "FROM blob_bindings b WHERE stream_id = ?",
-                    stream,
-                )
-            ]
-            counts = (len(current), sum(current), len(history), sum(history), len(files), sum(files))
-            found[stream] = dict(zip(MEASURES, counts, strict=True))
-        return found
-
-    def wrong_but_clean(self) -> list[str]:
-        """What must never be: a row that is not dirty and whose figures are not a recount's."""
-        self("BEGIN")
+@contextmanager
+def traced(before: Callable[[str], object]) -> Iterator[None]:
+    """Call `before` with every statement of this thread's connection; what it raises, the driver raises."""
+    connection = db.connection()
+    if isinstance(db.obj, Sqlite):
+        connection.exec_trace = lambda _cursor, sql, _values: (before(sql), True)[1]
         try:
-            streams = self.recount()
-            of = dict(self("SELECT id, connection_id FROM streams"))
-            wrong = self._wrong("stream", "stream_id", streams)
-            connections: dict[int, dict[str, int]] = {}
-            for (connection,) in self("SELECT id FROM connections"):
-                rows = [row for stream, row in streams.items() if of[stream] == connection]
-                connections[connection] = {name: sum(row[name] for row in rows) for name in MEASURES}
-            wrong += self._wrong("connection", "connection_id", connections)
-            total = {name: sum(row[name] for row in streams.values()) for name in MEASURES}
-            return wrong + self._wrong("global", "id", {1: total})
+            yield
         finally:
-            self("COMMIT")
+            connection.exec_trace = None
+        return
 
-    def _wrong(self, grain: str, key: str, counted: dict[int, dict[str, int]]) -> list[str]:
-        rows = self(f"SELECT {key}, dirty, {', '.join(MEASURES)} FROM retained_size_{grain}")
-        return [
-            f"{grain} {row_id}: {dict(zip(MEASURES, figures, strict=True))} != {counted.get(row_id)}"
-            for row_id, dirty, *figures in rows
-            if not dirty and dict(zip(MEASURES, figures, strict=True)) != counted.get(row_id)
-        ]
+    class Traced(psycopg.Cursor[Any]):
+        def execute(self, query: Any, *values: Any, **options: Any) -> Any:
+            before(query)
+            return super().execute(query, *values, **options)
+
+        def executemany(self, query: Any, *values: Any, **options: Any) -> None:
+            before(query)
+            super().executemany(query, *values, **options)
+
+    connection.cursor_factory, ordinary = Traced, connection.cursor_factory
+    try:
+        yield
+    finally:
+        connection.cursor_factory = ordinary
 
 
 def assert_sized_and_ranked(outside: Outside) -> None:

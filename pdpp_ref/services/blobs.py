@@ -7,22 +7,14 @@ its history, until pruning leaves nothing of it but the tombstone.
 
 import hashlib
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import IO, Any
 
-from ..database import (
-    execute,
-    execute_many,
-    execute_one,
-    fetch_all,
-    for_update,
-    tuples,
-    write_transaction,
-)
-from ..models import BlobBinding, Stream
+from ..database import execute, execute_many, execute_one, fetch_all, write_transaction
+from ..models import BlobBinding
 from ..times import utc_now
-from . import retained_size
+from . import locks, retained_size
 from .ingest import Unknown, known_stream
 from .retained_size import Delta
 
@@ -88,14 +80,14 @@ def _gather(blocks: Iterator[bytes], file: IO[bytes]) -> tuple[str, int]:
 
 def _bind(stream: dict[str, Any], key: str, sha256: str, size: int, file: IO[bytes]) -> bool:
     stream_id = stream["id"]
-    tuples(for_update(Stream.select(Stream.id).where(Stream.id == stream_id)))
+    if locks.change_stream(stream_id) is None:
+        raise Unknown("stream")
     record = _record(stream_id, key)
     of_record = "stream_id = ? AND key = ?"
     if fetch_all(f"SELECT 1 FROM blob_bindings WHERE {of_record} AND sha256 = ?", (stream_id, key, sha256)):
         return False
     now = utc_now()
-    if execute(_ADD_FILE, (sha256, size, now)):
-        _write_chunks(sha256, file)
+    _keep(sha256, size, now, file)
     BlobBinding.insert(
         stream=stream_id, key=key, blob=sha256, version=record["version"], byte_length=size, bound_at=now
     ).execute()
@@ -108,6 +100,16 @@ def _bind(stream: dict[str, Any], key: str, sha256: str, size: int, file: IO[byt
     delta.add_files(record["version"], 1, size)
     retained_size.record(stream["connection"], {stream_id: delta})
     return True
+
+
+def _keep(sha256: str, size: int, now: str, file: IO[bytes]) -> None:
+    """The file is there, and stays until the binding is."""
+    while True:
+        if execute(_ADD_FILE, (sha256, size, now)):
+            _write_chunks(sha256, file)
+            return
+        if locks.keep_file(sha256):
+            return
 
 
 def _record(stream_id: int, key: str) -> dict[str, Any]:
@@ -127,8 +129,9 @@ def _write_chunks(sha256: str, file: IO[bytes]) -> None:
         )
 
 
-def drop_unbound(digests: Sequence[Iterable[str]]) -> None:
+def drop_unbound(digests: Sequence[tuple[str, ...]]) -> None:
     """Remove those of the files (rows of one digest each) that no record holds any more."""
+    locks.take_files([sha256 for (sha256,) in digests])
     unbound = "NOT EXISTS (SELECT 1 FROM blob_bindings b WHERE b.sha256 = blobs.sha256)"
     execute_many(f"DELETE FROM blobs WHERE sha256 = ? AND {unbound}", digests)
 

@@ -2,7 +2,7 @@
 
 from ..database import fetch_all, first, write_transaction
 from ..models import Connection, Stream
-from . import blobs, retained_size
+from . import blobs, locks, retained_size
 from .ingest import Target, Unknown, known_stream, write
 from .messages import Change
 
@@ -24,6 +24,8 @@ def delete_stream(connection: str, stream: str) -> None:
     """
     with write_transaction():
         found = known_stream(connection, stream)
+        if not locks.take_stream(found["id"]):
+            raise Unknown("stream")
         bound = fetch_all(f"{_BOUND} WHERE stream_id = ?", [found["id"]])
         Stream.delete().where(Stream.id == found["id"]).execute()
         blobs.drop_unbound(bound)
@@ -34,7 +36,7 @@ def delete_connection(connection: str) -> None:
     """Take a connection away with all it holds.  Raises Unknown."""
     with write_transaction():
         found = first(Connection.select().where(Connection.connector_instance_id == connection))
-        if found is None:
+        if found is None or not locks.take_connection(found["id"]):
             raise Unknown("connection")
         of_connection = "WHERE stream_id IN (SELECT id FROM streams WHERE connection_id = ?)"
         bound = fetch_all(f"{_BOUND} {of_connection}", [found["id"]])

@@ -4,10 +4,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from ..database import dicts, execute_many, fetch_all, first, for_update, tuples, write_transaction
+from ..database import execute, execute_many, fetch_all, fetch_each, first, tuples, write_transaction
 from ..models import MEASURE_NAMES, Connection, Record, Stream
 from ..times import utc_now
-from . import retained_size
+from . import locks, retained_size
 from .messages import Change
 from .retained_size import Delta
 
@@ -105,36 +105,37 @@ def known_stream(connection: str, stream: str) -> dict[str, Any]:
 
 
 def _connection(target: Target) -> int:
-    name = target.connection
-    query = Connection.select().where(Connection.connector_instance_id == name)
-    found = first(query)
-    if found is None:
-        Connection.insert(
-            connector_instance_id=name, connector_id=target.connector, created_at=utc_now()
-        ).on_conflict_ignore().execute()
-        (found,) = dicts(query)
-        retained_size.add_connection(found["id"])
-    if found["connector_id"] != target.connector:
-        raise WrongConnector(found["connector_id"])
-    return int(found["id"])
+    """The connection's id, created if need be, and kept from being deleted until the transaction ends."""
+    while not (found := locks.keep_connection(target.connection)):
+        created = execute(_INSERT_CONNECTION, (target.connection, target.connector, utc_now()))
+        new = locks.keep_connection(target.connection) if created else None
+        if new:
+            retained_size.add_connection(new[0])
+    connection_id, connector = found
+    if connector != target.connector:
+        raise WrongConnector(connector)
+    return connection_id
 
 
 def _streams(connection_id: int, names: Iterable[str]) -> list[dict[str, Any]]:
     """The streams' rows, locked, in the order of their ids; those that don't exist are created."""
     wanted = list(names)
-    query = (
-        Stream.select()
-        .where(Stream.connection == connection_id, Stream.name.in_(wanted))
-        .order_by(Stream.id)
-    )
-    found = dicts(for_update(query))
-    missing = set(wanted) - {row["name"] for row in found}
-    if not missing:
-        return found
-    for name in sorted(missing):
-        stream_id = Stream.insert(connection=connection_id, name=name, created_at=utc_now()).execute()
-        retained_size.add_stream(stream_id, connection_id)
-    return dicts(for_update(query))
+    where = f"WHERE connection_id = ? AND name IN ({', '.join('?' * len(wanted))})"
+    values = (connection_id, *wanted)
+    ((there,),) = fetch_all(f"SELECT COUNT(*) FROM streams {where}", values)
+    if there < len(wanted):
+        locks.create_in_connection(connection_id)
+        found = {name for (name,) in fetch_all(f"SELECT name FROM streams {where}", values)}
+        for name in sorted(set(wanted) - found):
+            _create_stream(connection_id, name)
+    rows = locks.change_streams(where, values)
+    # Where one was deleted while this waited for its lock, it is created anew.
+    return rows if len(rows) == len(wanted) else _streams(connection_id, wanted)
+
+
+def _create_stream(connection_id: int, name: str) -> None:
+    stream_id = Stream.insert(connection=connection_id, name=name, created_at=utc_now()).execute()
+    retained_size.add_stream(stream_id, connection_id)
 
 
 class _Head(NamedTuple):
@@ -258,12 +259,9 @@ def _heads(stream_id: int, keys: Sequence[str]) -> dict[str, _Head]:
     found: dict[str, _Head] = {}
     is_touched = fetch_all("SELECT 1 FROM retained_size_record WHERE stream_id = ? LIMIT 1", [stream_id])
     for part in _parts(keys, KEYS_PER_QUERY):
-        marks = ", ".join("?" * len(part))
-        for key, version, size, *sent in fetch_all(_LIVE.format(keys=marks), (stream_id, *part)):
+        for key, version, size, *sent in fetch_each(_LIVE, [stream_id], part):
             found[key] = _Head._make((version, size, *sent, 1, size, 0, 0))
-        for key, version, *kept in (
-            fetch_all(_TOUCHED.format(keys=marks), (stream_id, *part)) if is_touched else ()
-        ):
+        for key, version, *kept in fetch_each(_TOUCHED, [stream_id], part) if is_touched else ():
             live = found.get(key) or _DELETED._replace(version=version)
             found[key] = live._replace(**dict(zip(_Head._fields[-len(kept) :], kept, strict=True)))
     return found
@@ -301,13 +299,17 @@ def _parts(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
         yield items[start : start + size]
 
 
+_INSERT_CONNECTION = (
+    "INSERT INTO connections (connector_instance_id, connector_id, created_at) VALUES (?, ?, ?) "
+    "ON CONFLICT (connector_instance_id) DO NOTHING"
+)
 _LIVE = (
     "SELECT key, version, json_bytes, data, source_version, record_time, touched FROM records "
-    "WHERE stream_id = ? AND key IN ({keys})"
+    "WHERE stream_id = ? AND key"
 )
 _TOUCHED = (
     "SELECT key, version, record_history_count, record_history_json_bytes, blob_count, blob_bytes "
-    "FROM retained_size_record WHERE stream_id = ? AND key IN ({keys})"
+    "FROM retained_size_record WHERE stream_id = ? AND key"
 )
 
 

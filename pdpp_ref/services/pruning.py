@@ -13,12 +13,11 @@ from ..database import (
     execute_one,
     fetch_all,
     fetch_dicts,
-    for_update,
     tuples,
     write_transaction,
 )
 from ..models import Connection, Stream
-from . import blobs, retained_size
+from . import blobs, locks, retained_size
 from .retained_size import Delta
 
 KEYS_PER_TRANSACTION = 500
@@ -61,24 +60,30 @@ def _prune_stream(stream_id: int, connection_id: int, keep: int) -> Iterator[Pru
     after = ""
     while True:
         with write_transaction():
-            tuples(for_update(Stream.select(Stream.id).where(Stream.id == stream_id)))
-            long = fetch_dicts(_LONG, (stream_id, after, keep, KEYS_PER_TRANSACTION))
+            there = locks.change_stream(stream_id)
+            long = fetch_dicts(_LONG, (stream_id, after, keep, KEYS_PER_TRANSACTION)) if there else []
             if not long:
                 return
-            delta, done = Delta(), Pruned()
+            delta, done, unbound = Delta(), Pruned(), set[str]()
             for row in long:
                 room = VERSIONS_PER_TRANSACTION - done.versions
-                gone = _prune_record(row, keep, room, delta)
+                gone = _prune_record(row, keep, room, delta, unbound)
                 done = Pruned(done.versions + len(gone), done.json_bytes + sum(size for _, size in gone))
                 if len(gone) == room:
                     break  # this record may have more: the next transaction begins with it
                 after = row["key"]
+            blobs.drop_unbound([(sha256,) for sha256 in unbound])
             retained_size.record(connection_id, {stream_id: delta})
         yield done
 
 
-def _prune_record(row: dict[str, Any], keep: int, most: int, delta: Delta) -> list[tuple[int, int]]:
-    """Remove up to `most` of a record's old versions, newest first.  Returns them with their bytes."""
+def _prune_record(
+    row: dict[str, Any], keep: int, most: int, delta: Delta, unbound: set[str]
+) -> list[tuple[int, int]]:
+    """Remove up to `most` of a record's old versions, newest first.  Returns them with their bytes.
+
+    `unbound` gets the digests of files that it no longer holds.
+    """
     stream_id = row["stream_id"]
     gone: list[tuple[int, int]] = []
     last_kept, version = 0, row["version"]
@@ -98,11 +103,11 @@ def _prune_record(row: dict[str, Any], keep: int, most: int, delta: Delta) -> li
     execute_many(_REMOVE, [(stream_id, number) for number, _ in gone])
     execute_one(_SHORTEN, (len(gone), sum(size for _, size in gone), stream_id, row["key"]))
     if not row["record_count"] and row["record_history_count"] - len(gone) == 1:
-        _drop_files(stream_id, row["key"], delta)
+        unbound.update(_drop_files(stream_id, row["key"], delta))
     return gone
 
 
-def _drop_files(stream_id: int, key: str, delta: Delta) -> None:
+def _drop_files(stream_id: int, key: str, delta: Delta) -> list[str]:
     of_record = "WHERE stream_id = ? AND key = ?"
     bound = fetch_all(
         f"SELECT sha256, version, byte_length FROM blob_bindings {of_record}", (stream_id, key)
@@ -111,7 +116,7 @@ def _drop_files(stream_id: int, key: str, delta: Delta) -> None:
         delta.add_files(version, -1, -size)
     execute(f"DELETE FROM blob_bindings {of_record}", (stream_id, key))
     execute(f"UPDATE retained_size_record SET blob_count = 0, blob_bytes = 0 {of_record}", (stream_id, key))
-    blobs.drop_unbound([(sha256,) for sha256, _, _ in bound])
+    return [sha256 for sha256, _, _ in bound]
 
 
 _LONG = (

@@ -10,13 +10,23 @@ a read no more than the smallest, and no lock is held for longer than a pass.
 """
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import peewee
 from peewee import fn
 
-from ..database import execute, fetch_all, fetch_dicts, row_lock, write_transaction
+from ..database import (
+    Busy,
+    execute,
+    fetch_all,
+    fetch_dicts,
+    key_lock,
+    lock_attempt,
+    repair_transaction,
+    row_lock,
+)
 from ..models import COUNT_MEASURES, MEASURE_NAMES, Recount, RetainedSizeGlobal, RetainedSizeStream, Stream
 from ..times import utc_now
 from .retained_size import (
@@ -27,12 +37,13 @@ from .retained_size import (
     change_row,
     count_versions,
     mark_all,
-    mark_connections_above,
+    mark_connections,
     mark_global,
 )
 
 CHUNK_VERSIONS = 20_000  # about 5 ms of counting
 DISCOVER_ROWS = 1_000
+PAUSE_SECONDS = 0.002
 
 
 @dataclass(frozen=True)
@@ -60,31 +71,43 @@ class Pass:
 def run_pass(limits: Limits, *, wait: bool = True) -> Pass:
     """Recompute dirty rows, streams first, within the limits; at least one step is always made.
 
-    `wait=False` raises Busy at once where a writer is at work.  Raises peewee.DatabaseError.
+    Rows that a writer holds are left dirty.  `wait=False` raises Busy at once where another repair
+    is at work, or on SQLite a writer.  Raises peewee.DatabaseError.
     """
     deadline = time.monotonic() + limits.seconds
-    with write_transaction(wait=wait):
-        all_discovered = _discover()
-        _mark_above()
-        streams = connections = 0
-        for stream_id in _dirty_streams(limits.rows):
-            late = time.monotonic() > deadline
-            if (streams and late) or not _count_stream(stream_id, deadline):
-                break
-            streams += 1
-        if all_discovered:
-            for connection_id in _connections_to_sum(limits.rows - streams):
-                if (streams or connections) and time.monotonic() > deadline:
-                    break
-                _sum_connection(connection_id)
-                connections += 1
-        if not _global_is_dirty():
-            return Pass(streams, connections, fresh=True)
-        below = _dirty_below()
-        if below or not all_discovered or streams + connections >= limits.rows:
-            return Pass(streams, connections, below + 1)
-        _sum_global()
-        return Pass(streams, connections, fresh=True)
+    with repair_transaction(wait=wait, seconds=limits.seconds):
+        found, all_streams = _discover_streams()
+        counted = _count_streams(limits.rows, deadline)
+        all_connections = _discover_connections()
+        # Marks go up by themselves, but for what was lost, or was marked in one table alone.
+        mark_connections(_clean_connections({*found, *counted}))
+        summed = 0
+        if all_streams and all_connections:
+            summed = _sum_connections(limits.rows - len(counted), bool(counted), deadline)
+        done = Pass(len(counted), summed)
+        complete = all_streams and all_connections and done.reconciled < limits.rows
+        return _settle(done, complete, changed=bool(found or done.reconciled))
+
+
+def _settle(done: Pass, complete: bool, changed: bool) -> Pass:
+    """The end of a pass: the global row is recomputed, or says that it can't be trusted.
+
+    What is dirty below is looked up under its lock.  Whoever marks anything needs that lock too.
+    """
+    try:
+        with lock_attempt():
+            row = fetch_all(f"SELECT dirty FROM retained_size_global{row_lock()}")
+    except Busy:
+        return replace(done, deferred=_dirty_below() + 1)
+    below = _dirty_below()
+    if row and not row[0][0] and complete and not (changed or below):
+        return replace(done, fresh=True)
+    if not row or not row[0][0]:
+        mark_global()
+    if below or not complete:
+        return replace(done, deferred=below + 1)
+    _sum_global()
+    return replace(done, fresh=True)
 
 
 def run_until_fresh(
@@ -101,8 +124,9 @@ def run_until_fresh(
         if done.fresh:
             return Pass(streams, connections, 0, fresh=True)
         # SQLite's lock is not fair.  A writer that waits looks again every 0.1 s at most, so this
-        # pause lets it in soon; without one it would starve.
-        time.sleep((time.monotonic() - began) / 4)
+        # pause lets it in soon; without one it would starve.  Where writers hold all that is left
+        # to do, there is no hurry either.
+        time.sleep(max(PAUSE_SECONDS, (time.monotonic() - began) / 4))
 
 
 def finish_rebuild(progress: Callable[[Pass], None] = lambda _: None) -> Pass:
@@ -117,13 +141,13 @@ def finish_rebuild(progress: Callable[[Pass], None] = lambda _: None) -> Pass:
 
 
 def begin_rebuild() -> None:
-    with write_transaction():
-        unfinished = RetainedSizeGlobal.rebuild_status != "idle"
-        again = RetainedSizeGlobal.update(rebuild_status="running").where(unfinished).execute()
-        if not again:
+    with repair_transaction(wait=True, seconds=0):
+        # Nobody but repairs writes the status, so it can be read before the rows below are locked.
+        if not fetch_all("SELECT 1 FROM retained_size_global WHERE rebuild_status <> 'idle'"):
             mark_all()
             total = Stream.select(fn.COALESCE(fn.SUM(Stream.last_version), 0)).scalar()
-            RetainedSizeGlobal.update(rebuild_status="running", rebuild_total=int(total)).execute()
+            RetainedSizeGlobal.update(rebuild_total=int(total)).execute()
+        RetainedSizeGlobal.update(rebuild_status="running").execute()
 
 
 def rebuild_is_running() -> bool:
@@ -145,48 +169,72 @@ def versions_left() -> int:
 # ---- what is to be done ------------------------------------------------------------------------
 
 
-def _discover() -> bool:
-    """Give a dirty row to whatever has none.  False where more streams may be left without one.
-
-    This is how a projection that was never built, or was lost, comes into being.
-    """
-    found = [execute(sql, (utc_now(), DISCOVER_ROWS)) for sql in _DISCOVER]
-    if any(found):
-        mark_connections_above()
-    if not fetch_all("SELECT 1 FROM retained_size_global"):
-        mark_global()
-    return max(found) < DISCOVER_ROWS
+# This is how a projection that was never built, or was lost, comes into being: what has no row gets a
+# dirty one.  Each tells the connections of the rows it made, and whether there can be no more.
 
 
-def _mark_above() -> None:
-    """Marks go up by themselves; this mends what another program marked in one table alone."""
-    if not _global_is_dirty() and _dirty_below():
-        mark_connections_above()
+def _discover_streams() -> tuple[list[int], bool]:
+    without = (
+        "FROM streams s JOIN connections c ON c.id = s.connection_id "
+        "LEFT JOIN retained_size_stream r ON r.stream_id = s.id WHERE r.stream_id IS NULL LIMIT ?"
+    )
+    missing = len(fetch_all(f"SELECT s.id {without}", [DISCOVER_ROWS]))
+    if not missing:
+        return [], True
+    locks = row_lock("s", wait=False) + key_lock("c", wait=False)
+    found = _column(
+        "INSERT INTO retained_size_stream (stream_id, connection_id, dirty, stale_since) "
+        f"SELECT s.id, s.connection_id, TRUE, ? {without}{locks} RETURNING connection_id",
+        [utc_now(), DISCOVER_ROWS],
+    )
+    return found, len(found) == missing < DISCOVER_ROWS
 
 
-_DISCOVER = (
-    "INSERT INTO retained_size_stream (stream_id, connection_id, dirty, stale_since) "
-    "SELECT s.id, s.connection_id, TRUE, ? FROM streams s LEFT JOIN retained_size_stream r "
-    "ON r.stream_id = s.id WHERE r.stream_id IS NULL LIMIT ?",
-    "INSERT INTO retained_size_connection (connection_id, dirty, stale_since) "
-    "SELECT c.id, TRUE, ? FROM connections c LEFT JOIN retained_size_connection r "
-    "ON r.connection_id = c.id WHERE r.connection_id IS NULL LIMIT ?",
-)
+def _discover_connections() -> bool:
+    without = (
+        "FROM connections c LEFT JOIN retained_size_connection r ON r.connection_id = c.id "
+        "WHERE r.connection_id IS NULL LIMIT ?"
+    )
+    missing = len(fetch_all(f"SELECT c.id {without}", [DISCOVER_ROWS]))
+    if not missing:
+        return True
+    found = execute(
+        "INSERT INTO retained_size_connection (connection_id, dirty, stale_since) "
+        f"SELECT c.id, TRUE, ? {without}{row_lock('c', wait=False)}",
+        [utc_now(), DISCOVER_ROWS],
+    )
+    return found == missing < DISCOVER_ROWS
 
 
-def _dirty_streams(limit: int) -> list[int]:
-    dirty = "SELECT stream_id FROM retained_size_stream WHERE dirty ORDER BY connection_id, stream_id"
-    return _column(f"{dirty} LIMIT ?{row_lock()}", [limit])
+def _dirty_streams(limit: int) -> list[tuple[int, int]]:
+    """(stream, connection) of dirty streams that no writer holds, locked; nor can they be deleted."""
+    found: list[tuple[int, int]] = fetch_all(
+        "SELECT r.stream_id, r.connection_id FROM retained_size_stream r "
+        "JOIN streams s ON s.id = r.stream_id WHERE r.dirty ORDER BY r.connection_id, r.stream_id "
+        f"LIMIT ?{row_lock('r', wait=False)}{key_lock('s', wait=False)}",
+        [limit],
+    )
+    return found
 
 
 def _connections_to_sum(limit: int) -> list[int]:
-    """Dirty connections whose streams can all be trusted."""
+    """Dirty connections whose streams can all be trusted, and which no writer holds; locked."""
     return _column(
-        "SELECT connection_id FROM retained_size_connection c WHERE dirty AND NOT EXISTS "
-        "(SELECT 1 FROM retained_size_stream s WHERE s.dirty AND s.connection_id = c.connection_id) "
-        f"ORDER BY connection_id LIMIT ?{row_lock()}",
+        "SELECT r.connection_id FROM retained_size_connection r JOIN connections c "
+        "ON c.id = r.connection_id WHERE r.dirty AND NOT EXISTS "
+        "(SELECT 1 FROM retained_size_stream s WHERE s.dirty AND s.connection_id = r.connection_id) "
+        f"ORDER BY r.connection_id LIMIT ?{row_lock('r', wait=False)}{key_lock('c', wait=False)}",
         [max(limit, 0)],
     )
+
+
+def _clean_connections(connection_ids: Collection[int]) -> Collection[int]:
+    """Those whose row is not dirty, or not there."""
+    if not connection_ids:
+        return connection_ids
+    marks = ", ".join("?" * len(connection_ids))
+    sql = f"SELECT connection_id FROM retained_size_connection WHERE dirty AND connection_id IN ({marks})"
+    return set(connection_ids) - set(_column(sql, list(connection_ids)))
 
 
 def rows_dirty() -> dict[str, int]:
@@ -201,15 +249,22 @@ def _dirty_below() -> int:
     return sum(rows_dirty().values())
 
 
-def _global_is_dirty() -> bool:
-    return not _column(f"SELECT id FROM retained_size_global WHERE NOT dirty{row_lock()}")
-
-
-def _column(sql: str, values: Sequence[int] = ()) -> list[int]:
+def _column(sql: str, values: Sequence[Any] = ()) -> list[int]:
     return [int(value) for (value,) in fetch_all(sql, values)]
 
 
 # ---- doing it ----------------------------------------------------------------------------------
+
+
+def _count_streams(limit: int, deadline: float) -> list[int]:
+    """Count dirty streams; returns the connection of each that was counted to its end."""
+    counted: list[int] = []
+    for stream_id, connection_id in _dirty_streams(limit):
+        late = time.monotonic() > deadline
+        if (counted and late) or not _count_stream(stream_id, deadline):
+            break
+        counted.append(connection_id)
+    return counted
 
 
 def _count_stream(stream_id: int, deadline: float) -> bool:
@@ -234,8 +289,24 @@ def _count_stream(stream_id: int, deadline: float) -> bool:
     return True
 
 
-def _sum_connection(connection_id: int) -> None:
+def _sum_connections(limit: int, begun: bool, deadline: float) -> int:
+    """Sum dirty connections; returns how many.  At least one, unless the pass has `begun` already."""
+    summed = 0
+    for connection_id in _connections_to_sum(limit):
+        if (begun or summed) and time.monotonic() > deadline:
+            break
+        summed += _sum_connection(connection_id)
+    return summed
+
+
+def _sum_connection(connection_id: int) -> bool:
+    """False where a stream was marked while this waited for the lock; then the connection stays dirty."""
+    if _column(
+        "SELECT 1 FROM retained_size_stream WHERE dirty AND connection_id = ? LIMIT 1", [connection_id]
+    ):
+        return False
     _publish(CONNECTION, connection_id, _summed(CONNECTION, _SUM_OF_STREAMS, [connection_id]))
+    return True
 
 
 def _sum_global() -> None:

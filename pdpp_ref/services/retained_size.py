@@ -1,7 +1,7 @@
 """The projection's rows: adding what a write changed, and marking what must be recomputed.
 
 Everything here runs inside the transaction of the canonical write.  Rows are locked in one order:
-streams, connection, global.
+streams by id, connection, global; and after those of `locks.py`.
 
 A dirty row is left as it was: its figures were exact at its `computed_at`, and a page may say so.
 """
@@ -31,6 +31,7 @@ from ..models import (
     retains_anything,
 )
 from ..times import days_before, utc_now
+from . import locks
 
 DAYS_KEPT = 400  # a year of growth, and the month before it to compare with
 
@@ -175,19 +176,18 @@ def record(connection_id: int, deltas: Mapping[int, Delta]) -> None:
     except peewee.DatabaseError:
         if transaction_lost():
             raise
-        for stream_id in deltas:
-            mark_stream(stream_id, connection_id)
+        mark_streams(deltas, connection_id)
 
 
 def _apply(connection_id: int, deltas: Mapping[int, Delta]) -> None:
     held = _locked(STREAM, deltas)
     total = dict.fromkeys(CONNECTION.counters, 0)
     clean: list[tuple[int, Delta]] = []
-    for stream_id, delta in deltas.items():
-        row = held.get(stream_id)
-        if row is None:
-            mark_stream(stream_id, connection_id)
-        elif row["dirty"]:
+    if len(held) < len(deltas):
+        mark_streams(deltas.keys() - held.keys(), connection_id)
+    for stream_id, row in held.items():
+        delta = deltas[stream_id]
+        if row["dirty"]:
             _correct_recount(stream_id, delta)
         else:
             clean.append((stream_id, delta))
@@ -291,22 +291,26 @@ def add_connection(connection_id: int) -> None:
 
 def mark_stream(stream_id: int, connection_id: int) -> None:
     """Mark a stream, and what sums it up, as not to be trusted until recomputed."""
-    _mark(RetainedSizeStream, stream_id, connection=connection_id)
-    Recount.delete().where(Recount.stream == stream_id).execute()
+    mark_streams([stream_id], connection_id)
+
+
+def mark_streams(stream_ids: Iterable[int], connection_id: int) -> None:
+    """Mark streams of one connection: all of them before what is above, as rows are locked."""
+    for stream_id in sorted(stream_ids):
+        _mark(RetainedSizeStream, stream_id, connection=connection_id)
+        Recount.delete().where(Recount.stream == stream_id).execute()
     mark_connection(connection_id)
 
 
 def mark_connection(connection_id: int) -> None:
-    _mark(RetainedSizeConnection, connection_id)
+    mark_connections([connection_id])
     mark_global()
 
 
-def mark_connections_above() -> None:
-    """Mark the connections of all streams that are dirty."""
-    dirty = RetainedSizeStream.select(RetainedSizeStream.connection).where(RetainedSizeStream.dirty)
-    rows = Connection.select(Connection.id, True, _value(utc_now())).where(Connection.id.in_(dirty))
-    _mark_each(RetainedSizeConnection, rows)
-    mark_global()
+def mark_connections(connection_ids: Iterable[int]) -> None:
+    """Mark connections alone; the global row is the caller's."""
+    for connection_id in sorted(connection_ids):
+        _mark(RetainedSizeConnection, connection_id)
 
 
 def mark_global() -> None:
@@ -328,12 +332,13 @@ def _marked(grain: type[GrainRow]) -> dict[Any, Any]:
 
 def mark_all() -> None:
     """Mark every row there is, or should be, at every grain."""
-    Recount.delete().execute()
+    locks.change_all_streams()
     _mark_each(
         RetainedSizeStream,
         Stream.select(Stream.id, Stream.connection, True, _value(utc_now())),
         RetainedSizeStream.connection,
     )
+    Recount.delete().execute()
     _mark_each(RetainedSizeConnection, Connection.select(Connection.id, True, _value(utc_now())))
     mark_global()
 

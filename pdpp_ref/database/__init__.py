@@ -1,0 +1,203 @@
+"""The database: opening it, its transactions, and what every query needs.
+
+Where SQLite and PostgreSQL differ is in `sqlite.py` and `postgres.py`, the two classes of one shape,
+and nowhere else.
+"""
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import peewee
+
+from . import postgres, sqlite
+from .errors import PROBLEM_TEXT, Busy, DatabaseUnusable, problem
+from .sqlite import PRAGMAS
+
+__all__ = ["PRAGMAS", "PROBLEM_TEXT", "Busy", "DatabaseUnusable", "db", "problem"]
+
+db = peewee.DatabaseProxy()
+
+
+def connect(url: str, instance: Path) -> None:
+    """Bind `db` to the database at `url`: `sqlite:///path`, relative to the working directory, or
+    `postgresql://user:password@host/database`.
+
+    An empty url is `pdpp-ref.sqlite3` in the instance folder.  Raises DatabaseUnusable.
+    """
+    try:
+        url.encode()
+        scheme = urlsplit(url).scheme
+    except ValueError:  # UnicodeEncodeError is one
+        raise DatabaseUnusable("PDPP_DATABASE_URL is not a URL") from None
+    if scheme in ("postgresql", "postgres"):
+        db.initialize(postgres.at(url))
+    elif scheme == "sqlite" or not url:
+        db.initialize(sqlite.at(url, instance))
+    else:
+        raise DatabaseUnusable(
+            f"PDPP_DATABASE_URL starts with {scheme!r}; use sqlite:///path/to/file.sqlite3 "
+            "or postgresql://user:password@host/database"
+        )
+
+
+def why_unusable(error: BaseException) -> str:
+    """Why the bound database can't be opened or prepared, for the operator, and what to do."""
+    return str(db.why_unusable(error))
+
+
+def _after_fork() -> None:
+    """A connection must not be used, nor closed, by a child of the process that opened it."""
+    if db.obj is not None:
+        _left_alone.append(db.obj._state.conn)
+        db.obj.dispose()
+
+
+_left_alone: list[Any] = []
+os.register_at_fork(after_in_child=_after_fork)
+
+
+# ---- transactions ------------------------------------------------------------------------------
+
+
+@contextmanager
+def _busy_told() -> Iterator[None]:
+    """Busy for what a database says of others' locks, deadlocks included: all is rolled back."""
+    try:
+        yield
+    except peewee.OperationalError as error:
+        if problem(error) == "busy":
+            raise Busy from error
+        raise
+
+
+@contextmanager
+def write_transaction() -> Iterator[None]:
+    """One transaction.  Raises Busy where other writers hold what it needs for longer than 5 s.
+
+    On SQLite it holds the right to write from its first statement; on PostgreSQL rows are locked one
+    by one, always in this order: connection, streams by id, then the projection's rows of streams by
+    id, of the connection, and the global one.
+    """
+    with _busy_told(), db.writing():
+        yield
+
+
+@contextmanager
+def repair_transaction(*, wait: bool, seconds: float) -> Iterator[None]:
+    """The one write transaction that repairs; no other process runs one at the same time.
+
+    `wait=False` raises Busy at once where SQLite has another writer or PostgreSQL another repair, and
+    then waits for no row for longer than `seconds`.
+    """
+    with _busy_told(), db.repairing(wait, seconds):
+        yield
+
+
+@contextmanager
+def exclusive_transaction() -> Iterator[None]:
+    """A write transaction of which there is one at a time, for changes of the schema."""
+    with _busy_told(), db.alone():
+        yield
+
+
+@contextmanager
+def lock_attempt() -> Iterator[None]:
+    """Inside a transaction, for one lock: raises Busy where it is not to be had, and all else stands."""
+    with _busy_told(), db.lock_attempt():
+        yield
+
+
+def read_snapshot() -> Any:
+    """A context in which all reads see one moment; it never waits for a writer."""
+    return db.snapshot()
+
+
+def transaction_lost() -> bool:
+    """True where the database has ended, by itself, a transaction that we still believe open."""
+    return bool(db.transaction_lost())
+
+
+def row_lock(of: str = "", *, wait: bool = True) -> str:
+    """What a SELECT ends with to lock its rows, or those of one of its tables, until the transaction
+    ends; `wait=False` leaves out those that others hold.
+
+    Nothing on SQLite: a write transaction there holds the whole file.
+    """
+    return str(db.lock("NO KEY UPDATE", of, wait))
+
+
+def key_lock(of: str = "", *, wait: bool = True) -> str:
+    """Like row_lock, but it keeps rows only from being deleted."""
+    return str(db.lock("KEY SHARE", of, wait))
+
+
+def delete_lock() -> str:
+    """Like row_lock, for rows that are going to be deleted."""
+    return str(db.lock("UPDATE", "", True))
+
+
+# ---- statements --------------------------------------------------------------------------------
+
+
+def dicts(query: Any) -> list[dict[str, Any]]:
+    """A query's rows by column name."""
+    return list(query.dicts())
+
+
+def tuples(query: Any) -> list[tuple[Any, ...]]:
+    return list(query.tuples())
+
+
+def first(query: Any) -> dict[str, Any] | None:
+    """A query's first row by column name, or None."""
+    return next(iter(dicts(query.limit(1))), None)
+
+
+def execute_many(sql: str, rows: Sequence[Iterable[Any]]) -> None:
+    """Run one statement, with `?` for its values, for each row.
+
+    peewee's `insert_many` builds a new statement for every batch and is four times slower.
+    """
+    if rows:
+        with peewee.__exception_wrapper__:  # type: ignore[attr-defined]
+            db.executemany(db.placed(sql), rows)
+
+
+def execute(sql: str, values: Sequence[Any] = ()) -> int:
+    """One statement, written with `?` for its values.  Returns how many rows it changed."""
+    return int(db.rows_affected(db.execute_sql(db.placed(sql), values)))
+
+
+def execute_one(sql: str, values: Sequence[Any] = ()) -> None:
+    """One statement that must change one row.  Raises peewee.OperationalError where it did not."""
+    if execute(sql, values) != 1:
+        raise peewee.OperationalError("a row that was to be changed was not")
+
+
+def fetch_dicts(sql: str, values: Sequence[Any] = ()) -> list[dict[str, Any]]:
+    """The rows of one SELECT, by column name."""
+    cursor = db.execute_sql(db.placed(sql), values)
+    names = db.columns(cursor)
+    return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()] if names else []
+
+
+def fetch_all(sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+    """The rows of one SELECT, written with `?` for its values."""
+    return list(db.execute_sql(db.placed(sql), values).fetchall())
+
+
+def fetch_each(sql: str, values: Sequence[Any], keys: Sequence[str]) -> list[tuple[Any, ...]]:
+    """The rows of a SELECT that ends with the name of a column, which is to be one of the keys.
+
+    There is at most one row for a key, and each is one look-up, whatever else a planner may expect.
+    """
+    return list(db.execute_sql(*db.look_up(sql, values, keys)).fetchall())
+
+
+def byte_length(column: str) -> str:
+    """SQL for the UTF-8 length of a text column, on either database."""
+    return f"octet_length({column})"

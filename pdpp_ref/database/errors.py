@@ -1,0 +1,71 @@
+"""What can go wrong in a database, in words of a fixed list: nothing of its own text travels on."""
+
+
+class DatabaseUnusable(Exception):
+    """The configured database can't be opened as ours.  The message is for the operator."""
+
+
+class Busy(Exception):
+    """Others hold what was needed; nothing was done, and the same call can be repeated."""
+
+
+PROBLEM_TEXT = {
+    "busy": "the database is busy with another writer",
+    "read_only": "the database is read-only",
+    "full": "the disk or the database is full",
+    "corrupt": "the database file is damaged",
+    "not_a_database": "the file is not a database",
+    "cannot_open": "the database file can't be opened",
+    "constraint": "the database refused a value",
+    "input_output": "reading or writing the database file failed",
+    "slow": "the database took too long",
+    "no_room": "the database takes no more connections",
+    "unreachable": "the database can't be reached",
+    "forbidden": "the database does not permit it",
+    "other": "the database reported an error",
+}
+
+_APSW = {
+    "BusyError": "busy",
+    "LockedError": "busy",
+    "ReadOnlyError": "read_only",
+    "FullError": "full",
+    "CorruptError": "corrupt",
+    "NotADBError": "not_a_database",
+    "CantOpenError": "cannot_open",
+    "ConstraintError": "constraint",
+    "IOError": "input_output",
+}
+
+# SQLSTATEs, or the first two characters of a class of them.
+_POSTGRES = {
+    "08": "unreachable",
+    "22": "constraint",
+    "23": "constraint",
+    "25006": "read_only",
+    "40001": "busy",  # serialization_failure
+    "40P01": "busy",  # deadlock_detected
+    "42501": "forbidden",
+    "53100": "full",
+    "53300": "no_room",
+    "55P03": "busy",  # lock_not_available
+    "57014": "slow",  # query_canceled, as by a time-out
+    "57P01": "unreachable",  # shut down, or this connection ended by an administrator
+    "57P02": "unreachable",
+    "57P03": "unreachable",
+    "57P05": "unreachable",
+    "58": "input_output",
+    "XX001": "corrupt",
+    "XX002": "corrupt",
+}
+
+
+def problem(error: BaseException) -> str:
+    """A database error as one word: a key of PROBLEM_TEXT."""
+    original = getattr(error, "orig", None) or error
+    if type(original).__module__.startswith("psycopg"):
+        state = getattr(original, "sqlstate", None)
+        if state is None:  # the driver's own: the connection is lost, or a value can't be sent
+            return "constraint" if type(original).__name__ == "DataError" else "unreachable"
+        return _POSTGRES.get(state) or _POSTGRES.get(state[:2], "other")
+    return _APSW.get(type(original).__name__, "other")

@@ -1,0 +1,213 @@
+"""PostgreSQL 15 or newer, through psycopg 3, which is installed as the extra `postgres`.
+
+Work runs under READ COMMITTED and locks the rows that it changes; a read is a REPEATABLE READ snapshot.
+"""
+
+import select
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import peewee
+
+from .errors import Busy, DatabaseUnusable, problem
+
+try:
+    import psycopg
+    from psycopg.adapt import Loader
+    from psycopg.conninfo import conninfo_to_dict
+    from psycopg.pq import Ping, TransactionStatus
+except ImportError:
+    psycopg = None  # type: ignore[assignment]
+
+MINIMUM = 15
+SNAPSHOT = "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY"
+
+# Advisory locks of this program; nobody else uses the same numbers.
+REPAIR_LOCK, ALONE_LOCK = 7_663_001, 7_663_002
+
+# A write that waits for longer than this is told that the database is busy, as on SQLite.
+LOCK_TIMEOUT_MS = 5000
+# What the URL may overrule.  A server that is gone without a word is noticed within half a minute.
+CONNECT = {
+    "application_name": "pdpp-ref",
+    "connect_timeout": "5",
+    "keepalives_idle": "15",
+    "keepalives_interval": "5",
+    "keepalives_count": "3",
+    "client_encoding": "UTF8",
+}
+# An acknowledged write must survive power loss, whatever the role's default is.
+PREPARE = (
+    f"SELECT set_config('lock_timeout', '{LOCK_TIMEOUT_MS}', FALSE), "
+    "set_config('synchronous_commit', CASE current_setting('synchronous_commit') "
+    "WHEN 'off' THEN 'on' ELSE current_setting('synchronous_commit') END, FALSE)"
+)
+
+
+class Postgres(peewee.PostgresqlDatabase):
+    """A connection for each thread.  One that is found dead is replaced where no work is lost by it."""
+
+    _state: Any
+    # Names sort by code point, as on SQLite, whatever the collation of the database is.
+    field_types = peewee.PostgresqlDatabase.field_types | {"TEXT": 'TEXT COLLATE "C"'}
+
+    def __init__(self, settings: dict[str, Any]) -> None:
+        self._settings = settings
+        super().__init__(settings.get("dbname") or "postgres", prefer_psycopg3=True)
+
+    def _connect(self) -> Any:
+        connection = psycopg.connect(**self._settings, autocommit=True)
+        try:
+            # Sums of bigints are NUMERIC there, and whole: ints, as on SQLite.
+            connection.adapters.register_loader("numeric", _WholeNumber)
+            connection.execute(PREPARE)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def connect(self, reuse_if_open: bool = False) -> bool:
+        idle = not self.is_closed() and not self.in_transaction()
+        if reuse_if_open and idle and _is_dead(self._state.conn):
+            self.close()
+        return bool(super().connect(reuse_if_open))
+
+    def begin(self, statement: str | None = None) -> None:
+        self.connect(reuse_if_open=True)
+        with peewee.__exception_wrapper__:  # type: ignore[attr-defined]
+            self.cursor().execute(statement or "BEGIN")
+
+    def commit(self) -> None:
+        """Commit, or raise OperationalError where the transaction can't be: the server would roll it
+        back without a word, and lost writes would be acknowledged.
+        """
+        if self.transaction_lost():
+            raise peewee.OperationalError("the database ended the transaction by itself")
+        super().commit()
+
+    def rollback(self) -> None:
+        """Roll back; a connection that is lost has done so by itself."""
+        if not self._state.conn.closed:
+            super().rollback()
+
+    def prepare_file(self) -> None:
+        """Refuse a server that keeps texts in another way."""
+        version = self.server_version // 10_000
+        if version < MINIMUM:
+            raise DatabaseUnusable(f"PostgreSQL {version} is too old; use {MINIMUM} or newer")
+        if self.execute_sql("SHOW server_encoding").fetchone() != ("UTF8",):
+            raise DatabaseUnusable("the database's encoding is not UTF8; create one with: createdb -E UTF8")
+
+    def create_tables(self, models: Iterable[type[peewee.Model]], **options: Any) -> None:
+        for model in (models := tuple(models)):
+            model._meta.strict_tables = False  # all tables are, there
+        super().create_tables(models, **options)
+
+    def why_unusable(self, error: BaseException) -> str:
+        """Of the driver's text, which names hosts and users, nothing is told."""
+        if self.is_closed():
+            return self._why_no_connection(getattr(error, "orig", None) or error)
+        return {
+            "forbidden": "the database's user may not create tables there; grant it CREATE on the schema",
+            "read_only": "the database is read-only; point PDPP_DATABASE_URL at one that can be written to",
+            "full": "the database's disk is full; free some space and try again",
+            "unreachable": "the PostgreSQL server went away; try again",
+        }.get(problem(error), "the database can't be used; check PDPP_DATABASE_URL")
+
+    def _why_no_connection(self, error: BaseException) -> str:
+        answer = psycopg.pq.PGconn.ping(psycopg.conninfo.make_conninfo(**self._settings).encode())
+        if answer == Ping.REJECT:
+            return "the PostgreSQL server is starting, or takes no more connections; try again"
+        if answer != Ping.OK:
+            return "no PostgreSQL server answers; check the host and port in PDPP_DATABASE_URL"
+        connection = getattr(error, "pgconn", None)
+        if connection is not None and (connection.used_password or connection.needs_password):
+            return "the PostgreSQL server refuses the user or the password in PDPP_DATABASE_URL"
+        return "the PostgreSQL server refuses the user or the database in PDPP_DATABASE_URL"
+
+    def snapshot(self) -> Any:
+        return self.transaction(SNAPSHOT)
+
+    def writing(self) -> Any:
+        return self.transaction()
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        with self.transaction():
+            self.execute_sql(f"SELECT pg_advisory_xact_lock({ALONE_LOCK})")
+            yield
+
+    @contextmanager
+    def repairing(self, wait: bool, seconds: float) -> Iterator[None]:
+        """One repair at a time, of all processes; a read's waits for no row for longer than a moment."""
+        with self.transaction():
+            if wait:
+                self.execute_sql(f"SELECT pg_advisory_xact_lock({REPAIR_LOCK})")
+            else:
+                lock_ms = max(50, int(seconds * 1000))
+                values = (lock_ms, max(1000, 4 * lock_ms))
+                (free, *_) = self.execute_sql(_TRY_REPAIR, values).fetchone()
+                if not free:
+                    raise Busy
+            yield
+
+    def lock_attempt(self) -> Any:
+        return self.savepoint()
+
+    def lock(self, strength: str, of: str, wait: bool) -> str:
+        return f" FOR {strength}{' OF ' + of if of else ''}{'' if wait else ' SKIP LOCKED'}"
+
+    def transaction_lost(self) -> bool:
+        connection = self._state.conn
+        return connection is None or connection.info.transaction_status != TransactionStatus.INTRANS
+
+    def executemany(self, sql: str, rows: Sequence[Iterable[Any]]) -> None:
+        self.connection().cursor().executemany(sql, rows)
+
+    def columns(self, cursor: Any) -> list[str]:
+        return [column.name for column in cursor.description]
+
+    def look_up(self, sql: str, values: Sequence[Any], keys: Sequence[str]) -> tuple[str, Sequence[Any]]:
+        """Without LATERAL, the planner takes a stream that it has no statistics of yet to be small, and
+        reads all of it for a handful of keys.
+        """
+        each = f"CROSS JOIN LATERAL ({self.placed(sql)} = wanted.each LIMIT 1) AS found"
+        return f"SELECT found.* FROM unnest(%s::text[]) AS wanted(each) {each}", [list(keys), *values]
+
+    def placed(self, sql: str) -> str:
+        return sql.replace("%", "%%").replace("?", "%s")
+
+
+_TRY_REPAIR = (
+    f"SELECT pg_try_advisory_xact_lock({REPAIR_LOCK}), "
+    "set_config('lock_timeout', %s::text, TRUE), set_config('statement_timeout', %s::text, TRUE)"
+)
+
+if psycopg:
+
+    class _WholeNumber(Loader):
+        def load(self, data: Any) -> int:
+            return int(bytes(data))
+
+
+def _is_dead(connection: Any) -> bool:
+    """Whether the server has gone, or has something to say to an idle connection: that it ends it."""
+    if connection.closed or connection.info.transaction_status != TransactionStatus.IDLE:
+        return True
+    poll = select.poll()
+    poll.register(connection.fileno(), select.POLLIN)
+    return bool(poll.poll(0))
+
+
+def at(url: str) -> Postgres:
+    """The database of a `postgresql://` URL, in any form that PostgreSQL's own programs take."""
+    if psycopg is None:
+        raise DatabaseUnusable("PostgreSQL needs its driver; run: pip install 'pdpp-ref[postgres]'")
+    try:
+        settings = CONNECT | conninfo_to_dict(url)
+    except psycopg.Error:
+        raise DatabaseUnusable(
+            "PDPP_DATABASE_URL is no PostgreSQL URL: postgresql://user:password@host:5432/database"
+        ) from None
+    return Postgres(settings)

@@ -1,0 +1,128 @@
+"""SQLite, through APSW, whose wheels carry a current SQLite: the one in a system Python may still
+have the WAL-reset corruption bug that 3.51.3 fixed.
+"""
+
+import os
+from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import apsw
+import peewee
+from playhouse import db_url
+from playhouse.apsw_ext import APSWDatabase
+
+from .errors import DatabaseUnusable, problem
+
+MINIMUM = (3, 51, 3)
+NOW = "NOW"
+
+# `synchronous=full`: a STATE line tells its sender to forget the records before it, so those must
+# survive a power cut, which WAL with `normal` does not promise.
+PRAGMAS = {
+    "synchronous": "full",
+    "foreign_keys": 1,
+    "busy_timeout": 5000,
+    "cache_size": -32768,
+    "temp_store": "memory",
+}
+
+
+class Sqlite(APSWDatabase):  # type: ignore[misc]  # playhouse has no stubs for it
+    """One writer at a time holds the whole file, so no row needs a lock of its own."""
+
+    def lock(self, strength: str, of: str, wait: bool) -> str:
+        return ""
+
+    def commit(self) -> bool:
+        """Commit, or raise OperationalError where SQLite has already rolled back by itself.
+
+        A full disk or an I/O error ends the whole transaction inside SQLite.  The driver's own
+        commit is silent then, and lost writes would be acknowledged.
+        """
+        if self.connection().getautocommit():
+            raise peewee.OperationalError("the database ended the transaction by itself")
+        return bool(super().commit())
+
+    def prepare_file(self) -> None:
+        """Readers and the writer don't wait for each other from here on; the file remembers it."""
+        self.execute_sql("PRAGMA journal_mode = wal")
+
+    def create_tables(self, models: Iterable[type[peewee.Model]], **options: Any) -> None:
+        for model in (models := tuple(models)):
+            model._meta.strict_tables = True
+        super().create_tables(models, **options)
+
+    def begin(self, lock_type: str | None = None) -> None:
+        """`NOW` is the write lock at once or not at all."""
+        if lock_type != NOW:
+            super().begin(lock_type)
+            return
+        self.execute_sql("PRAGMA busy_timeout = 0")
+        try:
+            super().begin()
+        finally:
+            self.execute_sql(f"PRAGMA busy_timeout = {PRAGMAS['busy_timeout']}")
+
+    def snapshot(self) -> Any:
+        return self.transaction("DEFERRED")
+
+    def writing(self) -> Any:
+        return self.transaction()
+
+    def alone(self) -> Any:
+        return self.transaction()  # as every writer is
+
+    def repairing(self, wait: bool, _: float) -> Any:
+        return self.transaction(None if wait else NOW)
+
+    def lock_attempt(self) -> Any:
+        return nullcontext()
+
+    def transaction_lost(self) -> bool:
+        return bool(self.connection().getautocommit())
+
+    def executemany(self, sql: str, rows: Sequence[Iterable[Any]]) -> None:
+        self.connection().cursor().executemany(sql, rows)
+
+    def columns(self, cursor: Any) -> list[str]:
+        try:
+            return [column[0] for column in cursor.description]
+        except apsw.ExecutionCompleteError:  # how APSW says that there are no rows
+            return []
+
+    def look_up(self, sql: str, values: Sequence[Any], keys: Sequence[str]) -> tuple[str, Sequence[Any]]:
+        return f"{sql} IN ({', '.join('?' * len(keys))})", [*values, *keys]
+
+    def placed(self, sql: str) -> str:
+        return sql
+
+    def why_unusable(self, error: BaseException) -> str:
+        return {
+            "not_a_database": "the file is not an SQLite database; point PDPP_DATABASE_URL elsewhere",
+            "corrupt": "the database file is damaged; restore it from a backup",
+            "read_only": "the database file or its folder is read-only; make it writable",
+            "cannot_open": "the database file can't be opened; check PDPP_DATABASE_URL and its permissions",
+            "busy": "the database is busy with another writer; try again",
+            "full": "the disk is full; free some space and try again",
+        }.get(problem(error), "the database can't be used; check PDPP_DATABASE_URL")
+
+
+def at(url: str, instance: Path) -> Sqlite:
+    """The file of `sqlite:///path`, or of the instance folder where the url is empty."""
+    path = str(instance / "pdpp-ref.sqlite3") if not url else db_url.parse(url)["database"]
+    if not path or path == ":memory:" or urlsplit(url).netloc:
+        raise DatabaseUnusable(
+            "PDPP_DATABASE_URL must name a file: sqlite:///relative.sqlite3 or sqlite:////absolute.sqlite3"
+        )
+    if Sqlite.server_version < MINIMUM:
+        wanted = ".".join(map(str, MINIMUM))
+        raise DatabaseUnusable(f"SQLite is older than {wanted}; run: pip install --upgrade apsw")
+    parent = os.path.dirname(path)
+    if parent and not os.path.isdir(parent):
+        raise DatabaseUnusable(
+            "the folder of the database file does not exist; create it or change PDPP_DATABASE_URL"
+        )
+    return Sqlite(path, pragmas=PRAGMAS, lock_type="IMMEDIATE")

@@ -1,0 +1,201 @@
+"""Another connection to the database that is tested: it looks, breaks things, and counts apart.
+
+It shares no code with what is tested.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import apsw
+import psycopg
+
+MEASURES = (
+    "record_count",
+    "current_record_json_bytes",
+    "record_history_count",
+    "record_history_json_bytes",
+    "blob_count",
+    "blob_bytes",
+)
+
+LOCKS_MS = 5000
+
+
+class Outside:
+    """`Outside(place)` is of a file's path or of a setting, `sqlite:///path` or `postgresql://...`.
+
+    `outside("SELECT ...", value)` is the rows; each statement commits by itself.
+    """
+
+    snapshot: str
+
+    def __new__(cls, place: Path | str) -> "Outside":
+        is_file = isinstance(place, Path) or place.startswith("sqlite")
+        return super().__new__(SqliteOutside if is_file else PostgresOutside)
+
+    def __init__(self, place: Path | str) -> None:
+        raise NotImplementedError
+
+    def __enter__(self) -> "Outside":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __call__(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
+        raise NotImplementedError
+
+    def close(self) -> None:
+        raise NotImplementedError
+
+    def fail(self, event: str, when: str = "TRUE", name: str = "broken", why: str = "broken") -> None:
+        """A real failure: the database refuses `event` (say, `UPDATE ON retained_size_global`)."""
+        raise NotImplementedError
+
+    def ignore(self, event: str, name: str = "broken") -> None:
+        """The database says that it did `event`, and does not."""
+        raise NotImplementedError
+
+    def mend(self, name: str = "broken") -> None:
+        raise NotImplementedError
+
+    @contextmanager
+    def busy(self) -> Iterator[None]:
+        """Another writer holds what a pass needs: the file, or the right to repair."""
+        raise NotImplementedError
+        yield
+
+    def fail_repair(self, why: str = "broken") -> None:
+        """No pass can publish totals; marks and deltas still work."""
+        self.fail("UPDATE ON retained_size_global", "OLD.dirty AND NOT NEW.dirty", why=why)
+
+    def dirty(self) -> tuple[int, int, int]:
+        """How many rows are dirty at each grain: stream, connection, global."""
+        counts = [
+            self(f"SELECT COUNT(*) FROM retained_size_{grain} WHERE dirty")[0][0]
+            for grain in ("stream", "connection", "global")
+        ]
+        return (counts[0], counts[1], counts[2])
+
+    def recount(self) -> dict[int, dict[str, int]]:
+        """The measures of each stream, by its id, counted in Python from the stored texts."""
+        found: dict[int, dict[str, int]] = {}
+        for (stream,) in self("SELECT id FROM streams"):
+            current = [
+                len(row[0].encode()) for row in self("SELECT data FROM records WHERE stream_id = ?", stream)
+            ]
+            history = [
+                len((row[0] or "").encode())
+                for row in self("SELECT data FROM record_changes WHERE stream_id = ?", stream)
+            ]
+            files = [
+                size
+                for (size,) in self(
+                    "SELECT (SELECT COALESCE(SUM(LENGTH(data)), 0) FROM blob_chunks c WHERE c.sha256 = b.sha256) "
+                    "FROM blob_bindings b WHERE stream_id = ?",
+                    stream,
+                )
+            ]
+            counts = (len(current), sum(current), len(history), sum(history), len(files), sum(files))
+            found[stream] = dict(zip(MEASURES, counts, strict=True))
+        return found
+
+    def wrong_but_clean(self) -> list[str]:
+        """What must never be: a row that is not dirty and whose figures are not a recount's."""
+        self(self.snapshot)
+        try:
+            streams = self.recount()
+            of = dict(self("SELECT id, connection_id FROM streams"))
+            wrong = self._wrong("stream", "stream_id", streams)
+            connections: dict[int, dict[str, int]] = {}
+            for (connection,) in self("SELECT id FROM connections"):
+                rows = [row for stream, row in streams.items() if of[stream] == connection]
+                connections[connection] = {name: sum(row[name] for row in rows) for name in MEASURES}
+            wrong += self._wrong("connection", "connection_id", connections)
+            total = {name: sum(row[name] for row in streams.values()) for name in MEASURES}
+            return wrong + self._wrong("global", "id", {1: total})
+        finally:
+            self("COMMIT")
+
+    def _wrong(self, grain: str, key: str, counted: dict[int, dict[str, int]]) -> list[str]:
+        rows = self(f"SELECT {key}, dirty, {', '.join(MEASURES)} FROM retained_size_{grain}")
+        return [
+            f"{grain} {row_id}: {dict(zip(MEASURES, figures, strict=True))} != {counted.get(row_id)}"
+            for row_id, dirty, *figures in rows
+            if not dirty and dict(zip(MEASURES, figures, strict=True)) != counted.get(row_id)
+        ]
+
+
+class SqliteOutside(Outside):
+    """Not Python's own sqlite3: of two SQLite libraries in one process neither sees the other's locks."""
+
+    snapshot = "BEGIN"
+
+    def __init__(self, place: Path | str) -> None:
+        path = place if isinstance(place, Path) else urlsplit(place).path[1:]
+        self.db = apsw.Connection(str(path))
+        self.db.set_busy_timeout(LOCKS_MS)
+
+    def __call__(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
+        return self.db.execute(sql, values).fetchall()
+
+    def close(self) -> None:
+        self.db.close()
+
+    def fail(self, event: str, when: str = "TRUE", name: str = "broken", why: str = "broken") -> None:
+        body = f"SELECT RAISE(ABORT, '{why}')"
+        self(f"CREATE TRIGGER {name} BEFORE {event} WHEN {when} BEGIN {body}; END")
+
+    def ignore(self, event: str, name: str = "broken") -> None:
+        self(f"CREATE TRIGGER {name} BEFORE {event} BEGIN SELECT RAISE(IGNORE); END")
+
+    def mend(self, name: str = "broken") -> None:
+        self(f"DROP TRIGGER {name}")
+
+    @contextmanager
+    def busy(self) -> Iterator[None]:
+        self("BEGIN IMMEDIATE")
+        try:
+            yield
+        finally:
+            self("COMMIT")
+
+
+class PostgresOutside(Outside):
+    snapshot = "BEGIN ISOLATION LEVEL REPEATABLE READ"
+
+    def __init__(self, place: Path | str) -> None:
+        self.db = psycopg.connect(str(place), autocommit=True, options=f"-c lock_timeout={LOCKS_MS}")
+
+    def __call__(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
+        found = self.db.execute(sql.replace("?", "%s") if values else sql, values or None)
+        return found.fetchall() if found.description else []
+
+    def close(self) -> None:
+        self.db.close()
+
+    def fail(self, event: str, when: str = "TRUE", name: str = "broken", why: str = "broken") -> None:
+        # The same kind of error as SQLite's RAISE.
+        self._trigger(event, when, name, f"RAISE EXCEPTION '{why}' USING ERRCODE = '23000'")
+
+    def ignore(self, event: str, name: str = "broken") -> None:
+        self._trigger(event, "TRUE", name, "RETURN NULL")
+
+    def _trigger(self, event: str, when: str, name: str, body: str) -> None:
+        function = f"FUNCTION {name}() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {body}; END $$"
+        self(f"CREATE OR REPLACE {function}")
+        self(f"CREATE TRIGGER {name} BEFORE {event} FOR EACH ROW WHEN ({when}) EXECUTE FUNCTION {name}()")
+
+    def mend(self, name: str = "broken") -> None:
+        self(f"DROP FUNCTION {name} CASCADE")
+
+    @contextmanager
+    def busy(self) -> Iterator[None]:
+        self("SELECT pg_advisory_lock(7663001)")
+        try:
+            yield
+        finally:
+            self("SELECT pg_advisory_unlock(7663001)")
