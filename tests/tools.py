@@ -1,4 +1,4 @@
-"""Installs what the tests need beside Python packages: the OpenSpec program, axe, and a browser.
+"""Installs what the tests need beside Python packages: the OpenSpec program, axe, a browser, PostgreSQL.
 
 `python -m tests.tools`; it does nothing where all is there, and says what to do where it can't help.
 """
@@ -8,6 +8,8 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+
+from tests import postgres
 
 NODE_FOLDER = Path(__file__).parent / "node"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -54,10 +56,7 @@ def install_chromium() -> None:
     if chromium():
         return
     print("Installing Chromium for the browser tests ...", file=sys.stderr)
-    if shutil.which("apt-get") and os.geteuid() == 0:
-        quiet = {"env": {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}, "stdout": subprocess.DEVNULL}
-        subprocess.run(["apt-get", "update", "-qq"], check=False, **quiet)  # type: ignore[call-overload]
-        subprocess.run(["apt-get", "install", "-y", "-qq", "chromium"], check=False, **quiet)  # type: ignore[call-overload]
+    apt_get("chromium")
     if not chromium():
         subprocess.run([sys.executable, "-m", "playwright", "install", "chromium"], check=False)
     if not chromium():
@@ -67,6 +66,24 @@ def install_chromium() -> None:
         )
 
 
+def install_postgres() -> None:
+    if os.environ.get(postgres.NAMED) or postgres.binaries():
+        return
+    print("Installing PostgreSQL for the tests ...", file=sys.stderr)
+    apt_get("postgresql")
+    if not postgres.binaries():
+        sys.exit(postgres.MISSING)
+
+
+def apt_get(package: str) -> None:
+    """Install a package of Debian's, where this is Debian and we are root."""
+    if shutil.which("apt-get") and os.geteuid() == 0:
+        quiet = {"env": {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}, "stdout": subprocess.DEVNULL}
+        subprocess.run(["apt-get", "update", "-qq"], check=False, **quiet)  # type: ignore[call-overload]
+        subprocess.run(["apt-get", "install", "-y", "-qq", package], check=False, **quiet)  # type: ignore[call-overload]
+
+
 if __name__ == "__main__":
     install_node_packages()
     install_chromium()
+    install_postgres()
