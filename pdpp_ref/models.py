@@ -347,8 +347,19 @@ class SchemaVersion(Table):
         table_name = "pdpp_ref_schema"
 
 
+class Copying(Table):
+    """One row while a copy to this database is not finished; `state` is the source's."""
+
+    id = BigIntegerField(primary_key=True, constraints=[peewee.Check("id = 1")])
+    state = TextField()
+
+    class Meta:
+        table_name = "pdpp_ref_copying"
+
+
 TABLES = (
     SchemaVersion,
+    Copying,
     Connection,
     Stream,
     Record,

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import peewee
 
 from .database import Busy, DatabaseUnusable, db, exclusive_transaction, why_unusable
-from .models import TABLES, RetainedSizeGlobal, SchemaVersion
+from .models import TABLES, Copying, RetainedSizeGlobal, SchemaVersion
 from .times import utc_now
 
 CURRENT = 2
@@ -53,7 +53,7 @@ _GRAINS = ("retained_size_stream", "retained_size_connection", "retained_size_gl
 MIGRATIONS: dict[int, Callable[[], None]] = {2: _keep_more_of_records}
 
 
-def prepare() -> None:
+def prepare(*, unfinished: bool = False) -> None:
     """Create or migrate the bound database.  Raises DatabaseUnusable; nothing is changed then."""
     try:
         db.connect(reuse_if_open=True)
@@ -73,6 +73,10 @@ def prepare() -> None:
         if version != CURRENT:
             with exclusive_transaction():
                 _upgrade()
+        if not unfinished and Copying.select().exists():
+            raise DatabaseUnusable(
+                "a copy to this database is not finished; run the same pdpp-ref copy again"
+            )
     except Busy:
         raise DatabaseUnusable("the database is busy with another writer; try again") from None
     except peewee.DatabaseError as error:

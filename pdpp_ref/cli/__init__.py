@@ -30,5 +30,7 @@ for _command in (
     figures.reconcile_dirty,
     figures.rebuild,
     keeping.prune_history,
+    keeping.back_up,
+    keeping.copy_to,
 ):
     main.add_command(_command)

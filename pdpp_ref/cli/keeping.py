@@ -1,9 +1,22 @@
-"""What is kept: how much of history."""
+"""What is kept, and where: forgetting old versions, backing up, moving to another database."""
+
+from pathlib import Path
 
 import click
 
-from ..services import pruning
-from .common import WrongCall, checked, id_of_connection, id_of_stream, opened_database, progress
+from .. import database
+from ..database import DatabaseUnusable, db
+from ..services import copying, pruning
+from .common import (
+    TryAgain,
+    WrongCall,
+    checked,
+    id_of_connection,
+    id_of_stream,
+    opened_database,
+    progress,
+    shown_name,
+)
 
 
 @click.command("prune-history")
@@ -25,3 +38,43 @@ def prune_history(keep: int, connection: str | None, stream: str | None) -> None
         with progress("versions forgotten") as show:
             gone = pruning.prune(keep, connection, stream, lambda done: show(done.versions))
     click.echo(f"Forgot {gone.versions:,} versions, {gone.json_bytes:,} bytes.")
+
+
+@click.command("backup")
+@click.argument("file", type=click.Path(path_type=Path))
+def back_up(file: Path) -> None:
+    """Write the SQLite database as it is at this moment to a new FILE; the server may go on.
+
+    To restore it, point PDPP_DATABASE_URL at it.  Kept secrets are not in it: they are in the
+    instance folder.
+    """
+    with opened_database():
+        try:
+            db.back_up(str(file))
+        except FileExistsError:
+            raise WrongCall(f"{shown_name(file.name)} exists; name a new file") from None
+        except OSError as error:
+            raise WrongCall(f"{shown_name(file.name)} can't be written: {error.strerror}") from None
+    click.echo(f"Backed up {file.stat().st_size:,} bytes.")
+
+
+@click.command("copy")
+@click.option("--to", "url", required=True, envvar="PDPP_COPY_TO", help="URL of the database to fill.")
+def copy_to(url: str) -> None:
+    """Copy all that is kept to another database, and compare every row.
+
+    What is written here meanwhile is not in the copy: stop the server first.  A copy that was cut
+    short is taken up where it stopped.  A URL with a password is better given as PDPP_COPY_TO.
+    """
+    with opened_database():
+        try:
+            target = database.at(url, Path())
+            with progress("rows compared") as show:
+                rows = copying.copy(target, lambda _, done: show(done))
+        except DatabaseUnusable as error:
+            raise WrongCall(str(error).replace("PDPP_DATABASE_URL", "--to")) from None
+        except copying.NotEmpty:
+            raise WrongCall("the database of --to holds data already; name an empty one") from None
+        except copying.Different as table:
+            raise TryAgain(f"table {table} has not arrived as it is here; run it again") from None
+    click.echo(f"Copied {rows:,} rows, and compared each.  Use it with: PDPP_DATABASE_URL")

@@ -23,7 +23,12 @@ db = peewee.DatabaseProxy()
 
 
 def connect(url: str, instance: Path) -> None:
-    """Bind `db` to the database at `url`: `sqlite:///path`, relative to the working directory, or
+    """Bind `db` to the database at `url`.  Raises DatabaseUnusable."""
+    db.initialize(at(url, instance))
+
+
+def at(url: str, instance: Path) -> peewee.Database:
+    """The database at `url`: `sqlite:///path`, relative to the working directory, or
     `postgresql://user:password@host/database`.
 
     An empty url is `pdpp-ref.sqlite3` in the instance folder.  Raises DatabaseUnusable.
@@ -34,14 +39,24 @@ def connect(url: str, instance: Path) -> None:
     except ValueError:  # UnicodeEncodeError is one
         raise DatabaseUnusable("PDPP_DATABASE_URL is not a URL") from None
     if scheme in ("postgresql", "postgres"):
-        db.initialize(postgres.at(url))
-    elif scheme == "sqlite" or not url:
-        db.initialize(sqlite.at(url, instance))
-    else:
-        raise DatabaseUnusable(
-            f"PDPP_DATABASE_URL starts with {scheme!r}; use sqlite:///path/to/file.sqlite3 "
-            "or postgresql://user:password@host/database"
-        )
+        return postgres.at(url)
+    if scheme == "sqlite" or not url:
+        return sqlite.at(url, instance)
+    raise DatabaseUnusable(
+        f"PDPP_DATABASE_URL starts with {scheme!r}; use sqlite:///path/to/file.sqlite3 "
+        "or postgresql://user:password@host/database"
+    )
+
+
+@contextmanager
+def bound(other: peewee.Database) -> Iterator[None]:
+    """Binds `db` to another database for a while.  For a program of one thread."""
+    before = db.obj
+    db.initialize(other)
+    try:
+        yield
+    finally:
+        db.initialize(before)
 
 
 def why_unusable(error: BaseException) -> str:

@@ -175,6 +175,17 @@ class Postgres(peewee.PostgresqlDatabase):
         each = f"CROSS JOIN LATERAL ({self.placed(sql)} = wanted.each LIMIT 1) AS found"
         return f"SELECT found.* FROM unnest(%s::text[]) AS wanted(each) {each}", [list(keys), *values]
 
+    def number_after(self, table: str, column: str) -> None:
+        """New rows are numbered after the last one, though that came with its number."""
+        last = f"(SELECT MAX({column}) FROM {table})"
+        sequence = f"pg_get_serial_sequence('{table}', '{column}')"
+        self.execute_sql(f"SELECT setval({sequence}, COALESCE({last}, 1), {last} IS NOT NULL)")
+
+    def back_up(self, path: str) -> None:
+        raise DatabaseUnusable(
+            "PostgreSQL has a program for it; run: pg_dump --format=custom --file=FILE URL"
+        )
+
     def placed(self, sql: str) -> str:
         return sql.replace("%", "%%").replace("?", "%s")
 
