@@ -1,7 +1,8 @@
 """Fixtures: a database of its own for each test, on SQLite and on PostgreSQL, and the application over it.
 
 A test that has to do with the database runs on both.  `@pytest.mark.only("sqlite")` is for what the
-other one does not have: pragmas, files, plans.  One server serves all processes of a run.
+other one does not have, as pragmas, files and plans, and for what comes before any database.  One
+server serves all processes of a run.
 """
 
 import os
@@ -28,7 +29,7 @@ DATABASES = ("sqlite", "postgres")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "only(database): what the other database does not have")
+    config.addinivalue_line("markers", "only(*databases): what only these have")
     if hasattr(config, "workerinput") or config.option.collectonly:
         return
     if named := os.environ.get(postgres.NAMED):
