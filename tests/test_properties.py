@@ -8,8 +8,8 @@ import hashlib
 import os
 import tempfile
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from pdpp_ref.services.auto_reconcile import AutoReconcile
 from pdpp_ref.services.cooldown import Cooldown
 from pdpp_ref.services.messages import Change
 from pdpp_ref.services.reconcile import Limits
+from tests.postgres import Reused
 from tests.world import Clock, Outside, assert_sized_and_ranked, mark, stored, write
 
 EXAMPLES, STEPS = (10_000, 50) if os.environ.get("PDPP_TEST_LONG") == "1" else (60, 30)
@@ -57,26 +58,35 @@ batches = st.lists(changes, min_size=1, max_size=10)
 limits = st.builds(Limits, rows=st.integers(1, 3), seconds=st.sampled_from([-1, 60]))
 
 
+Fresh = Callable[[], AbstractContextManager[str]]
+
+
+@contextmanager
+def fresh_file() -> Iterator[str]:
+    with tempfile.TemporaryDirectory() as folder:
+        yield f"sqlite:///{folder}/test.sqlite3"
+
+
 class Histories(RuleBasedStateMachine):
     """`live`, `history` and `files` are what must be stored of each (connection, stream), kept apart.
 
     `last` is how many versions a stream ever had.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, fresh: Fresh) -> None:
         super().__init__()
         self.live: dict[Place, dict[str, tuple[str, int | None]]] = {}
         self.history: dict[Place, dict[str, list[str | None]]] = {}
         self.files: dict[Place, dict[str, set[bytes]]] = {}
         self.last: Counter[Place] = Counter()
-        self.clock, self.folder = Clock(), tempfile.TemporaryDirectory()
+        self.clock, self.place = Clock(), fresh()
+        self.url = self.place.__enter__()
         self.open()
 
     def open(self) -> None:
-        path = Path(self.folder.name, "test.sqlite3")
-        database.connect(f"sqlite:///{path}", path.parent)
+        database.connect(self.url, Path())
         schema.prepare()
-        self.outside = Outside(path)
+        self.outside = Outside(self.url)
         self.auto = AutoReconcile(Limits(rows=2, seconds=-1), Cooldown(30, self.clock))
 
     def close(self) -> None:
@@ -289,7 +299,7 @@ class Histories(RuleBasedStateMachine):
             assert_sized_and_ranked(self.outside)
         finally:
             self.close()
-            self.folder.cleanup()
+            self.place.__exit__(None, None, None)
 
 
 @pytest.fixture(autouse=True)
@@ -300,14 +310,23 @@ def _small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(database.PRAGMAS, "synchronous", "off")
 
 
-def try_histories(**options: Any) -> None:
+def try_histories(fresh: Fresh = fresh_file, **options: Any) -> None:
     options |= {"stateful_step_count": STEPS, "deadline": None, "report_multiple_bugs": False}
     options["suppress_health_check"] = [HealthCheck.too_slow]
-    run_state_machine_as_test(Histories, settings=settings(**options))
+    run_state_machine_as_test(lambda: Histories(fresh), settings=settings(**options))
 
 
 def test_no_history_leaves_a_wrong_figure_clean() -> None:
     try_histories(max_examples=EXAMPLES, print_blob=True)
+
+
+def test_no_history_leaves_a_wrong_figure_clean_on_postgresql(reused: Reused) -> None:
+    @contextmanager
+    def fresh() -> Iterator[str]:
+        yield reused.url
+        reused.reset()
+
+    try_histories(fresh, max_examples=EXAMPLES // 4, print_blob=True)
 
 
 # ---- the test is tested ------------------------------------------------------------------------
