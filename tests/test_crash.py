@@ -21,6 +21,7 @@ import pytest
 
 from pdpp_ref import database, schema
 from pdpp_ref.services import reconcile
+from tests.conftest import Backend
 from tests.outside import MEASURES, Outside
 from tests.world import delete, fill, upsert, write
 
@@ -34,17 +35,17 @@ processes.set_forkserver_preload([__name__])
 
 
 @pytest.fixture
-def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The database file, named in the settings of every process; and a read repairs little."""
+def url(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The database, named in the settings of every process; and a read repairs little."""
     monkeypatch.setenv("PDPP_RECONCILE_MAX_ROWS", "6")
-    monkeypatch.setenv("PDPP_DATABASE_URL", f"sqlite:///{tmp_path}/test.sqlite3")
-    return tmp_path / "test.sqlite3"
+    monkeypatch.setenv("PDPP_DATABASE_URL", backend.url)
+    return backend.url
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[None]:
+def opened(url: str) -> Iterator[None]:
     """The database in this process."""
-    database.connect(f"sqlite:///{path}", path.parent)
+    database.connect(url, Path())
     with database.db.connection_context():
         schema.prepare()
         yield
@@ -79,10 +80,10 @@ def version(number: int) -> tuple[str, int, str, str]:
     return f"stream {number % 3}", number // 3 + 1, str(number), data
 
 
-def versions(path: Path) -> list[tuple[Any, ...]]:
+def versions(url: str) -> list[tuple[Any, ...]]:
     query = "SELECT name, version, key, data FROM record_changes, streams WHERE id = stream_id"
-    with Outside(path) as outside:
-        return outside(f"{query} ORDER BY key + 0")
+    with Outside(url) as outside:
+        return outside(f"{query} ORDER BY CAST(key AS BIGINT)")
 
 
 @pytest.fixture
@@ -100,7 +101,7 @@ def lines(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("seed", range(IMPORTS_KILLED))
-def test_a_killed_import_keeps_all_that_it_acknowledged(seed: int, path: Path, lines: Path) -> None:
+def test_a_killed_import_keeps_all_that_it_acknowledged(seed: int, url: str, lines: Path) -> None:
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
     command = [PDPP_REF, "import", "--connection", "laptop"]
     with (
@@ -112,11 +113,11 @@ def test_a_killed_import_keeps_all_that_it_acknowledged(seed: int, path: Path, l
 
     assert run("verify") == "No differences.\n"
     assert state() == "fresh"
-    stored = versions(path)
+    stored = versions(url)
     assert stored == [version(number) for number in range(len(stored))]
     assert len(stored) >= json.loads(states[-1])["value"]
     run("import", lines, "--connection", "laptop")
-    assert versions(path) == [version(number) for number in range(RECORDS)]
+    assert versions(url) == [version(number) for number in range(RECORDS)]
     assert run("verify") == "No differences.\n"
     assert state() == "fresh"
 
@@ -140,8 +141,8 @@ cli.main(["rebuild"])
 
 @pytest.mark.parametrize("seed", range(REBUILDS_KILLED))
 @pytest.mark.parametrize("taken_up_by", ["reads", "rebuild"])
-def test_a_killed_rebuild_is_taken_up(taken_up_by: str, seed: int, path: Path) -> None:
-    with opened(path):
+def test_a_killed_rebuild_is_taken_up(taken_up_by: str, seed: int, url: str) -> None:
+    with opened(url):
         for number in range(20):
             fill(100, f"stream {number}")
         for grain in GRAINS:
@@ -150,7 +151,7 @@ def test_a_killed_rebuild_is_taken_up(taken_up_by: str, seed: int, path: Path) -
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         kill(process, random.Random(seed), 30)
 
-    with Outside(path) as outside:
+    with Outside(url) as outside:
         assert outside("SELECT dirty, rebuild_status FROM retained_size_global") == [(1, "running")]
         assert outside.wrong_but_clean() == []
         ((left,),) = outside("SELECT COUNT(*) FROM retained_size_stream WHERE dirty")
@@ -190,7 +191,7 @@ def a_pass() -> None:
 def killed_at(statement: int, path: Path, act: Callable[[], None]) -> None:
     """In a process of its own: die before the statement of that number; at 0, live."""
     ordinal = itertools.count(1)
-    with opened(path):
+    with opened(f"sqlite:///{path}"):
         sqlite = database.db.connection()
         sqlite.exec_trace = lambda *_: next(ordinal) != statement or signal.raise_signal(signal.SIGKILL)
         act()
@@ -222,13 +223,19 @@ def half_recounted() -> None:
         reconcile.run_pass(reconcile.Limits(seconds=-1))
 
 
+@pytest.fixture
+def path(url: str, tmp_path: Path) -> Path:
+    return tmp_path / "test.sqlite3"
+
+
+@pytest.mark.only("sqlite")
 @pytest.mark.parametrize("begin", [clean, half_recounted])
 @pytest.mark.parametrize("act", [a_write, a_first_write, a_write_whose_delta_fails, a_pass])
 def test_a_kill_at_any_statement_leaves_all_or_nothing(
     act: Callable[[], None], begin: Callable[[], None], path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(reconcile, "CHUNK_VERSIONS", 1)
-    with opened(path):
+    with opened(f"sqlite:///{path}"):
         begin()
     untouched, before = path.read_bytes(), look(path)
 
@@ -246,6 +253,6 @@ def test_a_kill_at_any_statement_leaves_all_or_nothing(
     after = look(path)
     for statement in itertools.takewhile(dies_at, itertools.count(1)):
         assert look(path) in (before, after), f"killed at statement {statement}"
-        with opened(path):
+        with opened(f"sqlite:///{path}"):
             act()
         assert look(path) == after
