@@ -61,7 +61,7 @@ $(VENV)/.test-installed: .ci/requirements-test.txt $(VENV)/.installed
 
 lock: ## Pin the newest versions that pyproject.toml allows
 	$(BIN)/python -m pip install --quiet uv
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --upgrade --generate-hashes --no-header --no-annotate --no-emit-index-url pyproject.toml --extra build -o .ci/requirements.txt
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --upgrade --generate-hashes --no-header --no-annotate --no-emit-index-url pyproject.toml --extra build --extra postgres -o .ci/requirements.txt
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --upgrade --generate-hashes --no-header --no-annotate --no-emit-index-url pyproject.toml --extra build --extra test -o .ci/requirements-test.txt
 
 clean: ## Remove what was installed and generated, but no data
