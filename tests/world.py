@@ -13,7 +13,7 @@ import psycopg
 from pdpp_ref.database import db, dicts, write_transaction
 from pdpp_ref.database.sqlite import Sqlite
 from pdpp_ref.models import RetainedSizeConnection, RetainedSizeGlobal, RetainedSizeStream, Stream
-from pdpp_ref.services import ingest, retained_size, sizes, top
+from pdpp_ref.services import ingest, locks, retained_size, sizes, top
 from pdpp_ref.services.messages import Change
 from tests.outside import MEASURES, Outside
 
@@ -64,6 +64,9 @@ def mark(connection: str | None = None, stream: str | None = None) -> None:
         if connection is None:
             retained_size.mark_global()
             return
+        kept = locks.keep_connection(connection)
+        if kept and stream is not None:
+            locks.keep_stream(kept[0], stream)
         row = ids(connection, stream)
         if stream is None:
             retained_size.mark_connection(row["connection"])

@@ -9,7 +9,7 @@ import msgspec
 from .. import auto_reconcile
 from ..database import write_transaction
 from ..models import RetainedSizeGlobal
-from ..services import reconcile, retained_size, summary, verify
+from ..services import locks, reconcile, retained_size, summary, verify
 from .common import (
     WrongCall,
     checked,
@@ -41,10 +41,13 @@ def mark_dirty(connection: str | None, stream: str | None) -> None:
             retained_size.mark_global()
             marked = "the totals"
         elif stream is None:
+            locks.keep_connection(connection)
             retained_size.mark_connection(id_of_connection(connection))
             marked = f"connection {shown_name(connection)}"
         else:
+            locks.keep_connection(connection)
             connection_id = id_of_connection(connection)
+            locks.keep_stream(connection_id, stream)
             retained_size.mark_stream(id_of_stream(connection, connection_id, stream), connection_id)
             marked = f"stream {shown_name(stream)} of connection {shown_name(connection)}"
     click.echo(f"Marked {marked}.  The next reads recompute it; so does: pdpp-ref reconcile")

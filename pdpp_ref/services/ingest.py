@@ -59,16 +59,26 @@ def write(target: Target, changes: Sequence[Change]) -> Counts:
     by_stream: dict[str, list[Change]] = {}
     for change in changes:
         by_stream.setdefault(change.stream, []).append(change)
-    with write_transaction():
-        connection_id = _connection(target)
-        writes = [_StreamWrite(stream) for stream in _streams(connection_id, by_stream)]
-        for one in writes:
-            one.take(by_stream[one.stream["name"]])
-        _store(writes, connection_id)
+    while (writes := _write(target, by_stream)) is None:
+        pass  # a stream was deleted as its lock was waited for: begin again, and create it
     counts = Counts()
     for one in writes:
         counts.add(one.counts)
     return counts
+
+
+def _write(target: Target, by_stream: dict[str, list[Change]]) -> list["_StreamWrite"] | None:
+    """None, and nothing is stored, where a stream was deleted before it could be locked."""
+    with write_transaction():
+        connection_id = _connection(target)
+        streams = _streams(connection_id, by_stream)
+        if len(streams) < len(by_stream):
+            return None
+        writes = [_StreamWrite(stream) for stream in streams]
+        for one in writes:
+            one.take(by_stream[one.stream["name"]])
+        _store(writes, connection_id)
+    return writes
 
 
 def activate_version(target: Target, stream: str, version: int) -> Counts:
@@ -118,7 +128,10 @@ def _connection(target: Target) -> int:
 
 
 def _streams(connection_id: int, names: Iterable[str]) -> list[dict[str, Any]]:
-    """The streams' rows, locked, in the order of their ids; those that don't exist are created."""
+    """The streams' rows, locked, in the order of their ids; those that don't exist are created.
+
+    One that is deleted while this waits for its lock is not among them.
+    """
     wanted = list(names)
     where = f"WHERE connection_id = ? AND name IN ({', '.join('?' * len(wanted))})"
     values = (connection_id, *wanted)
@@ -128,9 +141,7 @@ def _streams(connection_id: int, names: Iterable[str]) -> list[dict[str, Any]]:
         found = {name for (name,) in fetch_all(f"SELECT name FROM streams {where}", values)}
         for name in sorted(set(wanted) - found):
             _create_stream(connection_id, name)
-    rows = locks.change_streams(where, values)
-    # Where one was deleted while this waited for its lock, it is created anew.
-    return rows if len(rows) == len(wanted) else _streams(connection_id, wanted)
+    return locks.change_streams(where, values)
 
 
 def _create_stream(connection_id: int, name: str) -> None:

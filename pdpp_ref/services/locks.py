@@ -19,6 +19,12 @@ def keep_connection(name: str) -> tuple[int, str] | None:
     return next(((row[0], row[1]) for row in fetch_all(query, [name])), None)
 
 
+def keep_stream(connection_id: int, name: str) -> bool:
+    """A stream of a connection that is kept can't be deleted from here on either.  False: there is none."""
+    of_name = "WHERE connection_id = ? AND name = ?"
+    return bool(fetch_all(f"SELECT 1 FROM streams {of_name}{key_lock()}", (connection_id, name)))
+
+
 def create_in_connection(connection_id: int) -> None:
     """From here on nobody else creates a stream in the connection.
 

@@ -228,13 +228,13 @@ def _connections_to_sum(limit: int) -> list[int]:
     )
 
 
-def _clean_connections(connection_ids: Collection[int]) -> Collection[int]:
-    """Those whose row is not dirty, or not there."""
+def _clean_connections(connection_ids: Collection[int]) -> list[int]:
+    """Those whose row is not dirty.  One that has no row is still to be discovered."""
     if not connection_ids:
-        return connection_ids
-    marks = ", ".join("?" * len(connection_ids))
-    sql = f"SELECT connection_id FROM retained_size_connection WHERE dirty AND connection_id IN ({marks})"
-    return set(connection_ids) - set(_column(sql, list(connection_ids)))
+        return []
+    of_them = f"connection_id IN ({', '.join('?' * len(connection_ids))})"
+    sql = f"SELECT connection_id FROM retained_size_connection WHERE NOT dirty AND {of_them}"
+    return _column(sql, list(connection_ids))
 
 
 def rows_dirty() -> dict[str, int]:

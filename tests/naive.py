@@ -1,0 +1,69 @@
+"""Ways to do it that look right and are not.  A trial that does not find them proves nothing."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from pdpp_ref.database import execute, fetch_all, postgres, write_transaction
+from pdpp_ref.services import ingest, reconcile, retained_size
+from pdpp_ref.services.reconcile import Limits, Pass
+from pdpp_ref.services.retained_size import CONNECTION, GLOBAL, STREAM, Grain
+
+
+def no_row_lock(patched: pytest.MonkeyPatch) -> None:
+    """Rows are read, and changed by a later statement, without a lock in between."""
+    patched.setattr(postgres.Postgres, "lock", lambda *_: "")
+
+
+def clear_without_compare(patched: pytest.MonkeyPatch) -> None:
+    """A pass counts, and then clears what it has counted, in another transaction."""
+
+    def count(grain: Grain, key: int) -> dict[str, int]:
+        if grain is STREAM:
+            return retained_size.count_versions(key, 0, 2**60)
+        if grain is CONNECTION:
+            return reconcile._summed(CONNECTION, reconcile._SUM_OF_STREAMS, [key])
+        return reconcile._summed(GLOBAL, reconcile._SUM_OF_CONNECTIONS)
+
+    def run_pass(_: Limits, *, wait: bool = True) -> Pass:
+        for grain in (STREAM, CONNECTION, GLOBAL):
+            for (key,) in fetch_all(f"SELECT {grain.key} FROM {grain.table} WHERE dirty"):
+                figures = count(grain, key)
+                execute(grain.publish, ("now", *(figures[name] for name in grain.counters), key))
+        return Pass(fresh=True)
+
+    patched.setattr(reconcile, "run_pass", run_pass)
+
+
+def mark_after_the_commit(patched: pytest.MonkeyPatch) -> None:
+    """A write commits, and what must be recomputed is marked then."""
+    changed: list[tuple[int, list[int]]] = []
+    write = ingest.write
+
+    def write_and_mark(*arguments: Any) -> ingest.Counts:
+        changed.clear()
+        counts = write(*arguments)
+        with write_transaction():
+            for connection_id, streams in changed:
+                retained_size.mark_streams(streams, connection_id)
+        return counts
+
+    patched.setattr(
+        retained_size, "record", lambda connection, deltas: changed.append((connection, list(deltas)))
+    )
+    patched.setattr(ingest, "write", write_and_mark)
+
+
+VARIANTS: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
+    each.__name__: each for each in (no_row_lock, clear_without_compare, mark_after_the_commit)
+}
+
+
+@contextmanager
+def applied(name: str) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patched:
+        if name:
+            VARIANTS[name](patched)
+        yield

@@ -1,0 +1,52 @@
+"""Many processes at once: no row is ever wrong and not dirty, and nobody waits in a circle.
+
+PDPP_TEST_LONG=1 tries for five minutes on each database, the ordinary run for some seconds.  Every
+trial prints its seed; PDPP_TEST_SEED repeats one.
+"""
+
+import os
+import random
+from pathlib import Path
+
+import pytest
+
+from pdpp_ref import database, schema
+from pdpp_ref.services import reconcile, verify
+from tests import trials
+from tests.conftest import Backend
+from tests.naive import VARIANTS
+
+SECONDS = 300 if os.environ.get("PDPP_TEST_LONG") == "1" else 6
+SEED = int(os.environ.get("PDPP_TEST_SEED") or random.randrange(10**6))
+
+
+@pytest.fixture(autouse=True)
+def _opened(backend: Backend) -> None:
+    database.connect(backend.url, Path())
+    with database.db.connection_context():
+        schema.prepare()
+
+
+def test_no_row_is_wrong_and_clean_while_many_processes_work(backend: Backend) -> None:
+    print(f"seed {SEED}")
+    report = trials.run(backend.url, SECONDS, SEED)
+    print(f"{report.looks} looks; done {dict(report.done)}; busy or not there {dict(report.busy)}")
+    assert (report.wrong, report.errors) == ([], [])
+    assert all(report.done[role.__name__] for role, _ in trials.CAST), "everybody got on"
+    with database.db.connection_context(), backend.outside() as outside:
+        reconcile.run_until_fresh()
+        assert list(verify.differences()) == []
+        assert outside.wrong_but_clean() == []
+        assert outside.dirty() == (0, 0, 0)
+        if backend.kind == "postgres":
+            deadlocks = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"
+            assert outside(deadlocks) == [(0,)]
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_trial_finds_what_only_looks_right(variant: str, backend: Backend) -> None:
+    if backend.kind == "sqlite" and variant == "no_row_lock":
+        return  # it has none
+    print(f"seed {SEED}")
+    report = trials.run(backend.url, 60, SEED, variant)
+    assert report.wrong
