@@ -4,6 +4,7 @@ It signs in with JSON, keeps the cookie, and sends no more headers than it must.
 """
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -157,9 +158,10 @@ def test_rebuild(client: httpx.Client) -> None:
     assert list(body) == ["object", "projection"]
     assert body["object"] == "ref_dataset_size_rebuild"
     contract.check_size_row(body["projection"], "global")
-    for _ in range(100):
+    for _ in range(200):
         if get(client, "summary")["projection"]["state"] == "fresh":
             return
+        time.sleep(0.05)
     pytest.fail("the rebuild did not end")
 
 
