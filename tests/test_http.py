@@ -94,3 +94,26 @@ def test_a_body_that_is_too_large_is_refused(client: FlaskClient, kind: str | No
     response = client.post("/owner/login", data=b"x" * 2_000_000, content_type=kind)
     assert response.status_code in (400, 413)
     assert set(response.get_json()["error"]) == {"type", "code", "message", "request_id"}
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/_ref/dataset/size?grain=stream&connector_instance_id=%00"),
+        ("GET", "/_ref/dataset/size?grain=stream&stream=a%00b"),
+        ("GET", "/_ref/dataset/summary/streams?connector_id=%00"),
+        ("GET", "/dashboard/connections/%00"),
+        ("GET", "/dashboard/connections?name=%00"),
+        ("DELETE", "/v1/streams/%00/records?connector_instance_id=a"),
+        ("DELETE", "/v1/streams/a/records/%00?connector_instance_id=a"),
+        ("DELETE", "/v1/connections/%00"),
+        ("POST", "/v1/ingest/%00?connector_id=a"),
+    ],
+)
+def test_a_name_with_a_nul_is_refused_on_every_database(app: Flask, method: str, path: str) -> None:
+    client = app.test_client()
+    with client.session_transaction() as session:
+        session["owner"] = app.extensions["credentials"].session_mark
+    response = client.open(path, method=method, headers={"Authorization": f"Bearer {TOKEN}"})
+    assert response.status_code == 400
+    assert response.get_json()["error"]["code"] == "invalid_request"

@@ -54,6 +54,9 @@ def init_app(app: Flask) -> None:
 def _begin() -> None:
     g.request_id = uuid.uuid4().hex
     # Each server thread keeps its connection: opening one for every request halves the throughput.
+    # No name holds one, and not every database can be asked for it.
+    if "\0" in request.path or any("\0" in value for value in request.args.values()):
+        raise ApiError("invalid_request", "The address holds a NUL character.")
     if request.endpoint != "static":
         db.connect(reuse_if_open=True)
 

@@ -197,7 +197,7 @@ def _schema_of(kind: Answer) -> Schema:
 def _codes(method: str, declared: Operation, access: Access) -> list[str]:
     """What the view tells, what its guard tells, and what any request may meet."""
     unsafe = [] if method in SAFE_METHODS else ["cross_site_request"]
-    anywhere = ["unknown_host", "internal_error", "storage_unavailable"]
+    anywhere = ["invalid_request", "unknown_host", "internal_error", "storage_unavailable"]
     return [*access.errors, *declared.errors, *unsafe, *anywhere]
 
 

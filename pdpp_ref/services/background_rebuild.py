@@ -26,8 +26,7 @@ class BackgroundRebuild:
         Returns what `look` sees in between: the figures of before, marked.  Should this process
         end, reads of any other finish what is marked.
         """
-        reconcile.begin_rebuild()
-        seen = look()
+        seen: Looked = reconcile.begin_rebuild(look)
         if self._one.acquire(blocking=False):
             threading.Thread(target=self._run, name="rebuild", daemon=True).start()
         return seen

@@ -140,7 +140,10 @@ def finish_rebuild(progress: Callable[[Pass], None] = lambda _: None) -> Pass:
         raise
 
 
-def begin_rebuild() -> None:
+def begin_rebuild(look: Callable[[], Any] = lambda: None) -> Any:
+    """Mark everything, or go on with what a rebuild has left.  Returns what `look` sees then, before
+    anybody can have recomputed any of it.  Raises Busy or peewee.DatabaseError.
+    """
     with repair_transaction(wait=True, seconds=0):
         # Nobody but repairs writes the status, so it can be read before the rows below are locked.
         if not fetch_all("SELECT 1 FROM retained_size_global WHERE rebuild_status <> 'idle'"):
@@ -148,6 +151,7 @@ def begin_rebuild() -> None:
             total = Stream.select(fn.COALESCE(fn.SUM(Stream.last_version), 0)).scalar()
             RetainedSizeGlobal.update(rebuild_total=int(total)).execute()
         RetainedSizeGlobal.update(rebuild_status="running").execute()
+        return look()
 
 
 def rebuild_is_running() -> bool:
