@@ -6,15 +6,16 @@ from typing import Any
 
 import pytest
 
-from pdpp_ref.database import execute, fetch_all, postgres, write_transaction
+from pdpp_ref.database import execute, fetch_all, write_transaction
 from pdpp_ref.services import ingest, reconcile, retained_size
 from pdpp_ref.services.reconcile import Limits, Pass
 from pdpp_ref.services.retained_size import CONNECTION, GLOBAL, STREAM, Grain
 
 
 def no_row_lock(patched: pytest.MonkeyPatch) -> None:
-    """Rows are read, and changed by a later statement, without a lock in between."""
-    patched.setattr(postgres.Postgres, "lock", lambda *_: "")
+    """The projection's rows are read, and changed by a later statement, without a lock in between."""
+    for module in (retained_size, reconcile):
+        patched.setattr(module, "row_lock", lambda *_, **__: "")
 
 
 def clear_without_compare(patched: pytest.MonkeyPatch) -> None:

@@ -53,11 +53,17 @@ class Server:
         self._run(
             "initdb", "--no-sync", "--encoding=UTF8", "--locale=C.UTF-8", "--auth=trust", "--username=pdpp"
         )
+        # `locked` has to give a password; everybody else is believed.
+        rules = self.folder / "data/pg_hba.conf"
+        rules.write_text(f"local all locked scram-sha-256\n{rules.read_text()}")
         self.start()
 
     @property
     def url(self) -> str:
-        return f"postgresql://pdpp@/postgres?host={quote(str(self.folder), safe='')}"
+        return self.url_of("pdpp", "postgres")
+
+    def url_of(self, user: str, database: str) -> str:
+        return f"postgresql://{user}@/{database}?host={quote(str(self.folder), safe='')}"
 
     def _run(self, program: str, *arguments: str) -> None:
         command = [str(self._binaries / program), "--pgdata", str(self.folder / "data"), *arguments]
@@ -78,8 +84,12 @@ class Server:
         """`immediate` is a crash: nothing is written out, and the next start recovers."""
         self._run("pg_ctl", "stop", "--wait", "--mode", mode)
 
+    def running(self) -> bool:
+        return (self.folder / "data/postmaster.pid").exists()
+
     def remove(self) -> None:
-        self.stop("immediate")
+        if self.running():
+            self.stop("immediate")
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
@@ -99,9 +109,10 @@ def new_database(server: str, name: str) -> Iterator[str]:
         admin.execute(
             f"CREATE DATABASE \"{name}\" TEMPLATE template0 ENCODING 'UTF8' LOCALE_PROVIDER icu ICU_LOCALE 'en'"
         )
-        try:
-            yield at(server, name)
-        finally:
+    try:
+        yield at(server, name)
+    finally:
+        with psycopg.connect(server, autocommit=True) as admin:
             admin.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
 
 

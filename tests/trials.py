@@ -21,6 +21,7 @@ from pdpp_ref.services import blobs, deletion, ingest, pruning, reconcile, summa
 from pdpp_ref.services.auto_reconcile import AutoReconcile
 from pdpp_ref.services.cooldown import Cooldown
 from pdpp_ref.services.reconcile import Limits
+from tests.naive import applied
 from tests.outside import Outside
 from tests.world import delete, mark, upsert, write
 
@@ -136,11 +137,9 @@ class Report:
 
 def play(role: Role, number: int, seed: int, url: str, naive: str, stop: Any, told: Any) -> None:
     """One process: the role until it is told to stop."""
-    from tests import naive as variants
-
     chance, done, busy, errors = random.Random(f"{seed} {role.__name__} {number}"), 0, 0, []
     database.connect(url, Path())
-    with variants.applied(naive):
+    with applied(naive):
         while not stop.is_set() and len(errors) < 3:
             try:
                 done += role(chance, number)

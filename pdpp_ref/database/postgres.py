@@ -73,6 +73,12 @@ class Postgres(peewee.PostgresqlDatabase):
             self.close()
         return bool(super().connect(reuse_if_open))
 
+    def cursor(self, named_cursor: Any = None) -> Any:
+        lost = not self.is_closed() and self._state.conn.closed
+        if lost and not self.in_transaction():
+            self.close()
+        return super().cursor(named_cursor)
+
     def begin(self, statement: str | None = None) -> None:
         self.connect(reuse_if_open=True)
         with peewee.__exception_wrapper__:  # type: ignore[attr-defined]
@@ -116,15 +122,17 @@ class Postgres(peewee.PostgresqlDatabase):
         }.get(problem(error), "the database can't be used; check PDPP_DATABASE_URL")
 
     def _why_no_connection(self, error: BaseException) -> str:
+        if any(part in str(error) for part in _NO_ROOM):
+            return "the PostgreSQL server takes no more connections; try again"
         answer = psycopg.pq.PGconn.ping(psycopg.conninfo.make_conninfo(**self._settings).encode())
         if answer == Ping.REJECT:
-            return "the PostgreSQL server is starting, or takes no more connections; try again"
+            return "the PostgreSQL server is starting; try again"
         if answer != Ping.OK:
             return "no PostgreSQL server answers; check the host and port in PDPP_DATABASE_URL"
         connection = getattr(error, "pgconn", None)
         if connection is not None and (connection.used_password or connection.needs_password):
             return "the PostgreSQL server refuses the user or the password in PDPP_DATABASE_URL"
-        return "the PostgreSQL server refuses the user or the database in PDPP_DATABASE_URL"
+        return "the PostgreSQL server refuses the user or the database in PDPP_DATABASE_URL, or is full"
 
     def snapshot(self) -> Any:
         return self.transaction(SNAPSHOT)
@@ -189,6 +197,9 @@ class Postgres(peewee.PostgresqlDatabase):
     def placed(self, sql: str) -> str:
         return sql.replace("%", "%%").replace("?", "%s")
 
+
+# How a server says so in English; of a failed connection the driver knows no error code.
+_NO_ROOM = ("connection slots", "too many clients", "too many connections")
 
 _TRY_REPAIR = (
     f"SELECT pg_try_advisory_xact_lock({REPAIR_LOCK}), "
