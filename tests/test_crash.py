@@ -21,6 +21,7 @@ import pytest
 
 from pdpp_ref import database, schema
 from pdpp_ref.services import reconcile
+from tests import postgres
 from tests.conftest import Backend
 from tests.outside import MEASURES, Outside
 from tests.world import delete, fill, upsert, write
@@ -256,3 +257,86 @@ def test_a_kill_at_any_statement_leaves_all_or_nothing(
         with opened(f"sqlite:///{path}"):
             act()
         assert look(path) == after
+
+
+# ---- a database server that crashes ------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def crashing() -> Iterator[postgres.Server]:
+    """A server that keeps what it acknowledges, for tests that stop it."""
+    if not postgres.binaries() and os.environ.get(postgres.NAMED):
+        pytest.skip("a server that tests may stop needs PostgreSQL's programs on this machine")
+    server = postgres.Server()
+    yield server
+    server.remove()
+
+
+@pytest.fixture
+def crashing_url(crashing: postgres.Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    with postgres.new_database(crashing.url, "crash") as url:
+        monkeypatch.setenv("PDPP_RECONCILE_MAX_ROWS", "6")
+        monkeypatch.setenv("PDPP_DATABASE_URL", url)
+        yield url
+
+
+def crash(
+    server: postgres.Server, process: subprocess.Popen[str], chance: random.Random, lines: int
+) -> list[str]:
+    """Stop the server at once, a moment after the process printed at most so many lines."""
+    printed = list(itertools.islice(process.stdout, chance.randint(1, lines)))
+    time.sleep(chance.uniform(0, 0.03))
+    server.stop("immediate")
+    printed += process.stdout.readlines()
+    process.wait(60)
+    server.start()
+    return printed
+
+
+@pytest.mark.parametrize("seed", range(max(2, IMPORTS_KILLED // 10)))
+def test_a_crash_of_the_server_in_an_import_keeps_all_that_was_acknowledged(
+    seed: int, crashing: postgres.Server, crashing_url: str, lines: Path
+) -> None:
+    command = [PDPP_REF, "import", "--connection", "laptop"]
+    with (
+        lines.open() as source,
+        subprocess.Popen(
+            command, stdin=source, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        ) as process,
+    ):
+        states = crash(crashing, process, random.Random(seed), RECORDS // 120)
+        told = process.stderr.read()
+    if process.returncode:  # 0: it was done before the server was stopped
+        assert process.returncode == 3
+        assert "Run the same import again" in told
+        assert "Traceback" not in told
+    assert run("verify") == "No differences.\n"
+    stored = versions(crashing_url)
+    assert stored == [version(number) for number in range(len(stored))]
+    assert len(stored) >= json.loads(states[-1])["value"]
+    run("import", lines, "--connection", "laptop")
+    assert versions(crashing_url) == [version(number) for number in range(RECORDS)]
+    assert run("verify") == "No differences.\n"
+    assert state() == "fresh"
+
+
+@pytest.mark.parametrize("seed", range(max(2, REBUILDS_KILLED // 10)))
+def test_a_crash_of_the_server_in_a_rebuild_is_taken_up_by_reads(
+    seed: int, crashing: postgres.Server, crashing_url: str
+) -> None:
+    with opened(crashing_url):
+        for number in range(20):
+            fill(100, f"stream {number}")
+        for grain in GRAINS:
+            database.execute(f"UPDATE retained_size_{grain} SET record_count = 7")
+    command = [sys.executable, "-c", SLOW_REBUILD]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        crash(crashing, process, random.Random(seed), 30)
+        told = process.stderr.read()
+    assert (process.returncode, told.count("\n")) == (3, 1), told
+    with Outside(crashing_url) as outside:
+        assert outside("SELECT dirty FROM retained_size_global") == [(True,)]
+        assert outside.wrong_but_clean() == []
+        while state() not in ("fresh",):
+            assert outside.wrong_but_clean() == []
+    assert run("verify") == "No differences.\n"
