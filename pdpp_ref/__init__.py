@@ -34,7 +34,7 @@ def create_app(
 
     Raises config.WrongSetting and database.DatabaseUnusable, whose messages are for the operator.
     """
-    from .blueprints import auth, dashboard, http, ingest, monitoring, openapi, reference
+    from .blueprints import auth, dashboard, http, ingest, look, monitoring, openapi, reference
 
     app = bare_app(settings)
     open_database(app)
@@ -58,7 +58,7 @@ def create_app(
     auth.init_app(app)
     monitoring.init_app(app)
     openapi.init_app(app)
-    for part in (auth, dashboard, ingest, monitoring, openapi, reference):
+    for part in (auth, dashboard, ingest, look, monitoring, openapi, reference):
         app.register_blueprint(part.blueprint)
     return app
 

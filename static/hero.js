@@ -4,9 +4,11 @@
   const LONGEST_MS = 5 * 60 * 1000;
   let waitMs = 0;
   let notBefore = 0;
+  let known = null; // the title and the icon of the last state that was heard of
 
   const hero = () => document.getElementById("hero");
   const banner = () => document.getElementById("offline");
+  const icon = () => document.getElementById("icon");
 
   function failed() {
     const first = Number(hero().dataset.pollSeconds) * 1000;
@@ -14,12 +16,20 @@
     // Jitter, so that many open pages do not all return in the same second.
     notBefore = Date.now() + waitMs * (0.75 + Math.random() / 2);
     banner().hidden = false;
+    if (known) return;
+    known = { title: document.title, icon: icon().href };
+    document.title = "Out of reach · " + known.title.split(" · ").slice(1).join(" · ");
+    icon().href = banner().dataset.icon;
   }
 
   function reached() {
     waitMs = 0;
     notBefore = 0;
     banner().hidden = true;
+    if (!known) return;
+    document.title = known.title;
+    icon().href = known.icon;
+    known = null;
   }
 
   // Whoever comes back looks now: the wait is for those who are away.
@@ -31,8 +41,9 @@
   for (const name of ["htmx:sendError", "htmx:responseError", "htmx:timeout"]) {
     document.addEventListener(name, failed);
   }
-  document.addEventListener("htmx:afterRequest", (event) => {
-    if (event.detail.successful) reached();
+  // Before the answer is put in, which may bring a new title and a new icon.
+  document.addEventListener("htmx:beforeOnLoad", (event) => {
+    if (event.detail.xhr.status < 400) reached();
   });
   document.addEventListener("htmx:confirm", (event) => {
     if (document.hidden || Date.now() < notBefore) event.preventDefault();

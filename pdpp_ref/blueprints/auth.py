@@ -26,7 +26,7 @@ from ..services import wire
 from ..services.credentials import Credentials
 from .errors import ApiError
 from .http import error, wants_html
-from .operations import JSON, PAGE, Access, Answers, operation
+from .operations import FORM, JSON, PAGE, Access, Answers, operation
 
 blueprint = Blueprint("auth", __name__)
 
@@ -52,7 +52,7 @@ def init_app(app: Flask) -> None:
         SESSION_COOKIE_HTTPONLY=True,
         SESSION_COOKIE_SAMESITE="Lax",
         PERMANENT_SESSION_LIFETIME=SESSION_SECONDS,
-        WTF_CSRF_CHECK_DEFAULT=False,  # only forms are checked: see `_check_form`
+        WTF_CSRF_CHECK_DEFAULT=False,  # only forms are checked: see `check_form`
         WTF_CSRF_TIME_LIMIT=None,
     )
     csrf.init_app(app)
@@ -126,6 +126,8 @@ def _sign_in_first() -> Response:
         response.headers["HX-Redirect"] = f"{login}?return_to=/dashboard"
         return response
     if wants_html():
+        if request.method not in SAFE_METHODS:
+            return redirect(f"{login}?return_to=/dashboard")  # type: ignore[return-value]
         # The path is decoded by now: what was escaped in it is escaped again, and all of it once more.
         here = quote(request.path) + ("?" + request.query_string.decode() if request.query_string else "")
         return redirect(f"{login}?return_to={quote(here)}")  # type: ignore[return-value]
@@ -152,7 +154,7 @@ def _host_of(origin: str) -> str | None:
         return None
 
 
-def _check_form() -> None:
+def check_form() -> None:
     """Forms carry a token.  JSON can't be sent cross-site without the server's consent."""
     if request.is_json or not request.mimetype:
         return
@@ -185,10 +187,10 @@ def login_form(query: ReturnTo) -> Any:
         "body_too_large",
         "too_many_requests",
     ),
-    body={JSON: wire.Login, "application/x-www-form-urlencoded": wire.LoginForm},
+    body={JSON: wire.Login, FORM: wire.LoginForm},
 )
 def login() -> Any:
-    _check_form()
+    check_form()
     password = _password()
     target = local_path(request.form.get("return_to"))
     if not _credentials().is_owner(password):
@@ -214,7 +216,7 @@ def _password() -> str:
 @blueprint.post("/owner/logout")
 @operation("Sign out", {302: "Signed out."}, errors=("csrf_token_required", "body_too_large"))
 def logout() -> Any:
-    _check_form()
+    check_form()
     session.clear()
     return redirect(url_for("auth.login_form"))
 

@@ -1,30 +1,67 @@
 """The owner's pages.  Templates get view models of numbers, times and enumerated states alone."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+from urllib.parse import urlencode
 
-from flask import Blueprint, Response, current_app, redirect, render_template, url_for
-from markupsafe import Markup
-from msgspec import Meta, Struct
+import peewee
+from flask import Blueprint, Response, current_app, flash, redirect, render_template, request, url_for
+from msgspec import Meta, Struct, structs
 
-from ..models import BYTE_MEASURES, COUNT_MEASURES
-from ..services import summary, wire
+from ..database import Busy
+from ..models import BYTE_MEASURES, COUNT_MEASURES, TOTAL
+from ..services import export, growth, kept, summary, takeaway, wire
 from ..services.freshness import Hero, hero
-from ..times import to_moment
-from .auth import owner_only
+from ..times import utc_now
+from .auth import check_form, local_path, owner_only
+from .chart import chart
 from .errors import ApiError
 from .http import auto_reconcile
-from .operations import PAGE, operation
+from .operations import CSV, FORM, PAGE, operation, reply
 
 blueprint = Blueprint("dashboard", __name__)
+
+if TYPE_CHECKING:
+    SortedBy = str
+    Days = int
+else:
+    SortedBy = Literal[kept.SORTS]
+    Days = Literal[growth.RANGES]
+
+MOST_ROWS = 10_000
 
 
 class Seen(Struct):
     seen: Annotated[str, Meta(description="The revision that the page shows.")] = ""
 
 
-class Named(Struct):
+class ListQuery(Struct):
+    sort: SortedBy = "total_retained_bytes"
+    order: Annotated[
+        Literal["asc", "desc"] | None, Meta(description="Names rise and figures fall by themselves.")
+    ] = None
+    q: Annotated[str, Meta(description="Leaves the rows with this in their name.")] = ""
+    limit: Annotated[int, Meta(description="How many rows are shown.")] = kept.MOST_ROWS
+    days: Annotated[Days, Meta(description="How far back growth is drawn.")] = 90
+    format: Annotated[
+        Literal["page", "csv", "json"], Meta(description="The list as a file, with its rows in its order.")
+    ] = "page"
+
+
+class Named(ListQuery):
     name: wire.Connection = ""
+
+
+class StreamQuery(Struct):
+    connection: wire.Connection = ""
+    stream: wire.Stream = ""
+    of: Annotated[Literal["record", "file"], Meta(description="What a file lists.")] = "record"
+    format: Literal["page", "csv", "json"] = "page"
+
+
+LIST = (PAGE, takeaway.Kept, CSV)
 
 
 @blueprint.get("/")
@@ -35,10 +72,24 @@ def index() -> Any:
 
 @blueprint.get("/dashboard")
 @owner_only
-@operation("The dashboard", PAGE)
-def dashboard() -> str:
-    found = summary.read(auto_reconcile(), summary.connections)
-    return render_template("dashboard.html", **_hero_context(found), connections=found.more)
+@operation("The dashboard, or its list as a file", LIST, query=ListQuery, errors=("invalid_request",))
+def dashboard(query: ListQuery) -> str | Response:
+    order = _order(query)
+    found = summary.read(
+        auto_reconcile(),
+        lambda: (kept.connections(order), growth.days(query.days), growth.before_in_all()),
+    )
+    shown, days, before = found.more
+    if query.format != "page":
+        return _file(query.format, "connection", found, takeaway.lines("connection", shown.rows))
+    figures = found.figures
+    return render_template(
+        "dashboard.html",
+        **_hero_context(found),
+        **_list_context(url_for("dashboard.dashboard"), query, shown, figures),
+        chart=chart(days, query.days),
+        grown=None if before is None or not figures["computed_at"] else figures[TOTAL] - before,
+    )
 
 
 @blueprint.get("/dashboard/hero")
@@ -55,9 +106,37 @@ def hero_fragment(query: Seen) -> str | Response:
     return render_template("_hero_fragment.html", **context, announce=changed)
 
 
+@blueprint.post("/dashboard/refresh")
+@owner_only
+@operation(
+    "Bring the totals up to date: one bounded pass",
+    {302: "Sign in first.", 303: "Done, or not; the page tells."},
+    errors=("csrf_token_required", "body_too_large"),
+    body={FORM: wire.Form},
+)
+def refresh() -> Any:
+    check_form()
+    flash(utc_now(), _refreshed())
+    return redirect(local_path(request.form.get("return_to")), 303)
+
+
+def _refreshed() -> str:
+    """What became of a pass; what made it fail is for the operator, who finds it in the summary."""
+    try:
+        done = auto_reconcile().run(wait=False)
+    except Busy:
+        return "busy"
+    except peewee.DatabaseError:
+        return "failed"
+    return "done" if done.fresh else "begun"
+
+
+# ---- below the whole ---------------------------------------------------------------------------
+
+
 @blueprint.get("/dashboard/connections")
 @owner_only
-@operation("A connection's page", PAGE, query=Named, errors=("connection_not_found",))
+@operation("A connection's page", LIST, query=Named, errors=("connection_not_found", "invalid_request"))
 def named_connection(query: Named) -> Any:
     """`?name=` instead of a path, for names that a browser would take for folders."""
     return connection(query.name)
@@ -72,64 +151,134 @@ def connection_url(name: str) -> str:
 
 @blueprint.get("/dashboard/connections/<anything:name>")
 @owner_only
-@operation("A connection's page", PAGE, errors=("connection_not_found",))
-def connection(name: str) -> str:
-    found = summary.read(auto_reconcile(), lambda: summary.connection(name)).more
-    if found is None:
+@operation("A connection's page", LIST, query=ListQuery, errors=("connection_not_found", "invalid_request"))
+def connection(name: str, query: ListQuery) -> str | Response:
+    order = _order(query)
+    found = summary.read(auto_reconcile(), lambda: kept.connection(name, order, query.days))
+    of: kept.OfConnection | None = found.more
+    if of is None:
         raise ApiError("connection_not_found", "There is no connection of this name.")
-    return render_template("connection.html", connection=found)
+    if query.format != "page":
+        return _file(
+            query.format, "stream", found, takeaway.lines("stream", of.streams.rows, connection=name)
+        )
+    return render_template(
+        "connection.html",
+        **_list_context(connection_url(name), query, of.streams, of.figures),
+        state=_hero(found).kind,
+        name=name,
+        chart=chart(of.days, query.days),
+    )
+
+
+@blueprint.get("/dashboard/streams")
+@owner_only
+@operation(
+    "A stream's page",
+    LIST,
+    query=StreamQuery,
+    errors=("connection_not_found", "stream_not_found", "invalid_request"),
+)
+def stream(query: StreamQuery) -> str | Response:
+    found = summary.read(auto_reconcile(), lambda: kept.stream(query.connection, query.stream))
+    of: kept.OfStream | None = found.more
+    if of is None:
+        raise ApiError("stream_not_found")
+    if query.format != "page":
+        rows = of.records if query.of == "record" else of.files
+        return _file(query.format, query.of, found, takeaway.lines(query.of, rows))
+    return render_template(
+        "stream.html",
+        state=_hero(found).kind,
+        connection=of.connection,
+        stream=of.figures,
+        records=of.records,
+        files=of.files,
+        all_looked_through=of.looked_through,
+    )
+
+
+@blueprint.app_template_global()
+def stream_url(connection: str, stream: str, **more: Any) -> str:
+    return url_for("dashboard.stream", connection=connection, stream=stream, **more)
+
+
+@blueprint.app_template_global()
+def streams_of(connection: str) -> Callable[[str], str]:
+    """What gives the addresses of a connection's streams."""
+    return partial(stream_url, connection)
+
+
+# ---- what pages share --------------------------------------------------------------------------
+
+
+def _order(query: ListQuery) -> kept.Order:
+    limit = min(max(query.limit, 1), MOST_ROWS)
+    return kept.Order(query.sort, _descends(query), query.q.strip(), limit)
+
+
+def _descends(query: ListQuery) -> bool:
+    return query.order == "desc" if query.order else query.sort != kept.NAME
+
+
+def _list_context(path: str, query: ListQuery, shown: kept.List, whole: kept.Row) -> dict[str, Any]:
+    def address(**changes: Any) -> str:
+        """The page's own address with other parameters; those that go without saying are left out."""
+        asked = structs.asdict(query) | changes
+        usual = structs.asdict(type(query)())
+        told = {name: value for name, value in asked.items() if value not in (usual[name], None)}
+        told.pop("name", None)  # is in the path already
+        return path + (("&" if "?" in path else "?") + urlencode(told) if told else "")
+
+    def sort_address(column: str) -> str:
+        """Sorts by a column; by one that is sorted by already, the other way round."""
+        turned = ("asc" if _descends(query) else "desc") if column == query.sort else None
+        return address(sort=column, order=turned)
+
+    return {
+        "query": query,
+        "path": path,
+        "list": shown,
+        "whole": whole,
+        "descends": _descends(query),
+        "address": address,
+        "sort_address": sort_address,
+    }
+
+
+def _file(wanted: str, kind: str, found: summary.Summary, rows: list[Struct]) -> Response:
+    """A list as a file that is named for what it holds and as of when."""
+    as_of = found.figures["computed_at"]
+    body = takeaway.Kept(as_of=as_of, may_lag=found.state != "fresh", rows=rows)
+    if wanted == "csv":
+        response = Response(takeaway.csv_text(kind, body), content_type="text/csv; charset=utf-8")
+    else:
+        response = reply(body)
+    name = export.file_name(f"{kind}s", as_of, wanted)
+    response.headers["Content-Disposition"] = f'attachment; filename="{name}"'
+    return response
+
+
+def _hero(found: summary.Summary) -> Hero:
+    return hero(found, datetime.now(UTC))
 
 
 def _hero_context(found: summary.Summary) -> dict[str, Any]:
-    shown = hero(found, datetime.now(UTC))
-    return {"hero": shown, "poll_seconds": _poll_seconds(shown)}
+    shown = _hero(found)
+    return {"hero": shown, "state": shown.kind, "poll_seconds": _poll_seconds(shown)}
 
 
 def _poll_seconds(shown: Hero) -> int:
     """Sooner where the figures are about to change."""
     usual: int = current_app.config["HERO_POLL_SECONDS"]
-    return usual if shown.kind in ("fresh", "empty", "delayed") else max(1, usual // 5)
+    return max(1, usual // 5) if shown.about_to_change else usual
 
 
 @blueprint.app_context_processor
 def _measures() -> dict[str, Any]:
     """The columns of every table of figures."""
-    return {"byte_measures": BYTE_MEASURES, "count_measures": COUNT_MEASURES}
-
-
-# ---- how numbers and times look ----------------------------------------------------------------
-
-
-@blueprint.app_template_filter()
-def size(value: int) -> Markup:
-    """A number of bytes in decimal units with three digits; the exact figure is in the markup."""
-    exact = f"{value:,} bytes"
-    return Markup('<data value="{}" title="{}">{}</data>').format(value, exact, size_text(value))
-
-
-@blueprint.app_template_filter()
-def count(value: int) -> Markup:
-    return Markup('<data value="{}">{}</data>').format(value, f"{value:,}")
-
-
-@blueprint.app_template_filter()
-def moment(value: str | None) -> Markup:
-    """An absolute time, which unlike an age stays true on a page that is left open."""
-    if value is None:
-        return Markup("a time that is not known")
-    at = to_moment(value)
-    shown = f"{at.day} {at:%B %Y, %H:%M:%S} UTC"
-    return Markup('<time datetime="{}">{}</time>').format(value, shown)
-
-
-def size_text(value: int) -> str:
-    """`0 B`, `999 B`, `1.00 kB`, `12.3 MB`, `456 GB`: three digits, rounded half to even."""
-    if value < 1000:
-        return f"{value} B"
-    scaled = float(value)
-    for unit in ("kB", "MB", "GB", "TB", "PB", "EB"):
-        scaled /= 1000
-        digits = 2 if scaled < 9.995 else 1 if scaled < 99.95 else 0
-        if scaled < 999.5:
-            return f"{scaled:.{digits}f} {unit}"
-    return f"{scaled:,.0f} EB"
+    return {
+        "byte_measures": BYTE_MEASURES,
+        "count_measures": COUNT_MEASURES,
+        "headings": {measure.name: measure.heading for measure in (*BYTE_MEASURES, *COUNT_MEASURES)},
+    }

@@ -26,7 +26,11 @@ class Media:
     about: str
 
 
+FORM = "application/x-www-form-urlencoded"
 PAGE = Media("text/html", "The page.")
+CSV = Media(
+    "text/csv", "The rows alone, as RFC 4180 has it; a cell that a spreadsheet would run begins with '."
+)
 
 # A JSON body, a body of another kind, or none and what the status means.
 Answer = type[Struct] | Media | str

@@ -11,15 +11,11 @@ from ..services.background_rebuild import BackgroundRebuild
 from .auth import owner_or_operator
 from .errors import ApiError
 from .http import auto_reconcile
-from .operations import Media, operation, reply
+from .operations import CSV, operation, reply
 
 blueprint = Blueprint("reference", __name__, url_prefix="/_ref")
 
 Looked = TypeVar("Looked")
-
-CSV = Media(
-    "text/csv", "The rows alone, as RFC 4180 has it; a cell that a spreadsheet would run begins with '."
-)
 
 
 class StreamsQuery(Struct):

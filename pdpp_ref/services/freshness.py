@@ -15,14 +15,17 @@ from .summary import Summary
 DELAYED_AFTER = timedelta(minutes=10)
 # One failure may be a passing one; a second in a row is a delay.
 DELAYED_AFTER_FAILURES = 2
+# So long after the last record that came, more are thought to be on their way.
+ARRIVING = timedelta(seconds=15)
 
 
 @dataclass(frozen=True)
 class Hero:
     """`kind`: fresh, empty, updating, delayed, recounting or first_count.
 
-    `parts` are the headings and bytes that add up to `total_bytes`.  `counted` and `to_count` are
-    versions, and None but for a recount under way.
+    `parts` are the names and bytes of the measures that add up to `total_bytes`.  `arrived_at` is when
+    the last record came, where that is only just.  `counted` and `to_count` are versions, and None but
+    for a recount under way.
     """
 
     kind: str
@@ -32,6 +35,7 @@ class Hero:
     stream_count: int
     connection_count: int
     as_of: str | None
+    arrived_at: str | None = None
     counted: int | None = None
     to_count: int | None = None
 
@@ -41,6 +45,11 @@ class Hero:
         digest = hashlib.sha256(repr(astuple(self)).encode()).hexdigest()[:12]
         return f"{self.kind}-{digest}"
 
+    @property
+    def about_to_change(self) -> bool:
+        """Whether it is worth to look again soon: for an empty server somebody may fill one just now."""
+        return self.kind in ("empty", "updating", "recounting", "first_count") or bool(self.arrived_at)
+
 
 def hero(found: Summary, now: datetime) -> Hero:
     row = found.figures
@@ -48,21 +57,26 @@ def hero(found: Summary, now: datetime) -> Hero:
     return Hero(
         kind=_kind(found, now),
         total_bytes=row["total_retained_bytes"],
-        parts=tuple((measure.heading, row[measure.name]) for measure in BYTE_MEASURES),
+        parts=tuple((measure.name, row[measure.name]) for measure in BYTE_MEASURES),
         record_count=row["record_count"],
         stream_count=row["stream_count"],
         connection_count=row["connection_count"],
         as_of=row["computed_at"],
+        arrived_at=_arrived(row["latest_ingested_at"], now),
         counted=counted,
         to_count=to_count,
     )
+
+
+def _arrived(last: str | None, now: datetime) -> str | None:
+    return last if last and timedelta(0) <= now - to_moment(last) < ARRIVING else None
 
 
 def _kind(found: Summary, now: datetime) -> str:
     row = found.figures
     if found.state == "fresh":
         return "fresh" if retains_anything(row) else "empty"
-    if found.state == "rebuilding":
+    if found.state == "rebuilding" and found.failures < DELAYED_AFTER_FAILURES:
         return "recounting" if row["computed_at"] else "first_count"
     if _is_delayed(found, now):
         return "delayed"
@@ -72,5 +86,6 @@ def _kind(found: Summary, now: datetime) -> str:
 def _is_delayed(found: Summary, now: datetime) -> bool:
     if found.state == "failed" or found.failures >= DELAYED_AFTER_FAILURES:
         return True
-    since = found.figures["stale_since"]
+    # Where it was lost since when they lag, they may lag since they were last exact.
+    since = found.figures["stale_since"] or found.figures["computed_at"]
     return since is not None and now - to_moment(since) > DELAYED_AFTER

@@ -1,18 +1,13 @@
 """What a read of the retained-size summary does, for the API, the command and the pages alike."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from ..database import dicts, fetch_dicts, first, read_snapshot
+from ..database import fetch_dicts, read_snapshot
 from ..models import (
     BOUNDS,
     MEASURE_NAMES,
-    Connection,
-    RetainedSizeConnection,
-    RetainedSizeStream,
-    Stream,
-    retains_anything,
     total_retained_bytes,
 )
 from ..times import is_time
@@ -24,7 +19,7 @@ TOP_CONNECTORS = 3
 
 _TIMES = (*(bound.name for bound in BOUNDS), "stale_since", "computed_at")
 
-_NEVER_COUNTED: dict[str, Any] = dict.fromkeys(MEASURE_NAMES, 0) | {
+NEVER_COUNTED: dict[str, Any] = dict.fromkeys(MEASURE_NAMES, 0) | {
     "stream_count": 0,
     "connection_count": 0,
     **dict.fromkeys((bound.name for bound in BOUNDS), None),
@@ -71,7 +66,7 @@ def read(auto: AutoReconcile, more: Callable[[], Any] = lambda: None) -> Summary
 
 def global_row() -> dict[str, Any]:
     found = fetch_dicts("SELECT * FROM retained_size_global")
-    return shown(found[0]) if found else _NEVER_COUNTED
+    return shown(found[0]) if found else NEVER_COUNTED
 
 
 def state_of(row: dict[str, Any], repairing: bool) -> wire.State:
@@ -114,19 +109,6 @@ def _progress(row: dict[str, Any]) -> tuple[int, int]:
     return max(0, total - versions_left()), total
 
 
-def connections() -> list[dict[str, Any]]:
-    """A row for each connection that retains something, largest first."""
-    rows = map(shown, dicts(_connection_rows()))
-    kept = (row for row in rows if row["dirty"] or retains_anything(row))
-    return _largest_first(kept, "connector_instance_id")
-
-
-def _connection_rows() -> Any:
-    row = RetainedSizeConnection
-    names = (Connection.connector_instance_id, Connection.connector_id)
-    return row.select(row, *names).join(Connection)
-
-
 def shown(row: dict[str, Any]) -> dict[str, Any]:
     """A stored row of figures with its total, fit to be passed on."""
     return with_checked_times(row) | {"total_retained_bytes": total_retained_bytes(row)}
@@ -136,26 +118,6 @@ def with_checked_times(row: dict[str, Any]) -> dict[str, Any]:
     """A text that is no time, whoever put it there, is not passed on."""
     times = {name: row[name] for name in _TIMES if name in row}
     return row | {name: text if text and is_time(text) else None for name, text in times.items()}
-
-
-def _largest_first(rows: Iterable[dict[str, Any]], name: str) -> list[dict[str, Any]]:
-    return sorted(rows, key=lambda row: (-row["total_retained_bytes"], row[name]))
-
-
-def connection(name: str) -> dict[str, Any] | None:
-    """A connection's row with its streams' rows, largest first; None where there is none of the name."""
-    query = Connection.select().where(Connection.connector_instance_id == name)
-    named = first(query)
-    if named is None:
-        return None
-    row = first(_connection_rows().where(Connection.id == named["id"]))
-    streams = (
-        RetainedSizeStream.select(RetainedSizeStream, Stream.name)
-        .join(Stream)
-        .where(RetainedSizeStream.connection == named["id"])
-    )
-    figures = shown(row) if row else _NEVER_COUNTED | {"connector_instance_id": name}
-    return figures | {"streams": _largest_first(map(shown, dicts(streams)), "name")}
 
 
 def freshness(found: Summary) -> wire.Freshness:

@@ -164,6 +164,68 @@ def _in_order(stream_ids: list[int] | None) -> list[int]:
     return [stream_id for (stream_id,) in every if wanted is None or stream_id in wanted]
 
 
+def _files(scope: str, measure: str, limit: int) -> Iterable[Row]:
+    return map(_file, _FILES.largest("byte_length", limit))
+
+
+# ---- of one stream -----------------------------------------------------------------------------
+
+# A stream of more versions is looked through from its newest on, so that a page costs what it may.
+LOOKED_THROUGH = 1_000_000
+
+
+def looks_through(stream_id: int) -> bool:
+    """Whether all of a stream is looked through for its largest."""
+    return _first_looked_at(stream_id) <= 1
+
+
+def records_of(stream_id: int, limit: int) -> list[Row]:
+    """A stream's records of which most is kept, deleted ones too, the largest first.
+
+    What was touched keeps at least twice its current length, and all else exactly that, so that
+    the largest of each kind hold the largest of all.  Both are found by sorting one stream's
+    index entries: an index by size within the stream would be paid for by every import.
+    """
+    first = _first_looked_at(stream_id)
+    current = fetch_all(
+        "SELECT version FROM records WHERE stream_id = ? AND version >= ? "
+        "ORDER BY json_bytes DESC, version LIMIT ?",
+        (stream_id, first, limit),
+    )
+    found = [
+        row
+        for (version,) in current
+        for row in fetch_all(
+            "SELECT stream_id, key FROM records WHERE stream_id = ? AND version = ?", (stream_id, version)
+        )
+    ]
+    found += fetch_all(
+        "SELECT stream_id, key FROM retained_size_record WHERE stream_id = ? AND version >= ? "
+        f"ORDER BY {TOTAL_SQL} DESC, key LIMIT ?",
+        (stream_id, first, limit),
+    )
+    rows = sorted(map(_record, dict.fromkeys(found)), key=lambda row: (-row[TOTAL], row["key"]))
+    return rows[:limit]
+
+
+def files_of(stream_id: int, limit: int) -> list[Row]:
+    """The largest files that a stream's records hold, the largest first."""
+    found = fetch_all(
+        "SELECT stream_id, key, sha256 FROM blob_bindings WHERE stream_id = ? AND version >= ? "
+        "ORDER BY byte_length DESC, key, sha256 LIMIT ?",
+        (stream_id, _first_looked_at(stream_id), limit),
+    )
+    return list(map(_file, found))
+
+
+def _first_looked_at(stream_id: int) -> int:
+    ((last,),) = fetch_all("SELECT last_version FROM streams WHERE id = ?", [stream_id])
+    return int(last) - LOOKED_THROUGH + 1
+
+
+# ---- rows --------------------------------------------------------------------------------------
+
+
 def _record(identity: tuple[int, str]) -> Row:
     names = _names_of(identity[0])
     of_record = "WHERE stream_id = ? AND key = ?"
@@ -178,15 +240,12 @@ def _record(identity: tuple[int, str]) -> Row:
     return _row(names, figures, computed_at, key=identity[1])
 
 
-def _files(scope: str, measure: str, limit: int) -> Iterable[Row]:
-    for identity in _FILES.largest("byte_length", limit):
-        sql = (
-            "SELECT byte_length, bound_at FROM blob_bindings WHERE stream_id = ? AND key = ? AND sha256 = ?"
-        )
-        ((size, bound_at),) = fetch_all(sql, identity)
-        figures = dict(zip(MEASURE_NAMES, (0, 0, 0, 0, 1, size), strict=True))
-        stream_id, key, sha256 = identity
-        yield _row(_names_of(stream_id), figures, bound_at, key=key, sha256=sha256)
+def _file(identity: tuple[int, str, str]) -> Row:
+    sql = "SELECT byte_length, bound_at FROM blob_bindings WHERE stream_id = ? AND key = ? AND sha256 = ?"
+    ((size, bound_at),) = fetch_all(sql, identity)
+    figures = dict(zip(MEASURE_NAMES, (0, 0, 0, 0, 1, size), strict=True))
+    stream_id, key, sha256 = identity
+    return _row(_names_of(stream_id), figures, bound_at, key=key, sha256=sha256)
 
 
 def _names_of(stream_id: int) -> Row:

@@ -331,11 +331,17 @@ class Login(Struct):
     password: str
 
 
-class LoginForm(Login):
-    """The password as the form sends it."""
+class Form(Struct):
+    """What every form of a page sends."""
 
     csrf_token: Annotated[str, Meta(description="From the form.")]
     return_to: Annotated[str, Meta(description="A path of this server, to go on to.")] = ""
+
+
+class LoginForm(Form, kw_only=True):
+    """The password as the form sends it."""
+
+    password: str
 
 
 class Health(Body):
