@@ -1,6 +1,6 @@
 """How numbers and times look on a page."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import accumulate
 
 from flask import Blueprint, has_request_context, request
@@ -85,6 +85,12 @@ def share(value: float) -> Markup:
 def part(measure: str) -> str:
     """The class of what is coloured as this measure."""
     return f"part-{PARTS[measure]}"
+
+
+@blueprint.app_template_filter()
+def parts(row: Mapping[str, int]) -> list[tuple[str, int]]:
+    """The measures of a row that add up to its total."""
+    return [(measure.name, row[measure.name]) for measure in BYTE_MEASURES]
 
 
 @blueprint.app_template_filter()

@@ -4,13 +4,16 @@ import json
 import random
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
-from itertools import islice
+from itertools import accumulate, pairwise
 
-from ..times import to_text
-from . import ingest
+from ..database import execute, write_transaction
+from ..times import days_before, to_text
+from . import blobs, ingest, reconcile
 from .messages import Change
+from .retained_size import CONNECTION, GLOBAL
 
 START = datetime(2024, 1, 1)
+SAMPLE_DAYS, STEP_DAYS = 84, 3
 WORDS = ("river", "stone", "lamp", "orbit", "maple", "cloud", "paper", "green", "quiet", "market")
 
 Make = Callable[[random.Random, int], dict[str, object]]
@@ -42,7 +45,8 @@ def _note(chance: random.Random, number: int) -> dict[str, object]:
 
 
 # connection, connector, stream, how many records, how one is made
-SAMPLES: tuple[tuple[str, str, str, int, Make], ...] = (
+Sample = tuple[str, str, str, int, Make]
+SAMPLES: tuple[Sample, ...] = (
     ("sample photo library", "sample-photos", "photos", 4_000, _photo),
     ("sample mailbox (home)", "sample-mail", "messages", 2_500, _message),
     ("sample mailbox (work)", "sample-mail", "messages", 3_500, _message),
@@ -54,12 +58,59 @@ SAMPLES: tuple[tuple[str, str, str, int, Make], ...] = (
 
 
 def load() -> None:
-    """Write every sample: first versions, then changes to some records, then a few deletes."""
-    for connection, connector, stream, records, make in SAMPLES:
-        target = ingest.Target(connection, connector)
-        changes = _changes(random.Random(f"{stream} {records}"), stream, records, make)
-        while part := list(islice(changes, 2_000)):
-            ingest.write(target, part)
+    """Write every sample over the days that it is said to have come in: first versions, then changes to
+    some records, then a few deletes, and files for some photos.
+    """
+    parts = {sample: _parts(sample) for sample in SAMPLES}
+    for step, days in enumerate(range(SAMPLE_DAYS, -1, -STEP_DAYS)):
+        for (connection, connector, stream, _, _), changes in parts.items():
+            if changes[step]:
+                ingest.write(ingest.Target(connection, connector), changes[step])
+            if stream == "photos":
+                _add_files(connection, stream, changes[step])
+        if days:
+            _date_back(days)
+    reconcile.rebuild()  # the first and last times are of before they were dated back
+
+
+def _parts(sample: Sample) -> list[list[Change]]:
+    """A sample's changes by step; they begin some steps in, and no two steps bring as many."""
+    _, _, stream, records, make = sample
+    chance = random.Random(f"steps of {stream} {records}")
+    steps = SAMPLE_DAYS // STEP_DAYS + 1
+    begin = chance.randrange(steps // 2)
+    shares = [0.0] * begin + [chance.expovariate(1) for _ in range(steps - begin)]
+    every = list(_changes(random.Random(f"{stream} {records}"), stream, records, make))
+    ends = [round(end / sum(shares) * len(every)) for end in accumulate(shares)]
+    return [every[start:end] for start, end in pairwise([0, *ends])]
+
+
+def _add_files(connection: str, stream: str, changes: list[Change]) -> None:
+    for change in changes:
+        number = int(change.key)
+        if number % 61 == 30 and number % 100:  # every hundredth is deleted
+            chance = random.Random(change.key)
+            photo = chance.randbytes(chance.randint(9_000, 190_000))
+            blobs.store(connection, stream, change.key, iter([photo]))
+
+
+def _date_back(days: int) -> None:
+    """Let what came in today have come so many days ago.  Only what is made up has a past like this."""
+    today, then = days_before(0), days_before(days)
+    with write_transaction():
+        for table, column in _TIMES:
+            later = f"UPDATE {table} SET {column} = ? || SUBSTR({column}, 11) WHERE {column} >= ?"
+            execute(later, (then, today))
+        for grain in (CONNECTION, GLOBAL):
+            execute(f"UPDATE {grain.days} SET day = ? WHERE day = ?", (then, today))
+
+
+_TIMES = (
+    ("records", "ingested_at"),
+    ("record_changes", "ingested_at"),
+    ("retained_size_record", "changed_at"),
+    ("blob_bindings", "bound_at"),
+)
 
 
 def _changes(chance: random.Random, stream: str, records: int, make: Make) -> Iterator[Change]:
@@ -67,7 +118,7 @@ def _changes(chance: random.Random, stream: str, records: int, make: Make) -> It
         at = to_text(START + timedelta(hours=number))
         data = {"at": at, **make(chance, number)}
         text = None if deleted else json.dumps(data, ensure_ascii=False, separators=(",", ":"))
-        return Change(stream, f"{number:05}", text, at)
+        return Change(stream, f"{number:05}", text, at, record_time=at, record_time_field="at")
 
     yield from (change(number) for number in range(records))
     yield from (change(number) for number in range(0, records, 9))
