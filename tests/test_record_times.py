@@ -155,13 +155,15 @@ def test_a_recount_writes_its_own_day(outside: Outside, today: Any, summary: Rea
 
 
 @pytest.mark.usefixtures("app")
-def test_days_are_bounded(outside: Outside, today: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_days_are_bounded_and_the_last_before_them_stands(
+    outside: Outside, today: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(retained_size, "days_before", lambda _: "2026-02-01")
-    today("2026-01-30")
-    write(upsert("a"))
-    today("2026-02-02")
-    write(upsert("b"))
-    assert days(outside) == [("2026-02-02", 2)]
+    for key, day in enumerate(["2026-01-28", "2026-01-30", "2026-02-02", "2026-02-03"]):
+        today(day)
+        write(upsert(str(key)))
+    kept = [("2026-01-30", 2), ("2026-02-02", 3), ("2026-02-03", 4)]
+    assert days(outside) == kept == days(outside, "connection")
 
 
 @pytest.mark.usefixtures("app")

@@ -79,6 +79,16 @@ class Grain:
         )
 
 
+    @cached_property
+    def drop_days(self) -> str:
+        """Values: the row's key, twice, and the first day that is kept.
+
+        The last day before it stays: it stands until the next one that has figures.
+        """
+        last = f"SELECT MAX(day) FROM {self.days} WHERE {self.key} = ? AND day <= ?"
+        return f"DELETE FROM {self.days} WHERE {self.key} = ? AND day < ({last})"
+
+
 def _of_records(bound: Bound) -> str:
     """One look-up in an index.  Versions rise with the time of ingestion, so they find its bounds."""
     of_stream = "FROM records WHERE stream_id = retained_size_stream.stream_id"
@@ -123,9 +133,7 @@ def change_row(grain: Grain, statement: str, figures: Iterable[int], key: int) -
     execute_one(statement, (now, *figures, key))
     if grain.days:
         execute(grain.keep_day, (now[:10], key))
-        execute(
-            f"DELETE FROM {grain.days} WHERE {grain.key} = ? AND day < ?", (key, days_before(DAYS_KEPT))
-        )
+        execute(grain.drop_days, (key, key, days_before(DAYS_KEPT)))
 
 
 @dataclass
