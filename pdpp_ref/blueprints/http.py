@@ -1,7 +1,9 @@
 """What all responses share: a Request-Id, the security headers, one shape of error."""
 
+import gzip
 import logging
 import uuid
+from functools import lru_cache
 
 import peewee
 from flask import Flask, Response, current_app, g, render_template, request
@@ -65,11 +67,34 @@ def _finish(response: Response) -> Response:
     response.headers["Request-Id"] = g.get("request_id", "")
     for name, value in HEADERS.items():
         response.headers[name] = value
-    if request.endpoint != "static":
+    if request.endpoint == "static":
+        _compress(response)
+    else:
         response.headers["Cache-Control"] = "no-store"
         if not request.path.startswith("/v1/"):
             response.headers["PDPP-Surface"] = "reference-only"
     return response
+
+
+def _compress(response: Response) -> None:
+    """Files of the pages go compressed, most of all htmx.
+
+    Pages do not: what is compressed together with a secret, such as a form's token, can give it away.
+    """
+    response.vary.add("Accept-Encoding")
+    if response.status_code != 200 or request.accept_encodings["gzip"] <= 0 or request.method == "HEAD":
+        return
+    response.direct_passthrough = False
+    etag, _ = response.get_etag()
+    response.set_data(_zipped(response.get_data()))
+    response.headers["Content-Encoding"] = "gzip"
+    if etag:
+        response.set_etag(etag, weak=True)  # the same file, and not the same bytes
+
+
+@lru_cache(maxsize=32)
+def _zipped(data: bytes) -> bytes:
+    return gzip.compress(data, mtime=0)
 
 
 def auto_reconcile() -> AutoReconcile:

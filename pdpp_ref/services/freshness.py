@@ -24,7 +24,7 @@ class Hero:
     """`kind`: fresh, empty, updating, delayed, recounting or first_count.
 
     `parts` are the names and bytes of the measures that add up to `total_bytes`.  `arrived_at` is when
-    the last record came, where that is only just.  `counted` and `to_count` are versions, and None but
+    the last record came, where that is only just and figures keep up with it.  `counted` and `to_count` are versions, and None but
     for a recount under way.
     """
 
@@ -54,15 +54,16 @@ class Hero:
 def hero(found: Summary, now: datetime) -> Hero:
     row = found.figures
     counted, to_count = found.progress or (None, None)
+    kind = _kind(found, now)
     return Hero(
-        kind=_kind(found, now),
+        kind=kind,
         total_bytes=row["total_retained_bytes"],
         parts=tuple((measure.name, row[measure.name]) for measure in BYTE_MEASURES),
         record_count=row["record_count"],
         stream_count=row["stream_count"],
         connection_count=row["connection_count"],
         as_of=row["computed_at"],
-        arrived_at=_arrived(row["latest_ingested_at"], now),
+        arrived_at=_arrived(row["latest_ingested_at"], now) if kind == "fresh" else None,
         counted=counted,
         to_count=to_count,
     )

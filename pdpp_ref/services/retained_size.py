@@ -78,7 +78,6 @@ class Grain:
             f"ON CONFLICT ({self.key}, day) DO UPDATE SET {changed}"
         )
 
-
     @cached_property
     def drop_days(self) -> str:
         """Values: the row's key, twice, and the first day that is kept.

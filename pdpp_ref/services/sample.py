@@ -70,7 +70,8 @@ def load() -> None:
                 _add_files(connection, stream, changes[step])
         if days:
             _date_back(days)
-    reconcile.rebuild()  # the first and last times are of before they were dated back
+    reconcile.begin_rebuild()
+    reconcile.finish_rebuild()  # the first and last times are of before they were dated back
 
 
 def _parts(sample: Sample) -> list[list[Change]]:
