@@ -97,6 +97,47 @@ def test_no_state_says_what_it_must_not(be: Callable[[str], Tag], owner: FlaskCl
         assert "canary" not in owner.get(path).text.lower()
 
 
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "path",
+    ["/dashboard", "/dashboard/connections/laptop", "/dashboard/streams?connection=laptop&stream=notes"],
+)
+def test_no_page_says_what_it_must_not(
+    be: Callable[[str], Tag], owner: FlaskClient, kind: str, path: str
+) -> None:
+    be(kind)
+    text = owner.get(path).text
+    forbidden = FORBIDDEN.replace("|laptop", "")  # a connection's name stands in the list of connections
+    assert not re.search(forbidden, text, re.IGNORECASE), re.search(forbidden, text, re.IGNORECASE)
+
+
+TITLES = {
+    "fresh": ("Up to date", "good"),
+    "empty": ("No records yet", "calm"),
+    "updating": ("Updating totals", "calm"),
+    "recounting": ("Counting again", "calm"),
+    "first_count": ("Counting for the first time", "calm"),
+    "delayed": ("Totals are behind", "late"),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_title_and_the_icon_tell_the_state(
+    be: Callable[[str], Tag], owner: FlaskClient, kind: str
+) -> None:
+    be(kind)
+    title, icon = TITLES[kind]
+    for path in ("/dashboard", "/dashboard/hero"):
+        page = soup(owner.get(path).text)
+        assert page.title
+        assert page.title.get_text() == f"{title} · Your data server"
+        link = page.find(id="icon")
+        assert isinstance(link, Tag)
+        assert str(link["href"]).endswith(f"/icon-{icon}.svg")
+        with owner.get(str(link["href"])) as file:
+            assert file.mimetype == "image/svg+xml"
+
+
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "first_count"])
 def test_figures_bear_their_time(be: Callable[[str], Tag], kind: str) -> None:
     time = be(kind).find("time")
@@ -122,6 +163,37 @@ def test_a_recount_shows_how_far_it_is_and_never_all_before_it_is_published(
     assert isinstance(bar, Tag)
     assert (bar["value"], bar["max"]) == ("766", "2000")
     assert bar["role"] == "progressbar"
+
+
+def test_a_recount_that_has_counted_all_has_not_published_it(
+    be: Callable[[str], Tag], owner: FlaskClient, outside: Outside
+) -> None:
+    be("recounting")
+    outside("UPDATE retained_size_stream SET dirty = FALSE")
+    hero = hero_of(owner.get("/dashboard").text)
+    bar = hero.find("progress")
+    assert isinstance(bar, Tag)
+    assert not bar.get("value")
+    assert not bar.get("aria-valuenow")
+    assert "are being added up" in words(hero)
+
+
+def test_a_recount_that_keeps_failing_is_behind(
+    be: Callable[[str], Tag], owner: FlaskClient, clock: Clock
+) -> None:
+    assert be("recounting")["data-state"] == "recounting"
+    clock.advance(31)
+    hero = hero_of(owner.get("/dashboard").text)
+    assert hero["data-state"] == "delayed"
+    assert "minute" not in words(hero)
+
+
+def test_of_figures_that_lag_since_a_time_that_is_lost_no_minutes_are_promised(
+    be: Callable[[str], Tag], owner: FlaskClient, outside: Outside
+) -> None:
+    be("updating")
+    outside("UPDATE retained_size_global SET stale_since = NULL, computed_at = '2024-01-01T00:00:00.000Z'")
+    assert hero_of(owner.get("/dashboard").text)["data-state"] == "delayed"
 
 
 @pytest.mark.parametrize("kind", KINDS)

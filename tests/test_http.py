@@ -1,7 +1,8 @@
 """What every response has: headers, a Request-Id, one shape of error."""
 
-from typing import Any
+from typing import gzip
 
+import Any
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
@@ -117,3 +118,21 @@ def test_a_name_with_a_nul_is_refused_on_every_database(app: Flask, method: str,
     response = client.open(path, method=method, headers={"Authorization": f"Bearer {TOKEN}"})
     assert response.status_code == 400
     assert response.get_json()["error"]["code"] == "invalid_request"
+
+
+def test_files_of_the_pages_go_compressed_and_pages_do_not(owner: FlaskClient) -> None:
+    zipped = {"Accept-Encoding": "gzip, br"}
+    with owner.get("/static/style.css") as plain, owner.get("/static/style.css", headers=zipped) as small:
+        assert "Content-Encoding" not in plain.headers
+        assert small.headers["Content-Encoding"] == "gzip"
+        assert gzip.decompress(small.data) == plain.data
+        assert len(small.data) < len(plain.data) / 2
+        assert small.headers["Vary"] == plain.headers["Vary"] == "Accept-Encoding"
+        again = {**zipped, "If-None-Match": small.headers["ETag"]}
+    with owner.get("/static/style.css", headers=again) as unchanged:
+        assert unchanged.status_code == 304
+    with owner.get("/static/style.css", headers={**zipped, "Range": "bytes=0-9"}) as part:
+        assert (part.status_code, len(part.data)) == (206, 10)
+    with owner.get("/static/style.css", headers={"Accept-Encoding": "gzip;q=0"}) as refused:
+        assert "Content-Encoding" not in refused.headers
+    assert "Content-Encoding" not in owner.get("/dashboard", headers=zipped).headers

@@ -27,9 +27,12 @@ UNITS = ("kB", "MB", "GB", "TB", "PB", "EB")
 
 def _marks() -> tuple[str, str]:
     """Of the language that the reader prefers, of those that are known."""
-    if not has_request_context():
-        return ENGLISH
-    return _MARKS.get((request.accept_languages.best_match(_MARKS) or "en").lower(), ENGLISH)
+    preferred = request.accept_languages if has_request_context() else ()
+    for language, quality in preferred:
+        for name in (language.lower(), language.lower().split("-")[0]):
+            if quality and name in _MARKS:
+                return _MARKS[name]
+    return ENGLISH
 
 
 def grouped(value: int) -> str:

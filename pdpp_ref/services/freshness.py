@@ -24,8 +24,8 @@ class Hero:
     """`kind`: fresh, empty, updating, delayed, recounting or first_count.
 
     `parts` are the names and bytes of the measures that add up to `total_bytes`.  `arrived_at` is when
-    the last record came, where that is only just and figures keep up with it.  `counted` and `to_count` are versions, and None but
-    for a recount under way.
+    the last record came, where that is only just and the figures keep up.  `counted` and `to_count` are
+    versions, and None but for a recount under way.
     """
 
     kind: str

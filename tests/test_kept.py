@@ -1,0 +1,167 @@
+"""The owner's lists: their order, what is found and left out, and the largest of one stream."""
+
+import itertools
+import random
+from typing import Any
+
+import pytest
+
+from pdpp_ref.models import MEASURE_NAMES, TOTAL
+from pdpp_ref.services import blobs, kept, top
+from pdpp_ref.services.kept import GROWTH, NAME, Order
+from tests.world import Outside, delete, fill, ids, statements, upsert, write
+
+pytestmark = pytest.mark.usefixtures("app")
+
+
+def names(found: kept.List) -> list[str]:
+    return [row["name"] for row in found.rows]
+
+
+@pytest.fixture
+def several() -> list[str]:
+    """Connections that differ in each measure, and two that are equal in all."""
+    for number, name in enumerate(("b", "a", "Mail home", "mail WORK", "z", "y")):
+        fill(number // 2 * 3 + 1, connection=name, size=10 + number // 2)
+        write(*(upsert("0", {"v": each}) for each in range(number // 2)), connection=name)
+    blobs.store("b", "notes", "0000000", iter([b"12345"]))
+    return sorted(("b", "a", "Mail home", "mail WORK", "z", "y"))
+
+
+@pytest.mark.parametrize("sort", kept.SORTS)
+def test_any_column_sorts_and_equals_stand_by_name(several: list[str], sort: str) -> None:
+    rows = kept.connections(Order()).rows
+    rising = kept.connections(Order(sort, descending=False)).rows
+    falling = kept.connections(Order(sort, descending=True)).rows
+    assert rising == sorted(rows, key=lambda row: (row[sort], row["name"]))
+    if sort == NAME:
+        assert falling == rising[::-1]
+    else:
+        assert falling == sorted(rows, key=lambda row: (-row[sort], row["name"]))
+
+
+def test_what_is_not_known_comes_last_either_way(several: list[str], outside: Outside) -> None:
+    outside("DELETE FROM retained_size_connection WHERE connection_id = ?", ids("a")["connection"])
+    for sort, descending in itertools.product((TOTAL, GROWTH, "record_count"), (True, False)):
+        assert names(kept.connections(Order(sort, descending)))[-1] == "a"
+    found = kept.connections(Order())
+    assert (found.complete, found.rows[-1]["share"], found.rows[-1][GROWTH]) == (False, None, None)
+
+
+@pytest.mark.parametrize(
+    ("search", "expected"),
+    [("MAIL", {"Mail home", "mail WORK"}), ("work", {"mail WORK"}), ("none", set()), ("files", "all")],
+)
+def test_a_part_of_a_name_or_of_the_connector_is_found(
+    several: list[str], search: str, expected: set[str]
+) -> None:
+    found = kept.connections(Order(search=search))
+    assert set(names(found)) == (set(several) if expected == "all" else expected)
+    assert found.matching == len(found.rows)
+
+
+@pytest.mark.parametrize(
+    "order", [Order(limit=2), Order(search="mail"), Order(search="a", limit=1), Order()]
+)
+def test_what_is_shown_and_what_is_left_out_add_up(
+    several: list[str], order: Order, outside: Outside
+) -> None:
+    found = kept.connections(order)
+    assert len(found.rows) + found.others == len(several)
+    ((total,),) = outside(
+        "SELECT current_record_json_bytes + record_history_json_bytes + blob_bytes FROM retained_size_global"
+    )
+    assert sum(row[TOTAL] for row in found.rows) + found.left_out[TOTAL] == total == found.counted_bytes
+    for name in MEASURE_NAMES:
+        ((whole,),) = outside(f"SELECT {name} FROM retained_size_global")
+        assert sum(row[name] for row in found.rows) + found.left_out[name] == whole
+    everything = kept.connections(Order()).rows
+    assert sum(row["share"] for row in everything) == pytest.approx(1)
+
+
+def test_nothing_at_all_is_a_list_too() -> None:
+    found = kept.connections(Order())
+    assert (found.rows, found.others, found.counted_bytes, found.complete) == ([], 0, 0, True)
+
+
+def test_a_list_costs_the_same_statements_however_long_it_is() -> None:
+    counts = []
+    for number in (2, 60):
+        for each in range(number):
+            write(upsert("a"), connection=f"c{each}")
+            write(upsert("a", stream=f"s{each}"))
+        with statements() as seen:
+            kept.connections(Order())
+            kept.connection("laptop", Order(), 90)
+        counts.append(len(seen))
+    assert counts[0] == counts[1] < 10
+
+
+@pytest.mark.parametrize(
+    "read", [lambda: kept.connection("no", Order(), 90), lambda: kept.stream("no", "x")]
+)
+def test_of_what_is_not_there_nothing_is_told(read: Any) -> None:
+    assert read() is None
+
+
+# ---- the largest of one stream -----------------------------------------------------------------
+
+
+def everything(outside: Outside, stream_id: int) -> dict[str, int]:
+    """What is kept of each key, from the stored texts."""
+    found: dict[str, int] = {}
+    for table in ("records", "record_changes"):
+        for key, data in outside(f"SELECT key, data FROM {table} WHERE stream_id = ?", stream_id):
+            found[key] = found.get(key, 0) + len((data or "").encode())
+    for key, size in outside("SELECT key, byte_length FROM blob_bindings WHERE stream_id = ?", stream_id):
+        found[key] += size
+    return found
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_the_largest_records_are_those_that_sorting_all_gives(outside: Outside, seed: int) -> None:
+    chance = random.Random(seed)
+    for _ in range(150):
+        key, what = str(chance.randrange(40)), chance.random()
+        stream = chance.choice(["notes", "notes", "other"])
+        if what < 0.7:
+            write(upsert(key, {"t": "x" * chance.choice([1, 5, 5, 5, 60])}, stream))
+        elif what < 0.85:
+            write(delete(key, stream))
+        elif outside(
+            "SELECT 1 FROM records r JOIN streams s ON s.id = r.stream_id WHERE key = ? AND name = ?",
+            key,
+            stream,
+        ):
+            blobs.store("laptop", stream, key, iter([b"y" * chance.randrange(200)]))
+    stream_id = ids("laptop", "notes")["id"]
+    kept_of = everything(outside, stream_id)
+    for limit in (1, 5, 10):
+        found = top.records_of(stream_id, limit)
+        assert [row[TOTAL] for row in found] == sorted(kept_of.values(), reverse=True)[:limit]
+        assert all(kept_of[row["key"]] == row[TOTAL] for row in found)
+        assert len({row["key"] for row in found}) == len(found)
+        files = top.files_of(stream_id, limit)
+        sizes = outside("SELECT byte_length FROM blob_bindings WHERE stream_id = ?", stream_id)
+        assert [row["blob_bytes"] for row in files] == sorted((size for (size,) in sizes), reverse=True)[
+            :limit
+        ]
+
+
+def test_of_a_very_long_stream_the_newest_are_looked_through(monkeypatch: pytest.MonkeyPatch) -> None:
+    write(*(upsert(str(number), {"t": "x" * (100 - number)}) for number in range(20)))
+    stream_id = ids("laptop", "notes")["id"]
+    assert top.looks_through(stream_id)
+    assert [row["key"] for row in top.records_of(stream_id, 2)] == ["0", "1"]
+    monkeypatch.setattr(top, "LOOKED_THROUGH", 5)
+    assert not top.looks_through(stream_id)
+    assert [row["key"] for row in top.records_of(stream_id, 2)] == ["15", "16"]
+
+
+def test_no_index_is_made_for_it_and_none_is_missed(outside: Outside) -> None:
+    fill(100)
+    with statements() as seen:
+        top.records_of(ids("laptop", "notes")["id"], 10)
+    (largest,) = [sql for sql in seen if "ORDER BY json_bytes" in sql]
+    plan = " ".join(row[-1] for row in outside(f"EXPLAIN QUERY PLAN {largest}", 1, 1, 10))
+    assert "COVERING INDEX" in plan
