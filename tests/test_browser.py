@@ -120,11 +120,11 @@ def test_complaints_are_heard_and_the_policy_is_in_force(page: Page, problems: l
 def test_an_unchanged_poll_leaves_focus_and_selection_alone(page: Page) -> None:
     page.evaluate("document.getElementById('hero').mark = 'same'")
     page.locator("#hero .note").select_text()
-    page.get_by_role("link", name="Refresh").focus()
+    page.get_by_role("button", name="Refresh totals now").focus()
     selected = page.evaluate("String(getSelection())")
     assert "last change" in selected
     assert [next_poll(page), next_poll(page)] == [204] * 2
-    assert page.evaluate("document.activeElement.textContent") == "Refresh"
+    assert page.evaluate("document.activeElement.textContent") == "Refresh totals now"
     assert page.evaluate("String(getSelection())") == selected
     assert page.evaluate("document.getElementById('hero').mark") == "same"
 
@@ -240,10 +240,21 @@ def test_without_javascript_the_page_is_complete(
     expect(page.locator("#offline")).to_be_hidden()
     before = records(page)
     server.add_record()
-    page.get_by_role("link", name="Refresh").click()
+    page.get_by_role("button", name="Refresh totals now").click()
+    expect(page.locator(".told")).to_contain_text("everything was counted")
     expect(counted(page)).to_have_attribute("value", str(before + 1))
+    page.get_by_role("link", name="Versions").click()
+    expect(page.locator("[aria-sort=descending]")).to_have_text("Versions")
+    page.get_by_role("searchbox").fill("LAP")
+    page.keyboard.press("Enter")
+    expect(page.locator("#connections tbody tr")).to_have_count(1)
     page.get_by_role("link", name="laptop").click()
     expect(page.get_by_role("heading", name="laptop")).to_be_visible()
+    page.get_by_role("link", name="notes").click()
+    expect(page.locator("#records li")).to_have_count(min(before + 1, 10))
+    with page.expect_download() as taken:
+        page.get_by_role("link", name="CSV").click()
+    assert taken.value.suggested_filename.startswith("retained-records-")
     page.get_by_role("button", name="Sign out").click()
     expect(page).to_have_url(f"{server.url}/owner/login")
 
@@ -263,11 +274,15 @@ def flaws(page: Page) -> list[str]:
     return told + [f"too wide: {box[:99]}" for box in wide]
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize(
+    ("scheme", "options"),
+    [("light", {}), ("dark", {}), ("dark", {"contrast": "more", "forced_colors": "active"})],
+    ids=["light", "dark", "contrast"],
+)
 def test_every_page_is_accessible_and_fits_a_narrow_window(
-    new_page: Callable[..., Page], tmp_path: Path, scheme: str
+    new_page: Callable[..., Page], problems: list[str], tmp_path: Path, scheme: str, options: dict[str, Any]
 ) -> None:
-    page = new_page(color_scheme=scheme)
+    page = new_page(color_scheme=scheme, **options)
     found: list[str] = []
     with Server(tmp_path, RECONCILE_COOLDOWN_SECONDS=3600, SAMPLE_DATA=1) as server:
 
@@ -284,6 +299,161 @@ def test_every_page_is_accessible_and_fits_a_narrow_window(
             server.add_record(connection)
         look("/dashboard", "fresh")
         look(f"/dashboard/connections/{LONG_NAME}")
+        look(f"/dashboard/streams?connection={LONG_NAME}&stream=notes")
+        look("/dashboard?q=lap&sort=name&days=365")
+        look("/dashboard?q=none")
+        look("/dashboard/connections/none")
         for state in unwell(server):
             look("/dashboard", state)
+            look("/dashboard/connections/laptop")
+            look("/dashboard/streams?connection=laptop&stream=notes")
     assert not found, "\n".join(found)
+    assert all("404" in problem for problem in problems), problems
+    problems.clear()
+
+
+def icon(page: Page) -> str:
+    return str(page.locator("#icon").get_attribute("href"))
+
+
+def test_the_title_and_the_icon_follow_the_state(page: Page, server: Server, problems: list[str]) -> None:
+    expect(page).to_have_title("Up to date · Your data server")
+    assert icon(page).endswith("icon-good.svg")
+    with server.broken():
+        shows(page, "updating")
+        expect(page).to_have_title("Updating totals · Your data server")
+        assert icon(page).endswith("icon-calm.svg")
+        assert page.locator("head #icon").count() == page.locator("link[rel=icon]").count() == 1
+    shows(page, "fresh")
+    expect(page).to_have_title("Up to date · Your data server")
+    page.route("**/dashboard/hero*", lambda route: route.abort())
+    expect(page).to_have_title("Out of reach · Your data server")
+    assert icon(page).endswith("icon-away.svg")
+    page.unroute("**/dashboard/hero*")
+    expect(page).to_have_title("Up to date · Your data server", timeout=15_000)
+    assert icon(page).endswith("icon-good.svg")
+    problems.clear()
+
+
+@pytest.mark.parametrize("answer", ["slow", "failing", "not found"])
+def test_slow_and_failing_answers_are_waited_for_and_forgotten(
+    page: Page, problems: list[str], answer: str
+) -> None:
+    before = records(page)
+    asked: list[Any] = []
+
+    def spoil(route: Any) -> None:
+        asked.append(route)
+        if answer != "slow":
+            route.fulfill(status=503 if answer == "failing" else 404, body="<h1>no</h1>")
+
+    if answer == "slow":
+        page.evaluate("htmx.config.timeout = 300")
+    page.route("**/dashboard/hero*", spoil)
+    expect(page.locator("#offline")).to_be_visible()
+    page.wait_for_timeout(2_500)
+    assert len(asked) <= 3, "the wait grows"
+    assert records(page) == before
+    assert page.locator("h1").all_inner_texts() == ["Up to date"], "nothing of the answer is put in"
+    if answer == "slow":
+        page.evaluate("htmx.config.timeout = 8000")
+    page.unroute("**/dashboard/hero*")
+    page.evaluate("window.dispatchEvent(new Event('online'))")
+    expect(page.locator("#offline")).to_be_hidden()
+    assert all(
+        re.match("Failed to load resource|Response Status Error|htmx:", each) for each in problems
+    ), problems
+    problems.clear()
+
+
+def test_focus_survives_a_hero_that_changes(page: Page, server: Server) -> None:
+    page.get_by_role("searchbox").fill("half a wo")
+    page.locator("details summary").click()
+    page.get_by_role("searchbox").focus()
+    page.evaluate("document.getElementById('q').setSelectionRange(2, 5)")
+    before = records(page)
+    server.add_record()
+    expect(counted(page)).to_have_attribute("value", str(before + 1))
+    assert page.evaluate("[document.activeElement.id, document.activeElement.selectionStart]") == ["q", 2]
+    assert page.get_by_role("searchbox").input_value() == "half a wo"
+    assert page.evaluate("document.querySelector('details').open")
+
+
+def test_the_keyboard_reaches_everything_in_order(page: Page) -> None:
+    page.evaluate("document.activeElement.blur()")
+    met: list[str] = []
+    for _ in range(60):
+        page.keyboard.press("Tab")
+        found = page.evaluate("""() => {
+            const at = document.activeElement, ring = getComputedStyle(at);
+            if (at === document.body) return null;
+            const box = at.getBoundingClientRect();
+            return [at.textContent.trim() || at.placeholder, ring.outlineStyle !== "none" && box.width > 0];
+        }""")
+        if found is None:
+            break
+        assert found[1], f"no focus is seen at {found[0]}"
+        met.append(found[0])
+    assert met[0] == "Skip to the figures"
+    wanted = [
+        "Refresh totals now",
+        "Sign out",
+        "90 days",
+        "The same as a table",
+        "Find a connection",
+        "Total",
+        "laptop",
+        "CSV",
+        "JSON",
+    ]
+    places = [met.index(name) for name in wanted]
+    assert places == sorted(places)
+    assert len(met) < 40
+    page.get_by_role("link", name="Skip to the figures").focus()
+    page.keyboard.press("Enter")
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.closest('main') !== null")
+
+
+def test_paper_bears_the_time_and_no_controls(page: Page) -> None:
+    page.emulate_media(media="print")
+    for gone in (".actions", ".find", ".take", ".ranges", "#offline"):
+        expect(page.locator(gone).first).to_be_hidden()
+    expect(page.locator("#hero time").first).to_be_visible()
+    expect(page.locator(".stamp time")).to_be_visible()
+    assert page.locator("#list").evaluate(
+        "(box) => getComputedStyle(box.querySelector('tbody')).display"
+    ) == ("table-row-group")
+    assert page.pdf()[:5] == b"%PDF-"
+
+
+def test_little_moves_where_motion_is_not_wanted(new_page: Callable[..., Page], server: Server) -> None:
+    page = new_page(reduced_motion="reduce")
+    server.sign_in(page.context)
+    page.goto(f"{server.url}/dashboard")
+    assert page.evaluate("document.getAnimations().length") == 0
+
+
+def test_the_first_view_is_small(new_page: Callable[..., Page], server: Server) -> None:
+    page = new_page()
+    server.sign_in(page.context)
+    sizes: list[float] = []
+    client = page.context.new_cdp_session(page)
+    client.send("Network.enable")
+    client.on("Network.loadingFinished", lambda event: sizes.append(event["encodedDataLength"]))
+    page.goto(f"{server.url}/dashboard", wait_until="networkidle")
+    assert len(sizes) >= 4
+    print(f"first view: {sum(sizes):,.0f} bytes in {len(sizes)} responses")
+    assert sum(sizes) < 60_000
+
+
+@pytest.mark.parametrize("width", [320, 390, 768, 1280, 1920, 3840])
+def test_no_width_scrolls_sideways(page: Page, width: int) -> None:
+    page.set_viewport_size({"width": width, "height": 900})
+    for path in (
+        "/dashboard",
+        "/dashboard/connections/laptop",
+        "/dashboard/streams?connection=laptop&stream=notes",
+    ):
+        page.goto(page.url.split("/dashboard")[0] + path)
+        assert page.evaluate("document.documentElement.scrollWidth") <= width

@@ -1,8 +1,8 @@
 """What every response has: headers, a Request-Id, one shape of error."""
 
-from typing import gzip
+import gzip
+from typing import Any
 
-import Any
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
