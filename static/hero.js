@@ -4,11 +4,12 @@
   const LONGEST_MS = 5 * 60 * 1000;
   let waitMs = 0;
   let notBefore = 0;
-  let known = null; // the title and the icon of the last state that was heard of
+  let known = null; // the title, icon and heading of the last state that was heard of
 
   const hero = () => document.getElementById("hero");
   const banner = () => document.getElementById("offline");
   const icon = () => document.getElementById("icon");
+  const heading = () => document.querySelector("#hero-title span:last-child");
 
   function failed() {
     const first = Number(hero().dataset.pollSeconds) * 1000;
@@ -17,9 +18,11 @@
     notBefore = Date.now() + waitMs * (0.75 + Math.random() / 2);
     banner().hidden = false;
     if (known) return;
-    known = { title: document.title, icon: icon().href };
+    known = { title: document.title, icon: icon().href, heading: heading().textContent };
     document.title = "Out of reach · " + known.title.split(" · ").slice(1).join(" · ");
     icon().href = banner().dataset.icon;
+    // No state can be vouched for.
+    heading().textContent = "As last known";
   }
 
   function reached() {
@@ -29,6 +32,7 @@
     if (!known) return;
     document.title = known.title;
     icon().href = known.icon;
+    heading().textContent = known.heading;
     known = null;
   }
 

@@ -1,5 +1,6 @@
 """A browser to see the dashboard with; as a program, pictures of its states."""
 
+import itertools
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ from playwright.sync_api import sync_playwright
 
 from tests import tools
 from tests.live import Server
+from tests.world import Outside
 
 NAMED_CHROMIUM = os.environ.get("PDPP_TEST_CHROMIUM")  # read before conftest takes the variable away
 FOLDER = Path(__file__).parent.parent / "docs/screenshots"
@@ -35,25 +37,54 @@ def unwell(server: Server) -> Iterator[str]:
         yield "first_count"
 
 
-def main() -> None:
-    chromium = chromium_path()
-    with TemporaryDirectory() as place, sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium)
+# Each picture is drawn in each of these; those that documents show are kept with them.
+WINDOWS = {"wide": 1280, "narrow": 390}
+SCHEMES = ("light", "dark")
+KEPT = (
+    "fresh-wide-light",
+    "fresh-narrow-dark",
+    "stream-wide-light",
+    "empty-wide-light",
+    "recounting-wide-dark",
+)
+EVERY = FOLDER / "all"
+PATHS = {
+    "fresh": "/dashboard",
+    "connection": "/dashboard/connections/sample%20photo%20library",
+    "stream": "/dashboard/streams?connection=sample+photo+library&stream=photos",
+    "search": "/dashboard?q=mail&sort=growth",
+}
 
-        def draw(on: Server, state: str, name: str = "", width: int = 1280, scheme: str = "light") -> None:
-            with browser.new_context(viewport={"width": width, "height": 844}, color_scheme=scheme) as tab:
-                on.sign_in(tab)
-                page = tab.new_page()
-                page.goto(f"{on.url}/dashboard")
-                page.wait_for_selector(f"#hero.{state}")
-                page.screenshot(path=FOLDER / f"{name or state}.png", full_page=True)
+
+def main() -> None:
+    EVERY.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory() as place, sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium_path())
+
+        def draw(on: Server, name: str, path: str = "/dashboard", prepare: str = "") -> None:
+            for (window, width), scheme in itertools.product(WINDOWS.items(), SCHEMES):
+                size = {"width": width, "height": 844}
+                with browser.new_context(viewport=size, color_scheme=scheme) as tab:
+                    on.sign_in(tab)
+                    page = tab.new_page()
+                    page.goto(on.url + path)
+                    if prepare:
+                        page.route("**/dashboard/hero*", lambda route: route.abort())
+                        page.evaluate(prepare)
+                        page.wait_for_selector("#offline:not([hidden])")
+                    title = f"{name}-{window}-{scheme}"
+                    folder = FOLDER if title in KEPT else EVERY
+                    page.screenshot(path=folder / f"{title}.png", full_page=True)
 
         with Server(Path(place) / "new") as server:
             draw(server, "empty")
         with Server(Path(place) / "sample", "demo", RECONCILE_COOLDOWN_SECONDS=3600) as server:
-            for scheme in ("light", "dark"):
-                draw(server, "fresh", f"dashboard-wide-{scheme}", scheme=scheme)
-                draw(server, "fresh", f"dashboard-narrow-{scheme}", 390, scheme)
+            draw(server, "arriving")
+            with Outside(server.database) as outside:
+                outside("UPDATE retained_size_global SET latest_ingested_at = '2026-01-01T00:00:00.000Z'")
+            for name, path in PATHS.items():
+                draw(server, name, path)
+            draw(server, "away", prepare="window.dispatchEvent(new Event('online'))")
             for state in unwell(server):
                 draw(server, state)
 

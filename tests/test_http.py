@@ -127,7 +127,7 @@ def test_files_of_the_pages_go_compressed_and_pages_do_not(owner: FlaskClient) -
         assert small.headers["Content-Encoding"] == "gzip"
         assert gzip.decompress(small.data) == plain.data
         assert len(small.data) < len(plain.data) / 2
-        assert small.headers["Vary"] == plain.headers["Vary"] == "Accept-Encoding"
+        assert all("Accept-Encoding" in each.headers["Vary"] for each in (small, plain))
         again = {**zipped, "If-None-Match": small.headers["ETag"]}
     with owner.get("/static/style.css", headers=again) as unchanged:
         assert unchanged.status_code == 304
