@@ -69,6 +69,9 @@ def _finish(response: Response) -> Response:
         response.headers[name] = value
     if request.endpoint == "static":
         _compress(response)
+        if request.path.startswith("/static/icon-"):
+            # The one for a server that is out of reach is fetched while it can be.
+            response.headers["Cache-Control"] = "max-age=86400"
     else:
         response.headers["Cache-Control"] = "no-store"
         if not request.path.startswith("/v1/"):
