@@ -105,6 +105,7 @@ def test_a_body_that_is_too_large_is_refused(client: FlaskClient, kind: str | No
         ("GET", "/_ref/dataset/summary/streams?connector_id=%00"),
         ("GET", "/dashboard/connections/%00"),
         ("GET", "/dashboard/connections?name=%00"),
+        ("GET", "/dashboard/streams?connection=%00&stream=a"),
         ("DELETE", "/v1/streams/%00/records?connector_instance_id=a"),
         ("DELETE", "/v1/streams/a/records/%00?connector_instance_id=a"),
         ("DELETE", "/v1/connections/%00"),
