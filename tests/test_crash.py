@@ -8,11 +8,10 @@ import json
 import multiprocessing
 import os
 import random
-import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,11 +19,10 @@ from typing import Any
 import pytest
 
 from pdpp_ref import database, schema
-from pdpp_ref.services import reconcile
 from tests import postgres
 from tests.conftest import Backend
-from tests.outside import MEASURES, Outside
-from tests.world import delete, fill, upsert, write
+from tests.outside import Outside
+from tests.world import fill
 
 IMPORTS_KILLED, REBUILDS_KILLED = (200, 100) if os.environ.get("PDPP_TEST_LONG") == "1" else (5, 2)
 GRAINS = ("stream", "connection", "global")
@@ -164,99 +162,6 @@ def test_a_killed_rebuild_is_taken_up(taken_up_by: str, seed: int, url: str) -> 
                 assert outside.wrong_but_clean() == []
     assert run("verify") == "No differences.\n"
     assert state() == "fresh"
-
-
-# ---- every statement ---------------------------------------------------------------------------
-
-
-def a_write() -> None:
-    write(upsert("a", "changed"), delete("b"), upsert("new"), upsert("first", stream="new"))
-
-
-def a_first_write() -> None:
-    write(upsert("a"), delete("a"), upsert("a"), connection="new")
-
-
-def a_write_whose_delta_fails() -> None:
-    for table in ("global", "recounts"):
-        event = f"UPDATE OF record_count ON retained_size_{table}"
-        fail = "BEGIN SELECT RAISE(ABORT, 'broken'); END"
-        database.execute(f"CREATE TEMP TRIGGER broken_{table} BEFORE {event} {fail}")
-    a_write()
-
-
-def a_pass() -> None:
-    reconcile.run_pass(reconcile.Limits())
-
-
-def killed_at(statement: int, path: Path, act: Callable[[], None]) -> None:
-    """In a process of its own: die before the statement of that number; at 0, live."""
-    ordinal = itertools.count(1)
-    with opened(f"sqlite:///{path}"):
-        sqlite = database.db.connection()
-        sqlite.exec_trace = lambda *_: next(ordinal) != statement or signal.raise_signal(signal.SIGKILL)
-        act()
-
-
-def look(path: Path) -> list[list[tuple[Any, ...]]]:
-    """All that is stored, but for the times."""
-    columns = {
-        "streams": "id, connection_id, name, last_version",
-        "records": "stream_id, key, version, data",
-        "record_changes": "stream_id, version, key, data",
-        "retained_size_recounts": "*",
-    } | {f"retained_size_{grain}": f"dirty, {', '.join(MEASURES)}" for grain in GRAINS}
-    with Outside(path) as outside:
-        assert outside.wrong_but_clean() == []
-        return [sorted(outside(f"SELECT {names} FROM {table}")) for table, names in columns.items()]
-
-
-def clean() -> None:
-    write(upsert("a"), upsert("b"), upsert("a", "again"), upsert("p", stream="photos"))
-    write(upsert("c"), connection="phone")
-
-
-def half_recounted() -> None:
-    """All is marked, and of the first stream two versions of three are counted."""
-    clean()
-    reconcile.begin_rebuild()
-    for _ in range(2):
-        reconcile.run_pass(reconcile.Limits(seconds=-1))
-
-
-@pytest.fixture
-def path(url: str, tmp_path: Path) -> Path:
-    return tmp_path / "test.sqlite3"
-
-
-@pytest.mark.only("sqlite")
-@pytest.mark.parametrize("begin", [clean, half_recounted])
-@pytest.mark.parametrize("act", [a_write, a_first_write, a_write_whose_delta_fails, a_pass])
-def test_a_kill_at_any_statement_leaves_all_or_nothing(
-    act: Callable[[], None], begin: Callable[[], None], path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(reconcile, "CHUNK_VERSIONS", 1)
-    with opened(f"sqlite:///{path}"):
-        begin()
-    untouched, before = path.read_bytes(), look(path)
-
-    def dies_at(statement: int) -> bool:
-        for file in path.parent.glob(f"{path.name}*"):
-            file.unlink()
-        path.write_bytes(untouched)
-        process = processes.Process(target=killed_at, args=(statement, path, act))
-        process.start()
-        process.join(60)
-        assert process.exitcode in (0, -signal.SIGKILL)
-        return process.exitcode != 0
-
-    assert [dies_at(1), dies_at(0)] == [True, False]
-    after = look(path)
-    for statement in itertools.takewhile(dies_at, itertools.count(1)):
-        assert look(path) in (before, after), f"killed at statement {statement}"
-        with opened(f"sqlite:///{path}"):
-            act()
-        assert look(path) == after
 
 
 # ---- a database server that crashes ------------------------------------------------------------
