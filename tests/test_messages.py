@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from pdpp_ref.services.messages import (
     MAX_NAME_BYTES,
+    MAX_VALUES,
     ActivateVersion,
     Change,
     Ignored,
@@ -221,3 +222,24 @@ def test_singer_records_without_a_value_for_the_key_are_refused(row: str) -> Non
 
 def test_singer_table_versions_are_read() -> None:
     assert read('{"type":"ACTIVATE_VERSION","stream":"s","version":3}') == ActivateVersion("s", 3)
+
+
+@pytest.mark.parametrize("part", ["{},", "[],", '"",', "1.5,", '{"a":1},', "-0,"])
+def test_a_line_of_more_values_than_memory_is_meant_for_is_refused(part: str) -> None:
+    with pytest.raises(Rejected, match="more than 500,000 values"):
+        read(record(f'{{"a":[{part * (MAX_VALUES + 1)}0]}}'))
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        f"[{'1,' * (MAX_VALUES - 10)}1]",
+        f'"{"a, [b], {c}. " * 1_000_000}"',
+        f'"{chr(92)}"{f"{chr(92)}{chr(92)},{chr(92)}{chr(34)}," * 500_000}"',
+    ],
+    ids=["numbers", "text", "escaped"],
+)
+def test_a_large_line_of_fewer_is_kept(value: str) -> None:
+    change = read(record(f'{{"a":{value}}}'))
+    assert isinstance(change, Change)
+    assert change.data == f'{{"a":{value}}}'

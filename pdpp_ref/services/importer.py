@@ -62,21 +62,29 @@ def _blocks(descriptor: int) -> Iterator[bytes | None]:
 
 
 def split_lines(blocks: Iterable[bytes | None]) -> Iterator[bytes | LineTooLong | None]:
-    """Lines of what comes in blocks, the last with or without its end; None is handed on."""
-    rest = b""
-    skipping = False
+    """Lines of what comes in blocks, the last with or without its end; None is handed on.
+
+    Of a line over the limit no more is kept than shows that it is.
+    """
+    rest = bytearray()
     for block in blocks:
         if block is None:
             yield None
             continue
-        *lines, rest = (rest + block).split(b"\n")
+        *lines, last = block.split(b"\n")
+        if lines and rest:
+            lines[0] = bytes(rest + lines[0])
+            rest.clear()
         for line in lines:
-            yield LineTooLong() if skipping or len(line) > MAX_LINE_BYTES else line
-            skipping = False
-        if len(rest) > MAX_LINE_BYTES:
-            rest, skipping = b"", True
-    if rest or skipping:
-        yield LineTooLong() if skipping else rest
+            yield _within_limit(line)
+        if len(rest) <= MAX_LINE_BYTES:
+            rest += last
+    if rest:
+        yield _within_limit(bytes(rest))
+
+
+def _within_limit(line: bytes) -> bytes | LineTooLong:
+    return line if len(line) <= MAX_LINE_BYTES else LineTooLong()
 
 
 def _ready(descriptor: int) -> bool:

@@ -8,6 +8,7 @@ each number spelt as it came.
 import hashlib
 import json
 import re
+import threading
 from typing import Annotated, Any, NamedTuple
 
 import msgspec
@@ -16,6 +17,8 @@ from ..times import to_moment, to_text
 
 MAX_NAME_BYTES = 2048  # what PostgreSQL's B-tree takes in one index entry, with room to spare
 MAX_LINE_BYTES = 16 * 1024 * 1024
+# Decoded, a value takes up to 240 bytes, however few it took in the line.
+MAX_VALUES = 500_000
 TIME_FIELD = "source_created_at"  # where PDPP connectors put the time at which a thing happened
 
 
@@ -93,6 +96,8 @@ _decoder = msgspec.json.Decoder(_Line, float_hook=msgspec.Raw)
 _encoder = msgspec.json.Encoder()
 _NEGATIVE_ZERO = re.compile(rb"-0[,}\] \t\r]")
 _TOO_LONG = "Integer value out of range"
+# What a large line is decoded to is many times its size, and gone once its text is made.
+_one_large_line = threading.Lock()
 
 
 class Reader:
@@ -108,6 +113,13 @@ class Reader:
 
         Raises Rejected with the reason.
         """
+        if len(line) <= MAX_VALUES:  # it can't hold more
+            return self._read(line)
+        _check_values(line)
+        with _one_large_line:
+            return self._read(line)
+
+    def _read(self, line: bytes) -> Change | State | ActivateVersion | Ignored | None:
         message = _decode(line)
         if message.type == "RECORD":
             return self._change(message)
@@ -176,6 +188,24 @@ def check_name(what: str, name: str) -> str:
     if size > MAX_NAME_BYTES:
         raise Rejected(f"{what} is longer than {MAX_NAME_BYTES:,} bytes")
     return name
+
+
+def _check_values(line: bytes) -> None:
+    """Reject a line of more values than are decoded, before any of them is.
+
+    Commas and brackets tell: there is one for each value but the first.  Those inside strings are
+    looked away from, where there are enough of them to matter.
+    """
+    if _marks(line) <= MAX_VALUES:
+        return
+    plain = line.replace(rb"\\", b"").replace(rb"\"", b"")  # no quote is left but a string's own
+    too_many = plain.count(b'"') > 2 * MAX_VALUES or _marks(b"".join(plain.split(b'"')[::2])) > MAX_VALUES
+    if too_many:
+        raise Rejected(f"more than {MAX_VALUES:,} values")
+
+
+def _marks(text: bytes) -> int:
+    return sum(text.count(mark) for mark in (b",", b"{", b"["))
 
 
 def _decode(line: bytes) -> _Line:
