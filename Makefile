@@ -1,10 +1,12 @@
 # `make demo` and `make test` are all that a fresh clone needs; the rest is here too.
 PYTHON ?= python3
 PORT ?= 7663
+MINUTES ?= 3
+SECONDS ?= 600
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help setup setup-tests demo run test test-long lint audit bench real-input screenshots lock clean
+.PHONY: help setup setup-tests demo run test test-long lint audit bench real-input load fuzz mutations screenshots lock clean
 
 help: ## Show the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -35,6 +37,16 @@ bench: setup-tests ## Measure; prints figures beside raw sqlite3, with ratios
 
 real-input: setup-tests ## Import 336,776 real flights, and a Singer tap, and count them apart
 	@$(BIN)/python -m tests.real_input
+
+load: setup-tests ## Owners, operators and importers at once, for MINUTES
+	@$(BIN)/python -m tests.load --minutes $(MINUTES)
+
+fuzz: setup-tests ## Look for input that the reader of lines trips over, for SECONDS
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation -e '.[fuzz]'
+	@$(BIN)/python -m tests.fuzz -max_total_time=$(SECONDS)
+
+mutations: setup-tests ## Take each safeguard out of a copy and see that a test fails
+	@$(BIN)/python -m tests.mutations
 
 screenshots: setup-tests ## Draw every state of the dashboard into docs/screenshots
 	@$(BIN)/python -m tests.screenshots

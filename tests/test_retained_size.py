@@ -187,6 +187,20 @@ def test_figures_of_a_marked_row_stay_as_they_were_at_their_time(outside: Outsid
     assert outside("SELECT record_count FROM retained_size_global") == [(3,)]
 
 
+@pytest.mark.parametrize(("grain", "where"), [("connection", ["laptop"]), ("global", [])])
+def test_figures_of_what_is_marked_above_a_clean_stream_stay_too(
+    grain: str, where: list[str], outside: Outside
+) -> None:
+    write(upsert("a"))
+    mark(*where)
+    before = stored()
+    write(upsert("b"), upsert("c"))
+    for table in {grain, "global"}:
+        assert stored()[f"retained_size_{table}"] == before[f"retained_size_{table}"]
+    assert outside("SELECT record_count FROM retained_size_stream") == [(3,)]
+    assert outside.wrong_but_clean() == []
+
+
 def test_figures_are_exact_past_2_to_the_53(outside: Outside) -> None:
     write(upsert("a"))
     large = 2**53 + 1
