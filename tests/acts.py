@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pdpp_ref import database, schema
-from pdpp_ref.services import blobs, deletion, importer, ingest, pruning, reconcile
+from pdpp_ref.services import blobs, copying, deletion, importer, ingest, pruning, reconcile
 from pdpp_ref.services.messages import Change
 from tests.outside import Outside
 from tests.world import delete, mark, upsert, write
@@ -107,6 +107,12 @@ def a_file_that_is_there() -> None:
     blobs.store("laptop", "notes", "b", iter([b"a file"]))
 
 
+def a_copy() -> None:
+    """To another file beside this one, which is looked at too; one that is whole stays so."""
+    with suppress(copying.NotEmpty):
+        copying.copy(database.at(f"sqlite:///{database.db.database}.copy", Path()))
+
+
 def gone(remove: Callable[..., None], *names: str) -> Callable[[], None]:
     """Take something away; that a repeat finds nothing is no fault."""
 
@@ -146,6 +152,7 @@ ACTS = {
     "pass": Act(lambda: reconcile.run_pass(reconcile.Limits()), half_recounted),
     "reconcile": Act(reconcile.run_until_fresh, half_recounted, is_one=False),
     "rebuild": Act(a_rebuild, kept, is_one=False),
+    "copy": Act(a_copy, kept, is_one=False),
     "migrate": Act(schema.prepare, of_schema_1, opens=True),
     "create": Act(schema.prepare, None, opens=True),
 }
@@ -207,7 +214,8 @@ def look(path: Path) -> dict[str, list[tuple[Any, ...]]]:
     """All that is stored, but for times; and nothing in it is both wrong and clean."""
     with Outside(path) as outside:
         tables = [name for (name,) in outside("SELECT name FROM sqlite_master WHERE type = 'table'")]
-        if "retained_size_record" in tables:  # a file of this schema
+        # A file of an earlier schema, or of a copy that has not arrived, is not served.
+        if "pdpp_ref_copying" in tables and not outside("SELECT 1 FROM pdpp_ref_copying"):
             assert outside.wrong_but_clean() == []
         assert outside("PRAGMA integrity_check") == [("ok",)]
         found = {}
@@ -215,7 +223,10 @@ def look(path: Path) -> dict[str, list[tuple[Any, ...]]]:
             columns = [row[0] for row in outside("SELECT name FROM pragma_table_info(?)", table)]
             names = ", ".join(name for name in columns if not name.endswith(("_at", "_since", "day")))
             found[table] = sorted(outside(f"SELECT {names} FROM {table}"), key=repr)
-        return found
+    copied = path.with_name(f"{path.name}.copy")
+    return found | (
+        {f"copy: {name}": rows for name, rows in look(copied).items()} if copied.exists() else {}
+    )
 
 
 def settled(path: Path) -> dict[str, list[tuple[Any, ...]]]:

@@ -50,13 +50,13 @@ MUTATIONS = [
     ),
     Mutation(
         "the transaction of a pass",
-        "    with write_transaction(wait=wait):",
+        "    with repair_transaction(wait=wait, seconds=limits.seconds):",
         "    if True:",
         "tests/test_reconcile.py -k failure_at_any_statement",
     ),
     Mutation(
         "the transaction of a migration",
-        "            with write_transaction():\n                _upgrade()",
+        "            with exclusive_transaction():\n                _upgrade()",
         "            _upgrade()",
         "tests/test_schema.py -k migration_that_fails",
     ),
@@ -84,6 +84,12 @@ MUTATIONS = [
         "        if False:",
         "tests/test_schema.py -k ended_by_itself",
     ),
+    Mutation(
+        "the lock of the projection's rows, on PostgreSQL",
+        "FROM {grain.table} {where}{row_lock()}",
+        "FROM {grain.table} {where}",
+        "tests/test_trials.py -k 'no_row_is_wrong and postgres'",
+    ),
     # ---- marks
     Mutation(
         "the savepoint around a delta",
@@ -93,7 +99,7 @@ MUTATIONS = [
     ),
     Mutation(
         "the mark of a failed delta",
-        "        for stream_id in deltas:\n            mark_stream(stream_id, connection_id)",
+        "        mark_streams(deltas, connection_id)",
         "        pass",
         "tests/test_retained_size.py -k failed_delta",
     ),
@@ -105,8 +111,8 @@ MUTATIONS = [
     ),
     Mutation(
         "the mark upward from a connection",
-        "    _mark(RetainedSizeConnection, connection_id)\n    mark_global()",
-        "    _mark(RetainedSizeConnection, connection_id)",
+        "    mark_connections([connection_id])\n    mark_global()",
+        "    mark_connections([connection_id])",
         "tests/test_retained_size.py -k marks_the_grains_above",
     ),
     Mutation(
@@ -155,20 +161,20 @@ MUTATIONS = [
     ),
     Mutation(
         "clearing the totals only when nothing below is dirty",
-        "        if below or not all_discovered or",
-        "        if",
+        "    if below or not complete:",
+        "    if not complete:",
         "tests/test_reconcile.py -k stops_at_its_rows",
     ),
     Mutation(
         "finding streams without a row",
-        "        all_discovered = _discover()",
-        "        all_discovered = True",
+        "        found, all_streams = _discover_streams()",
+        "        found, all_streams = {}, True",
         "tests/test_reconcile.py -k lost_rows",
     ),
     Mutation(
         "the bound of a pass in rows",
-        "in _dirty_streams(limits.rows)",
-        "in _dirty_streams(10**9)",
+        "_count_streams(limits.rows, deadline)",
+        "_count_streams(10**9, deadline)",
         "tests/test_reconcile.py -k stops_at_its_rows",
     ),
     Mutation(
@@ -266,8 +272,8 @@ MUTATIONS = [
     # ---- who may, and what is told
     Mutation(
         "the escaping of names",
-        "{{ row.connector_instance_id }}</a>",
-        "{{ row.connector_instance_id|safe }}</a>",
+        "<bdi>{{ row.connector_instance_id }}</bdi>",
+        "<bdi>{{ row.connector_instance_id|safe }}</bdi>",
         "tests/test_dashboard.py -k hostile_names",
     ),
     Mutation(
