@@ -1,15 +1,19 @@
 """The production server: waitress, with its own errors in the API's one shape."""
 
-import json
 import uuid
 
+import msgspec
 import waitress
 from flask import Flask
 from waitress.channel import HTTPChannel
 from waitress.task import ErrorTask
 
+from .blueprints import errors, ingest
+
 THREADS = 8
-LARGEST_REQUEST = 2**40  # the application has limits of its own, and errors that explain them
+# What the largest body of any route may be.  A larger one is refused before it is received; all else is
+# received whole before the application sees it, whoever sends it.
+LARGEST_REQUEST = ingest.MAX_BODY_BYTES
 
 
 class JsonErrorTask(ErrorTask):  # type: ignore[misc]  # waitress has no stubs
@@ -17,13 +21,7 @@ class JsonErrorTask(ErrorTask):  # type: ignore[misc]  # waitress has no stubs
 
     def execute(self) -> None:
         error, request_id = self.request.error, uuid.uuid4().hex
-        told = {
-            "type": "invalid_request_error" if error.code < 500 else "api_error",
-            "code": error.reason.lower().replace(" ", "_"),
-            "message": f"{error.reason}.",
-            "request_id": request_id,
-        }
-        body = json.dumps({"error": told}).encode()
+        body = msgspec.json.encode(errors.body(error.code, *errors.of_status(error.code), request_id))
         self.status = f"{error.code} {error.reason}"
         self.response_headers += [
             ("Content-Type", "application/json"),
