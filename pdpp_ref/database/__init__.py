@@ -131,6 +131,17 @@ def read_snapshot() -> Any:
     return db.snapshot()
 
 
+def is_replica() -> bool:
+    """Whether the database follows another one and can't be written to."""
+    return bool(db.is_replica())
+
+
+def replicated_until() -> str | None:
+    """On a replica, the time of the last commit that has arrived there; None where that is not known."""
+    found: str | None = db.replicated_until()
+    return found
+
+
 def transaction_lost() -> bool:
     """True where the database has ended, by itself, a transaction that we still believe open."""
     return bool(db.transaction_lost())

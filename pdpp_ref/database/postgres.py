@@ -183,6 +183,14 @@ class Postgres(peewee.PostgresqlDatabase):
         each = f"CROSS JOIN LATERAL ({self.placed(sql)} = wanted.each LIMIT 1) AS found"
         return f"SELECT found.* FROM unnest(%s::text[]) AS wanted(each) {each}", [list(keys), *values]
 
+    def is_replica(self) -> bool:
+        """As the server reports it to each connection, and anew where it is promoted."""
+        return bool(self.connection().info.parameter_status("in_hot_standby") == "on")
+
+    def replicated_until(self) -> str | None:
+        found: str | None = self.execute_sql(_REPLICATED_UNTIL).fetchone()[0]
+        return found
+
     def number_after(self, table: str, column: str) -> None:
         """New rows are numbered after the last one, though that came with its number."""
         last = f"(SELECT MAX({column}) FROM {table})"
@@ -201,6 +209,8 @@ class Postgres(peewee.PostgresqlDatabase):
 # How a server says so in English; of a failed connection the driver knows no error code.
 _NO_ROOM = ("connection slots", "too many clients", "too many connections")
 
+_MOMENT = 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'
+_REPLICATED_UNTIL = f"SELECT to_char(pg_last_xact_replay_timestamp() AT TIME ZONE 'UTC', '{_MOMENT}')"
 _TRY_REPAIR = (
     f"SELECT pg_try_advisory_xact_lock({REPAIR_LOCK}), "
     "set_config('lock_timeout', %s::text, TRUE), set_config('statement_timeout', %s::text, TRUE)"

@@ -99,6 +99,12 @@ class Sqlite(APSWDatabase):  # type: ignore[misc]  # playhouse has no stubs for 
     def placed(self, sql: str) -> str:
         return sql
 
+    def is_replica(self) -> bool:
+        return False
+
+    def replicated_until(self) -> str | None:
+        return None
+
     def number_after(self, table: str, column: str) -> None:
         """New rows are numbered after the last one, as they always are here."""
 

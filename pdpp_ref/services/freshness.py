@@ -21,7 +21,7 @@ ARRIVING = timedelta(seconds=15)
 
 @dataclass(frozen=True)
 class Hero:
-    """`kind`: fresh, empty, updating, delayed, recounting or first_count.
+    """`kind`: fresh, empty, updating, delayed, recounting, first_count or copy.
 
     `parts` are the names and bytes of the measures that add up to `total_bytes`.  `arrived_at` is when
     the last record came, where that is only just and the figures keep up.  `counted` and `to_count` are
@@ -48,7 +48,9 @@ class Hero:
     @property
     def about_to_change(self) -> bool:
         """Whether it is worth to look again soon: for an empty server somebody may fill one just now."""
-        return self.kind in ("empty", "updating", "recounting", "first_count") or bool(self.arrived_at)
+        return self.kind in ("empty", "updating", "recounting", "first_count", "copy") or bool(
+            self.arrived_at
+        )
 
 
 def hero(found: Summary, now: datetime) -> Hero:
@@ -79,6 +81,8 @@ def _kind(found: Summary, now: datetime) -> str:
         return "fresh" if retains_anything(row) else "empty"
     if found.state == "rebuilding" and found.failures < DELAYED_AFTER_FAILURES:
         return "recounting" if row["computed_at"] else "first_count"
+    if found.replica and not row["dirty"]:
+        return "copy"
     if _is_delayed(found, now):
         return "delayed"
     return "updating" if row["computed_at"] else "first_count"

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from ..database import fetch_dicts, read_snapshot
+from ..database import fetch_dicts, is_replica, read_snapshot, replicated_until
 from ..models import (
     BOUNDS,
     MEASURE_NAMES,
@@ -38,7 +38,8 @@ class Summary:
 
     `progress` is (versions counted,
     versions in all) of a rebuild.  `failures`: how often in a row this process failed to repair.
-    `more` is what else was asked for.
+    `replica`: the figures are those of another database, exact as of `computed_at`.  `more` is what
+    else was asked for.
     """
 
     figures: dict[str, Any]
@@ -47,6 +48,7 @@ class Summary:
     last_error: str | None
     failures: int
     progress: tuple[int, int] | None
+    replica: bool = False
     more: Any = None
 
 
@@ -57,7 +59,7 @@ def read(auto: AutoReconcile, more: Callable[[], Any] = lambda: None) -> Summary
     returns was read at the same moment.
     """
     found = load(auto, more)
-    if found.state != "fresh" and auto.attempt(lambda: global_row()["dirty"]):
+    if found.state != "fresh" and not found.replica and auto.attempt(lambda: global_row()["dirty"]):
         found = load(auto, more)
     if found.state == "fresh":
         auto.found_fresh()
@@ -69,10 +71,10 @@ def global_row() -> dict[str, Any]:
     return shown(found[0]) if found else NEVER_COUNTED
 
 
-def state_of(row: dict[str, Any], repairing: bool) -> wire.State:
+def state_of(row: dict[str, Any], repairing: bool, replica: bool = False) -> wire.State:
     """The one place where a projection's state gets its name."""
     if not row["dirty"]:
-        return "fresh"
+        return "stale" if replica else "fresh"
     if row["rebuild_status"] != "idle":
         return "rebuilding" if row["rebuild_status"] == "running" else "failed"
     return "refreshing" if repairing else "stale"
@@ -81,8 +83,10 @@ def state_of(row: dict[str, Any], repairing: bool) -> wire.State:
 def load(auto: AutoReconcile, more: Callable[[], Any] = lambda: None) -> Summary:
     """The summary as it is stored, without an attempt at repair."""
     with read_snapshot():
-        row = global_row()
-        state = state_of(row, auto.running)
+        row, replica = global_row(), is_replica()
+        if replica and not row["dirty"]:
+            row |= _as_of_the_replica(row)
+        state = state_of(row, auto.running, replica)
         return Summary(
             figures=row,
             top_connectors=_top_connectors(),
@@ -90,8 +94,16 @@ def load(auto: AutoReconcile, more: Callable[[], Any] = lambda: None) -> Summary
             last_error=auto.last_error if row["dirty"] else None,
             failures=auto.consecutive_failures,
             progress=_progress(row) if state == "rebuilding" else None,
+            replica=replica,
             more=more(),
         )
+
+
+def _as_of_the_replica(row: dict[str, Any]) -> dict[str, Any]:
+    """Exact as of the last commit that has arrived; what came to the other database since, is not in."""
+    until = replicated_until()
+    since = max(until, row["computed_at"]) if until and row["computed_at"] else row["computed_at"]
+    return {"computed_at": since, "stale_since": since}
 
 
 def _top_connectors() -> list[dict[str, Any]]:

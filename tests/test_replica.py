@@ -1,0 +1,135 @@
+"""A streaming replica of PostgreSQL that serves the pages: what it says, and of when that is."""
+
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from bs4 import BeautifulSoup
+from flask import Flask
+
+from pdpp_ref import create_app
+from pdpp_ref.database import db
+from tests import postgres
+from tests.live import Server
+from tests.world import PASSWORD, TOKEN
+
+BEARER = {"Authorization": f"Bearer {TOKEN}"}
+
+
+class Standby(postgres.Server):
+    """A server that follows another one."""
+
+    def __init__(self, primary: postgres.Server) -> None:
+        self._binaries, self._options = primary._binaries, primary._options
+        self.folder = Path(tempfile.mkdtemp(prefix="pdpp-pg-", dir="/tmp"))
+        if os.geteuid() == 0:
+            shutil.chown(self.folder, "postgres")
+        source = f"host={primary.folder} user=pdpp dbname=postgres"
+        self._run(
+            "pg_basebackup",
+            "--write-recovery-conf",
+            "--wal-method=stream",
+            "--checkpoint=fast",
+            f"--dbname={source}",
+        )
+        self.start()
+
+    def promote(self) -> None:
+        self._run("pg_ctl", "promote", "--wait")
+
+
+@pytest.fixture(scope="module")
+def servers() -> Iterator[tuple[postgres.Server, Standby]]:
+    primary = postgres.Server(**postgres.QUICK)
+    standby = Standby(primary)
+    yield primary, standby
+    standby.remove()
+    primary.remove()
+
+
+def open_app(url: str, folder: Path) -> Flask:
+    if db.obj and not db.is_closed():
+        db.close()
+    settings = {"DATABASE_URL": url, "OWNER_PASSWORD": PASSWORD, "OPERATOR_TOKEN": TOKEN, "SECRET_KEY": "k"}
+    return create_app(settings | {"INSTANCE_PATH": str(folder)})
+
+
+def summary(app: Flask) -> dict[str, Any]:
+    body: dict[str, Any] = app.test_client().get("/_ref/dataset/summary", headers=BEARER).get_json()
+    return body
+
+
+def until(found: Callable[[], bool]) -> None:
+    end = time.monotonic() + 20
+    while not found():
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.05)
+
+
+def hero(app: Flask) -> BeautifulSoup:
+    client = app.test_client()
+    assert client.post("/owner/login", json={"password": PASSWORD}).status_code == 302
+    page = client.get("/dashboard")
+    assert page.status_code == 200
+    return BeautifulSoup(page.text, "html.parser").find(id="hero")
+
+
+def test_two_servers_on_a_primary_and_one_on_its_replica(
+    servers: tuple[postgres.Server, Standby], tmp_path: Path
+) -> None:
+    primary, standby = servers
+    with (
+        Server(tmp_path / "one", DATABASE_URL=primary.url) as one,
+        Server(tmp_path / "two", DATABASE_URL=primary.url) as two,
+    ):
+        one.add_record("laptop")
+        two.add_record("phone")
+        app = open_app(standby.url, tmp_path / "copy")
+        until(lambda: summary(app)["record_count"] == 2)
+
+    body = summary(app)
+    projection = body["projection"]
+    assert (projection["state"], body["connector_count"]) == ("stale", 2)
+    assert projection["stale_since"] == projection["computed_at"]
+    with psycopg.connect(primary.url, autocommit=True) as outside:
+        (last,) = outside.execute("SELECT computed_at FROM retained_size_global").fetchone()
+    assert projection["computed_at"] >= last, "the last commit that has arrived"
+
+    shown = hero(app)
+    assert shown["data-state"] == "copy"
+    assert shown.find("time")["datetime"] == projection["computed_at"]
+    assert "Up to date" not in shown.text
+
+    # A replica whose link is cut stays at what it has, and at its time.
+    with psycopg.connect(standby.url, autocommit=True) as held:
+        held.execute("SELECT pg_wal_replay_pause()")
+        with Server(tmp_path / "one", DATABASE_URL=primary.url) as one:
+            one.add_record("laptop")
+        time.sleep(0.5)
+        assert summary(app)["projection"] == projection
+        assert summary(app)["record_count"] == 2
+        held.execute("SELECT pg_wal_replay_resume()")
+    until(lambda: summary(app)["record_count"] == 3)
+
+    # It attempts no repair, and refuses what it can't do.
+    with Server(tmp_path / "one", DATABASE_URL=primary.url) as one:
+        one.run("mark-dirty")
+    until(lambda: summary(app)["projection"]["stale_since"] != summary(app)["projection"]["computed_at"])
+    assert app.extensions["auto_reconcile"].attempts == 0
+    assert hero(app)["data-state"] in ("updating", "delayed")
+    refused = app.test_client().post(
+        "/v1/ingest/s?connector_id=c", data=b'{"key":"a","data":{}}', headers=BEARER
+    )
+    assert (refused.status_code, refused.get_json()["error"]["code"]) == (503, "storage_unavailable")
+
+    # Promoted, it is a server like any other.
+    standby.promote()
+    until(lambda: summary(app)["projection"]["state"] == "fresh")
+    assert hero(app)["data-state"] == "fresh"
+    db.close()
