@@ -89,7 +89,9 @@ def _compress(response: Response) -> None:
         return
     response.direct_passthrough = False
     etag, _ = response.get_etag()
-    response.set_data(_zipped(response.get_data()))
+    data = response.get_data()
+    response.close()  # the file, which is not what will be sent
+    response.set_data(_zipped(data))
     response.headers["Content-Encoding"] = "gzip"
     if etag:
         response.set_etag(etag, weak=True)  # the same file, and not the same bytes
