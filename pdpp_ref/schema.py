@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import peewee
 
-from .database import Busy, DatabaseUnusable, db, exclusive_transaction, why_unusable
+from .database import Busy, DatabaseUnusable, db, exclusive_transaction, scalar, tuples, why_unusable
 from .models import TABLES, Copying, RetainedSizeGlobal, SchemaVersion
 from .times import utc_now
 
@@ -73,7 +73,7 @@ def prepare(*, unfinished: bool = False) -> None:
         if version != CURRENT:
             with exclusive_transaction():
                 _upgrade()
-        if not unfinished and Copying.select().exists():
+        if not unfinished and tuples(Copying.select(Copying.state)):
             raise DatabaseUnusable(
                 "a copy to this database is not finished; run the same pdpp-ref copy again"
             )
@@ -84,7 +84,7 @@ def prepare(*, unfinished: bool = False) -> None:
 
 
 def _version() -> int | None:
-    found: int | None = SchemaVersion.select(SchemaVersion.version).scalar()
+    found: int | None = scalar(SchemaVersion.select(SchemaVersion.version))
     return found
 
 

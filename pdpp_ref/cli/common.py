@@ -19,10 +19,17 @@ from ..services.messages import Rejected, check_name
 REPORT_SECONDS = 1.0
 
 
+_RESTORE = "restore what PDPP_DATABASE_URL names from a backup"
+
+
 class WrongCall(click.ClickException):
     """The call or the set-up is wrong.  Nothing was changed."""
 
     exit_code = 2
+
+
+class DamagedFile(Exception):
+    """What is stored contradicts itself."""
 
 
 class TryAgain(click.ClickException):
@@ -39,8 +46,14 @@ def errors_told() -> Iterator[None]:
         raise WrongCall(str(error)) from None
     except Busy:
         raise TryAgain(f"{PROBLEM_TEXT['busy']}; try again") from None
-    except peewee.DatabaseError as error:
-        raise TryAgain(f"{PROBLEM_TEXT[problem(error)]}; nothing is half done, try again") from None
+    except DamagedFile:
+        raise TryAgain(f"{PROBLEM_TEXT['corrupt']}; {_RESTORE}") from None
+    except Exception as error:  # the driver's own, too, as it comes while rows are fetched
+        kind = problem(error)
+        if kind == "other" and not isinstance(error, peewee.DatabaseError):
+            raise
+        advice = _RESTORE if kind in ("corrupt", "not_a_database") else "nothing is half done, try again"
+        raise TryAgain(f"{PROBLEM_TEXT[kind]}; {advice}") from None
 
 
 @contextmanager

@@ -7,10 +7,11 @@ import click
 import msgspec
 
 from .. import auto_reconcile
-from ..database import write_transaction
+from ..database import db, write_transaction
 from ..models import RetainedSizeGlobal
 from ..services import locks, reconcile, retained_size, summary, verify
 from .common import (
+    DamagedFile,
     WrongCall,
     checked,
     id_of_connection,
@@ -90,5 +91,7 @@ def verify_figures() -> None:
                 f"a recount gives {difference.counted}{known}"
             )
         marked = RetainedSizeGlobal.select().where(RetainedSizeGlobal.dirty).exists()
+        if db.is_damaged():
+            raise DamagedFile
     click.echo(f"{found:,} differences." if found else "No differences." + (" Totals are marked." * marked))
     sys.exit(1 if found else 0)

@@ -169,13 +169,33 @@ def delete_lock() -> str:
 # ---- statements --------------------------------------------------------------------------------
 
 
+@contextmanager
+def _fetching() -> Iterator[None]:
+    """What goes wrong while rows are fetched is told as what goes wrong in a statement.
+
+    peewee sees to statements alone; and text of a damaged file may be no text.
+    """
+    try:
+        with peewee.__exception_wrapper__:  # type: ignore[attr-defined]
+            yield
+    except UnicodeDecodeError as error:
+        raise peewee.DatabaseError(error) from error
+
+
 def dicts(query: Any) -> list[dict[str, Any]]:
     """A query's rows by column name."""
-    return list(query.dicts())
+    with _fetching():
+        return list(query.dicts())
 
 
 def tuples(query: Any) -> list[tuple[Any, ...]]:
-    return list(query.tuples())
+    with _fetching():
+        return list(query.tuples())
+
+
+def scalar(query: Any) -> Any:
+    """The only value of a query's only row, or None."""
+    return next((value for (value,) in tuples(query)), None)
 
 
 def first(query: Any) -> dict[str, Any] | None:
@@ -206,14 +226,16 @@ def execute_one(sql: str, values: Sequence[Any] = ()) -> None:
 
 def fetch_dicts(sql: str, values: Sequence[Any] = ()) -> list[dict[str, Any]]:
     """The rows of one SELECT, by column name."""
-    cursor = db.execute_sql(db.placed(sql), values)
-    names = db.columns(cursor)
-    return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()] if names else []
+    with _fetching():
+        cursor = db.execute_sql(db.placed(sql), values)
+        names = db.columns(cursor)
+        return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()] if names else []
 
 
 def fetch_all(sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
     """The rows of one SELECT, written with `?` for its values."""
-    return list(db.execute_sql(db.placed(sql), values).fetchall())
+    with _fetching():
+        return list(db.execute_sql(db.placed(sql), values).fetchall())
 
 
 def fetch_each(sql: str, values: Sequence[Any], keys: Sequence[str]) -> list[tuple[Any, ...]]:
@@ -221,7 +243,8 @@ def fetch_each(sql: str, values: Sequence[Any], keys: Sequence[str]) -> list[tup
 
     There is at most one row for a key, and each is one look-up, whatever else a planner may expect.
     """
-    return list(db.execute_sql(*db.look_up(sql, values, keys)).fetchall())
+    with _fetching():
+        return list(db.execute_sql(*db.look_up(sql, values, keys)).fetchall())
 
 
 def byte_length(column: str) -> str:

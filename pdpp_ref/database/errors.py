@@ -35,6 +35,7 @@ _APSW = {
     "CantOpenError": "cannot_open",
     "ConstraintError": "constraint",
     "IOError": "input_output",
+    "UnicodeDecodeError": "corrupt",
 }
 
 # SQLSTATEs, or the first two characters of a class of them.

@@ -110,6 +110,10 @@ class Postgres(peewee.PostgresqlDatabase):
             model._meta.strict_tables = False  # all tables are, there
         super().create_tables(models, **options)
 
+    def is_damaged(self) -> bool:
+        """Not known: the server has checksums and tools of its own."""
+        return False
+
     def why_unusable(self, error: BaseException) -> str:
         """Of the driver's text, which names hosts and users, nothing is told."""
         if self.is_closed():

@@ -125,6 +125,10 @@ class Sqlite(APSWDatabase):  # type: ignore[misc]  # playhouse has no stubs for 
         finally:
             Path(own).unlink()
 
+    def is_damaged(self) -> bool:
+        """Whether pages, indexes or checked columns contradict each other.  It reads the whole file."""
+        return tuple(self.execute_sql("PRAGMA integrity_check(1)").fetchone()) != ("ok",)
+
     def why_unusable(self, error: BaseException) -> str:
         return {
             "not_a_database": "the file is not an SQLite database; point PDPP_DATABASE_URL elsewhere",

@@ -26,6 +26,7 @@ from ..database import (
     lock_attempt,
     repair_transaction,
     row_lock,
+    scalar,
 )
 from ..models import COUNT_MEASURES, MEASURE_NAMES, Recount, RetainedSizeGlobal, RetainedSizeStream, Stream
 from ..times import utc_now
@@ -148,7 +149,7 @@ def begin_rebuild(look: Callable[[], Any] = lambda: None) -> Any:
         # Nobody but repairs writes the status, so it can be read before the rows below are locked.
         if not fetch_all("SELECT 1 FROM retained_size_global WHERE rebuild_status <> 'idle'"):
             mark_all()
-            total = Stream.select(fn.COALESCE(fn.SUM(Stream.last_version), 0)).scalar()
+            total = scalar(Stream.select(fn.COALESCE(fn.SUM(Stream.last_version), 0)))
             RetainedSizeGlobal.update(rebuild_total=int(total)).execute()
         RetainedSizeGlobal.update(rebuild_status="running").execute()
         return look()
@@ -167,7 +168,7 @@ def versions_left() -> int:
         .join(Recount, peewee.JOIN.LEFT_OUTER, on=(Recount.stream == Stream.id))
         .where(RetainedSizeStream.dirty)
     )
-    return int(query.scalar() or 0)
+    return int(scalar(query) or 0)
 
 
 # ---- what is to be done ------------------------------------------------------------------------
