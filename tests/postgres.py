@@ -7,6 +7,7 @@ the PATH or of a distribution; as root they run as the user `postgres`, since th
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -50,6 +51,16 @@ class Server:
         self.folder = Path(tempfile.mkdtemp(prefix="pdpp-pg-", dir="/tmp"))
         if os.geteuid() == 0:
             shutil.chown(self.folder, "postgres")
+        # Ends with the server if this process is killed before it could remove it.
+        stop = self._command("pg_ctl", "stop", "--mode", "immediate", "--silent")
+        watch = f"import shutil, subprocess, sys; sys.stdin.read(); subprocess.run({stop}, stderr=-3, cwd='/tmp')"
+        self._watcher = subprocess.Popen(
+            [sys.executable, "-c", f"{watch}; shutil.rmtree({str(self.folder)!r}, ignore_errors=True)"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
         self._run(
             "initdb", "--no-sync", "--encoding=UTF8", "--locale=C.UTF-8", "--auth=trust", "--username=pdpp"
         )
@@ -65,10 +76,12 @@ class Server:
     def url_of(self, user: str, database: str) -> str:
         return f"postgresql://{user}@/{database}?host={quote(str(self.folder), safe='')}"
 
-    def _run(self, program: str, *arguments: str) -> None:
+    def _command(self, program: str, *arguments: str) -> list[str]:
         command = [str(self._binaries / program), "--pgdata", str(self.folder / "data"), *arguments]
-        if os.geteuid() == 0:
-            command = ["runuser", "-u", "postgres", "--", *command]
+        return ["runuser", "-u", "postgres", "--", *command] if os.geteuid() == 0 else command
+
+    def _run(self, program: str, *arguments: str) -> None:
+        command = self._command(program, *arguments)
         # Into a file: the server keeps what it inherits, and a pipe would never end.
         with open(self.folder / "log", "a") as log:
             subprocess.run(
@@ -88,9 +101,8 @@ class Server:
         return (self.folder / "data/postmaster.pid").exists()
 
     def remove(self) -> None:
-        if self.running():
-            self.stop("immediate")
-        shutil.rmtree(self.folder, ignore_errors=True)
+        self._watcher.stdin.close()  # type: ignore[union-attr]
+        self._watcher.wait(60)
 
 
 def at(server: str, database: str) -> str:
