@@ -459,3 +459,22 @@ def test_no_width_scrolls_sideways(page: Page, width: int) -> None:
     ):
         page.goto(page.url.split("/dashboard")[0] + path)
         assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_an_empty_page_fills_while_the_first_import_runs(
+    new_page: Callable[..., Page], tmp_path: Path
+) -> None:
+    page = new_page()
+    with Server(tmp_path, HERO_POLL_SECONDS=5) as server:
+        server.sign_in(page.context)
+        page.goto(f"{server.url}/dashboard")
+        shows(page, "empty")
+        expect(page.locator("#hero")).to_contain_text(f"{server.url}/v1/ingest/notes")
+        for number in (1, 2):
+            server.add_record()
+            expect(counted(page)).to_have_attribute("value", str(number))
+        shows(page, "fresh")
+        expect(page.locator("#hero")).to_contain_text("Records are arriving")
+        page.get_by_role("link", name="Load the page again").click()
+        expect(page.get_by_role("link", name="laptop")).to_be_visible()
+        expect(page.locator("#hero")).not_to_contain_text("arriving", timeout=25_000)
