@@ -70,7 +70,7 @@ MUTATIONS = [
         "the write lock from the first statement",
         'lock_type="IMMEDIATE"',
         'lock_type="DEFERRED"',
-        "tests/test_auto_reconcile.py -k busy",
+        "tests/test_schema.py -k first_statement",
     ),
     Mutation(
         "durability of what is acknowledged",
@@ -126,7 +126,7 @@ MUTATIONS = [
         "the first time of a mark",
         "grain.stale_since: fn.COALESCE(grain.stale_since, utc_now())",
         "grain.stale_since: utc_now()",
-        "tests/test_reconcile.py -k first_stale_since",
+        "tests/test_retained_size.py -k keeps_the_first_time",
     ),
     Mutation(
         "passing up a mark made by another program",
@@ -163,7 +163,7 @@ MUTATIONS = [
         "clearing the totals only when nothing below is dirty",
         "    if below or not complete:",
         "    if not complete:",
-        "tests/test_reconcile.py -k stops_at_its_rows",
+        "tests/test_reconcile.py -k 'no_time_at_all or any_size'",
     ),
     Mutation(
         "finding streams without a row",

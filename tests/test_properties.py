@@ -10,6 +10,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
-from pdpp_ref import database, schema
+from pdpp_ref import database, schema, times
 from pdpp_ref.models import GrainRow, RetainedSizeStream
 from pdpp_ref.services import blobs, deletion, ingest, pruning, reconcile, retained_size, summary, verify
 from pdpp_ref.services.auto_reconcile import AutoReconcile
@@ -67,6 +68,16 @@ def fresh_file() -> Iterator[str]:
         yield f"sqlite:///{folder}/test.sqlite3"
 
 
+class WallClock(datetime):
+    """The time of day, as set by somebody who is not sure of it."""
+
+    ahead = timedelta()
+
+    @classmethod
+    def now(cls, tz: Any = None) -> datetime:  # type: ignore[override]
+        return super().now(tz) + cls.ahead
+
+
 class Histories(RuleBasedStateMachine):
     """`live`, `history` and `files` are what must be stored of each (connection, stream), kept apart.
 
@@ -80,6 +91,7 @@ class Histories(RuleBasedStateMachine):
         self.files: dict[Place, dict[str, set[bytes]]] = {}
         self.last: Counter[Place] = Counter()
         self.clock, self.place = Clock(), fresh()
+        WallClock.ahead = timedelta()
         self.url = self.place.__enter__()
         self.open()
 
@@ -246,10 +258,16 @@ class Histories(RuleBasedStateMachine):
                 summary.read(self.auto)
         assert self.auto.failures <= failures + 1, "a failure was tried again at once"
 
-    @rule()
-    def restart(self) -> None:
+    @rule(since_boot=st.sampled_from([0.0, 1000.0, 1e9]))
+    def restart(self, since_boot: float) -> None:
         self.close()
+        self.clock.now = since_boot
         self.open()
+
+    @rule(days=st.sampled_from([-500, -1, -0.001, 0.001, 1, 500]))
+    def step_the_wall_clock(self, days: float) -> None:
+        """It is not the one that the cooldown goes by, and what it says may be anything."""
+        WallClock.ahead += timedelta(days=days)
 
     def is_fresh(self) -> bool:
         return self.outside("SELECT dirty FROM retained_size_global") == [(0,)]
@@ -308,6 +326,7 @@ def _small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reconcile, "CHUNK_VERSIONS", 1)
     monkeypatch.setattr(reconcile, "DISCOVER_ROWS", 2)
     monkeypatch.setitem(database.PRAGMAS, "synchronous", "off")
+    monkeypatch.setattr(times, "datetime", WallClock)
 
 
 def try_histories(fresh: Fresh = fresh_file, **options: Any) -> None:

@@ -93,10 +93,13 @@ def test_a_mark_marks_the_grains_above_and_only_those(outside: Outside) -> None:
     assert outside.dirty() == (2, 1, 1)
 
 
-def test_a_mark_keeps_the_first_time_and_touches_no_figure(outside: Outside) -> None:
+def test_a_mark_keeps_the_first_time_and_touches_no_figure(
+    outside: Outside, monkeypatch: pytest.MonkeyPatch
+) -> None:
     write(upsert("a"))
     mark("laptop", "notes")
     first = stored()
+    monkeypatch.setattr(retained_size, "utc_now", lambda: "2999-01-01T00:00:00.000Z")
     mark("laptop", "notes")
     assert stored() == first
     assert first["retained_size_stream"][0]["record_count"] == 1

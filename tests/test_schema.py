@@ -9,7 +9,7 @@ import pytest
 from pdpp_ref import database, schema
 from pdpp_ref.database import DatabaseUnusable, db, fetch_all
 from pdpp_ref.services import pruning, reconcile, verify
-from tests.world import Outside, assert_sized_and_ranked, fill
+from tests.world import Outside, assert_sized_and_ranked, fill, statements
 
 DATABASES = Path(__file__).parent / "databases"
 
@@ -40,6 +40,12 @@ class TestOpened:
         thread.start()
         thread.join()
         assert found == [[(value,)]]
+
+    def test_a_write_holds_the_lock_from_its_first_statement(self) -> None:
+        """One that reads first, and then asks for the lock, is refused at once where another has it."""
+        with statements() as seen, database.write_transaction():
+            pass
+        assert seen[0] == "BEGIN IMMEDIATE"
 
     def test_tables_are_strict_and_foreign_keys_hold(self) -> None:
         assert all("STRICT" in sql for sql in tables() if sql.startswith("CREATE TABLE"))

@@ -35,6 +35,7 @@ _APSW = {
     "CantOpenError": "cannot_open",
     "ConstraintError": "constraint",
     "IOError": "input_output",
+    "NoMemError": "corrupt",  # a length that a damaged page tells; a full memory kills the process
     "UnicodeDecodeError": "corrupt",
 }
 

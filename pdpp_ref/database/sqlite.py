@@ -29,6 +29,11 @@ PRAGMAS = {
     "temp_store": "memory",
 }
 
+# Of the driver's errors peewee leaves some out, as NoMemError, which a damaged page can bring about.
+for _error in vars(apsw).values():
+    if isinstance(_error, type) and issubclass(_error, apsw.Error):
+        peewee.EXCEPTIONS.setdefault(_error.__name__, peewee.DatabaseError)  # type: ignore[attr-defined]
+
 
 class Sqlite(APSWDatabase):  # type: ignore[misc]  # playhouse has no stubs for it
     """One writer at a time holds the whole file, so no row needs a lock of its own."""
