@@ -8,8 +8,8 @@ import pytest
 
 from pdpp_ref.database import execute, fetch_all, write_transaction
 from pdpp_ref.services import ingest, reconcile, retained_size
+from pdpp_ref.services.grains import CONNECTION, GLOBAL, STREAM, Grain
 from pdpp_ref.services.reconcile import Limits, Pass
-from pdpp_ref.services.retained_size import CONNECTION, GLOBAL, STREAM, Grain
 
 
 def no_row_lock(patched: pytest.MonkeyPatch) -> None:

@@ -29,6 +29,11 @@ def test_the_same_data_again_is_a_no_op(outside: Outside) -> None:
     assert stored() == before
 
 
+def test_nothing_to_write_is_a_no_op(outside: Outside) -> None:
+    assert write() == ingest.Counts()
+    assert outside("SELECT COUNT(*) FROM connections") == [(0,)]
+
+
 def test_other_data_is_a_new_version(outside: Outside) -> None:
     write(upsert("a", {"n": 1}))
     assert write(upsert("a", {"n": 22})) == ingest.Counts(updated=1)

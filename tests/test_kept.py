@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pdpp_ref.models import MEASURE_NAMES, TOTAL
+from pdpp_ref.measures import MEASURE_NAMES, TOTAL
 from pdpp_ref.services import blobs, kept, top
 from pdpp_ref.services.kept import GROWTH, NAME, Order
 from tests.world import Outside, delete, fill, ids, statements, upsert, write

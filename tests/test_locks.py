@@ -11,7 +11,7 @@ import pytest
 from flask import Flask
 
 from pdpp_ref.database import Busy, db, write_transaction
-from pdpp_ref.services import reconcile, retained_size
+from pdpp_ref.services import grains, reconcile, retained_size
 from pdpp_ref.services import summary as reading
 from pdpp_ref.services.auto_reconcile import AutoReconcile
 from pdpp_ref.services.reconcile import Limits, run_until_fresh
@@ -129,7 +129,7 @@ def counting(
     counted, go_on = threading.Event(), threading.Event()
     publish = reconcile._publish
 
-    def slowly(of: retained_size.Grain, *arguments: Any) -> None:
+    def slowly(of: grains.Grain, *arguments: Any) -> None:
         if of.table == f"retained_size_{grain}":
             counted.set()
             assert go_on.wait(20)

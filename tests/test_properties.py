@@ -22,9 +22,19 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 
 from pdpp_ref import database, schema, times
 from pdpp_ref.models import GrainRow, RetainedSizeStream
-from pdpp_ref.services import blobs, deletion, ingest, pruning, reconcile, retained_size, summary, verify
+from pdpp_ref.services import (
+    blobs,
+    deletion,
+    ingest,
+    pruning,
+    reconcile,
+    retained_size,
+    summary,
+    verify,
+)
 from pdpp_ref.services.auto_reconcile import AutoReconcile
 from pdpp_ref.services.cooldown import Cooldown
+from pdpp_ref.services.grains import Grain
 from pdpp_ref.services.messages import Change
 from pdpp_ref.services.reconcile import Limits
 from tests.postgres import Reused
@@ -361,7 +371,7 @@ def mark_what_exists(grain: type[GrainRow], key: int, **_: Any) -> None:
     grain.update(retained_size._marked(grain)).where(grain._meta.primary_key == key).execute()
 
 
-def clear_without_repair(grain: retained_size.Grain, key: int, _: Any) -> None:
+def clear_without_repair(grain: Grain, key: int, _: Any) -> None:
     database.execute(f"UPDATE {grain.table} SET dirty = FALSE WHERE {grain.key} = ?", [key])
 
 

@@ -13,7 +13,8 @@ import psycopg
 import pytest
 
 from pdpp_ref.database import db, fetch_all, write_transaction
-from pdpp_ref.models import MEASURES, Recount
+from pdpp_ref.measures import MEASURES
+from pdpp_ref.models import Recount
 from pdpp_ref.services import reconcile, retained_size
 from pdpp_ref.services.reconcile import Limits, Pass, run_pass, run_until_fresh
 from tests.conftest import Backend

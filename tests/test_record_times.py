@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from pdpp_ref.services import importer, ingest, retained_size
+from pdpp_ref.services import grains, importer, ingest
 from pdpp_ref.services.importer import Importer, split_lines
 from tests.world import TOKEN, Outside, mark, upsert, write
 
@@ -128,7 +128,7 @@ def days(outside: Outside, grain: str = "global") -> list[tuple[Any, ...]]:
 @pytest.fixture
 def today(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
     def it_is(day: str) -> None:
-        monkeypatch.setattr(retained_size, "utc_now", lambda: f"{day}T12:00:00.000Z")
+        monkeypatch.setattr(grains, "utc_now", lambda: f"{day}T12:00:00.000Z")
 
     return it_is
 
@@ -158,7 +158,7 @@ def test_a_recount_writes_its_own_day(outside: Outside, today: Any, summary: Rea
 def test_days_are_bounded_and_the_last_before_them_stands(
     outside: Outside, today: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(retained_size, "days_before", lambda _: "2026-02-01")
+    monkeypatch.setattr(grains, "days_before", lambda _: "2026-02-01")
     for key, day in enumerate(["2026-01-28", "2026-01-30", "2026-02-02", "2026-02-03"]):
         today(day)
         write(upsert(str(key)))

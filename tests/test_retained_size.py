@@ -7,7 +7,8 @@ import peewee
 import pytest
 
 from pdpp_ref.database import write_transaction
-from pdpp_ref.models import MEASURES, RetainedSizeGlobal
+from pdpp_ref.measures import MEASURES
+from pdpp_ref.models import RetainedSizeGlobal
 from pdpp_ref.services import ingest, reconcile, retained_size
 from tests.world import MEASURES as EXPECTED_MEASURES
 from tests.world import Outside, delete, fill, ids, mark, stored, upsert, write

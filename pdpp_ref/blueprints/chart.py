@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 
-from ..models import BYTE_MEASURES
+from ..measures import BYTE_MEASURES
 from ..services.growth import Day
 from ..times import days_before
 

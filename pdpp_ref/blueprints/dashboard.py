@@ -11,7 +11,7 @@ from flask import Blueprint, Response, current_app, flash, redirect, render_temp
 from msgspec import Meta, Struct, structs
 
 from ..database import Busy
-from ..models import BYTE_MEASURES, COUNT_MEASURES, TOTAL
+from ..measures import BYTE_MEASURES, COUNT_MEASURES, TOTAL
 from ..services import export, growth, kept, summary, takeaway, wire
 from ..services.freshness import Hero, hero
 from ..times import utc_now

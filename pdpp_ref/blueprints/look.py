@@ -6,7 +6,7 @@ from itertools import accumulate
 from flask import Blueprint, has_request_context, request
 from markupsafe import Markup
 
-from ..models import BYTE_MEASURES
+from ..measures import BYTE_MEASURES
 from ..times import to_moment
 
 blueprint = Blueprint("look", __name__)

@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from ..models import MEASURE_NAMES
+from ..measures import MEASURE_NAMES
 from ..services import vitals, wire
 from ..services.auto_reconcile import AutoReconcile
 from ..times import to_moment

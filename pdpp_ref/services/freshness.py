@@ -7,7 +7,7 @@ import hashlib
 from dataclasses import astuple, dataclass
 from datetime import datetime, timedelta
 
-from ..models import BYTE_MEASURES, retains_anything
+from ..measures import BYTE_MEASURES, retains_anything
 from ..times import to_moment
 from .summary import Summary
 

@@ -6,9 +6,9 @@ Every read is bounded: one look-up by index for each connection, or at most as m
 from typing import NamedTuple
 
 from ..database import fetch_all
-from ..models import BYTE_MEASURES, TOTAL_SQL
+from ..measures import BYTE_MEASURES, TOTAL_SQL
 from ..times import days_before
-from .retained_size import CONNECTION, GLOBAL
+from .grains import CONNECTION, GLOBAL
 
 COMPARED_DAYS = 30
 RANGES = (30, 90, 365)

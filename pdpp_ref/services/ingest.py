@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from ..database import execute, execute_many, fetch_all, fetch_each, first, tuples, write_transaction
-from ..models import MEASURE_NAMES, Connection, Record, Stream
+from ..measures import MEASURE_NAMES
+from ..models import Connection, Record, Stream
 from ..times import utc_now
 from . import locks, retained_size
 from .messages import Change
@@ -56,6 +57,8 @@ def write(target: Target, changes: Sequence[Change]) -> Counts:
     Raises WrongConnector, Busy, or peewee.DatabaseError; after any of them the same call can be
     repeated, and counts what is stored already as unchanged.
     """
+    if not changes:
+        return Counts()
     by_stream: dict[str, list[Change]] = {}
     for change in changes:
         by_stream.setdefault(change.stream, []).append(change)

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from ..database import fetch_dicts
-from ..models import MEASURE_NAMES, TOTAL, retains_anything
+from ..measures import MEASURE_NAMES, TOTAL, retains_anything
 from . import growth, top
-from .retained_size import CONNECTION, STREAM
+from .grains import CONNECTION, STREAM
 from .summary import NEVER_COUNTED, shown
 
 Row = dict[str, Any]

@@ -28,19 +28,11 @@ from ..database import (
     row_lock,
     scalar,
 )
-from ..models import COUNT_MEASURES, MEASURE_NAMES, Recount, RetainedSizeGlobal, RetainedSizeStream, Stream
+from ..measures import COUNT_MEASURES, MEASURE_NAMES
+from ..models import Recount, RetainedSizeGlobal, RetainedSizeStream, Stream
 from ..times import utc_now
-from .retained_size import (
-    CONNECTION,
-    GLOBAL,
-    STREAM,
-    Grain,
-    change_row,
-    count_versions,
-    mark_all,
-    mark_connections,
-    mark_global,
-)
+from .grains import CONNECTION, GLOBAL, STREAM, Grain, change_row
+from .retained_size import count_versions, mark_all, mark_connections, mark_global
 
 CHUNK_VERSIONS = 20_000  # about 5 ms of counting
 DISCOVER_ROWS = 1_000

@@ -9,8 +9,8 @@ from itertools import accumulate, pairwise
 from ..database import execute, write_transaction
 from ..times import days_before, to_text
 from . import blobs, ingest, reconcile
+from .grains import CONNECTION, GLOBAL
 from .messages import Change
-from .retained_size import CONNECTION, GLOBAL
 
 START = datetime(2024, 1, 1)
 SAMPLE_DAYS, STEP_DAYS = 84, 3

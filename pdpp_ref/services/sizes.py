@@ -5,10 +5,10 @@ from typing import Any
 from msgspec.structs import asdict
 
 from ..database import fetch_dicts
-from ..models import BOUNDS
+from ..measures import BOUNDS
 from . import wire
 from .auto_reconcile import AutoReconcile
-from .retained_size import CONNECTION, STREAM
+from .grains import CONNECTION, STREAM
 from .summary import Summary, freshness, global_row, shown, with_checked_times
 
 

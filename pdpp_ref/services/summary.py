@@ -5,11 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..database import fetch_dicts, is_replica, read_snapshot, replicated_until
-from ..models import (
-    BOUNDS,
-    MEASURE_NAMES,
-    total_retained_bytes,
-)
+from ..measures import BOUNDS, MEASURE_NAMES, total_retained_bytes
 from ..times import is_time
 from . import wire
 from .auto_reconcile import AutoReconcile

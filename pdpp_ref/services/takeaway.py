@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 from msgspec import Meta, Struct
 
-from ..models import MEASURES, TOTAL
+from ..measures import MEASURES, TOTAL
 from . import export, wire
 from .growth import COMPARED_DAYS
 from .kept import GROWTH, Row

@@ -9,8 +9,8 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from ..database import fetch_all, fetch_dicts
-from ..models import BYTE_MEASURES, MEASURE_NAMES, TOTAL, TOTAL_SQL
-from .retained_size import CONNECTION, STREAM
+from ..measures import BYTE_MEASURES, MEASURE_NAMES, TOTAL, TOTAL_SQL
+from .grains import CONNECTION, STREAM
 from .sizes import ROWS
 from .summary import shown, with_checked_times
 

@@ -8,16 +8,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..database import byte_length, dicts, fetch_all, first, read_snapshot
+from ..measures import BOUNDS, MEASURE_NAMES, retains_anything
 from ..models import (
-    BOUNDS,
-    MEASURE_NAMES,
     Connection,
     GrainRow,
     RetainedSizeConnection,
     RetainedSizeGlobal,
     RetainedSizeStream,
     Stream,
-    retains_anything,
 )
 
 Figures = dict[str, Any]

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..database import is_replica, read_snapshot
-from ..models import TOTAL
+from ..measures import TOTAL
 from . import reconcile, top, wire
 from .auto_reconcile import AutoReconcile
 from .summary import global_row, state_of

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from ..models import MEASURE_NAMES, MEASURES, TOTAL, Measure
+from ..measures import MEASURE_NAMES, MEASURES, TOTAL, Measure
 
 TIME_PATTERN = r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$"
 

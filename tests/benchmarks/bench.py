@@ -35,7 +35,7 @@ from corpus import LARGE, SMALL, layout, load, streams_of, write_file
 
 from pdpp_ref import auto_reconcile, bare_app, open_database
 from pdpp_ref.database import db, write_transaction
-from pdpp_ref.models import MEASURE_NAMES
+from pdpp_ref.measures import MEASURE_NAMES
 from pdpp_ref.services import reconcile, retained_size, summary
 
 IMPORT, READ, REBUILD = "import", "fresh read", "rebuild"

@@ -33,7 +33,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from pdpp_ref import database, schema
 from pdpp_ref.database import Busy, db, fetch_all, write_transaction
-from pdpp_ref.services import ingest, reconcile, retained_size, summary
+from pdpp_ref.services import grains, ingest, reconcile, retained_size, summary
 from pdpp_ref.services.auto_reconcile import AutoReconcile
 from pdpp_ref.services.cooldown import Cooldown
 from pdpp_ref.services.messages import Change, Reader
@@ -87,7 +87,7 @@ def write_small(url: str, number: int, seconds: float, begin: Any, told: Any) ->
 def write_small_apart(*arguments: Any) -> None:
     """As write_small, but the global row is left alone."""
     add = retained_size._add
-    retained_size._add = lambda grain, *rest: 0 if grain is retained_size.GLOBAL else add(grain, *rest)
+    retained_size._add = lambda grain, *rest: 0 if grain is grains.GLOBAL else add(grain, *rest)
     write_small(*arguments)
 
 
