@@ -15,6 +15,7 @@ from playhouse import db_url
 from playhouse.apsw_ext import APSWDatabase
 
 from .errors import DatabaseUnusable, problem
+from .inserts import insert
 
 MINIMUM = (3, 51, 3)
 NOW = "NOW"
@@ -91,6 +92,16 @@ class Sqlite(APSWDatabase):  # type: ignore[misc]  # playhouse has no stubs for 
 
     def executemany(self, sql: str, rows: Sequence[Iterable[Any]]) -> None:
         self.connection().cursor().executemany(sql, rows)
+
+    def insert_rows(
+        self,
+        model: type[peewee.Model],
+        columns: tuple[str, ...],
+        rows: Sequence[Sequence[Any]],
+        identity: tuple[str, ...],
+    ) -> None:
+        values = f"VALUES ({', '.join('?' * len(columns))})"
+        self.executemany(insert(model._meta.table_name, columns, identity, values), rows)
 
     def columns(self, cursor: Any) -> list[str]:
         try:

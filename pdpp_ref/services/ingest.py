@@ -4,9 +4,18 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from ..database import execute, execute_many, fetch_all, fetch_each, first, tuples, write_transaction
+from ..database import (
+    execute,
+    execute_many,
+    fetch_all,
+    fetch_each,
+    first,
+    insert_many,
+    tuples,
+    write_transaction,
+)
 from ..measures import MEASURE_NAMES
-from ..models import Connection, Record, Stream
+from ..models import Connection, Record, RecordChange, RetainedSizeRecord, Stream
 from ..times import utc_now
 from . import locks, retained_size
 from .messages import Change
@@ -283,13 +292,14 @@ def _heads(stream_id: int, keys: Sequence[str]) -> dict[str, _Head]:
 
 def _store(writes: Sequence[_StreamWrite], connection_id: int) -> None:
     """Store all streams' shares, statement by statement, then what they do to the figures."""
-    execute_many(_INSERT_CHANGE, [row for one in writes for row in one.history])
-    execute_many(_UPSERT_RECORD, [row for one in writes for row in one.current.values() if row])
+    insert_many(RecordChange, _OF_CHANGE, [row for one in writes for row in one.history])
+    current = [row for one in writes for row in one.current.values() if row]
+    insert_many(Record, _OF_RECORD, current, _OF_KEY)
     execute_many(
         "DELETE FROM records WHERE stream_id = ? AND key = ?",
         [(one.id, key) for one in writes for key, row in one.current.items() if row is None],
     )
-    execute_many(_UPSERT_TOUCHED, [row for one in writes for row in one.touched()])
+    insert_many(RetainedSizeRecord, _OF_TOUCHED, [row for one in writes for row in one.touched()], _OF_KEY)
     execute_many(
         "UPDATE records SET source_version = ?, record_time = ? WHERE stream_id = ? AND key = ?",
         [
@@ -327,22 +337,8 @@ _TOUCHED = (
 )
 
 
-def _insert(table: str, columns: str, identity: str = "") -> str:
-    """SQL that inserts a row or, of an identity that is there, replaces its other columns."""
-    names = columns.split(", ")
-    sql = f"INSERT INTO {table} ({columns}) VALUES ({', '.join('?' * len(names))})"
-    if not identity:
-        return sql
-    others = (name for name in names if name not in identity.split(", "))
-    changed = ", ".join(f"{name} = excluded.{name}" for name in others)
-    return f"{sql} ON CONFLICT ({identity}) DO UPDATE SET {changed}"
-
-
-_VERSION = "stream_id, version, key, data, json_bytes, emitted_at, ingested_at"
-_INSERT_CHANGE = _insert("record_changes", f"{_VERSION}, previous_version")
-_UPSERT_RECORD = _insert("records", f"{_VERSION}, source_version, record_time, touched", "stream_id, key")
-_UPSERT_TOUCHED = _insert(
-    "retained_size_record",
-    "stream_id, key, version, changed_at, " + ", ".join(MEASURE_NAMES),
-    "stream_id, key",
-)
+_OF_KEY = ("stream_id", "key")
+_OF_VERSION = ("stream_id", "version", "key", "data", "json_bytes", "emitted_at", "ingested_at")
+_OF_CHANGE = (*_OF_VERSION, "previous_version")
+_OF_RECORD = (*_OF_VERSION, "source_version", "record_time", "touched")
+_OF_TOUCHED = ("stream_id", "key", "version", "changed_at", *MEASURE_NAMES)

@@ -101,7 +101,7 @@ def import_on(url: str, number: int, seconds: float, begin: Any, told: Any) -> N
     began, done = time.perf_counter(), 0
     while time.perf_counter() < began + seconds:
         # Other keys each time, so that all of it is new.
-        patiently(target, [change._replace(key=f"{change.key}{done}") for change in changes])
+        patiently(target, [Change(change.stream, f"{change.key}{done}", change.data) for change in changes])
         done += len(changes)
     told.put((began, time.perf_counter(), done, []))
     db.close()
