@@ -99,6 +99,11 @@ def test_every_error_is_told_from_a_fixed_list(error: type[Exception]) -> None:
     assert told.removeprefix("reconcile failed: ") in PROBLEM_TEXT.values()
 
 
+def test_an_error_that_was_wrapped_twice_is_still_told_by_its_kind() -> None:
+    busy = peewee.OperationalError(peewee.OperationalError(apsw.BusyError(CANARY)))
+    assert describe(busy) == "reconcile failed: the database is busy with another writer"
+
+
 def test_an_import_rejection_quotes_no_data(capsys: pytest.CaptureFixture[str]) -> None:
     from pdpp_ref.services.messages import Reader, Rejected
 

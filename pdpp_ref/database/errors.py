@@ -62,9 +62,16 @@ _POSTGRES = {
 }
 
 
+def of_driver(error: BaseException) -> BaseException:
+    """The driver's error in peewee's, which may be wrapped twice."""
+    while inner := getattr(error, "orig", None):
+        error = inner
+    return error
+
+
 def problem(error: BaseException) -> str:
     """A database error as one word: a key of PROBLEM_TEXT."""
-    original = getattr(error, "orig", None) or error
+    original = of_driver(error)
     if type(original).__module__.startswith("psycopg"):
         state = getattr(original, "sqlstate", None)
         if state is None:  # the driver's own: the connection is lost, or a value can't be sent

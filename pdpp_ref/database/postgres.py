@@ -10,7 +10,7 @@ from typing import Any
 
 import peewee
 
-from .errors import Busy, DatabaseUnusable, problem
+from .errors import Busy, DatabaseUnusable, of_driver, problem
 from .inserts import insert
 
 try:
@@ -118,7 +118,7 @@ class Postgres(peewee.PostgresqlDatabase):
     def why_unusable(self, error: BaseException) -> str:
         """Of the driver's text, which names hosts and users, nothing is told."""
         if self.is_closed():
-            return self._why_no_connection(getattr(error, "orig", None) or error)
+            return self._why_no_connection(of_driver(error))
         return {
             "forbidden": "the database's user may not create tables there; grant it CREATE on the schema",
             "read_only": "the database is read-only; point PDPP_DATABASE_URL at one that can be written to",
