@@ -185,9 +185,11 @@ class Postgres(peewee.PostgresqlDatabase):
         rows: Sequence[Sequence[Any]],
         identity: tuple[str, ...],
     ) -> None:
-        """One statement for all rows, which come as an array for each column."""
+        """One statement for all rows, which come as an array for each column: in binary, as the driver
+        takes long to write such text.
+        """
         types = (_ARRAYS[model._meta.columns[name].field_type] for name in columns)
-        arrays = ", ".join(f"%s::{name}[]" for name in types)
+        arrays = ", ".join(f"%b::{name}[]" for name in types)
         sql = insert(model._meta.table_name, columns, identity, f"SELECT * FROM unnest({arrays})")
         self.connection().cursor().execute(sql, [list(column) for column in zip(*rows, strict=True)])
 
@@ -199,7 +201,7 @@ class Postgres(peewee.PostgresqlDatabase):
         reads all of it for a handful of keys.
         """
         each = f"CROSS JOIN LATERAL ({self.placed(sql)} = wanted.each LIMIT 1) AS found"
-        return f"SELECT found.* FROM unnest(%s::text[]) AS wanted(each) {each}", [list(keys), *values]
+        return f"SELECT found.* FROM unnest(%b::text[]) AS wanted(each) {each}", [list(keys), *values]
 
     def is_replica(self) -> bool:
         """As the server reports it to each connection, and anew where it is promoted."""

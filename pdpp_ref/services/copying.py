@@ -12,7 +12,7 @@ from typing import Any
 import peewee
 
 from .. import schema
-from ..database import bound, db, execute_many, fetch_all, read_snapshot, write_transaction
+from ..database import bound, db, fetch_all, insert_many, read_snapshot, write_transaction
 from ..models import (
     Blob,
     BlobBinding,
@@ -107,7 +107,7 @@ def _send(model: type[Table], target: peewee.Database) -> None:
         last = fetch_all(f"SELECT {_key(model)} FROM {_table(model)} ORDER BY {_down(model)} LIMIT 1")
     for batch in _batches(model, last[0] if last else None):
         with bound(target), write_transaction():
-            execute_many(_insert(model), batch)
+            insert_many(model, tuple(_names(model)), batch)
 
 
 def _batches(model: type[Table], after: Row | None = None) -> Iterator[list[Row]]:
@@ -187,8 +187,3 @@ def _down(model: type[Table]) -> str:
 
 def _marks(of: list[Any]) -> str:
     return ", ".join("?" * len(of))
-
-
-def _insert(model: type[Table]) -> str:
-    names = _names(model)
-    return f"INSERT INTO {_table(model)} ({', '.join(names)}) VALUES ({_marks(names)})"
