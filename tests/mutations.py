@@ -181,7 +181,7 @@ MUTATIONS = [
         "the bound of a pass in time",
         "        if through >= last or time.monotonic() > deadline:",
         "        if through >= last:",
-        "tests/test_reconcile.py -k stream_of_any_size",
+        "tests/test_reconcile.py -k counted_over_several",
     ),
     Mutation(
         "waiting after a failure",
@@ -272,8 +272,8 @@ MUTATIONS = [
     # ---- who may, and what is told
     Mutation(
         "the escaping of names",
-        "<bdi>{{ row.connector_instance_id }}</bdi>",
-        "<bdi>{{ row.connector_instance_id|safe }}</bdi>",
+        '<a href="{{ row_url(row.name) }}"><bdi>{{ row.name }}</bdi></a>',
+        '<a href="{{ row_url(row.name) }}"><bdi>{{ row.name|safe }}</bdi></a>',
         "tests/test_dashboard.py -k hostile_names",
     ),
     Mutation(

@@ -39,6 +39,7 @@ class Trial:
     def __init__(self, name: str, path: Path) -> None:
         self.name, self.act, self.path = name, ACTS[name], path
         self.told = path.with_suffix(".json")
+        self.deaths = 0
         if self.act.begin:
             self.act.begin(path)
         self.content = path.read_bytes() if self.act.begin else None
@@ -84,6 +85,7 @@ def points(total: int, most: int) -> set[int]:
 
 def die(trial: Trial, how: How | None, point: int) -> None:
     trial.again()
+    trial.deaths += bool(point)
     process = processes.Process(target=_act, args=(trial.name, trial.path, trial.told, how, point))
     process.start()
     process.join(60)
@@ -119,6 +121,7 @@ def test_a_kill_at_any_statement_leaves_all_or_nothing(trial: Trial) -> None:
     for point in points(total, DEATHS):
         die(trial, None, point)
         trial.check(f"killed at statement {point} of {total}")
+    print(f"{trial.deaths} deaths at {total} statements")
 
 
 @pytest.mark.parametrize("how", ["torn", "power"])
@@ -130,6 +133,7 @@ def test_a_death_at_any_write_leaves_all_or_nothing(how: How, trial: Trial) -> N
         die(trial, how, point)
         assert trial.told.exists() == (point > acknowledged)
         trial.check(f"{how} at write {point} of {total}")
+    print(f"{trial.deaths} deaths at {total} writes")
 
 
 # ---- failure -----------------------------------------------------------------------------------
