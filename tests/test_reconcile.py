@@ -78,10 +78,12 @@ def test_even_one_row_a_pass_gets_there() -> None:
     ]
 
 
-def test_no_time_at_all_still_makes_a_step() -> None:
+def test_no_time_at_all_still_makes_a_step(outside: Outside) -> None:
     many_streams(3)
     mark_everything()
-    assert run_pass(Limits(seconds=0)).streams == 1
+    done = run_pass(Limits(seconds=0))
+    assert (done.streams, done.fresh) == (1, False)
+    assert outside("SELECT dirty FROM retained_size_global") == [(True,)]
 
 
 def test_the_first_stale_since_stays_until_all_is_done(summary: Read, make_app: Any) -> None:
