@@ -130,6 +130,7 @@ class Watch:
     sampled_at: float = 0.0
 
     def sample(self, client: httpx.Client) -> None:
+        began = time.monotonic()
         text = client.get("/_ref/metrics", headers=BEARER).text
         found = dict(re.findall(r"^(pdpp_reconcile_\w+) (\S+)$", text, re.MULTILINE))
         failures = int(float(found["pdpp_reconcile_failures_total"]))
@@ -142,7 +143,7 @@ class Watch:
                 first = max(in_a_row - (failures - before), 1)
                 self.waits.append((range(first, in_a_row), now - since))
             self.failed_at = (failures, self.sampled_at)
-        self.sampled_at = now
+        self.sampled_at = began
         process = Path(f"/proc/{self.server.process.pid}")
         log = Path(f"{self.server.database}-wal")
         memory = re.search(r"VmRSS:\s+(\d+)", (process / "status").read_text())
