@@ -6,7 +6,7 @@ SECONDS ?= 600
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help setup setup-tests demo run test test-long lint audit bench real-input load fuzz mutations screenshots lock clean
+.PHONY: help setup setup-tests demo run test test-long lint audit bench bench-parallel real-input load fuzz mutations screenshots lock clean
 
 help: ## Show the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -34,6 +34,9 @@ audit: setup ## Ask PyPI for known holes in what is installed; fails where it ca
 
 bench: setup-tests ## Measure; prints figures beside raw sqlite3, with ratios
 	@$(BIN)/python tests/benchmarks/bench.py
+
+bench-parallel: setup-tests ## Measure importers, small writes and reads of several processes at once
+	@$(BIN)/python tests/benchmarks/parallel.py
 
 real-input: setup-tests ## Import 336,776 real flights, and a Singer tap, and count them apart
 	@$(BIN)/python -m tests.real_input
