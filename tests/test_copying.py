@@ -14,6 +14,7 @@ from flask import Flask
 
 from pdpp_ref import database, schema
 from pdpp_ref.database import DatabaseUnusable, db, fetch_all
+from pdpp_ref.models import Record, RecordChange, Table
 from pdpp_ref.services import blobs, copying, pruning, verify
 from tests import postgres
 from tests.conftest import Backend
@@ -106,11 +107,14 @@ def test_one_that_is_cut_short_goes_on_and_is_not_served_before(
             schema.prepare()
         assert fetch_all("SELECT COUNT(*) FROM records")[0][0] > 40
         other.close()
-    sent: list[str] = []
-    send = copying.execute_many
-    monkeypatch.setattr(copying, "execute_many", lambda sql, rows: (sent.append(sql), send(sql, rows)))
+    sent: list[type[Table]] = []
+    send = copying.insert_many
+    monkeypatch.setattr(
+        copying, "insert_many", lambda model, *rest: (sent.append(model), send(model, *rest))
+    )
     copy(target)
-    assert not [sql for sql in sent if "INTO records " in sql], "these had arrived"
+    assert sent
+    assert Record not in sent, "these had arrived"
     with database.bound(other):
         schema.prepare()
         assert list(verify.differences()) == []
@@ -140,14 +144,14 @@ def test_a_row_that_did_not_arrive_as_it_was_is_noticed(
     target: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fill(3)
-    send = copying.execute_many
+    send = copying.insert_many
 
-    def spoil(sql: str, rows: list[Any]) -> None:
-        if "INTO record_changes" in sql:
+    def spoil(model: type[Table], columns: tuple[str, ...], rows: list[Any]) -> None:
+        if model is RecordChange:
             rows = [(*row[:-2], "2000-01-01T00:00:00.000Z", row[-1]) for row in rows]
-        send(sql, rows)
+        send(model, columns, rows)
 
-    monkeypatch.setattr(copying, "execute_many", spoil)
+    monkeypatch.setattr(copying, "insert_many", spoil)
     with pytest.raises(copying.Different, match="record_changes"):
         copy(target)
 

@@ -226,7 +226,7 @@ class Postgres(peewee.PostgresqlDatabase):
         return sql.replace("%", "%%").replace("?", "%s")
 
 
-_ARRAYS = {"BIGINT": "bigint", "TEXT": "text", "BOOL": "boolean", "BLOB": "bytea"}
+_ARRAYS = {"BIGAUTO": "bigint", "BIGINT": "bigint", "TEXT": "text", "BOOL": "boolean", "BLOB": "bytea"}
 
 # How a server says so in English; of a failed connection the driver knows no error code.
 _NO_ROOM = ("connection slots", "too many clients", "too many connections")
