@@ -3,6 +3,7 @@ have the WAL-reset corruption bug that 3.51.3 fixed.
 """
 
 import os
+import time
 from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -22,7 +23,7 @@ NOW = "NOW"
 
 # `synchronous=full`: a STATE line tells its sender to forget the records before it, so those must
 # survive a power cut, which WAL with `normal` does not promise.
-PRAGMAS = {
+PRAGMAS: dict[str, Any] = {
     "synchronous": "full",
     "foreign_keys": 1,
     "busy_timeout": 5000,
@@ -36,8 +37,44 @@ for _error in vars(apsw).values():
         peewee.EXCEPTIONS.setdefault(_error.__name__, peewee.DatabaseError)  # type: ignore[attr-defined]
 
 
+# The write-ahead log goes into the file from here on, as SQLite does by itself.
+LOG_PAGES = 1_000
+# Where some reader is always at work, that never lets the log begin anew, and it grows without end.
+# From here on (32 MiB) a writer asks new readers to wait for the old ones, for a moment and not often.
+LONG_LOG_PAGES, LONG_LOG_SECONDS, LONG_LOG_WAIT_MS = 8_000, 1.0, 100
+
+
+class _Checkpoints:
+    """What a connection does after each of its commits.  It never fails: the next one tries again."""
+
+    def __init__(self) -> None:
+        self._asked = 0.0
+
+    def __call__(self, connection: apsw.Connection, _: str, pages: int) -> int:
+        if pages < LOG_PAGES:
+            return 0
+        is_long = pages >= LONG_LOG_PAGES and time.monotonic() - self._asked > LONG_LOG_SECONDS
+        mode = apsw.SQLITE_CHECKPOINT_PASSIVE
+        try:
+            if is_long:
+                self._asked, mode = time.monotonic(), apsw.SQLITE_CHECKPOINT_RESTART
+                connection.set_busy_timeout(LONG_LOG_WAIT_MS)
+            connection.wal_checkpoint(mode=mode)
+        except apsw.Error:
+            pass
+        finally:
+            if is_long:
+                connection.set_busy_timeout(PRAGMAS["busy_timeout"])
+        return 0
+
+
 class Sqlite(APSWDatabase):  # type: ignore[misc]  # playhouse has no stubs for it
     """One writer at a time holds the whole file, so no row needs a lock of its own."""
+
+    def _connect(self) -> apsw.Connection:
+        connection: apsw.Connection = super()._connect()
+        connection.set_wal_hook(_Checkpoints())
+        return connection
 
     def lock(self, strength: str, of: str, wait: bool) -> str:
         return ""
