@@ -5,7 +5,7 @@ from typing import Any
 import peewee
 import pytest
 
-from pdpp_ref.services import pruning, verify
+from pdpp_ref.services import deletion, pruning, verify
 from pdpp_ref.services.pruning import Pruned, prune
 from tests.world import Outside, delete, mark, upsert, write
 
@@ -87,4 +87,19 @@ def test_a_marked_stream_can_be_pruned(outside: Outside) -> None:
     change("a", 4)
     mark("laptop", "notes")
     prune(1)
+    assert outside.wrong_but_clean() == []
+
+
+def test_a_stream_of_a_number_that_was_used_before_is_another_one(outside: Outside) -> None:
+    """SQLite gives the number of the last stream, once that is deleted, to the next one."""
+    for stream in ("first", "last"):
+        write(*(upsert("a", number, stream) for number in range(3)))
+
+    def in_between(_: Pruned) -> None:
+        deletion.delete_stream("laptop", "last")
+        write(*(upsert("a", number, "new") for number in range(3)), connection="phone")
+
+    assert prune(1, progress=in_between).versions == 2
+    of_new = "FROM record_changes JOIN streams ON stream_id = id WHERE name = 'new'"
+    assert outside(f"SELECT COUNT(*) {of_new}") == [(3,)]
     assert outside.wrong_but_clean() == []

@@ -45,9 +45,9 @@ def change_stream(stream_id: int) -> dict[str, Any] | None:
     return next(iter(change_streams("WHERE id = ?", [stream_id])), None)
 
 
-def change_all_streams() -> None:
-    """From here on no writer is half-way, in any stream that there is."""
-    fetch_all(f"SELECT COUNT(*) FROM (SELECT id FROM streams ORDER BY id{row_lock()}) AS locked")
+def change_all_streams() -> list[int]:
+    """The ids of all streams, in order.  From here on no writer is half-way in any of them."""
+    return [stream_id for (stream_id,) in fetch_all(f"SELECT id FROM streams ORDER BY id{row_lock()}")]
 
 
 def take_stream(stream_id: int) -> bool:

@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from ..database import (
+    dicts,
     execute,
     execute_many,
     execute_one,
     fetch_all,
     fetch_dicts,
-    tuples,
     write_transaction,
 )
 from ..models import Connection, Stream
@@ -43,24 +43,24 @@ def prune(
     `stream` narrow it to those of that name.  Raises Busy or peewee.DatabaseError; what was pruned
     until then stays so.
     """
-    query = Stream.select(Stream.id, Stream.connection).join(Connection).order_by(Stream.id)
+    query = Stream.select(Stream).join(Connection).order_by(Stream.id)
     if connection is not None:
         query = query.where(Connection.connector_instance_id == connection)
     if stream is not None:
         query = query.where(Stream.name == stream)
     total = Pruned()
-    for stream_id, connection_id in tuples(query):
-        for done in _prune_stream(stream_id, connection_id, keep):
+    for found in dicts(query):
+        for done in _prune_stream(found, keep):
             total = Pruned(*(a + b for a, b in zip(total, done, strict=True)))
             progress(total)
     return total
 
 
-def _prune_stream(stream_id: int, connection_id: int, keep: int) -> Iterator[Pruned]:
-    after = ""
+def _prune_stream(stream: dict[str, Any], keep: int) -> Iterator[Pruned]:
+    stream_id, after = stream["id"], ""
     while True:
         with write_transaction():
-            there = locks.change_stream(stream_id)
+            there = _is_still(stream, locks.change_stream(stream_id))
             long = fetch_dicts(_LONG, (stream_id, after, keep, KEYS_PER_TRANSACTION)) if there else []
             if not long:
                 return
@@ -73,8 +73,15 @@ def _prune_stream(stream_id: int, connection_id: int, keep: int) -> Iterator[Pru
                     break  # this record may have more: the next transaction begins with it
                 after = row["key"]
             blobs.drop_unbound([(sha256,) for sha256 in unbound])
-            retained_size.record(connection_id, {stream_id: delta})
+            retained_size.record(stream["connection"], {stream_id: delta})
         yield done
+
+
+def _is_still(stream: dict[str, Any], found: dict[str, Any] | None) -> bool:
+    """SQLite gives the number of the last stream, once that is deleted, to the next one."""
+    if found is None or found["connection_id"] != stream["connection"]:
+        return False
+    return all(found[name] == stream[name] for name in ("name", "created_at"))
 
 
 def _prune_record(

@@ -11,18 +11,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import peewee
-from peewee import SQL, fn
+from peewee import fn
 
-from ..database import db, execute, fetch_all, fetch_dicts, row_lock, transaction_lost
+from ..database import db, execute, execute_many, fetch_all, fetch_dicts, row_lock, transaction_lost
 from ..measures import MEASURE_NAMES, MEASURES, Measure, retains_anything
 from ..models import (
-    Connection,
     GrainRow,
     Recount,
     RetainedSizeConnection,
     RetainedSizeGlobal,
     RetainedSizeStream,
-    Stream,
 )
 from ..times import utc_now
 from . import locks
@@ -232,25 +230,17 @@ def _marked(grain: type[GrainRow]) -> dict[Any, Any]:
 
 
 def mark_all() -> None:
-    """Mark every row there is, or should be, at every grain."""
-    locks.change_all_streams()
-    _mark_each(
-        RetainedSizeStream,
-        Stream.select(Stream.id, Stream.connection, True, _value(utc_now())),
-        RetainedSizeStream.connection,
+    """Mark every row that there is; what has none is discovered by the passes that follow.
+
+    One by one, in the order in which writers lock them too.  A stream that is created meanwhile is
+    exact from its first record on.
+    """
+    now = utc_now()
+    of_stream = "SET dirty = TRUE, stale_since = COALESCE(stale_since, ?) WHERE stream_id = ?"
+    execute_many(
+        f"UPDATE retained_size_stream {of_stream}",
+        [(now, stream_id) for stream_id in locks.change_all_streams()],
     )
     Recount.delete().execute()
-    _mark_each(RetainedSizeConnection, Connection.select(Connection.id, True, _value(utc_now())))
+    RetainedSizeConnection.update(_marked(RetainedSizeConnection)).execute()
     mark_global()
-
-
-def _mark_each(grain: type[GrainRow], rows: Any, *also: Any) -> None:
-    columns = [grain._meta.primary_key, *also, grain.dirty, grain.stale_since]
-    # SQLite wants the WHERE, to tell ON CONFLICT from a join's ON.
-    grain.insert_from(rows.where(SQL("TRUE")), columns).on_conflict(
-        conflict_target=[grain._meta.primary_key], update=_marked(grain)
-    ).execute()
-
-
-def _value(text: str) -> SQL:
-    return SQL(db.param, [text])
