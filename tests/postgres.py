@@ -61,13 +61,20 @@ class Server:
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
+        try:
+            self._create()
+            self.start()
+        except BaseException:
+            self.remove()
+            raise
+
+    def _create(self) -> None:
         self._run(
             "initdb", "--no-sync", "--encoding=UTF8", "--locale=C.UTF-8", "--auth=trust", "--username=pdpp"
         )
         # `locked` has to give a password; everybody else is believed.
         rules = self.folder / "data/pg_hba.conf"
         rules.write_text(f"local all locked scram-sha-256\n{rules.read_text()}")
-        self.start()
 
     @property
     def url(self) -> str:

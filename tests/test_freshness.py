@@ -7,14 +7,14 @@ from typing import Any
 import pytest
 
 from pdpp_ref.services.freshness import hero
-from pdpp_ref.services.summary import _NEVER_COUNTED, Summary
+from pdpp_ref.services.summary import NEVER_COUNTED, Summary
 from pdpp_ref.times import to_text
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
 
 
 def summary(state: str, *, failures: int = 0, minutes: float | None = 1, **row: Any) -> Summary:
-    figures = _NEVER_COUNTED | {
+    figures = NEVER_COUNTED | {
         "record_count": 5,
         "record_history_count": 6,
         "computed_at": to_text(NOW - timedelta(minutes=20)),

@@ -1,10 +1,8 @@
 """A streaming replica of PostgreSQL that serves the pages: what it says, and of when that is."""
 
-import os
-import shutil
-import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +24,11 @@ class Standby(postgres.Server):
     """A server that follows another one."""
 
     def __init__(self, primary: postgres.Server) -> None:
-        self._binaries, self._options = primary._binaries, primary._options
-        self.folder = Path(tempfile.mkdtemp(prefix="pdpp-pg-", dir="/tmp"))
-        if os.geteuid() == 0:
-            shutil.chown(self.folder, "postgres")
-        source = f"host={primary.folder} user=pdpp dbname=postgres"
+        self._primary = primary
+        super().__init__(**postgres.QUICK)
+
+    def _create(self) -> None:
+        source = f"host={self._primary.folder} user=pdpp dbname=postgres"
         self._run(
             "pg_basebackup",
             "--write-recovery-conf",
@@ -38,7 +36,6 @@ class Standby(postgres.Server):
             "--checkpoint=fast",
             f"--dbname={source}",
         )
-        self.start()
 
     def promote(self) -> None:
         self._run("pg_ctl", "promote", "--wait")
@@ -46,11 +43,12 @@ class Standby(postgres.Server):
 
 @pytest.fixture(scope="module")
 def servers() -> Iterator[tuple[postgres.Server, Standby]]:
-    primary = postgres.Server(**postgres.QUICK)
-    standby = Standby(primary)
-    yield primary, standby
-    standby.remove()
-    primary.remove()
+    with ExitStack() as both:
+        primary = postgres.Server(**postgres.QUICK)
+        both.callback(primary.remove)
+        standby = Standby(primary)
+        both.callback(standby.remove)
+        yield primary, standby
 
 
 def open_app(url: str, folder: Path) -> Flask:

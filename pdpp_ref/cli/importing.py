@@ -75,9 +75,11 @@ def _connector_of(connection: str, wanted: str | None) -> str:
 
 
 def _hand_back(state: str) -> None:
+    """Past Python's buffer: what stayed in there would be tried again at the end, and fail then."""
+    line = memoryview(f"{state}\n".encode())
     try:
-        sys.stdout.write(f"{state}\n")
-        sys.stdout.flush()
+        while line:
+            line = line[os.write(sys.stdout.fileno(), line) :]
     except (OSError, ValueError, AttributeError):  # full, closed, or never open
         raise TryAgain("a STATE can't be written to standard output; run the import again") from None
 
