@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from urllib.parse import quote, urlsplit, urlunsplit
+from urllib.parse import parse_qs, quote, urlsplit, urlunsplit
 
 import psycopg
 
@@ -115,6 +115,15 @@ class Server:
 def at(server: str, database: str) -> str:
     """The URL of another database of a server."""
     return urlunsplit(urlsplit(server)._replace(path=f"/{database}"))
+
+
+def told_of_deadlocks(url: str) -> str:
+    """What the log of a server that we started says of them: who waited for whom, and with what."""
+    folder = parse_qs(urlsplit(url).query).get("host", [""])[0]
+    log = Path(folder, "server.log")
+    lines = log.read_text().splitlines() if log.exists() else ["see the server's log"]
+    found = [number for number, line in enumerate(lines) if "deadlock detected" in line]
+    return "\n".join(line for number in found for line in lines[number : number + 8])
 
 
 @contextmanager

@@ -12,7 +12,7 @@ import pytest
 
 from pdpp_ref import database, schema
 from pdpp_ref.services import reconcile, verify
-from tests import trials
+from tests import postgres, trials
 from tests.conftest import Backend
 
 SECONDS = 300 if os.environ.get("PDPP_TEST_LONG") == "1" else 6
@@ -39,7 +39,7 @@ def test_no_row_is_wrong_and_clean_while_many_processes_work(backend: Backend) -
         assert list(verify.differences()) == []
         assert outside.wrong_but_clean() == []
         assert outside.dirty() == (0, 0, 0)
-    assert deadlocks(backend) - before == 0
+    assert deadlocks(backend) - before == 0, postgres.told_of_deadlocks(backend.url)
 
 
 def deadlocks(backend: Backend) -> int:

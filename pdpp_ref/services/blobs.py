@@ -131,7 +131,7 @@ def _write_chunks(sha256: str, file: IO[bytes]) -> None:
 
 def drop_unbound(digests: Sequence[tuple[str, ...]]) -> None:
     """Remove those of the files (rows of one digest each) that no record holds any more."""
-    locks.take_files([sha256 for (sha256,) in digests])
+    locks.take_files(digests)
     unbound = "NOT EXISTS (SELECT 1 FROM blob_bindings b WHERE b.sha256 = blobs.sha256)"
     execute_many(f"DELETE FROM blobs WHERE sha256 = ? AND {unbound}", digests)
 

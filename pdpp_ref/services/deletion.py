@@ -27,6 +27,7 @@ def delete_stream(connection: str, stream: str) -> None:
         if not locks.take_stream(found["id"]):
             raise Unknown("stream")
         bound = fetch_all(f"{_BOUND} WHERE stream_id = ?", [found["id"]])
+        locks.take_files(bound)  # before the delete, which takes the figures' rows along
         Stream.delete().where(Stream.id == found["id"]).execute()
         blobs.drop_unbound(bound)
         retained_size.mark_connection(found["connection"])
@@ -40,6 +41,7 @@ def delete_connection(connection: str) -> None:
             raise Unknown("connection")
         of_connection = "WHERE stream_id IN (SELECT id FROM streams WHERE connection_id = ?)"
         bound = fetch_all(f"{_BOUND} {of_connection}", [found["id"]])
+        locks.take_files(bound)
         Connection.delete().where(Connection.id == found["id"]).execute()
         blobs.drop_unbound(bound)
         retained_size.mark_global()

@@ -74,9 +74,10 @@ def keep_file(sha256: str) -> bool:
     return bool(fetch_all(f"SELECT 1 FROM blobs WHERE sha256 = ?{key_lock()}", [sha256]))
 
 
-def take_files(digests: Sequence[str]) -> None:
-    """For files that may be deleted: who is binding one has done so, or waits."""
+def take_files(rows: Sequence[tuple[str, ...]]) -> None:
+    """For files that may be deleted, a digest in each row: who is binding one has done so, or waits."""
+    digests = sorted(sha256 for (sha256,) in rows)
     for start in range(0, len(digests), DIGESTS_PER_QUERY):
-        part = sorted(digests)[start : start + DIGESTS_PER_QUERY]
+        part = digests[start : start + DIGESTS_PER_QUERY]
         files = f"SELECT sha256 FROM blobs WHERE sha256 IN ({', '.join('?' * len(part))}) ORDER BY sha256"
         fetch_all(f"SELECT COUNT(*) FROM ({files}{delete_lock()}) AS locked", part)
