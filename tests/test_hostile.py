@@ -10,6 +10,7 @@ import re
 import socket
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -36,13 +37,13 @@ def send(server: Server, request: bytes) -> bytes:
     host, port = server.url.removeprefix("http://").split(":")
     answer = b""
     with socket.create_connection((host, int(port)), timeout=SECONDS) as client:
-        try:
+        # It may hang up on a request that it would not read to the end.
+        with suppress(OSError):
             client.sendall(request)
             client.shutdown(socket.SHUT_WR)
+        with suppress(ConnectionResetError):
             while block := client.recv(65536):
                 answer += block
-        except (ConnectionResetError, BrokenPipeError):
-            pass  # it hung up on a request that it would not read to the end
     return answer
 
 
