@@ -19,6 +19,7 @@ class BackgroundRebuild:
 
     def __init__(self) -> None:
         self._one = threading.Lock()
+        self._thread: threading.Thread | None = None
 
     def start(self, look: Callable[[], Looked]) -> Looked:
         """Mark everything, durably, and let a thread do the rest.  Raises Busy or DatabaseError.
@@ -28,13 +29,14 @@ class BackgroundRebuild:
         """
         seen: Looked = reconcile.begin_rebuild(look)
         if self._one.acquire(blocking=False):
-            threading.Thread(target=self._run, name="rebuild", daemon=True).start()
+            self._thread = threading.Thread(target=self._run, name="rebuild", daemon=True)
+            self._thread.start()
         return seen
 
     def wait(self) -> None:
         """Until the thread is done; for tests and for a tidy end."""
-        with self._one:
-            pass
+        while self._thread is not None and self._thread.is_alive():
+            self._thread.join()
 
     def _run(self) -> None:
         try:
