@@ -223,7 +223,7 @@ def execute_many(sql: str, rows: Sequence[Iterable[Any]]) -> None:
     """Run one statement, with `?` for its values, for each row."""
     if rows:
         with peewee.__exception_wrapper__:  # type: ignore[attr-defined]
-            db.executemany(db.placed(sql), rows)
+            db.connection().cursor().executemany(db.placed(sql), rows)
 
 
 def execute(sql: str, values: Sequence[Any] = ()) -> int:

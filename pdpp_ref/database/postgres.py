@@ -175,9 +175,6 @@ class Postgres(peewee.PostgresqlDatabase):
         connection = self._state.conn
         return connection is None or connection.info.transaction_status != TransactionStatus.INTRANS
 
-    def executemany(self, sql: str, rows: Sequence[Iterable[Any]]) -> None:
-        self.connection().cursor().executemany(sql, rows)
-
     def insert_rows(
         self,
         model: type[peewee.Model],

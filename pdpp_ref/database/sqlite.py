@@ -127,9 +127,6 @@ class Sqlite(APSWDatabase):  # type: ignore[misc]  # playhouse has no stubs for 
     def transaction_lost(self) -> bool:
         return bool(self.connection().getautocommit())
 
-    def executemany(self, sql: str, rows: Sequence[Iterable[Any]]) -> None:
-        self.connection().cursor().executemany(sql, rows)
-
     def insert_rows(
         self,
         model: type[peewee.Model],
@@ -138,7 +135,9 @@ class Sqlite(APSWDatabase):  # type: ignore[misc]  # playhouse has no stubs for 
         identity: tuple[str, ...],
     ) -> None:
         values = f"VALUES ({', '.join('?' * len(columns))})"
-        self.executemany(insert(model._meta.table_name, columns, identity, values), rows)
+        self.connection().cursor().executemany(
+            insert(model._meta.table_name, columns, identity, values), rows
+        )
 
     def columns(self, cursor: Any) -> list[str]:
         try:
