@@ -1,5 +1,6 @@
 """What a write does to the canonical rows and, in the same transaction, to the figures."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import peewee
@@ -157,3 +158,18 @@ class TestActivateVersion:
         write(*(self.versioned(str(number), 1) for number in range(1200)))
         assert ingest.activate_version(self.target, "notes", 2).deleted == 1200
         assert ingest.activate_version(self.target, "notes", 2).deleted == 0
+
+    def test_a_record_that_another_import_sends_anew_meanwhile_stays(
+        self, outside: Outside, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        write(self.versioned("sent anew", 1), self.versioned("gone", 1))
+        itself = ingest.write
+
+        def after_another(target: ingest.Target, changes: Sequence[Change]) -> ingest.Counts:
+            itself(target, [self.versioned("sent anew", 2)])
+            return itself(target, changes)
+
+        monkeypatch.setattr(ingest, "write", after_another)
+        assert ingest.activate_version(self.target, "notes", 2).deleted == 1
+        assert outside("SELECT key, source_version FROM records") == [("sent anew", 2)]
+        assert outside.wrong_but_clean() == []

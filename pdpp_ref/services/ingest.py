@@ -111,7 +111,8 @@ def activate_version(target: Target, stream: str, version: int) -> Counts:
             )
             .limit(KEYS_PER_QUERY)
         )
-        gone = [Change(stream, key, None) for (key,) in tuples(older)]
+        # Another import may send one of them anew before they are deleted.
+        gone = [Change(stream, key, None, only_before=version) for (key,) in tuples(older)]
         if not gone:
             return total
         total.add(write(target, gone))
@@ -182,6 +183,11 @@ class _Head(NamedTuple):
 _DELETED = _Head(0, 0, None, None, None, touched=True, versions=0, history=0)
 
 
+def _is_older(head: _Head, version: int | None) -> bool:
+    """Whether a delete that is meant for records of older table versions means this one."""
+    return version is None or (head.source_version is not None and head.source_version < version)
+
+
 @dataclass
 class _StreamWrite:
     """One stream's share of one write, worked out in memory before any of it is stored."""
@@ -218,7 +224,7 @@ class _StreamWrite:
                 self._upsert(change, change.data, before)
 
     def _delete(self, change: Change, before: _Head | None) -> None:
-        if before is None:
+        if before is None or not _is_older(before, change.only_before):
             self.counts.unchanged += 1
             return
         self.counts.deleted += 1

@@ -30,7 +30,8 @@ class Change(msgspec.Struct, frozen=True):
     """One record to write.  `data` is canonical JSON text, or None for a delete.
 
     `record_time_field` is the field of the data that the sender keeps the time in at which the
-    thing happened, and `record_time` that time, if it is one.
+    thing happened, and `record_time` that time, if it is one.  `only_before` is for a delete: of a
+    record that came with an older Singer table version than this, and of no other.
     """
 
     stream: str
@@ -40,6 +41,7 @@ class Change(msgspec.Struct, frozen=True):
     source_version: int | None = None
     record_time: str | None = None
     record_time_field: str | None = None
+    only_before: int | None = None
 
 
 class State(msgspec.Struct, frozen=True):
