@@ -1,8 +1,14 @@
 """What can go wrong in a database, in words of a fixed list: nothing of its own text travels on."""
 
+import peewee
+
 
 class DatabaseUnusable(Exception):
     """The configured database can't be opened as ours.  The message is for the operator."""
+
+
+class FileMoved(peewee.OperationalError):
+    """The path of the open database names another file now, or none."""
 
 
 class Busy(Exception):
@@ -16,6 +22,7 @@ PROBLEM_TEXT = {
     "corrupt": "the database file is damaged",
     "not_a_database": "the file is not a database",
     "cannot_open": "the database file can't be opened",
+    "moved": "the database file was moved, removed or replaced; put it back, or restart",
     "constraint": "the database refused a value",
     "input_output": "reading or writing the database file failed",
     "slow": "the database took too long",
@@ -33,6 +40,7 @@ _APSW = {
     "CorruptError": "corrupt",
     "NotADBError": "not_a_database",
     "CantOpenError": "cannot_open",
+    "FileMoved": "moved",
     "ConstraintError": "constraint",
     "IOError": "input_output",
     "NoMemError": "corrupt",  # a length that a damaged page tells; a full memory kills the process

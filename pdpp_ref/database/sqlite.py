@@ -15,7 +15,7 @@ import peewee
 from playhouse import db_url
 from playhouse.apsw_ext import APSWDatabase
 
-from .errors import DatabaseUnusable, problem
+from .errors import DatabaseUnusable, FileMoved, problem
 from .inserts import insert
 
 MINIMUM = (3, 51, 3)
@@ -71,7 +71,11 @@ class _Checkpoints:
 class Sqlite(APSWDatabase):  # type: ignore[misc]  # playhouse has no stubs for it
     """One writer at a time holds the whole file, so no row needs a lock of its own."""
 
+    # Which file it is, once it has been prepared.
+    _identity: tuple[int, int] | None = None
+
     def _connect(self) -> apsw.Connection:
+        self._check_place()
         connection: apsw.Connection = super()._connect()
         connection.set_wal_hook(_Checkpoints())
         return connection
@@ -87,11 +91,22 @@ class Sqlite(APSWDatabase):  # type: ignore[misc]  # playhouse has no stubs for 
         """
         if self.connection().getautocommit():
             raise peewee.OperationalError("the database ended the transaction by itself")
+        self._check_place()
         return bool(super().commit())
 
     def prepare_file(self) -> None:
         """Readers and the writer don't wait for each other from here on; the file remembers it."""
         self.execute_sql("PRAGMA journal_mode = wal")
+        self._identity = _identity_of(self.database)
+
+    def _check_place(self) -> None:
+        """Raise FileMoved where the path names another file than it did, or none.
+
+        The system keeps a file that has gone for who has it open: what is written to it would be
+        acknowledged, and lost when the last connection ends.
+        """
+        if self._identity and _identity_of(self.database) != self._identity:
+            raise FileMoved
 
     def create_tables(self, models: Iterable[type[peewee.Model]], **options: Any) -> None:
         for model in (models := tuple(models)):
@@ -100,6 +115,7 @@ class Sqlite(APSWDatabase):  # type: ignore[misc]  # playhouse has no stubs for 
 
     def begin(self, lock_type: str | None = None) -> None:
         """`NOW` is the write lock at once or not at all."""
+        self._check_place()
         if lock_type != NOW:
             super().begin(lock_type)
             return
@@ -190,6 +206,14 @@ class Sqlite(APSWDatabase):  # type: ignore[misc]  # playhouse has no stubs for 
             "busy": "the database is busy with another writer; try again",
             "full": "the disk is full; free some space and try again",
         }.get(problem(error), "the database can't be used; check PDPP_DATABASE_URL")
+
+
+def _identity_of(path: str) -> tuple[int, int] | None:
+    try:
+        found = Path(path).stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def at(url: str, instance: Path) -> Sqlite:
