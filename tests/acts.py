@@ -1,33 +1,40 @@
 """All that the program does which commits: one table of acts, for the trials that cut them short.
 
-A new way to change the database is given a line in ACTS, and with it each of those trials.
+A new way to change the database is given a line in ACTS, and with it each of those trials, on both
+databases.
 """
 
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pdpp_ref import database, schema
+from pdpp_ref.database.postgres import Postgres
+from pdpp_ref.database.sqlite import Sqlite
 from pdpp_ref.services import blobs, copying, deletion, importer, ingest, pruning, reconcile
 from pdpp_ref.services.messages import Change
 from tests.outside import Outside
+from tests.places import Before, Place, Statement
 from tests.world import delete, mark, upsert, write
 
 DATABASES = Path(__file__).parent / "databases"
 
+# What a (column, number) stands for.
+Names = dict[tuple[str, Any], tuple[str, ...]]
+
 
 @dataclass(frozen=True)
 class Act:
-    """`begin` makes the database that `do` is cut short on; None: the file is not there.
+    """`begin` makes the database that `do` is cut short on; None: there is nothing.
 
     `is_one` is False where `do` commits more than once, so that a part of it may stay.  `opens`:
-    `do` is what brings the file to this program's schema, and finds it otherwise.
+    `do` is what brings the database to this program's schema, and finds it otherwise.
     """
 
     do: Callable[[], object]
-    begin: Callable[[Path], None] | None
+    begin: Callable[[str], None] | None
     is_one: bool = True
     opens: bool = False
 
@@ -35,9 +42,9 @@ class Act:
 # ---- what there is before ----------------------------------------------------------------------
 
 
-def kept(path: Path) -> None:
+def kept(url: str) -> None:
     """Records of one and of several versions, a tombstone, files; two connections; all clean."""
-    with opened(path):
+    with opened(url):
         write(upsert("a"), upsert("b"), upsert("a", "again"), upsert("p", stream="photos"))
         write(upsert("a", "and again"), upsert("gone"), delete("gone"))
         write(upsert("c"), connection="phone")
@@ -45,28 +52,28 @@ def kept(path: Path) -> None:
         blobs.store("phone", "notes", "c", iter([b"a file"]))
 
 
-def half_recounted(path: Path) -> None:
+def half_recounted(url: str) -> None:
     """All is marked, and of the first stream two versions are counted."""
-    kept(path)
-    with opened(path):
+    kept(url)
+    with opened(url):
         reconcile.begin_rebuild()
         for _ in range(2):
             reconcile.run_pass(reconcile.Limits(seconds=-1))
 
 
-def of_two_versions(path: Path) -> None:
+def of_two_versions(url: str) -> None:
     """And a stream that a Singer tap has sent a second version of."""
-    kept(path)
+    kept(url)
     rows = [
         Change("rows", key, "{}", source_version=version)
         for key, version in zip("xyz", (1, 1, 2), strict=True)
     ]
-    with opened(path):
+    with opened(url):
         write(*rows)
 
 
-def of_schema_1(path: Path) -> None:
-    with Outside(path) as outside:
+def of_schema_1(url: str) -> None:
+    with Outside(url) as outside:
         outside.db.execute((DATABASES / "schema-1.sql").read_text())
 
 
@@ -82,12 +89,24 @@ def a_first_write() -> None:
 
 
 def a_write_whose_delta_fails() -> None:
-    for table in ("global", "recounts"):
-        event = f"UPDATE OF record_count ON retained_size_{table}"
-        fail = "BEGIN SELECT RAISE(ABORT, 'broken'); END"
-        with suppress(Exception):  # it is there already, where a failure is tried again
-            database.execute(f"CREATE TEMP TRIGGER broken_{table} BEFORE {event} {fail}")
+    with suppress(Exception):  # they are there already, where a failure is tried again
+        for table in ("global", "recounts"):
+            fail_here(table)
     a_write()
+
+
+def fail_here(table: str) -> None:
+    """For as long as this connection lasts."""
+    event = f"BEFORE UPDATE OF record_count ON retained_size_{table}"
+    if isinstance(database.db.obj, Sqlite):
+        fail = "BEGIN SELECT RAISE(ABORT, 'broken'); END"
+        database.execute(f"CREATE TEMP TRIGGER broken_{table} {event} {fail}")
+    else:
+        function = f"pg_temp.broken_{table}()"
+        fail = "$$ BEGIN RAISE EXCEPTION 'broken' USING ERRCODE = '23000'; END $$"
+        database.execute(f"CREATE FUNCTION {function} RETURNS trigger LANGUAGE plpgsql AS {fail}")
+        each = f"FOR EACH ROW EXECUTE FUNCTION {function}"
+        database.execute(f"CREATE TRIGGER broken_{table} {event} {each}")
 
 
 def an_import() -> None:
@@ -108,9 +127,15 @@ def a_file_that_is_there() -> None:
 
 
 def a_copy() -> None:
-    """To another file beside this one, which is looked at too; one that is whole stays so."""
+    """To a database beside this one, which is looked at too; one that is whole stays so."""
+    here = database.db.obj
+    if isinstance(here, Sqlite):
+        beside = database.at(f"sqlite:///{here.database}.copy", Path())
+    else:
+        beside = Postgres(here._settings | {"dbname": f"{here.database}_copy"})
     with suppress(copying.NotEmpty):
-        copying.copy(database.at(f"sqlite:///{database.db.database}.copy", Path()))
+        copying.copy(beside)
+    beside.close()
 
 
 def gone(remove: Callable[..., None], *names: str) -> Callable[[], None]:
@@ -158,6 +183,11 @@ ACTS = {
 }
 
 
+def acts_on(kind: str) -> dict[str, Act]:
+    """Only SQLite ever had an earlier schema."""
+    return {name: act for name, act in ACTS.items() if kind == "sqlite" or name != "migrate"}
+
+
 def small_steps(monkeypatch: Any) -> None:
     """What is done in parts has several of them, though there is little to do."""
     monkeypatch.setattr(reconcile, "CHUNK_VERSIONS", 1)
@@ -170,67 +200,73 @@ def small_steps(monkeypatch: Any) -> None:
 # ---- doing them, and looking -------------------------------------------------------------------
 
 
-class opened:  # noqa: N801  # reads as what it is: with opened(path)
+@contextmanager
+def opened(url: str, *, prepare: bool = True) -> Iterator[None]:
     """The database in this process; at the end it is closed, whatever state it is in."""
-
-    def __init__(self, path: Path, *, prepare: bool = True) -> None:
-        self.path, self.prepare = path, prepare
-
-    def __enter__(self) -> Any:
-        database.connect(f"sqlite:///{self.path}", self.path.parent)
-        if self.prepare:
+    database.connect(url, Path())
+    try:
+        if prepare:
             schema.prepare()
-        return database.db.connection()
-
-    def __exit__(self, *_: object) -> None:
+        yield
+    finally:
         database.db.close()
 
 
 def perform(
-    act: Act,
-    path: Path,
-    watch: Callable[[Any], None] = lambda _: None,
-    done: Callable[[], None] = lambda: None,
+    act: Act, place: Place, before: Before = lambda _: None, done: Callable[[], None] = lambda: None
 ) -> None:
-    """Do it in this process.  `watch` gets the connection that it will be done on.
+    """Do it in this process, `before` each of its statements.
 
     `done` is called when it may be acknowledged, and before the database is closed.
     """
-    with opened(path, prepare=not act.opens) as connection:
-        watch(connection)
+    begun = False
+
+    def watch(statement: Statement) -> None:
+        if begun:
+            before(statement)
+
+    with place.watched(watch), opened(place.url, prepare=not act.opens):
+        begun = True
         act.do()
         done()
 
 
-def restore(path: Path, content: bytes | None) -> None:
-    """The file as it was, and nothing beside it."""
-    for file in path.parent.glob(f"{path.name}*"):
-        file.unlink()
-    if content is not None:
-        path.write_bytes(content)
+def look(place: Place) -> dict[str, list[tuple[Any, ...]]]:
+    """All that is stored, but for times and numbers; and nothing in it is both wrong and clean."""
+    return {
+        f"{number}: {table}": rows
+        for number, url in enumerate(place.urls)
+        for table, rows in _look(url).items()
+    }
 
 
-def look(path: Path) -> dict[str, list[tuple[Any, ...]]]:
-    """All that is stored, but for times; and nothing in it is both wrong and clean."""
-    with Outside(path) as outside:
-        tables = [name for (name,) in outside("SELECT name FROM sqlite_master WHERE type = 'table'")]
+def _look(url: str) -> dict[str, list[tuple[Any, ...]]]:
+    with Outside(url) as outside:
+        assert not outside.is_damaged()
+        tables = outside.columns()
         # A file of an earlier schema, or of a copy that has not arrived, is not served.
         if "pdpp_ref_copying" in tables and not outside("SELECT 1 FROM pdpp_ref_copying"):
             assert outside.wrong_but_clean() == []
-        assert outside("PRAGMA integrity_check") == [("ok",)]
+        names = outside.names() if "streams" in tables else {}
         found = {}
-        for table in tables:
-            columns = [row[0] for row in outside("SELECT name FROM pragma_table_info(?)", table)]
-            names = ", ".join(name for name in columns if not name.endswith(("_at", "_since", "day")))
-            found[table] = sorted(outside(f"SELECT {names} FROM {table}"), key=repr)
-    copied = path.with_name(f"{path.name}.copy")
-    return found | (
-        {f"copy: {name}": rows for name, rows in look(copied).items()} if copied.exists() else {}
+        for table, columns in tables.items():
+            shown = [name for name in columns if not name.endswith(("_at", "_since", "day"))]
+            rows = outside(f"SELECT {', '.join(shown)} FROM {table}")
+            found[table] = sorted((_named(table, shown, row, names) for row in rows), key=repr)
+        return found
+
+
+def _named(table: str, columns: list[str], row: tuple[Any, ...], names: Names) -> tuple[Any, ...]:
+    """A row by names: a number that was taken and rolled back is not given again everywhere."""
+    of = {"streams": "stream_id", "connections": "connection_id"}
+    return tuple(
+        names.get((of.get(table, "") if column == "id" else column, value), value)
+        for column, value in zip(columns, row, strict=True)
     )
 
 
-def settled(path: Path) -> dict[str, list[tuple[Any, ...]]]:
+def settled(place: Place) -> dict[str, list[tuple[Any, ...]]]:
     """The same once all is repaired: what is left to see is what was written."""
-    with opened(path):
+    with opened(place.url):
         reconcile.run_until_fresh()
-    return look(path)
+    return look(place)

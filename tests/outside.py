@@ -80,6 +80,22 @@ class Outside:
         ]
         return (counts[0], counts[1], counts[2])
 
+    def columns(self) -> dict[str, list[str]]:
+        """The columns of each table."""
+        raise NotImplementedError
+
+    def is_damaged(self) -> bool:
+        """Whether the database contradicts itself, as far as it can tell."""
+        return False
+
+    def names(self) -> dict[tuple[str, Any], tuple[str, ...]]:
+        """What (`connection_id` or `stream_id`, number) stand for."""
+        named = "SELECT s.id, connector_instance_id, name FROM streams s JOIN connections c ON c.id = connection_id"
+        connections = self("SELECT id, connector_instance_id FROM connections")
+        return {("stream_id", number): (*of,) for number, *of in self(named)} | {
+            ("connection_id", number): (name,) for number, name in connections
+        }
+
     def recount(self) -> dict[int, dict[str, int]]:
         """The measures of each stream, by its id, counted in Python from the stored texts."""
         found: dict[int, dict[str, int]] = {}
@@ -145,6 +161,14 @@ class SqliteOutside(Outside):
     def close(self) -> None:
         self.db.close()
 
+    def columns(self) -> dict[str, list[str]]:
+        tables = self("SELECT name FROM sqlite_master WHERE type = 'table'")
+        of_table = "SELECT name FROM pragma_table_info(?)"
+        return {table: [name for (name,) in self(of_table, table)] for (table,) in tables}
+
+    def is_damaged(self) -> bool:
+        return self("PRAGMA integrity_check") != [("ok",)]
+
     def fail(self, event: str, when: str = "TRUE", name: str = "broken", why: str = "broken") -> None:
         body = f"SELECT RAISE(ABORT, '{why}')"
         self(f"CREATE TRIGGER {name} BEFORE {event} WHEN {when} BEGIN {body}; END")
@@ -176,6 +200,15 @@ class PostgresOutside(Outside):
 
     def close(self) -> None:
         self.db.close()
+
+    def columns(self) -> dict[str, list[str]]:
+        found: dict[str, list[str]] = {}
+        for table, column in self(
+            "SELECT table_name::text, column_name::text FROM information_schema.columns "
+            "WHERE table_schema = 'public' ORDER BY table_name, ordinal_position"
+        ):
+            found.setdefault(table, []).append(column)
+        return found
 
     def fail(self, event: str, when: str = "TRUE", name: str = "broken", why: str = "broken") -> None:
         # The same kind of error as SQLite's RAISE.

@@ -24,8 +24,9 @@ from pdpp_ref.services import summary, verify
 from pdpp_ref.services.auto_reconcile import AutoReconcile
 from pdpp_ref.services.cooldown import Cooldown
 from pdpp_ref.services.reconcile import Limits
-from tests.acts import opened, restore
+from tests.acts import opened
 from tests.outside import MEASURES, Outside
+from tests.places import restore
 from tests.world import PASSWORD, TOKEN, fill, upsert, write
 
 TIMES = 1_500 if os.environ.get("PDPP_TEST_LONG") == "1" else 40
@@ -43,7 +44,7 @@ READS = (
 def file(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """A database of three streams, with history, whole and in one file."""
     path = Path(tmp_path_factory.mktemp("whole"), "test.sqlite3")
-    with opened(path):
+    with opened(f"sqlite:///{path}"):
         for number in range(3):
             fill(200, f"stream {number}")
             write(*(upsert(f"{key:07}", "changed", f"stream {number}") for key in range(0, 200, 3)))
@@ -69,7 +70,7 @@ def outcome(path: Path) -> tuple[str, str]:
     told = {}
     for name, look in (("read", _read), ("verify", _verify)):
         try:
-            with opened(path):
+            with opened(f"sqlite:///{path}"):
                 told[name] = look()
         except (peewee.DatabaseError, DatabaseUnusable, database.Busy) as error:
             assert isinstance(error, DatabaseUnusable) or problem(error) in PROBLEM_TEXT
@@ -162,7 +163,7 @@ def test_a_file_that_was_cut_off_is_a_plain_error(part: float, file: bytes, path
 def logged(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A file and its log, as a kill leaves them: ten commits of ten records are in the log alone."""
     folder = Path(tmp_path_factory.mktemp("logged"))
-    with opened(folder / "live.sqlite3"):
+    with opened(f"sqlite:///{folder}/live.sqlite3"):
         fill(10)
         db.execute_sql("PRAGMA wal_checkpoint(TRUNCATE)")
         for commit in range(10):

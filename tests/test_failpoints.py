@@ -1,8 +1,8 @@
 """Whatever is being done, a death or a failure at any point of it leaves all or nothing.
 
-Each act of `tests/acts.py` is killed before each statement, killed and cut off from power at each
-write to the files, and failed at each statement.  PDPP_TEST_LONG=1 tries every point; the ordinary
-run tries a few of each act.
+Each act of `tests/acts.py`, on each database, is killed before each statement, and failed at each.  On
+SQLite it is killed and cut off from power at each write to the files too; on PostgreSQL while each
+statement is on its way.  PDPP_TEST_LONG=1 tries every point; the ordinary run a few of each act.
 """
 
 import itertools
@@ -10,18 +10,17 @@ import json
 import multiprocessing
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import apsw
 import peewee
 import pytest
 
 from pdpp_ref import database
 from pdpp_ref.services.importer import NotStored
-from tests.acts import ACTS, look, perform, restore, settled, small_steps
+from tests.acts import ACTS, acts_on, look, perform, settled, small_steps
 from tests.failing_disk import Disk, How
+from tests.places import Before, Database, File, Place, Statement
 
 LONG = os.environ.get("PDPP_TEST_LONG") == "1"
 # Of each act: deaths of a kind, failures of one statement, failures of all from one on.
@@ -34,44 +33,58 @@ processes.set_forkserver_preload([__name__])
 
 
 class Trial:
-    """One act on one database, as often as it takes, from the same beginning."""
+    """One act in one place, as often as it takes, from the same beginning."""
 
-    def __init__(self, name: str, path: Path) -> None:
-        self.name, self.act, self.path = name, ACTS[name], path
-        self.told = path.with_suffix(".json")
+    def __init__(self, name: str, place: Place, folder: Path) -> None:
+        self.name, self.act, self.place = name, ACTS[name], place
+        self.told = folder / "told.json"
         self.deaths = 0
+        place.clear()
         if self.act.begin:
-            self.act.begin(path)
-        self.content = path.read_bytes() if self.act.begin else None
-        self.before = look(path)
-        perform(self.act, path)
-        self.after = look(path)
-        self.final = settled(path)
+            self.act.begin(place.url)
+        place.keep()
+        self.before = look(place)
+        perform(self.act, place)
+        self.after = look(place)
+        self.final = settled(place)
 
     def again(self) -> None:
         """The beginning."""
-        restore(self.path, self.content)
+        self.place.again()
         self.told.unlink(missing_ok=True)
 
     def check(self, what: str) -> None:
         """Nothing is half done, what was acknowledged is, and doing it again gets all the way."""
-        found = look(self.path)
+        found = look(self.place)
         if self.told.exists():
             assert found == self.after, f"{what}: it had been acknowledged"
         if self.act.is_one:
             assert found in (self.before, self.after), what
-        perform(self.act, self.path)
+        perform(self.act, self.place)
         if self.act.is_one:
-            assert look(self.path) == self.after, what
-        assert settled(self.path) == self.final, what
+            assert look(self.place) == self.after, what
+        assert settled(self.place) == self.final, what
 
 
-@pytest.fixture(params=ACTS)
-def trial(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Trial:
+TRIALS = [(kind, name) for kind in ("sqlite", "postgres") for name in acts_on(kind)]
+
+
+@pytest.fixture(params=TRIALS, ids=" ".join)
+def trial(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Trial]:
+    kind, name = request.param
     small_steps(monkeypatch)
     # Power is cut in other processes alone: here none need wait for the disk.
     monkeypatch.setitem(database.PRAGMAS, "synchronous", "off")
-    return Trial(request.param, tmp_path / "test.sqlite3")
+    if kind == "sqlite":
+        yield Trial(name, File(tmp_path / "test.sqlite3"), tmp_path)
+        return
+    place = Database(request.getfixturevalue("server"), f"trial_{os.getpid()}")
+    try:
+        yield Trial(name, place, tmp_path)
+    finally:
+        place.remove()
 
 
 def points(total: int, most: int) -> set[int]:
@@ -83,16 +96,18 @@ def points(total: int, most: int) -> set[int]:
 # ---- death -------------------------------------------------------------------------------------
 
 
-def die(trial: Trial, how: How | None, point: int) -> None:
+def die(trial: Trial, how: How | None, point: int, *, sent: bool = False) -> None:
     trial.again()
     trial.deaths += bool(point)
-    process = processes.Process(target=_act, args=(trial.name, trial.path, trial.told, how, point))
+    arguments = (trial.name, trial.place, trial.told, how, point, sent)
+    process = processes.Process(target=_act, args=arguments)
     process.start()
     process.join(60)
     assert process.exitcode == (-signal.SIGKILL if point else 0)
+    trial.place.await_the_dead()
 
 
-def _act(name: str, path: Path, told: Path, how: How | None, point: int) -> None:
+def _act(name: str, place: Place, told: Path, how: How | None, point: int, sent: bool) -> None:
     """In a process of its own: die at the point, at a statement where no `how` says otherwise.
 
     What is told, at the time at which a sender would be, is at which point that was.
@@ -100,30 +115,37 @@ def _act(name: str, path: Path, told: Path, how: How | None, point: int) -> None
     disk = Disk(point, how) if how else None
     ordinal = itertools.count(1)
 
-    def watch(connection: Any) -> None:
-        if disk:
+    def before(statement: Statement) -> None:
+        number = next(ordinal)
+        if disk and number == 1:
             disk.count = 0  # the opening of a database that is there is no part of the act
-        else:
-            connection.exec_trace = lambda *_: next(ordinal) != point or signal.raise_signal(signal.SIGKILL)
+        elif not disk and number == point:
+            if sent:
+                statement.send()
+            signal.raise_signal(signal.SIGKILL)
 
     with pytest.MonkeyPatch.context() as patched:
         small_steps(patched)
         if how != "power":
             patched.setitem(database.PRAGMAS, "synchronous", "off")
-        perform(ACTS[name], path, watch, lambda: told.write_text(json.dumps(disk and disk.count)))
+        perform(ACTS[name], place, before, lambda: told.write_text(json.dumps(disk and disk.count)))
     if disk and not point:
         told.write_text(json.dumps([json.loads(told.read_text()), disk.count]))
 
 
 def test_a_kill_at_any_statement_leaves_all_or_nothing(trial: Trial) -> None:
-    total = len(statements(trial))
+    total = statements(trial)
     assert total > 2
     for point in points(total, DEATHS):
         die(trial, None, point)
         trial.check(f"killed at statement {point} of {total}")
+        if trial.place.kind == "postgres":
+            die(trial, None, point, sent=True)
+            trial.check(f"killed behind statement {point} of {total}")
     print(f"{trial.deaths} deaths at {total} statements")
 
 
+@pytest.mark.parametrize("trial", [("sqlite", name) for name in ACTS], ids=ACTS, indirect=True)
 @pytest.mark.parametrize("how", ["torn", "power"])
 def test_a_death_at_any_write_leaves_all_or_nothing(how: How, trial: Trial) -> None:
     die(trial, how, 0)
@@ -139,46 +161,42 @@ def test_a_death_at_any_write_leaves_all_or_nothing(how: How, trial: Trial) -> N
 # ---- failure -----------------------------------------------------------------------------------
 
 
-def statements(trial: Trial) -> list[str]:
-    seen: list[str] = []
-
-    def watch(connection: Any) -> None:
-        connection.exec_trace = lambda _cursor, sql, _values: seen.append(sql) or True
-
+def statements(trial: Trial) -> int:
+    ordinal = itertools.count()
     trial.again()
-    perform(trial.act, trial.path, watch)
-    return seen
+    perform(trial.act, trial.place, lambda _: next(ordinal))
+    return next(ordinal)
 
 
-def failing_at(point: int, *, lasting: bool) -> Callable[[Any], None]:
+def failing_at(point: int, *, lasting: bool) -> Before:
     ordinal = itertools.count(1)
 
-    def trace(*_: Any) -> bool:
+    def before(statement: Statement) -> None:
         number = next(ordinal)
         if number == point or (lasting and number > point):
-            raise apsw.IOError("disk I/O error")
-        return True
+            statement.fail(lasting=lasting)
 
-    return lambda connection: setattr(connection, "exec_trace", trace)
+    return before
 
 
 @pytest.mark.parametrize("lasting", [False, True], ids=["one", "all from then on"])
 def test_a_failure_at_any_statement_loses_nothing_and_lies_about_nothing(
     lasting: bool, trial: Trial
 ) -> None:
-    total = len(statements(trial))
+    total = statements(trial)
     for point in points(total, LASTING if lasting else FAILURES):
         trial.again()
         acknowledged = True
         try:
-            perform(trial.act, trial.path, failing_at(point, lasting=lasting))
+            perform(trial.act, trial.place, failing_at(point, lasting=lasting))
         except REFUSED:
             acknowledged = False
+        trial.place.await_the_dead()
         what = f"failed at statement {point} of {total}"
-        found = look(trial.path)
+        found = look(trial.place)
         if acknowledged:  # for a delta that fails, the write is kept and a mark stands
-            assert settled(trial.path) == trial.final, what
+            assert settled(trial.place) == trial.final, what
         elif trial.act.is_one:  # an opening looks on after it has committed
             assert found in (trial.before, trial.after if trial.act.opens else trial.before), what
-        perform(trial.act, trial.path)
-        assert settled(trial.path) == trial.final, what
+        perform(trial.act, trial.place)
+        assert settled(trial.place) == trial.final, what

@@ -1,0 +1,193 @@
+"""Where a trial happens: a file or a database that can be brought back to its beginning, again and again.
+
+Both tell of each statement before it is carried out, so that it can be failed, or be the last.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn, Protocol
+from unittest import mock
+
+import apsw
+import psycopg
+from psycopg.pq import PipelineStatus
+
+from tests.postgres import at
+
+
+class Statement(Protocol):
+    """One that is about to be carried out."""
+
+    def send(self) -> None:
+        """It is on its way to a server, and nobody waits for it."""
+
+    def fail(self, *, lasting: bool) -> NoReturn:
+        """As a disk fails; or, `lasting`, as all do from now on."""
+
+
+Before = Callable[[Statement], object]
+
+
+@dataclass(frozen=True)
+class File:
+    """An SQLite file, with what lies beside it."""
+
+    path: Path
+    kind = "sqlite"
+
+    @property
+    def url(self) -> str:
+        return f"sqlite:///{self.path}"
+
+    @property
+    def urls(self) -> list[str]:
+        """And that of what it was copied to."""
+        return [f"sqlite:///{file}" for file in (self.path, self._copy) if file.exists()]
+
+    @property
+    def _copy(self) -> Path:
+        return self.path.with_name(f"{self.path.name}.copy")
+
+    @property
+    def _kept(self) -> Path:
+        return self.path.with_name("beginning")
+
+    def clear(self) -> None:
+        restore(self.path, None)
+
+    def keep(self) -> None:
+        """What is there now is the beginning from here on."""
+        if self.path.exists():
+            self._kept.write_bytes(self.path.read_bytes())
+
+    def again(self) -> None:
+        restore(self.path, self._kept.read_bytes() if self._kept.exists() else None)
+
+    @contextmanager
+    def watched(self, before: Before) -> Iterator[None]:
+        """`before` each statement of all connections that are opened meanwhile."""
+
+        def trace(*_: object) -> bool:
+            before(_OfFile())
+            return True
+
+        def watch(connection: apsw.Connection) -> None:
+            connection.exec_trace = trace
+
+        apsw.connection_hooks.append(watch)
+        try:
+            yield
+        finally:
+            apsw.connection_hooks.remove(watch)
+
+    def await_the_dead(self) -> None:
+        """Nobody else works for them here."""
+
+
+class _OfFile:
+    def send(self) -> None:
+        pass
+
+    def fail(self, *, lasting: bool) -> NoReturn:
+        raise apsw.IOError("disk I/O error")
+
+
+def restore(path: Path, content: bytes | None) -> None:
+    """The file as it was, and nothing beside it."""
+    for file in path.parent.glob(f"{path.name}*"):
+        file.unlink()
+    if content is not None:
+        path.write_bytes(content)
+
+
+@dataclass(frozen=True)
+class Database:
+    """A database of a PostgreSQL server; its beginning is kept as a template."""
+
+    server: str
+    name: str
+    kind = "postgres"
+
+    @property
+    def url(self) -> str:
+        return at(self.server, self.name)
+
+    @property
+    def urls(self) -> list[str]:
+        return [self.url, at(self.server, self._copy)]
+
+    @property
+    def _copy(self) -> str:
+        return f"{self.name}_copy"
+
+    @property
+    def _kept(self) -> str:
+        return f"{self.name}_beginning"
+
+    def clear(self) -> None:
+        self._create(self.name, "template0")
+        self._create(self._copy, "template0")
+
+    def keep(self) -> None:
+        self._create(self._kept, self.name)
+
+    def again(self) -> None:
+        self._create(self.name, self._kept)
+        with psycopg.connect(at(self.server, self._copy)) as copy:
+            written = copy.execute("SELECT 1 FROM pg_tables WHERE schemaname = 'public' LIMIT 1").fetchall()
+        if written:
+            self._create(self._copy, "template0")
+
+    @contextmanager
+    def watched(self, before: Before) -> Iterator[None]:
+        """`before` each round trip of all connections: a statement, or a part of what one needs."""
+        wait = psycopg.Connection.wait
+
+        def watch(connection: Any, steps: Any, *more: Any, **named: Any) -> Any:
+            before(_OfServer(connection, steps))
+            return wait(connection, steps, *more, **named)
+
+        with mock.patch.object(psycopg.Connection, "wait", watch):
+            yield
+
+    def remove(self) -> None:
+        for name in (self.name, self._copy, self._kept):
+            self._admin(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+
+    def _create(self, name: str, template: str) -> None:
+        self._admin(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+        self._admin(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
+
+    def _admin(self, sql: str) -> None:
+        with psycopg.connect(self.server, autocommit=True) as admin:
+            admin.execute(sql)
+
+    def await_the_dead(self) -> None:
+        """Until the server has noticed that its clients are gone; it finishes what it was told."""
+        busy = "SELECT 1 FROM pg_stat_activity WHERE datname IN (%s, %s) AND pid <> pg_backend_pid()"
+        with psycopg.connect(self.server, autocommit=True) as admin:
+            while admin.execute(busy, (self.name, self._copy)).fetchall():
+                time.sleep(0.002)
+
+
+@dataclass
+class _OfServer:
+    connection: Any
+    steps: Iterator[Any]
+
+    def send(self) -> None:
+        next(self.steps, None)
+
+    def fail(self, *, lasting: bool) -> NoReturn:
+        if lasting:
+            self.connection.close()
+            raise psycopg.OperationalError("the connection is closed")
+        if self.connection.info.pipeline_status == PipelineStatus.OFF:
+            self.connection.pgconn.exec_(b"SELECT 1 / 0")  # the server ends the transaction, or savepoint
+        raise psycopg.errors.IoError("could not write")
+
+
+Place = File | Database
