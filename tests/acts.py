@@ -242,6 +242,7 @@ def look(place: Place) -> dict[str, list[tuple[Any, ...]]]:
 
 def _look(url: str) -> dict[str, list[tuple[Any, ...]]]:
     with Outside(url) as outside:
+        outside.await_the_dead()
         assert not outside.is_damaged()
         tables = outside.columns()
         # A file of an earlier schema, or of a copy that has not arrived, is not served.

@@ -24,7 +24,7 @@ PROGRAM = str(Path(sys.executable).with_name("pdpp-ref"))
 class Server:
     """`pdpp-ref serve` or `demo` as a process with a folder, a port and settings of its own."""
 
-    def __init__(self, folder: Path, command: str = "serve", **settings: int) -> None:
+    def __init__(self, folder: Path, command: str = "serve", **settings: int | str) -> None:
         with socket.create_server(("127.0.0.1", 0)) as free:
             port = str(free.getsockname()[1])
         self.call = [command, "--port", port]

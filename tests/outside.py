@@ -3,6 +3,7 @@
 It shares no code with what is tested.
 """
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -83,6 +84,9 @@ class Outside:
     def columns(self) -> dict[str, list[str]]:
         """The columns of each table."""
         raise NotImplementedError
+
+    def await_the_dead(self) -> None:
+        """Until it has noticed that clients were killed; a server finishes what it was told."""
 
     def is_damaged(self) -> bool:
         """Whether the database contradicts itself, as far as it can tell."""
@@ -209,6 +213,13 @@ class PostgresOutside(Outside):
         ):
             found.setdefault(table, []).append(column)
         return found
+
+    def await_the_dead(self) -> None:
+        others = (
+            "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+        while self(others):
+            time.sleep(0.002)
 
     def fail(self, event: str, when: str = "TRUE", name: str = "broken", why: str = "broken") -> None:
         # The same kind of error as SQLite's RAISE.

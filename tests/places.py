@@ -3,7 +3,6 @@
 Both tell of each statement before it is carried out, so that it can be failed, or be the last.
 """
 
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -83,9 +82,6 @@ class File:
         finally:
             apsw.connection_hooks.remove(watch)
 
-    def await_the_dead(self) -> None:
-        """Nobody else works for them here."""
-
 
 class _OfFile:
     def send(self) -> None:
@@ -164,13 +160,6 @@ class Database:
     def _admin(self, sql: str) -> None:
         with psycopg.connect(self.server, autocommit=True) as admin:
             admin.execute(sql)
-
-    def await_the_dead(self) -> None:
-        """Until the server has noticed that its clients are gone; it finishes what it was told."""
-        busy = "SELECT 1 FROM pg_stat_activity WHERE datname IN (%s, %s) AND pid <> pg_backend_pid()"
-        with psycopg.connect(self.server, autocommit=True) as admin:
-            while admin.execute(busy, (self.name, self._copy)).fetchall():
-                time.sleep(0.002)
 
 
 @dataclass

@@ -104,7 +104,6 @@ def die(trial: Trial, how: How | None, point: int, *, sent: bool = False) -> Non
     process.start()
     process.join(60)
     assert process.exitcode == (-signal.SIGKILL if point else 0)
-    trial.place.await_the_dead()
 
 
 def _act(name: str, place: Place, told: Path, how: How | None, point: int, sent: bool) -> None:
@@ -191,7 +190,6 @@ def test_a_failure_at_any_statement_loses_nothing_and_lies_about_nothing(
             perform(trial.act, trial.place, failing_at(point, lasting=lasting))
         except REFUSED:
             acknowledged = False
-        trial.place.await_the_dead()
         what = f"failed at statement {point} of {total}"
         found = look(trial.place)
         if acknowledged:  # for a delta that fails, the write is kept and a mark stands

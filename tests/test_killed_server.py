@@ -17,6 +17,7 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.conftest import Backend
 from tests.live import Server
 from tests.outside import Outside
 from tests.world import TOKEN
@@ -122,8 +123,8 @@ def found(outside: Outside, connection: str) -> dict[str, Stream]:
 
 
 @pytest.mark.parametrize("seed", range(SERVERS_KILLED))
-def test_a_killed_server_keeps_all_that_it_answered(seed: int, tmp_path: Path) -> None:
-    with Server(tmp_path / "served") as server:
+def test_a_killed_server_keeps_all_that_it_answered(seed: int, backend: Backend, tmp_path: Path) -> None:
+    with Server(tmp_path, DATABASE_URL=backend.url) as server:
         clients = [Client(server, f"client {number}", seed) for number in range(CLIENTS)]
         for client in clients:
             client.start()
@@ -131,11 +132,12 @@ def test_a_killed_server_keeps_all_that_it_answered(seed: int, tmp_path: Path) -
     for client in clients:
         client.join(30)
         assert client.wrong is None
-    with Outside(server.database) as outside:
+    with backend.outside() as outside:
+        outside.await_the_dead()
         for client in clients:
             assert found(outside, client.connection) in client.either
         assert outside.wrong_but_clean() == []
-        with Server(tmp_path / "served") as again:
+        with Server(tmp_path, DATABASE_URL=backend.url) as again:
             until = time.monotonic() + 20
             while state(again) != "fresh":
                 assert outside.wrong_but_clean() == []
