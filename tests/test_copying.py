@@ -2,10 +2,12 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -188,33 +190,46 @@ def test_a_target_that_cannot_be_is_one_line(backend: Backend, url: str) -> None
 # ---- backups -----------------------------------------------------------------------------------
 
 
-@pytest.mark.only("sqlite")
-def test_a_backup_taken_during_writes_equals_its_own_recount(backend: Backend, tmp_path: Path) -> None:
-    fill(5_000)
+@contextmanager
+def writing() -> Iterator[None]:
+    """Somebody writes without a pause."""
     ended = threading.Event()
 
-    def go_on_writing() -> None:
+    def go_on() -> None:
         number = 0
         while not ended.is_set():
             write(upsert(f"w{number}"), delete(f"w{number - 1}"))
             number += 1
         db.close()
 
-    writer = threading.Thread(target=go_on_writing)
+    writer = threading.Thread(target=go_on)
     writer.start()
     try:
-        for number in range(3):
-            assert run(backend, "backup", str(tmp_path / f"{number}.sqlite3")).returncode == 0
+        yield
     finally:
         ended.set()
         writer.join()
-    counts = []
+
+
+def assert_restored(backend: Backend, url: str, records: int) -> None:
+    """It is called fresh, and equals its own recount."""
+    assert run(backend, "verify", PDPP_DATABASE_URL=url).stdout == "No differences.\n"
+    body = json.loads(run(backend, "summary", PDPP_DATABASE_URL=url).stdout)
+    assert body["projection"]["state"] == "fresh"
+    assert body["record_count"] >= records
+    with Outside(url) as outside:
+        assert outside.wrong_but_clean() == []
+
+
+@pytest.mark.only("sqlite")
+def test_a_backup_taken_during_writes_equals_its_own_recount(backend: Backend, tmp_path: Path) -> None:
+    fill(5_000)
+    with writing():
+        for number in range(3):
+            assert run(backend, "backup", str(tmp_path / f"{number}.sqlite3")).returncode == 0
     for number in range(3):
-        restored = f"sqlite:///{tmp_path}/{number}.sqlite3"
-        assert run(backend, "verify", PDPP_DATABASE_URL=restored).stdout == "No differences.\n"
-        counts.append(json.loads(run(backend, "summary", PDPP_DATABASE_URL=restored).stdout))
+        assert_restored(backend, f"sqlite:///{tmp_path}/{number}.sqlite3", 5_000)
         assert (tmp_path / f"{number}.sqlite3").stat().st_mode & 0o777 == 0o600
-    assert all(body["projection"]["state"] == "fresh" for body in counts)
 
 
 @pytest.mark.only("sqlite")
@@ -228,7 +243,27 @@ def test_a_backup_replaces_nothing_and_leaves_nothing_half(backend: Backend, tmp
 
 
 @pytest.mark.only("postgres")
-def test_postgresql_is_backed_up_with_its_own_program(backend: Backend, tmp_path: Path) -> None:
-    done = run(backend, "backup", str(tmp_path / "x"))
-    assert done.returncode == 2
-    assert "pg_dump" in done.stderr
+def test_a_dump_of_postgresql_taken_during_writes_equals_its_own_recount(
+    backend: Backend, server: str, tmp_path: Path
+) -> None:
+    fill(5_000)
+    told = run(backend, "backup", str(tmp_path / "x"))
+    assert told.returncode == 2
+    (command,) = re.findall(r"run: (pg_dump .+)", told.stderr)
+    file = tmp_path / "dump"
+    with writing():
+        program(*command.replace("FILE", str(file)).replace("URL", backend.url).split())
+    with postgres.new_database(server, f"restored_{os.getpid()}") as restored:
+        program("pg_restore", f"--dbname={restored}", str(file))
+        assert_restored(backend, restored, 5_000)
+        # Numbers go on behind those that came.
+        with database.bound(database.at(restored, Path())):
+            write(upsert("new", stream="new"), connection="new")
+            db.close()
+        assert_restored(backend, restored, 5_001)
+
+
+def program(name: str, *arguments: str) -> None:
+    """One of PostgreSQL's own."""
+    folder = postgres.binaries()
+    subprocess.run([str(folder / name) if folder else name, *arguments], check=True)
