@@ -22,7 +22,12 @@ PROGRAM = str(Path(sys.executable).with_name("pdpp-ref"))
 
 
 class Server:
-    """`pdpp-ref serve` or `demo` as a process with a folder, a port and settings of its own."""
+    """`pdpp-ref serve` or `demo` as a process with a folder, a port and settings of its own.
+
+    `under` is the beginning of a command that runs another one.
+    """
+
+    under: tuple[str, ...] = ()
 
     def __init__(self, folder: Path, command: str = "serve", **settings: int | str) -> None:
         with socket.create_server(("127.0.0.1", 0)) as free:
@@ -37,7 +42,7 @@ class Server:
         self.environment |= {f"PDPP_{name}": str(value) for name, value in own.items()}
 
     def __enter__(self) -> "Server":
-        self.process = subprocess.Popen([PROGRAM, *self.call], env=self.environment)
+        self.process = subprocess.Popen([*self.under, PROGRAM, *self.call], env=self.environment)
         until = time.monotonic() + 60
         while self.process.poll() is None and time.monotonic() < until:
             with suppress(OSError), urlopen(f"{self.url}/owner/login", timeout=5):

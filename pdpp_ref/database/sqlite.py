@@ -116,6 +116,10 @@ class Sqlite(APSWDatabase):  # type: ignore[misc]  # playhouse has no stubs for 
     def begin(self, lock_type: str | None = None) -> None:
         """`NOW` is the write lock at once or not at all."""
         self._check_place()
+        # One that was opened while the file was read-only stays so for ever.
+        if lock_type != "DEFERRED" and self.connection().readonly("main"):
+            self.close()
+            self.connect()
         if lock_type != NOW:
             super().begin(lock_type)
             return
