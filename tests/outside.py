@@ -102,25 +102,20 @@ class Outside:
 
     def recount(self) -> dict[int, dict[str, int]]:
         """The measures of each stream, by its id, counted in Python from the stored texts."""
-        found: dict[int, dict[str, int]] = {}
-        for (stream,) in self("SELECT id FROM streams"):
-            current = [
-                len(row[0].encode()) for row in self("SELECT data FROM records WHERE stream_id = ?", stream)
-            ]
-            history = [
-                len((row[0] or "").encode())
-                for row in self("SELECT data FROM record_changes WHERE stream_id = ?", stream)
-            ]
-            files = [
-                size
-                for (size,) in self(
-                    "SELECT (SELECT COALESCE(SUM(LENGTH(data)), 0) FROM blob_chunks c WHERE c.sha256 = b.sha256) "
-                    "FROM blob_bindings b WHERE stream_id = ?",
-                    stream,
-                )
-            ]
-            counts = (len(current), sum(current), len(history), sum(history), len(files), sum(files))
-            found[stream] = dict(zip(MEASURES, counts, strict=True))
+        found = {stream: dict.fromkeys(MEASURES, 0) for (stream,) in self("SELECT id FROM streams")}
+        for table, count, size in (
+            ("records", "record_count", "current_record_json_bytes"),
+            ("record_changes", "record_history_count", "record_history_json_bytes"),
+        ):
+            for stream, data in self(f"SELECT stream_id, data FROM {table}"):
+                found[stream][count] += 1
+                found[stream][size] += len((data or "").encode())
+        files: dict[str, int] = {}
+        for sha256, size in self("SELECT sha256, LENGTH(data) FROM blob_chunks"):
+            files[sha256] = files.get(sha256, 0) + size
+        for stream, sha256 in self("SELECT stream_id, sha256 FROM blob_bindings"):
+            found[stream]["blob_count"] += 1
+            found[stream]["blob_bytes"] += files.get(sha256, 0)
         return found
 
     def wrong_but_clean(self) -> list[str]:

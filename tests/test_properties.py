@@ -1,7 +1,8 @@
 """Any history at all: after every step, a row that is not dirty is what a recount gives.
 
 Hypothesis makes up histories of writes, marks, losses, failures, repairs, reads and restarts on a
-real file, and follows them in plain dictionaries.  PDPP_TEST_LONG=1 tries ten thousand of them.
+real file, and follows them in plain dictionaries.  PDPP_TEST_LONG=1 tries ten thousand of them on each
+database, in parts, so that several processes share them.
 """
 
 import hashlib
@@ -40,7 +41,9 @@ from pdpp_ref.services.reconcile import Limits
 from tests.postgres import Reused
 from tests.world import Clock, Outside, assert_sized_and_ranked, mark, stored, write
 
-EXAMPLES, STEPS = (10_000, 50) if os.environ.get("PDPP_TEST_LONG") == "1" else (60, 30)
+LONG = os.environ.get("PDPP_TEST_LONG") == "1"
+# On SQLite and on PostgreSQL; each in so many parts.
+EXAMPLES, MORE_EXAMPLES, STEPS, PARTS = (10_000, 10_000, 50, 20) if LONG else (60, 15, 30, 1)
 
 Place = tuple[str, ...]  # (): the totals; (connection,); (connection, stream)
 NAMED = "streams s JOIN connections c ON c.id = connection_id"
@@ -295,19 +298,26 @@ class Histories(RuleBasedStateMachine):
 
     @invariant()
     def what_was_written_is_stored(self) -> None:
-        places = self.outside(f"SELECT connector_instance_id, name, s.id, last_version FROM {NAMED}")
-        assert {place[:2] for place in places} == set(self.live)
-        for *place, stream, last in places:
-            live = "SELECT key, data, source_version FROM records WHERE stream_id = ?"
-            records = {key: tuple(values) for key, *values in self.outside(live, stream)}
-            assert records == self.live[tuple(place)]
-            every = "SELECT version, key, data FROM record_changes WHERE stream_id = ? ORDER BY version"
-            history: dict[str, list[str | None]] = {}
-            for version, key, data in self.outside(every, stream):
-                assert version <= last
-                history.setdefault(key, []).append(data)
-            assert history == self.history[tuple(place)]
-            assert last == self.last[tuple(place)]
+        places = {
+            stream: ((connection, name), last)
+            for stream, connection, name, last in self.outside(
+                f"SELECT s.id, connector_instance_id, name, last_version FROM {NAMED}"
+            )
+        }
+        assert dict(places.values()) == {place: self.last[place] for place in self.live}
+        live: dict[Place, dict[str, Any]] = {place: {} for place in self.live}
+        for stream, key, *values in self.outside(
+            "SELECT stream_id, key, data, source_version FROM records"
+        ):
+            live[places[stream][0]][key] = tuple(values)
+        assert live == self.live
+        history: dict[Place, dict[str, list[str | None]]] = {place: {} for place in self.history}
+        every = "SELECT stream_id, version, key, data FROM record_changes ORDER BY stream_id, version"
+        for stream, version, key, data in self.outside(every):
+            place, last = places[stream]
+            assert version <= last
+            history[place].setdefault(key, []).append(data)
+        assert history == self.history
 
     @invariant()
     def each_file_is_stored_once_and_whole(self) -> None:
@@ -345,17 +355,19 @@ def try_histories(fresh: Fresh = fresh_file, **options: Any) -> None:
     run_state_machine_as_test(lambda: Histories(fresh), settings=settings(**options))
 
 
-def test_no_history_leaves_a_wrong_figure_clean() -> None:
-    try_histories(max_examples=EXAMPLES, print_blob=True)
+@pytest.mark.parametrize("part", range(PARTS))
+def test_no_history_leaves_a_wrong_figure_clean(part: int) -> None:
+    try_histories(max_examples=EXAMPLES // PARTS, print_blob=True)
 
 
-def test_no_history_leaves_a_wrong_figure_clean_on_postgresql(reused: Reused) -> None:
+@pytest.mark.parametrize("part", range(PARTS))
+def test_no_history_leaves_a_wrong_figure_clean_on_postgresql(part: int, reused: Reused) -> None:
     @contextmanager
     def fresh() -> Iterator[str]:
         yield reused.url
         reused.reset()
 
-    try_histories(fresh, max_examples=EXAMPLES // 4, print_blob=True)
+    try_histories(fresh, max_examples=MORE_EXAMPLES // PARTS, print_blob=True)
 
 
 # ---- the test is tested ------------------------------------------------------------------------
