@@ -14,7 +14,7 @@ import apsw
 import psycopg
 from psycopg.pq import PipelineStatus
 
-from tests.postgres import at
+from tests.postgres import Reused, at
 
 
 class Statement(Protocol):
@@ -28,6 +28,7 @@ class Statement(Protocol):
 
 
 Before = Callable[[Statement], object]
+Prepare = Callable[[str], object]
 
 
 @dataclass(frozen=True)
@@ -54,12 +55,11 @@ class File:
     def _kept(self) -> Path:
         return self.path.with_name("beginning")
 
-    def clear(self) -> None:
+    def begin(self, prepare: Prepare | None) -> None:
+        """From nothing; what is there then is the beginning from here on."""
         restore(self.path, None)
-
-    def keep(self) -> None:
-        """What is there now is the beginning from here on."""
-        if self.path.exists():
+        if prepare:
+            prepare(self.url)
             self._kept.write_bytes(self.path.read_bytes())
 
     def again(self) -> None:
@@ -99,43 +99,39 @@ def restore(path: Path, content: bytes | None) -> None:
         path.write_bytes(content)
 
 
-@dataclass(frozen=True)
 class Database:
-    """A database of a PostgreSQL server; its beginning is kept as a template."""
+    """A database of a PostgreSQL server, and the one that it is copied to."""
 
-    server: str
-    name: str
     kind = "postgres"
 
-    @property
-    def url(self) -> str:
-        return at(self.server, self.name)
+    def __init__(self, server: str, name: str) -> None:
+        self._server, self._name, self._copy = server, name, f"{name}_copy"
+        self.url = at(server, name)
+        self.urls = [self.url, at(server, self._copy)]
 
-    @property
-    def urls(self) -> list[str]:
-        return [self.url, at(self.server, self._copy)]
-
-    @property
-    def _copy(self) -> str:
-        return f"{self.name}_copy"
-
-    @property
-    def _kept(self) -> str:
-        return f"{self.name}_beginning"
-
-    def clear(self) -> None:
-        self._create(self.name, "template0")
-        self._create(self._copy, "template0")
-
-    def keep(self) -> None:
-        self._create(self._kept, self.name)
+    def begin(self, prepare: Prepare | None) -> None:
+        for name in (self._name, self._copy):
+            self._create(name)
+        self._reused = Reused(self.url, prepare or _nothing)
 
     def again(self) -> None:
-        self._create(self.name, self._kept)
-        with psycopg.connect(at(self.server, self._copy)) as copy:
+        self._reused.reset()
+        with psycopg.connect(self.urls[1]) as copy:
             written = copy.execute("SELECT 1 FROM pg_tables WHERE schemaname = 'public' LIMIT 1").fetchall()
         if written:
-            self._create(self._copy, "template0")
+            self._create(self._copy)
+
+    def remove(self) -> None:
+        for name in (self._name, self._copy):
+            self._admin(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+
+    def _create(self, name: str) -> None:
+        self._admin(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+        self._admin(f'CREATE DATABASE "{name}" TEMPLATE template0')
+
+    def _admin(self, sql: str) -> None:
+        with psycopg.connect(self._server, autocommit=True) as admin:
+            admin.execute(sql)
 
     @contextmanager
     def watched(self, before: Before) -> Iterator[None]:
@@ -149,17 +145,9 @@ class Database:
         with mock.patch.object(psycopg.Connection, "wait", watch):
             yield
 
-    def remove(self) -> None:
-        for name in (self.name, self._copy, self._kept):
-            self._admin(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
 
-    def _create(self, name: str, template: str) -> None:
-        self._admin(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
-        self._admin(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
-
-    def _admin(self, sql: str) -> None:
-        with psycopg.connect(self.server, autocommit=True) as admin:
-            admin.execute(sql)
+def _nothing(_: str) -> None:
+    """An empty database is what it is."""
 
 
 @dataclass

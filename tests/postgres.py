@@ -145,7 +145,7 @@ def new_database(server: str, name: str) -> Iterator[str]:
 
 
 class Reused:
-    """A database with our tables that is brought back to its beginning after each test.
+    """A database that is brought back, again and again, to what `prepare` makes of an empty one.
 
     To create one takes 0.1 to 0.4 s, which is longer than most tests do.
     """
@@ -163,6 +163,10 @@ class Reused:
             for table in self._tables:
                 admin.execute(f"CREATE TABLE first_rows.{table} AS TABLE public.{table}")
             self._schema = admin.execute(_SCHEMA).fetchall()
+            self._numbers = [
+                (name, *admin.execute(f"SELECT last_value, is_called FROM {name}").fetchone())
+                for (name,) in admin.execute(_SEQUENCES).fetchall()
+            ]
 
     def reset(self) -> None:
         with psycopg.connect(self.url, autocommit=True) as admin:
@@ -170,19 +174,20 @@ class Reused:
             if admin.execute(_SCHEMA).fetchall() != self._schema:
                 admin.execute("DROP SCHEMA public, first_rows CASCADE; CREATE SCHEMA public")
                 self._create()
-                return
-            # Much is truncated, which takes a moment for however little there is; little is deleted.
-            much = admin.execute("SELECT 1 FROM record_changes OFFSET 1000 LIMIT 1").fetchall()
-            empty = (
-                [f"TRUNCATE {', '.join(self._tables)}"]
-                if much
-                else map("DELETE FROM {}".format, self._tables)
-            )
-            first = [f"INSERT INTO {table} TABLE first_rows.{table}" for table in reversed(self._tables)]
-            with admin.transaction():
-                admin.execute("; ".join([*empty, *first]))
-                for (sequence,) in admin.execute(_SEQUENCES).fetchall():
-                    admin.execute(f"ALTER SEQUENCE {sequence} RESTART")
+            elif self._tables:
+                self._bring_back(admin)
+
+    def _bring_back(self, admin: psycopg.Connection) -> None:
+        # Much is truncated, which takes a moment for however little there is; little is deleted.
+        much = admin.execute("SELECT 1 FROM record_changes OFFSET 1000 LIMIT 1").fetchall()
+        empty = (
+            [f"TRUNCATE {', '.join(self._tables)}"] if much else map("DELETE FROM {}".format, self._tables)
+        )
+        first = [f"INSERT INTO {table} TABLE first_rows.{table}" for table in reversed(self._tables)]
+        with admin.transaction():
+            admin.execute("; ".join([*empty, *first]))
+            for number in self._numbers:
+                admin.execute("SELECT setval(%s, %s, %s)", number)
 
 
 # Those that refer to others come before them.

@@ -39,10 +39,7 @@ class Trial:
         self.name, self.act, self.place = name, ACTS[name], place
         self.told = folder / "told.json"
         self.deaths = 0
-        place.clear()
-        if self.act.begin:
-            self.act.begin(place.url)
-        place.keep()
+        place.begin(self.act.begin)
         self.before = look(place)
         perform(self.act, place)
         self.after = look(place)
