@@ -11,11 +11,10 @@ from typing import Any, Literal
 
 import apsw
 
-# kill: the process dies; what it wrote is in the system's hands and arrives.
-# torn: the same, in the middle of a write.
+# torn: the process dies in the middle of a write; what it wrote is in the system's hands and arrives.
 # power: the machine dies; of what was not synced, some arrives and some does not.
 # fail: this one write fails.  full: it and all others from then on do, as on a full disk.
-How = Literal["kill", "torn", "power", "fail", "full"]
+How = Literal["torn", "power", "fail", "full"]
 
 
 class Disk(apsw.VFS):  # type: ignore[misc]  # apsw's stubs are not used

@@ -1,8 +1,9 @@
 """Whatever is being done, a death or a failure at any point of it leaves all or nothing.
 
 Each act of `tests/acts.py`, on each database, is killed before each statement, and failed at each.  On
-SQLite it is killed and cut off from power at each write to the files too; on PostgreSQL while each
-statement is on its way.  PDPP_TEST_LONG=1 tries every point; the ordinary run a few of each act.
+SQLite it is killed, cut off from power and failed at each write to the files too; on PostgreSQL it is
+killed while each statement is on its way.  PDPP_TEST_LONG=1 tries every point; the ordinary run a few of
+each act.
 """
 
 import itertools
@@ -11,6 +12,7 @@ import multiprocessing
 import os
 import signal
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import peewee
@@ -100,7 +102,8 @@ def die(trial: Trial, how: How | None, point: int, *, sent: bool = False) -> Non
     process = processes.Process(target=_act, args=arguments)
     process.start()
     process.join(60)
-    assert process.exitcode == (-signal.SIGKILL if point else 0)
+    lives = not point or how in ("fail", "full")
+    assert process.exitcode == (0 if lives else -signal.SIGKILL)
 
 
 def _act(name: str, place: Place, told: Path, how: How | None, point: int, sent: bool) -> None:
@@ -120,9 +123,9 @@ def _act(name: str, place: Place, told: Path, how: How | None, point: int, sent:
                 statement.send()
             signal.raise_signal(signal.SIGKILL)
 
-    with pytest.MonkeyPatch.context() as patched:
+    with pytest.MonkeyPatch.context() as patched, suppress(*REFUSED):
         small_steps(patched)
-        if how != "power":
+        if how not in ("power", "fail"):  # syncs matter to those
             patched.setitem(database.PRAGMAS, "synchronous", "off")
         perform(ACTS[name], place, before, lambda: told.write_text(json.dumps(disk and disk.count)))
     if disk and not point:
@@ -155,6 +158,25 @@ def test_a_death_at_any_write_leaves_all_or_nothing(how: How, trial: Trial) -> N
 
 
 # ---- failure -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("trial", [("sqlite", name) for name in ACTS], ids=ACTS, indirect=True)
+@pytest.mark.parametrize("how", ["fail", "full"])
+def test_a_write_to_the_disk_that_fails_loses_nothing_and_lies_about_nothing(
+    how: How, trial: Trial
+) -> None:
+    die(trial, how, 0)
+    _, total = json.loads(trial.told.read_text())
+    for point in points(total, FAILURES if how == "fail" else LASTING):
+        die(trial, how, point)
+        what = f"{how} at write {point} of {total}"
+        found = look(trial.place)
+        if trial.told.exists():  # for a delta that fails, the write is kept and a mark stands
+            assert settled(trial.place) == trial.final, what
+        elif trial.act.is_one:
+            assert found in (trial.before, trial.after), what
+        perform(trial.act, trial.place)
+        assert settled(trial.place) == trial.final, what
 
 
 def statements(trial: Trial) -> int:
