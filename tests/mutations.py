@@ -269,6 +269,24 @@ MUTATIONS = [
         'unbound = "TRUE"',
         "tests/test_failpoints.py -k 'failure and stream'",
     ),
+    Mutation(
+        "noticing that the file was moved",
+        "        if self._identity and _identity_of(self.database) != self._identity:",
+        "        if False:",
+        "tests/test_moved_file.py",
+    ),
+    Mutation(
+        "giving up a connection that can't write",
+        'if lock_type != "DEFERRED" and self.connection().readonly("main"):',
+        "if False:",
+        "tests/test_read_only.py -k becomes",
+    ),
+    Mutation(
+        "deleting only what came with an older version",
+        "if before is None or not _is_older(before, change.only_before):",
+        "if before is None:",
+        "tests/test_ingest.py -k meanwhile",
+    ),
     # ---- who may, and what is told
     Mutation(
         "the escaping of names",
@@ -299,6 +317,18 @@ MUTATIONS = [
         "return view(*args, **kwargs) if is_owner() else _sign_in_first()",
         "return view(*args, **kwargs)",
         "tests/test_auth.py -k without_a_session",
+    ),
+    Mutation(
+        "a new session for who signs in",
+        "    session.clear()\n    session.permanent = True",
+        "    session.permanent = True",
+        "tests/test_auth.py -k session_before",
+    ),
+    Mutation(
+        "keeping the session from scripts",
+        "SESSION_COOKIE_HTTPONLY=True",
+        "SESSION_COOKIE_HTTPONLY=False",
+        "tests/test_proxy.py -k kept_from_scripts",
     ),
     Mutation(
         "the throttle of wrong passwords",

@@ -187,11 +187,13 @@ class TestSession:
         client.set_cookie("pdpp_owner_session", cookie)
         assert client.get("/dashboard").status_code == 401
 
-    def test_signing_in_takes_a_new_session(self, client: FlaskClient) -> None:
-        form_token(client)
-        before = client.get_cookie("pdpp_owner_session")
+    def test_signing_in_takes_nothing_of_the_session_before(self, client: FlaskClient) -> None:
+        """Else somebody who planted that one would know the token of the owner's forms."""
+        planted = form_token(client)
         sign_in(client, password=PASSWORD)
-        assert client.get_cookie("pdpp_owner_session").value != before.value  # type: ignore[union-attr]
+        refused = client.post("/owner/logout", data={"csrf_token": planted})
+        assert refused.get_json()["error"]["code"] == "csrf_token_required"
+        assert client.get("/dashboard").status_code == 200
 
 
 def test_secrets_that_are_not_set_are_made_up_kept_and_shown_once(
