@@ -1,41 +1,88 @@
 """The production server: waitress, with its own errors in the API's one shape."""
 
+import copy
+import logging
 import uuid
+from collections.abc import Callable
+from functools import partial
+from http import HTTPStatus
+from typing import Any
 
 import msgspec
 import waitress
 from flask import Flask
 from waitress.channel import HTTPChannel
+from waitress.parser import HTTPRequestParser, ParsingError
 from waitress.task import ErrorTask
+from waitress.utilities import RequestEntityTooLarge
 
-from .blueprints import errors, ingest
+from .blueprints import errors, http, ingest
 
 THREADS = 8
-# What the largest body of any route may be.  A larger one is refused before it is received; all else is
-# received whole before the application sees it, whoever sends it.
-LARGEST_REQUEST = ingest.MAX_BODY_BYTES
+# What the largest body of any route may be, and what it may be without the operator's token.  A larger
+# one is refused before it is received; all else is received whole before the application sees it.
+LARGEST_REQUEST, LARGEST_OF_STRANGERS = ingest.MAX_BODY_BYTES, http.MAX_BODY_BYTES
 
 
-class JsonErrorTask(ErrorTask):  # type: ignore[misc]  # waitress has no stubs
+class Parser(HTTPRequestParser):  # type: ignore[misc]  # waitress has no stubs
+    """Looks at the token before it receives a large body."""
+
+    def __init__(self, is_operator: Callable[[str], bool], settings: Any) -> None:
+        super().__init__(settings)
+        self.adj: Any = settings
+        self._is_operator = is_operator
+        self._is_stranger = False
+
+    def parse_header(self, head: bytes) -> None:
+        try:
+            super().parse_header(head)
+        except ValueError:  # of an address or a number that Python's own parsers refuse
+            raise ParsingError("invalid") from None
+        self._is_stranger = not self._is_operator(self.headers.get("AUTHORIZATION", ""))
+        if self._is_stranger:
+            most = min(self.adj.max_request_body_size, LARGEST_OF_STRANGERS)
+            self.adj = copy.copy(self.adj)
+            self.adj.max_request_body_size = most
+
+    def told(self) -> tuple[int, str, str]:
+        """Status, code and message of what is wrong with the request."""
+        if self._is_stranger and isinstance(self.error, RequestEntityTooLarge):
+            return errors.of_code("bearer_token_required")
+        return (self.error.code, *errors.of_status(self.error.code))
+
+
+class JsonErrorTask(ErrorTask):  # type: ignore[misc]
     """What answers a request that is no HTTP, or too much of it: the application never sees it."""
 
     def execute(self) -> None:
-        error, request_id = self.request.error, uuid.uuid4().hex
-        body = msgspec.json.encode(errors.body(error.code, *errors.of_status(error.code), request_id))
-        self.status = f"{error.code} {error.reason}"
+        (status, code, message), request_id = self.request.told(), uuid.uuid4().hex
+        body = msgspec.json.encode(errors.body(status, code, message, request_id))
+        self.status = f"{status} {HTTPStatus(status).phrase}"
         self.response_headers += [
             ("Content-Type", "application/json"),
             ("Request-Id", request_id),
             ("X-Content-Type-Options", "nosniff"),
         ]
+        if status == 401:
+            self.response_headers.append(("WWW-Authenticate", "Bearer"))
         self.set_close_on_finish()
         self.content_length = len(body)
         self.write(body)
 
 
+def _without_details(record: logging.LogRecord) -> bool:
+    """waitress logs paths of requests, which hold names, and of files, which are nobody's business."""
+    if record.levelno >= logging.ERROR:
+        kind = record.exc_info[0].__name__ if record.exc_info and record.exc_info[0] else "a fault"
+        record.msg, record.args, record.exc_info = "a connection was ended by %s", (kind,), None
+    return True
+
+
 def listen(app: Flask, host: str, port: int) -> "waitress.server.BaseWSGIServer":
     """A server that holds the port and has yet to `run()`.  Raises OSError where it can't have it."""
     HTTPChannel.error_task_class = JsonErrorTask
+    HTTPChannel.parser_class = partial(Parser, app.extensions["credentials"].is_operator)
+    logging.getLogger("waitress").addFilter(_without_details)
     return waitress.create_server(
         app,
         host=host,

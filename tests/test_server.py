@@ -6,13 +6,19 @@ import threading
 from collections.abc import Callable, Iterator
 
 import pytest
-from flask import Flask
+from flask import Flask, Response
 
+from pdpp_ref import server as module
 from pdpp_ref.server import listen
+from tests.world import TOKEN
+
+Ask = Callable[[bytes], tuple[bytes, bytes]]
+pytestmark = pytest.mark.only("sqlite")  # it comes before any database
+BEARER = f"Authorization: Bearer {TOKEN}\r\n".encode()
 
 
 @pytest.fixture
-def ask(app: Flask) -> Iterator[Callable[[bytes], tuple[bytes, bytes]]]:
+def ask(app: Flask) -> Iterator[Ask]:
     server = listen(app, "127.0.0.1", 0)
     server.adj.max_request_body_size = 1_000
     thread = threading.Thread(target=server.run)
@@ -32,22 +38,75 @@ def ask(app: Flask) -> Iterator[Callable[[bytes], tuple[bytes, bytes]]]:
 
 
 @pytest.mark.parametrize(
-    ("header", "status"), [(b"Content-Length: abc", b"400"), (b"Transfer-Encoding: foo", b"501")]
+    ("header", "status"),
+    [
+        (b"Content-Length: abc", b"400"),
+        (b"Content-Length: " + b"9" * 5_000, b"400"),
+        (b"Transfer-Encoding: foo", b"501"),
+    ],
 )
-def test_what_is_no_http_is_told_in_the_one_shape(
-    ask: Callable[[bytes], tuple[bytes, bytes]], header: bytes, status: bytes
-) -> None:
+def test_what_is_no_http_is_told_in_the_one_shape(ask: Ask, header: bytes, status: bytes) -> None:
     head, body = ask(b"POST /owner/login HTTP/1.1\r\nHost: x\r\n" + header + b"\r\n\r\n")
     assert head.split()[1] == status
     assert b"Request-Id: " in head
     assert set(json.loads(body)["error"]) == {"type", "code", "message", "request_id"}
 
 
-@pytest.mark.parametrize("length", [b"Content-Length: 2000000000000", b"Transfer-Encoding: chunked"])
+def test_an_address_that_is_none_is_told_and_not_logged(ask: Ask, caplog: pytest.LogCaptureFixture) -> None:
+    head, body = ask(b"GET http://[private HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert head.split()[1] == b"400"
+    assert json.loads(body)["error"]["code"] == "invalid_request"
+    assert "private" not in caplog.text
+
+
+def post(path: bytes, length: int | None, *headers: bytes) -> bytes:
+    """A request whose body is so long, or in chunks of 2,000 bytes; none of it, or one chunk, is sent."""
+    told = b"Transfer-Encoding: chunked" if length is None else f"Content-Length: {length}".encode()
+    sent = b"7d0\r\n" + b"x" * 2_000 + b"\r\n" if length is None else b""
+    return b"POST " + path + b" HTTP/1.1\r\nHost: x\r\n" + b"".join(headers) + told + b"\r\n\r\n" + sent
+
+
+@pytest.mark.parametrize("length", [2_000_000_000_000, None])
 def test_a_body_larger_than_any_route_takes_is_refused_before_it_is_received(
-    ask: Callable[[bytes], tuple[bytes, bytes]], length: bytes
+    ask: Ask, length: int | None
 ) -> None:
-    sent = b"7d0\r\n" + b"x" * 2_000 + b"\r\n" if b"chunked" in length else b""
-    head, body = ask(b"POST /v1/ingest/notes HTTP/1.1\r\nHost: x\r\n" + length + b"\r\n\r\n" + sent)
+    head, body = ask(post(b"/v1/ingest/notes", length, BEARER))
     assert head.split()[1] == b"413"
     assert json.loads(body)["error"]["code"] == "body_too_large"
+
+
+@pytest.mark.parametrize("length", [900, None])
+@pytest.mark.parametrize("path", [b"/v1/ingest/notes", b"/owner/login"])
+@pytest.mark.parametrize("header", [b"", BEARER.replace(b"Bearer", b"Basic"), BEARER.replace(b"r'", b"R'")])
+def test_of_a_stranger_nothing_large_is_received(
+    ask: Ask, monkeypatch: pytest.MonkeyPatch, length: int | None, path: bytes, header: bytes
+) -> None:
+    monkeypatch.setattr(module, "LARGEST_OF_STRANGERS", 500)
+    head, body = ask(post(path, length, header))
+    assert head.split()[1] == b"401"
+    assert b"www-authenticate: bearer" in head.lower()
+    assert json.loads(body)["error"]["code"] == "bearer_token_required"
+
+
+def test_the_token_opens_the_way_for_a_large_body(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "LARGEST_OF_STRANGERS", 500)
+    line = b'{"key":"a","data":{"t":"' + b"x" * 800 + b'"}}'
+    head, body = ask(
+        post(b"/v1/ingest/notes?connector_id=files", len(line), BEARER, b"Connection: close\r\n") + line
+    )
+    assert head.split()[1] == b"200"
+    assert json.loads(body)["records_accepted"] == 1
+
+
+def test_a_failure_in_the_middle_of_an_answer_logs_no_more_than_its_kind(
+    app: Flask, ask: Ask, caplog: pytest.LogCaptureFixture
+) -> None:
+    def parts() -> Iterator[bytes]:
+        yield b"the first part"
+        raise ValueError("private")
+
+    app.view_functions["monitoring.healthz"] = lambda: Response(parts())
+    head, body = ask(b"GET /healthz?private HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert (head.split()[1], b"the first part" in body) == (b"200", True)
+    assert caplog.messages == ["a connection was ended by ValueError"]
+    assert "private" not in caplog.text

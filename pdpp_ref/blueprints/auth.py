@@ -70,8 +70,7 @@ def is_owner() -> bool:
 
 
 def is_operator() -> bool:
-    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-    return scheme.lower() == "bearer" and _credentials().is_operator(token.strip())
+    return _credentials().is_operator(request.headers.get("Authorization", ""))
 
 
 def owner_only(view: _View) -> _View:
@@ -103,7 +102,7 @@ def operator_only(view: _View) -> _View:
     def guarded(*args: Any, **kwargs: Any) -> Any:
         if is_operator():
             return view(*args, **kwargs)
-        raise ApiError("bearer_token_required", "Send the operator token as a bearer token.")
+        raise ApiError("bearer_token_required")
 
     return _opened_by(guarded, Access(("bearer",), ("bearer_token_required",)))
 

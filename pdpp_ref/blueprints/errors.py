@@ -19,7 +19,7 @@ ERRORS = {
     "digest_mismatch": Meaning(400, "The bytes that came do not have this digest. Send them again."),
     "unknown_host": Meaning(400, "This server does not answer to the name that was asked for."),
     "owner_session_required": Meaning(401, "Neither the owner's session nor the operator's token came."),
-    "bearer_token_required": Meaning(401, "The operator's token did not come."),
+    "bearer_token_required": Meaning(401, "Send the operator's token as a bearer token."),
     "invalid_password": Meaning(401, "The password is wrong."),
     "cross_site_request": Meaning(403, "This request came from another site's page."),
     "csrf_token_required": Meaning(403, "The form has expired."),
@@ -67,6 +67,11 @@ class ApiError(Exception):
         self.code = code
         self.message = message or about
         super().__init__(self.message)
+
+
+def of_code(code: str) -> tuple[int, str, str]:
+    """The status, the code and the message of an error of which nothing more exact is known."""
+    return ERRORS[code].status, code, ERRORS[code].about
 
 
 def of_status(status: int) -> tuple[str, str]:

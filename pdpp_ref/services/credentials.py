@@ -32,8 +32,11 @@ class Credentials:
             return check_password_hash(self._password, password)
         return hmac.compare_digest(_digest(password), _digest(self._password))
 
-    def is_operator(self, token: str) -> bool:
-        return hmac.compare_digest(_digest(token), self._token_digest)
+    def is_operator(self, authorization: str) -> bool:
+        """Whether an `Authorization` header holds the operator's token."""
+        scheme, _, token = authorization.partition(" ")
+        right = hmac.compare_digest(_digest(token.strip()), self._token_digest)
+        return right and scheme.lower() == "bearer"
 
     @property
     def session_mark(self) -> str:
