@@ -135,6 +135,12 @@ MUTATIONS = [
         "tests/test_retained_size.py -k one_table_alone",
     ),
     Mutation(
+        "marking a connection that has lost a row",
+        "        mark_connections([connection_id])",
+        "        pass",
+        "tests/test_retained_size.py -k times_above",
+    ),
+    Mutation(
         "freezing figures of a marked row",
         '    if not row["dirty"]:\n        change_row(',
         "    if True:\n        change_row(",
@@ -311,6 +317,12 @@ MUTATIONS = [
         "        if is_operator():\n            return view",
         "        if True:\n            return view",
         "tests/test_blobs_http.py -k token_alone",
+    ),
+    Mutation(
+        "looking at the token before a large body",
+        "            self.adj.max_request_body_size = most",
+        "            pass",
+        "tests/test_server.py -k stranger",
     ),
     Mutation(
         "the owner's session",

@@ -218,11 +218,11 @@ class Histories(RuleBasedStateMachine):
                 (1,)
             ]
 
-    @rule(place=places, marked_by_itself=st.booleans())
-    def lose_a_row(self, place: Place, marked_by_itself: bool) -> None:
-        """A lost row that nothing tells of can't be noticed: it, or the one above it, is marked."""
+    @rule(place=places, above=st.integers(0, 2))
+    def lose_a_row(self, place: Place, above: int) -> None:
+        """A lost row that nothing tells of can't be noticed: it, or one above it, is marked."""
         self.outside(f"DELETE FROM retained_size_{ROW_OF_PLACE[len(place)]}", *place)
-        self.mark(place if marked_by_itself else place[:-1])
+        self.mark(place[: max(0, len(place) - above)])
 
     @rule(limits=limits)
     def run_pass(self, limits: Limits) -> None:

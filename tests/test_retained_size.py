@@ -9,7 +9,8 @@ import pytest
 from pdpp_ref.database import write_transaction
 from pdpp_ref.measures import MEASURES
 from pdpp_ref.models import RetainedSizeGlobal
-from pdpp_ref.services import ingest, reconcile, retained_size
+from pdpp_ref.services import ingest, reconcile, retained_size, verify
+from pdpp_ref.services.messages import Change
 from tests.world import MEASURES as EXPECTED_MEASURES
 from tests.world import Outside, delete, fill, ids, mark, stored, upsert, write
 
@@ -143,6 +144,16 @@ def test_a_write_to_a_lost_row_marks_it(grain: str, outside: Outside) -> None:
     reconcile.run_until_fresh()
     assert outside("SELECT record_count FROM retained_size_global") == [(21,)]
     assert outside.wrong_but_clean() == []
+
+
+def test_a_lost_row_is_not_passed_over_in_the_times_above(outside: Outside) -> None:
+    for year, stream in ((2020, "photos"), (2021, "notes")):
+        time = f"{year}-01-01T00:00:00.000Z"
+        write(Change(stream, "a", "{}", record_time=time, record_time_field="at"))
+    outside("DELETE FROM retained_size_stream WHERE stream_id = (SELECT MIN(id) FROM streams)")
+    mark()
+    write(upsert("more"))
+    assert [found for found in verify.differences() if not found.dirty] == []
 
 
 def test_a_row_marked_in_one_table_alone_is_never_passed_over(outside: Outside, summary: Read) -> None:

@@ -109,24 +109,32 @@ def _pass_up(connection_id: int) -> None:
 
 
 def _apply_above(connection_id: int, changes: dict[str, int]) -> None:
-    connections = _add(CONNECTION, connection_id, changes)
-    if connections is None:
+    connection = _locked(CONNECTION, [connection_id]).get(connection_id)
+    if connection is None:
         mark_connection(connection_id)
-    elif _add(GLOBAL, 1, {**changes, "connection_count": connections}) is None:
+        return
+    _add(CONNECTION, connection, changes)
+    total = _locked(GLOBAL, [1]).get(1)
+    if total is None:
         mark_global()
+    else:
+        _add(GLOBAL, total, {**changes, "connection_count": _now_retains(connection, changes)})
+    if (total is None or total["dirty"]) and _has_lost_a_row(connection_id):
+        # Its times were taken from the rows that are left.
+        mark_connections([connection_id])
 
 
-def _add(grain: Grain, key: int, changes: dict[str, int]) -> int | None:
-    """Add to one row, unless it is dirty.  None where there is none.
-
-    Returns 1 where the row now retains something and did not before, -1 for the reverse, or 0.
-    """
-    row = _locked(grain, [key]).get(key)
-    if row is None:
-        return None
+def _add(grain: Grain, row: dict[str, Any], changes: dict[str, int]) -> None:
+    """Add to one row, which is locked, unless it is dirty."""
     if not row["dirty"]:
-        change_row(grain, grain.add, (changes[name] for name in grain.counters), key)
-    return _now_retains(row, changes)
+        change_row(grain, grain.add, (changes[name] for name in grain.counters), row[grain.key])
+
+
+def _has_lost_a_row(connection_id: int) -> bool:
+    """Whether another program took a row of its streams away."""
+    without = "LEFT JOIN retained_size_stream r ON r.stream_id = s.id WHERE r.stream_id IS NULL"
+    sql = f"SELECT 1 FROM streams s {without} AND s.connection_id = ? LIMIT 1"
+    return bool(fetch_all(sql, [connection_id]))
 
 
 def _locked(grain: Grain, keys: Iterable[int]) -> dict[int, dict[str, Any]]:
