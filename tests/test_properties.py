@@ -212,7 +212,7 @@ class Histories(RuleBasedStateMachine):
 
     @rule(place=places)
     def mark(self, place: Place) -> None:
-        if not place or any(known[: len(place)] == place for known in self.live):
+        if self.holds_a_stream(place):
             mark(*place)
             assert self.outside(f"SELECT dirty FROM retained_size_{ROW_OF_PLACE[len(place)]}", *place) == [
                 (1,)
@@ -222,7 +222,11 @@ class Histories(RuleBasedStateMachine):
     def lose_a_row(self, place: Place, above: int) -> None:
         """A lost row that nothing tells of can't be noticed: it, or one above it, is marked."""
         self.outside(f"DELETE FROM retained_size_{ROW_OF_PLACE[len(place)]}", *place)
-        self.mark(place[: max(0, len(place) - above)])
+        marked = place[: max(0, len(place) - above)]
+        self.mark(marked if self.holds_a_stream(marked) else ())
+
+    def holds_a_stream(self, place: Place) -> bool:
+        return not place or any(known[: len(place)] == place for known in self.live)
 
     @rule(limits=limits)
     def run_pass(self, limits: Limits) -> None:
