@@ -162,6 +162,8 @@ def test_a_dead_server_is_told_waited_for_and_found_again(
     before, banner, failed = records(page), page.locator("#offline"), []
     expect(banner).to_be_hidden()
     page.on("requestfailed", lambda request: failed.append(request))
+    page.wait_for_function("""performance.getEntriesByType("resource")
+        .some((entry) => entry.name.endsWith("icon-away.svg") && entry.responseEnd)""")
     page.evaluate("performance.clearResourceTimings()")
     server.__exit__()
     try:
@@ -191,7 +193,11 @@ def test_a_dead_server_is_told_waited_for_and_found_again(
 
 
 def test_an_ended_session_leads_to_the_form_and_back(page: Page, problems: list[str]) -> None:
-    page.context.clear_cookies()
+    for _ in range(30):
+        page.context.clear_cookies()  # the answer to a poll that was on its way brings it again
+        page.wait_for_timeout(500)
+        if "/owner/login?" in page.url:
+            break
     page.wait_for_url("**/owner/login?**")
     expect(page.locator("#hero")).to_have_count(0)
     assert all("401" in problem for problem in problems), problems
