@@ -80,7 +80,7 @@ MUTATIONS = [
     ),
     Mutation(
         "noticing that SQLite has rolled back",
-        "        if self.connection().getautocommit():",
+        "        if connection.getautocommit():",
         "        if False:",
         "tests/test_schema.py -k ended_by_itself",
     ),
@@ -277,7 +277,7 @@ MUTATIONS = [
     ),
     Mutation(
         "noticing that the file was moved",
-        "        if self._identity and _identity_of(self.database) != self._identity:",
+        "        if self._identity and _identity_of(self._file) != self._identity:",
         "        if False:",
         "tests/test_moved_file.py",
     ),

@@ -89,15 +89,18 @@ class Sqlite(APSWDatabase):  # type: ignore[misc]  # playhouse has no stubs for 
         A full disk or an I/O error ends the whole transaction inside SQLite.  The driver's own
         commit is silent then, and lost writes would be acknowledged.
         """
-        if self.connection().getautocommit():
+        connection = self.connection()
+        if connection.getautocommit():
             raise peewee.OperationalError("the database ended the transaction by itself")
-        self._check_place()
+        if connection.txn_state() == apsw.SQLITE_TXN_WRITE:
+            self._check_place()
         return bool(super().commit())
 
     def prepare_file(self) -> None:
         """Readers and the writer don't wait for each other from here on; the file remembers it."""
         self.execute_sql("PRAGMA journal_mode = wal")
-        self._identity = _identity_of(self.database)
+        self._file = Path(self.database)
+        self._identity = _identity_of(self._file)
 
     def _check_place(self) -> None:
         """Raise FileMoved where the path names another file than it did, or none.
@@ -105,7 +108,7 @@ class Sqlite(APSWDatabase):  # type: ignore[misc]  # playhouse has no stubs for 
         The system keeps a file that has gone for who has it open: what is written to it would be
         acknowledged, and lost when the last connection ends.
         """
-        if self._identity and _identity_of(self.database) != self._identity:
+        if self._identity and _identity_of(self._file) != self._identity:
             raise FileMoved
 
     def create_tables(self, models: Iterable[type[peewee.Model]], **options: Any) -> None:
@@ -212,9 +215,9 @@ class Sqlite(APSWDatabase):  # type: ignore[misc]  # playhouse has no stubs for 
         }.get(problem(error), "the database can't be used; check PDPP_DATABASE_URL")
 
 
-def _identity_of(path: str) -> tuple[int, int] | None:
+def _identity_of(file: Path) -> tuple[int, int] | None:
     try:
-        found = Path(path).stat()
+        found = file.stat()
     except OSError:
         return None
     return found.st_dev, found.st_ino
