@@ -20,7 +20,7 @@ run: setup ## Serve your own database
 test: setup-tests lint ## Install what the tests need and run every one
 	$(BIN)/pytest -n auto --dist worksteal
 
-test-long: setup-tests ## The same properties, crashes and requests, for an hour
+test-long: setup-tests ## The same properties, crashes and requests, for two hours and more
 	PDPP_TEST_LONG=1 $(BIN)/pytest -n auto tests/test_properties.py tests/test_crash.py tests/test_failpoints.py tests/test_killed_server.py tests/test_trials.py tests/test_fuzz_http.py
 
 lint: setup-tests ## Style and types
