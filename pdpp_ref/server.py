@@ -38,16 +38,17 @@ class Parser(HTTPRequestParser):  # type: ignore[misc]  # waitress has no stubs
             super().parse_header(head)
         except ValueError:  # of an address or a number that Python's own parsers refuse
             raise ParsingError("invalid") from None
-        self._is_stranger = not self._is_operator(self.headers.get("AUTHORIZATION", ""))
+        if self.chunked or self.content_length >= LARGEST_OF_STRANGERS:  # most requests have no such body
+            self._is_stranger = not self._is_operator(self.headers.get("AUTHORIZATION", ""))
         if self._is_stranger:
-            most = min(self.adj.max_request_body_size, LARGEST_OF_STRANGERS)
             self.adj = copy.copy(self.adj)
-            self.adj.max_request_body_size = most
+            self.adj.max_request_body_size = LARGEST_OF_STRANGERS
 
     def told(self) -> tuple[int, str, str]:
         """Status, code and message of what is wrong with the request."""
         if self._is_stranger and isinstance(self.error, RequestEntityTooLarge):
-            return errors.of_code("bearer_token_required")
+            raised = errors.ApiError("bearer_token_required")
+            return raised.status, raised.code, raised.message
         return (self.error.code, *errors.of_status(self.error.code))
 
 

@@ -320,7 +320,7 @@ MUTATIONS = [
     ),
     Mutation(
         "looking at the token before a large body",
-        "            self.adj.max_request_body_size = most",
+        "            self.adj.max_request_body_size = LARGEST_OF_STRANGERS",
         "            pass",
         "tests/test_server.py -k stranger",
     ),

@@ -69,11 +69,6 @@ class ApiError(Exception):
         super().__init__(self.message)
 
 
-def of_code(code: str) -> tuple[int, str, str]:
-    """The status, the code and the message of an error of which nothing more exact is known."""
-    return ERRORS[code].status, code, ERRORS[code].about
-
-
 def of_status(status: int) -> tuple[str, str]:
     """The code and the message of a status that came without."""
     code = _OF_STATUS.get(status)
