@@ -14,7 +14,7 @@ import apsw
 import psycopg
 from psycopg.pq import PipelineStatus
 
-from tests.postgres import Reused, at
+from tests.postgres import Reused
 
 
 class Statement(Protocol):
@@ -104,34 +104,15 @@ class Database:
 
     kind = "postgres"
 
-    def __init__(self, server: str, name: str) -> None:
-        self._server, self._name, self._copy = server, name, f"{name}_copy"
-        self.url = at(server, name)
-        self.urls = [self.url, at(server, self._copy)]
+    def __init__(self, url: str, copy: str) -> None:
+        self.url, self.urls = url, [url, copy]
 
     def begin(self, prepare: Prepare | None) -> None:
-        for name in (self._name, self._copy):
-            self._create(name)
-        self._reused = Reused(self.url, prepare or _nothing)
+        self._reused = [Reused(self.url, prepare or _nothing), Reused(self.urls[1], _nothing)]
 
     def again(self) -> None:
-        self._reused.reset()
-        with psycopg.connect(self.urls[1]) as copy:
-            written = copy.execute("SELECT 1 FROM pg_tables WHERE schemaname = 'public' LIMIT 1").fetchall()
-        if written:
-            self._create(self._copy)
-
-    def remove(self) -> None:
-        for name in (self._name, self._copy):
-            self._admin(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
-
-    def _create(self, name: str) -> None:
-        self._admin(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
-        self._admin(f'CREATE DATABASE "{name}" TEMPLATE template0')
-
-    def _admin(self, sql: str) -> None:
-        with psycopg.connect(self._server, autocommit=True) as admin:
-            admin.execute(sql)
+        for reused in self._reused:
+            reused.reset()
 
     @contextmanager
     def watched(self, before: Before) -> Iterator[None]:

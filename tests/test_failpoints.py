@@ -23,6 +23,7 @@ from pdpp_ref.services.importer import NotStored
 from tests.acts import ACTS, acts_on, look, perform, settled, small_steps
 from tests.failing_disk import Disk, How
 from tests.places import Before, Database, File, Place, Statement
+from tests.postgres import new_database
 
 LONG = os.environ.get("PDPP_TEST_LONG") == "1"
 # Of each act: deaths of a kind, failures of one statement, failures of all from one on.
@@ -79,11 +80,9 @@ def trial(
     if kind == "sqlite":
         yield Trial(name, File(tmp_path / "test.sqlite3"), tmp_path)
         return
-    place = Database(request.getfixturevalue("server"), f"trial_{os.getpid()}")
-    try:
-        yield Trial(name, place, tmp_path)
-    finally:
-        place.remove()
+    server, own = request.getfixturevalue("server"), f"trial_{os.getpid()}"
+    with new_database(server, own) as url, new_database(server, f"{own}_copy") as copy:
+        yield Trial(name, Database(url, copy), tmp_path)
 
 
 def points(total: int, most: int) -> set[int]:
