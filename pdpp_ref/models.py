@@ -16,11 +16,22 @@ class Table(peewee.Model):
 # ---- canonical ---------------------------------------------------------------------------------
 
 
+def _count() -> BigIntegerField:
+    return BigIntegerField(default=0, constraints=[SQL("DEFAULT 0")])
+
+
+def _flag() -> BooleanField:
+    return BooleanField(default=False, constraints=[SQL("DEFAULT FALSE")])
+
+
 class Connection(Table):
+    """`unattributed_rejections`: how many rejected lines there were whose stream is unknown."""
+
     id = BigAutoField()
     connector_instance_id = TextField(unique=True)
     connector_id = TextField(index=True)
     created_at = TextField()
+    unattributed_rejections = _count()
 
     class Meta:
         table_name = "connections"
@@ -30,7 +41,18 @@ class Stream(Table):
     """`last_version` numbers this stream's history densely, from 1.
 
     `record_time_field` is the field of its records that says when a thing happened, as the last
-    sender named it; records up to `record_time_field_since` were stored before it was named.
+    sender declared it.  `undated_records` is how many live records were stored up to version
+    `record_time_field_since`, before it was declared, and were not sent again.
+
+    `key_schema` is JSON: `[[property, type or null], ...]` of the live records' keys, `[]` if records
+    are keyed by their content, NULL if keys came as such or nothing is known.  `respelled_keys`: some
+    keys are stored in another spelling than a sender's, see KeySpelling.
+
+    `last_contact_at` is when its source last sent anything about it.
+
+    A table version with a rejected line is not activated: `rejected_table_version` is the newest
+    such, `rejected_unversioned` tells of lines whose version is unknown, and `rejections_seen` how
+    many of the connection's `unattributed_rejections` an activation has taken into account.
     """
 
     id = BigAutoField()
@@ -40,7 +62,14 @@ class Stream(Table):
     last_ingested_at = TextField(null=True)
     created_at = TextField()
     record_time_field = TextField(null=True)
-    record_time_field_since = BigIntegerField(default=0, constraints=[SQL("DEFAULT 0")])
+    record_time_field_since = _count()
+    undated_records = _count()
+    key_schema = TextField(null=True)
+    respelled_keys = _flag()
+    last_contact_at = TextField(null=True)
+    rejected_table_version = BigIntegerField(null=True)
+    rejected_unversioned = _flag()
+    rejections_seen = _count()
 
     class Meta:
         table_name = "streams"
@@ -63,7 +92,7 @@ class Record(Table):
     ingested_at = TextField()
     source_version = BigIntegerField(null=True)
     record_time = TextField(null=True)
-    touched = BooleanField(default=False, constraints=[SQL("DEFAULT FALSE")])
+    touched = _flag()
 
     class Meta:
         table_name = "records"
@@ -78,6 +107,9 @@ class RecordChange(Table):
 
     `previous_version` is the key's version before this one: a record's history is followed from
     its newest version on, so that no import pays for an index by key.
+
+    On a key's oldest version, `pruned_at` is the time of the latest version that was pruned of it,
+    by `emitted_at` or else by arrival, and `pruned_digest` that version's SHA-256 (empty: a delete).
     """
 
     stream = ForeignKeyField(Stream, on_delete="CASCADE", index=False)
@@ -88,12 +120,26 @@ class RecordChange(Table):
     emitted_at = TextField(null=True)
     ingested_at = TextField()
     previous_version = BigIntegerField(null=True)
+    pruned_at = TextField(null=True)
+    pruned_digest = TextField(null=True)
 
     class Meta:
         table_name = "record_changes"
         primary_key = peewee.CompositeKey("stream", "version")
         constraints = [peewee.Check(f"json_bytes = COALESCE({byte_length('data')}, 0)")]
         indexes = ((("stream", "version", "json_bytes"), False),)
+
+
+class KeySpelling(Table):
+    """The spelling of a key that was stored before numbers in keys were compared by value."""
+
+    stream = ForeignKeyField(Stream, on_delete="CASCADE", index=False)
+    key = TextField()
+    spelling = TextField()
+
+    class Meta:
+        table_name = "key_spellings"
+        primary_key = peewee.CompositeKey("stream", "key")
 
 
 class Blob(Table):
@@ -154,11 +200,17 @@ for _name in MEASURE_NAMES:
 
 
 class GrainRow(Figures):
-    """Figures at one grain.  Those of a dirty row stay as they were, exact, at `computed_at`."""
+    """Figures at one grain.  Those of a dirty row stay as they were, exact, at `computed_at`.
 
-    dirty = BooleanField(default=False, constraints=[SQL("DEFAULT FALSE")])
+    `generation` rises with each change of the figures.  `days_disordered`: the clock has stepped back
+    between two of them, so that the row's days are not in the order of their generations.
+    """
+
+    dirty = _flag()
     stale_since = TextField(null=True)
     computed_at = TextField(null=True)
+    generation = _count()
+    days_disordered = _flag()
 
 
 for _bound in BOUNDS:
@@ -185,6 +237,7 @@ class RetainedSizeRecord(Figures):
 class RetainedSizeStream(GrainRow):
     stream = ForeignKeyField(Stream, primary_key=True, on_delete="CASCADE")
     connection = ForeignKeyField(Connection, on_delete="CASCADE", index=False)
+    rollups_dirty = _flag()  # the stream's rows of RetainedSizeRecord are to be derived again
 
     class Meta:
         table_name = "retained_size_stream"
@@ -220,29 +273,51 @@ class RetainedSizeGlobal(GrainRow):
 
 
 class Recount(Figures):
-    """A stream's recount that one pass could not finish: figures of versions 1..through_version."""
+    """A stream's recount that one pass could not finish: figures of versions 1..through_version.
+
+    `rollups_below`: the rows of RetainedSizeRecord of keys whose newest version is this or newer have
+    been derived again; `rollups_after_key`: those up to this key have been checked for a record.
+    """
 
     stream = ForeignKeyField(Stream, primary_key=True, on_delete="CASCADE")
     through_version = BigIntegerField()
+    rollups_below = BigIntegerField(null=True)
+    rollups_after_key = TextField(null=True)
 
     class Meta:
         table_name = "retained_size_recounts"
 
 
-class ConnectionDay(Figures):
-    """A connection's figures as they last were on a day (UTC); a day without a change has no row."""
+class Day(Figures):
+    """Figures as they last were on a day (UTC); a day without a row stands at the day before.
 
-    connection = ForeignKeyField(Connection, on_delete="CASCADE", index=False)
+    `unknown`: from this day on nobody knows what they were, until the next row.  Rows are in the order
+    of the grain row's `generation`, whatever the clock said.
+    """
+
     day = TextField()
+    generation = _count()
+    unknown = _flag()
+
+
+class StreamDay(Day):
+    stream = ForeignKeyField(Stream, on_delete="CASCADE", index=False)
+
+    class Meta:
+        table_name = "retained_size_stream_days"
+        primary_key = peewee.CompositeKey("stream", "day")
+
+
+class ConnectionDay(Day):
+    connection = ForeignKeyField(Connection, on_delete="CASCADE", index=False)
 
     class Meta:
         table_name = "retained_size_connection_days"
         primary_key = peewee.CompositeKey("connection", "day")
 
 
-class GlobalDay(Figures):
+class GlobalDay(Day):
     id = BigIntegerField(constraints=[peewee.Check("id = 1")])
-    day = TextField()
 
     class Meta:
         table_name = "retained_size_global_days"
@@ -281,20 +356,41 @@ Record.add_index(
 )
 
 
+# Bounds of record times are no bounds while a stream that holds records has none.
+RetainedSizeStream.add_index(
+    SQL(
+        "CREATE INDEX IF NOT EXISTS retained_size_stream_undated ON retained_size_stream (connection_id) "
+        "WHERE record_count > 0 AND earliest_record_time IS NULL"
+    )
+)
+# The versions of which more follows than from their own length: what RetainedSizeRecord is derived from.
+RecordChange.add_index(
+    SQL(
+        "CREATE INDEX IF NOT EXISTS record_changes_later ON record_changes (stream_id, version) "
+        "WHERE previous_version IS NOT NULL OR data IS NULL"
+    )
+)
+
+
 class SchemaVersion(Table):
-    """One row; its presence marks a database as ours."""
+    """One row; its presence marks a database as ours.  `created_at` is NULL if nobody knows."""
 
     version = BigIntegerField(primary_key=True)
+    created_at = TextField(null=True)
 
     class Meta:
         table_name = "pdpp_ref_schema"
 
 
 class Copying(Table):
-    """One row while a copy to this database is not finished; `state` is the source's."""
+    """One row while a copy to this database is not finished; `state` is the source's.
+
+    `progress` is JSON: how many rows of each table have been sent, so that rows of anybody else show.
+    """
 
     id = BigIntegerField(primary_key=True, constraints=[peewee.Check("id = 1")])
     state = TextField()
+    progress = TextField(default="{}", constraints=[SQL("DEFAULT '{}'")])
 
     class Meta:
         table_name = "pdpp_ref_copying"
@@ -307,6 +403,7 @@ TABLES = (
     Stream,
     Record,
     RecordChange,
+    KeySpelling,
     Blob,
     BlobChunk,
     BlobBinding,
@@ -314,6 +411,7 @@ TABLES = (
     RetainedSizeStream,
     RetainedSizeConnection,
     RetainedSizeGlobal,
+    StreamDay,
     ConnectionDay,
     GlobalDay,
     Recount,

@@ -5,10 +5,10 @@ from collections.abc import Callable
 import peewee
 
 from .database import Busy, DatabaseUnusable, db, exclusive_transaction, scalar, tuples, why_unusable
-from .models import TABLES, Copying, RetainedSizeGlobal, SchemaVersion
+from .models import TABLES, Copying, RetainedSizeGlobal, RetainedSizeRecord, SchemaVersion
 from .times import utc_now
 
-CURRENT = 2
+CURRENT = 3
 
 
 def _keep_more_of_records() -> None:
@@ -23,7 +23,7 @@ def _keep_more_of_records() -> None:
         *((table, f"{which}_record_time TEXT") for table in _GRAINS for which in ("earliest", "latest")),
     ):
         db.execute_sql(f"ALTER TABLE {table} ADD COLUMN {column}")
-    db.create_tables(TABLES)  # those that are new, and every new index
+    db.create_tables([RetainedSizeRecord])
     # By key, once: from here on each version knows the one before it.
     db.execute_sql("CREATE INDEX by_key ON record_changes (stream_id, key, version)")
     db.execute_sql(
@@ -46,11 +46,50 @@ def _keep_more_of_records() -> None:
     )
 
 
+def _add_columns_of_schema_3() -> None:
+    """3: what was rejected, how keys are typed, what was pruned, generations of figures."""
+    number = db.field_types.get("BIGINT", "BIGINT")
+    count = f"{number} NOT NULL DEFAULT 0"
+    flag = f"{db.field_types.get('BOOL', 'BOOLEAN')} NOT NULL DEFAULT FALSE"
+    text = db.field_types.get("TEXT", "TEXT")
+    for table, columns in {
+        "pdpp_ref_schema": {"created_at": text},
+        "pdpp_ref_copying": {"progress": f"{text} NOT NULL DEFAULT '{{}}'"},
+        "connections": {"unattributed_rejections": count},
+        "streams": {
+            "undated_records": count,
+            "key_schema": text,
+            "respelled_keys": flag,
+            "last_contact_at": text,
+            "rejected_table_version": number,
+            "rejected_unversioned": flag,
+            "rejections_seen": count,
+        },
+        "record_changes": {"pruned_at": text, "pruned_digest": text},
+        "retained_size_recounts": {"rollups_below": number, "rollups_after_key": text},
+        **{table: {"generation": count, "days_disordered": flag} for table in _GRAINS},
+        **{table: {"generation": count, "unknown": flag} for table in _DAYS},
+    }.items():
+        for name, kind in columns.items():
+            _add_column(table, name, kind)
+    _add_column("retained_size_stream", "rollups_dirty", flag)
+
+
+def _add_column(table: str, name: str, kind: str) -> None:
+    """Also to a table that an earlier step has just created, as it is now."""
+    if table in db.get_tables() and name not in {column.name for column in db.get_columns(table)}:
+        db.execute_sql(f"ALTER TABLE {table} ADD COLUMN {name} {kind}")
+
+
 _GRAINS = ("retained_size_stream", "retained_size_connection", "retained_size_global")
+_DAYS = ("retained_size_connection_days", "retained_size_global_days")
 
 # What takes a database from the version before to the one named.  A new database is created as
 # CURRENT, so each schema change adds an entry here and raises CURRENT.
-MIGRATIONS: dict[int, Callable[[], None]] = {2: _keep_more_of_records}
+MIGRATIONS: dict[int, Callable[[], None]] = {
+    2: _keep_more_of_records,
+    3: _add_columns_of_schema_3,
+}
 
 
 def prepare(*, unfinished: bool = False) -> None:
@@ -92,10 +131,11 @@ def _upgrade() -> None:
     """Inside the write lock, so that of two programs that start at once, one does the work."""
     if SchemaVersion._meta.table_name not in db.get_tables():
         db.create_tables(TABLES)
-        SchemaVersion.insert(version=CURRENT).execute()
+        SchemaVersion.insert(version=CURRENT, created_at=utc_now()).execute()
         # An empty database is measured: it holds nothing, as of now.
         RetainedSizeGlobal.insert(id=1, computed_at=utc_now()).execute()
         return
     for version in range((_version() or 0) + 1, CURRENT + 1):
         MIGRATIONS[version]()
         SchemaVersion.update(version=version).execute()
+    db.create_tables(TABLES)  # those that are new, and every new index

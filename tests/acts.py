@@ -73,8 +73,15 @@ def of_two_versions(url: str) -> None:
 
 
 def of_schema_1(url: str) -> None:
+    """Which there was on SQLite alone."""
     with Outside(url) as outside:
         outside.db.execute((DATABASES / "schema-1.sql").read_text())
+
+
+def of_schema_2(url: str) -> None:
+    which = "" if url.startswith("sqlite") else "-postgres"
+    with Outside(url) as outside:
+        outside.db.execute((DATABASES / f"schema-2{which}.sql").read_text())
 
 
 # ---- acts --------------------------------------------------------------------------------------
@@ -178,14 +185,14 @@ ACTS = {
     "reconcile": Act(reconcile.run_until_fresh, half_recounted, is_one=False),
     "rebuild": Act(a_rebuild, kept, is_one=False),
     "copy": Act(a_copy, kept, is_one=False),
-    "migrate": Act(schema.prepare, of_schema_1, opens=True),
+    "migrate from 1": Act(schema.prepare, of_schema_1, opens=True),
+    "migrate": Act(schema.prepare, of_schema_2, opens=True),
     "create": Act(schema.prepare, None, opens=True),
 }
 
 
 def acts_on(kind: str) -> dict[str, Act]:
-    """Only SQLite ever had an earlier schema."""
-    return {name: act for name, act in ACTS.items() if kind == "sqlite" or name != "migrate"}
+    return {name: act for name, act in ACTS.items() if kind == "sqlite" or act.begin is not of_schema_1}
 
 
 def small_steps(monkeypatch: Any) -> None:

@@ -1,5 +1,6 @@
 """Opening, creating and migrating a database."""
 
+import os
 import threading
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 from pdpp_ref import database, schema
 from pdpp_ref.database import DatabaseUnusable, db, fetch_all
 from pdpp_ref.services import pruning, reconcile, verify
+from tests import postgres
 from tests.world import Outside, assert_sized_and_ranked, fill, statements
 
 DATABASES = Path(__file__).parent / "databases"
@@ -113,6 +115,44 @@ def test_a_database_of_an_earlier_version_opens_and_heals(version: int, tmp_path
     fill(3)
     pruning.prune(1)
     assert list(verify.differences()) == []
+
+
+@pytest.mark.parametrize("version", range(2, schema.CURRENT))
+def test_a_postgresql_database_of_an_earlier_version_opens_and_is_as_a_new_one(
+    version: int, server: str, tmp_path: Path
+) -> None:
+    with postgres.new_database(server, f"old_{os.getpid()}") as url:
+        with Outside(url) as outside:
+            outside((DATABASES / f"schema-{version}-postgres.sql").read_text())
+            outside("SET search_path = public")
+            records = outside("SELECT stream_id, key, data FROM records ORDER BY 1, 2")
+        database.connect(url, tmp_path)
+        schema.prepare()
+        assert fetch_all("SELECT stream_id, key, data FROM records ORDER BY 1, 2") == records
+        assert [found for found in verify.differences() if not found.dirty] == []
+        reconcile.run_until_fresh()
+        assert list(verify.differences()) == []
+        migrated = layout_of_postgres()
+        db.close()
+    with postgres.new_database(server, f"new_{os.getpid()}") as url:
+        database.connect(url, tmp_path)
+        schema.prepare()
+        assert layout_of_postgres() == migrated
+        db.close()
+
+
+def layout_of_postgres() -> dict[str, object]:
+    """Columns and indexes, in whatever order they were made."""
+    of_ours = "table_schema = 'public' ORDER BY 1, 2"
+    columns = "table_name, column_name, data_type, is_nullable, column_default, collation_name"
+    return {
+        "columns": fetch_all(f"SELECT {columns} FROM information_schema.columns WHERE {of_ours}"),
+        "indexes": fetch_all("SELECT indexdef FROM pg_indexes WHERE schemaname = 'public' ORDER BY 1"),
+        "constraints": fetch_all(
+            "SELECT conrelid::regclass::text, pg_get_constraintdef(oid) FROM pg_constraint "
+            "WHERE connamespace = 'public'::regnamespace ORDER BY 1, 2"
+        ),
+    }
 
 
 def layout() -> dict[str, object]:

@@ -21,10 +21,12 @@ from ..models import (
     ConnectionDay,
     Copying,
     GlobalDay,
+    KeySpelling,
     Record,
     RecordChange,
     RetainedSizeRecord,
     Stream,
+    StreamDay,
     Table,
 )
 from . import reconcile, retained_size
@@ -35,10 +37,12 @@ COPIED: tuple[type[Table], ...] = (
     Stream,
     Record,
     RecordChange,
+    KeySpelling,
     Blob,
     BlobChunk,
     BlobBinding,
     RetainedSizeRecord,
+    StreamDay,
     ConnectionDay,
     GlobalDay,
 )
