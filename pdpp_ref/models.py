@@ -80,7 +80,8 @@ class Record(Table):
     """The live version of a key.  `source_version` is a Singer table version, if one was sent.
 
     `touched` tells that more is kept of the key than this one version: see RetainedSizeRecord.
-    `record_time` is when the thing happened, where the sender says so.
+    `record_time` is when the thing happened, if the sender says so; empty if the record was sent again
+    after its field was declared, and has no such time.
     """
 
     stream = ForeignKeyField(Stream, on_delete="CASCADE", index=False)
@@ -235,9 +236,12 @@ class RetainedSizeRecord(Figures):
 
 
 class RetainedSizeStream(GrainRow):
+    """`record_times_unknown`, here and above: it holds a record that no declared field dates."""
+
     stream = ForeignKeyField(Stream, primary_key=True, on_delete="CASCADE")
     connection = ForeignKeyField(Connection, on_delete="CASCADE", index=False)
     rollups_dirty = _flag()  # the stream's rows of RetainedSizeRecord are to be derived again
+    record_times_unknown = _flag()
 
     class Meta:
         table_name = "retained_size_stream"
@@ -247,6 +251,7 @@ class RetainedSizeStream(GrainRow):
 class RetainedSizeConnection(GrainRow):
     connection = ForeignKeyField(Connection, primary_key=True, on_delete="CASCADE")
     stream_count = _counter("stream_count")
+    record_times_unknown = _flag()
 
     class Meta:
         table_name = "retained_size_connection"
@@ -356,13 +361,15 @@ Record.add_index(
 )
 
 
-# Bounds of record times are no bounds while a stream that holds records has none.
-RetainedSizeStream.add_index(
-    SQL(
-        "CREATE INDEX IF NOT EXISTS retained_size_stream_undated ON retained_size_stream (connection_id) "
-        "WHERE record_count > 0 AND earliest_record_time IS NULL"
+# A bound over part of the records is not a bound: one stream of which they are unknown is enough.
+for _model in (RetainedSizeStream, RetainedSizeConnection):
+    _table = _model._meta.table_name
+    _model.add_index(
+        SQL(
+            f"CREATE INDEX IF NOT EXISTS {_table}_times_unknown ON {_table} (connection_id) "
+            "WHERE record_times_unknown"
+        )
     )
-)
 # The versions of which more follows than from their own length: what RetainedSizeRecord is derived from.
 RecordChange.add_index(
     SQL(

@@ -73,6 +73,8 @@ def _add_columns_of_schema_3() -> None:
         for name, kind in columns.items():
             _add_column(table, name, kind)
     _add_column("retained_size_stream", "rollups_dirty", flag)
+    for table in ("retained_size_stream", "retained_size_connection"):
+        _add_column(table, "record_times_unknown", flag)
 
 
 def _add_column(table: str, name: str, kind: str) -> None:

@@ -25,9 +25,13 @@ class Grain:
     bound: Callable[[Bound], str]
     days: str | None = None
 
+    unknown: str | None = None
+
     @cached_property
     def bounds(self) -> str:
-        return ", ".join(f"{bound.name} = ({self.bound(bound)})" for bound in BOUNDS)
+        """And whether record times are unknown.  A bound over part of the records is none."""
+        bounds = [f"{bound.name} = ({self.bound(bound)})" for bound in BOUNDS]
+        return ", ".join([*bounds, f"record_times_unknown = ({self.unknown})"] if self.unknown else bounds)
 
     @cached_property
     def add(self) -> str:
@@ -68,29 +72,52 @@ def _of_records(bound: Bound) -> str:
     of_stream = "FROM records WHERE stream_id = retained_size_stream.stream_id"
     if bound.of == "ingested_at":
         return f"SELECT ingested_at {of_stream} ORDER BY version{' DESC' * bound.latest} LIMIT 1"
-    return f"SELECT {_pick(bound)}({bound.of}) {of_stream} AND {bound.of} IS NOT NULL"
+    found = f"SELECT {_pick(bound)}({bound.of}) {of_stream} AND {bound.of} > ''"
+    return f"{_UNLESS} EXISTS ({_UNDATED_STREAM}) THEN ({found}) END"
 
 
 def _of_streams(bound: Bound) -> str:
-    above = "WHERE connection_id = retained_size_connection.connection_id"
-    return f"SELECT {_pick(bound)}({bound.name}) FROM retained_size_stream {above}"
+    of_connection = "WHERE connection_id = retained_size_connection.connection_id"
+    found = f"SELECT {_pick(bound)}({bound.name}) FROM retained_size_stream {of_connection}"
+    return found if bound.of == "ingested_at" else f"{_UNLESS} EXISTS ({_UNKNOWN_BELOW}) THEN ({found}) END"
 
 
 def _of_connections(bound: Bound) -> str:
-    return f"SELECT {_pick(bound)}({bound.name}) FROM retained_size_connection"
+    found = f"SELECT {_pick(bound)}({bound.name}) FROM retained_size_connection"
+    unknown = "SELECT 1 FROM retained_size_connection WHERE record_times_unknown"
+    return found if bound.of == "ingested_at" else f"{_UNLESS} EXISTS ({unknown}) THEN ({found}) END"
+
+
+_UNLESS = "SELECT CASE WHEN NOT"
+_UNDATED_STREAM = (
+    "SELECT 1 FROM streams WHERE id = retained_size_stream.stream_id "
+    "AND (record_time_field IS NULL OR undated_records > 0)"
+)
+_UNKNOWN_BELOW = (
+    "SELECT 1 FROM retained_size_stream WHERE record_times_unknown "
+    "AND connection_id = retained_size_connection.connection_id"
+)
 
 
 def _pick(bound: Bound) -> str:
     return "MAX" if bound.latest else "MIN"
 
 
-STREAM = Grain("retained_size_stream", "stream_id", MEASURE_NAMES, _of_records)
+STREAM = Grain(
+    "retained_size_stream",
+    "stream_id",
+    MEASURE_NAMES,
+    _of_records,
+    unknown=f"EXISTS ({_UNDATED_STREAM}) AND EXISTS "
+    "(SELECT 1 FROM records WHERE stream_id = retained_size_stream.stream_id)",
+)
 CONNECTION = Grain(
     "retained_size_connection",
     "connection_id",
     (*MEASURE_NAMES, "stream_count"),
     _of_streams,
     "retained_size_connection_days",
+    f"EXISTS ({_UNKNOWN_BELOW})",
 )
 GLOBAL = Grain(
     "retained_size_global",

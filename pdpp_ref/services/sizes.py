@@ -5,7 +5,7 @@ from typing import Any
 from msgspec.structs import asdict
 
 from ..database import fetch_dicts
-from ..measures import BOUNDS
+from ..measures import BOUNDS, Bound
 from . import wire
 from .auto_reconcile import AutoReconcile
 from .grains import CONNECTION, STREAM
@@ -72,24 +72,26 @@ def streams(connector: str | None = None) -> list[wire.StreamSummary]:
             earliest_record_time=row["earliest_record_time"],
             latest_record_time=row["latest_record_time"],
             consent_time_field=row["consent_time_field"],
-            dirty_record_time_bounds=bool(row["mixed_times"]),
+            dirty_record_time_bounds=bool(row["undated_records"]),
             computed_at=row["computed_at"],
         )
         for row in map(with_checked_times, found)
     ]
 
 
-# A row that sums several is as old as the oldest of them.  Its record times are mixed where a
-# record was stored before the field was named that they are taken from now.
-_BOUNDS = ", ".join(
-    f"{'MAX' if bound.latest else 'MIN'}(r.{bound.name}) AS {bound.name}" for bound in BOUNDS
-)
+def _bound(bound: Bound) -> str:
+    found = f"{'MAX' if bound.latest else 'MIN'}(r.{bound.name})"
+    known = "MAX(CASE WHEN r.record_times_unknown THEN 1 ELSE 0 END) = 0"
+    return found if bound.of == "ingested_at" else f"CASE WHEN {known} THEN {found} END"
+
+
+# A row that sums several is as old as the oldest of them, and has no bound that one of them lacks.
+_BOUNDS = ", ".join(f"{_bound(bound)} AS {bound.name}" for bound in BOUNDS)
 _STREAMS = (
     "SELECT c.connector_id, s.name AS stream, SUM(r.record_count) AS record_count, "
     "SUM(r.current_record_json_bytes) AS current_record_json_bytes, "
     f"{_BOUNDS}, MIN(r.computed_at) AS computed_at, MAX(s.record_time_field) AS consent_time_field, "
-    "MAX(CASE WHEN s.record_time_field_since > 0 AND EXISTS (SELECT 1 FROM records "
-    "WHERE stream_id = s.id AND version <= s.record_time_field_since) THEN 1 ELSE 0 END) AS mixed_times "
+    "MAX(s.undated_records) AS undated_records "
     "FROM retained_size_stream r JOIN connections c ON c.id = r.connection_id "
     "JOIN streams s ON s.id = r.stream_id {where} "
     "GROUP BY c.connector_id, s.name ORDER BY c.connector_id, s.name"
