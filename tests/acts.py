@@ -13,7 +13,17 @@ from typing import Any
 from pdpp_ref import database, schema
 from pdpp_ref.database.postgres import Postgres
 from pdpp_ref.database.sqlite import Sqlite
-from pdpp_ref.services import blobs, copying, deletion, importer, ingest, pruning, reconcile
+from pdpp_ref.services import (
+    activation,
+    blobs,
+    copying,
+    deletion,
+    history,
+    importer,
+    ingest,
+    pruning,
+    reconcile,
+)
 from pdpp_ref.services.messages import Change
 from tests.outside import Outside
 from tests.places import Before, Place, Statement
@@ -122,7 +132,7 @@ def an_import() -> None:
 
 
 def an_activation() -> None:
-    ingest.activate_version(ingest.Target("laptop", "files"), "rows", 2)
+    activation.activate_version(ingest.Target("laptop", "files"), "rows", 2)
 
 
 def a_file() -> None:
@@ -201,6 +211,8 @@ def small_steps(monkeypatch: Any) -> None:
     monkeypatch.setattr(pruning, "VERSIONS_PER_TRANSACTION", 1)
     monkeypatch.setattr(importer, "BATCH_RECORDS", 4)
     monkeypatch.setattr(ingest, "KEYS_PER_QUERY", 1)
+    monkeypatch.setattr(activation, "KEYS_PER_PAGE", 1)
+    monkeypatch.setattr(history, "VERSIONS_PER_QUERY", 1)
     monkeypatch.setattr(blobs, "CHUNK_BYTES", 4)
 
 

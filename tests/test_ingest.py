@@ -1,12 +1,12 @@
 """What a write does to the canonical rows and, in the same transaction, to the figures."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import peewee
 import pytest
 
-from pdpp_ref.services import ingest
+from pdpp_ref.services import activation, ingest
+from pdpp_ref.services.activation import Activated
 from pdpp_ref.services.messages import Change
 from tests.world import Outside, delete, stored, upsert, write
 
@@ -120,31 +120,37 @@ def test_names_of_any_characters_are_kept_apart(outside: Outside) -> None:
     assert outside.wrong_but_clean() == []
 
 
-def test_times_never_go_back_with_the_clock(monkeypatch: pytest.MonkeyPatch, outside: Outside) -> None:
+def test_ingested_at_is_what_the_clock_said(monkeypatch: pytest.MonkeyPatch, outside: Outside) -> None:
+    """One write with a clock that is ahead changes no later time; the bounds are of the oldest and newest."""
+    monkeypatch.setattr(ingest, "utc_now", lambda: "2036-01-01T00:00:00.000Z")
     write(upsert("a"))
-    monkeypatch.setattr(ingest, "utc_now", lambda: "2001-01-01T00:00:00.000Z")
+    monkeypatch.setattr(ingest, "utc_now", lambda: "2026-01-01T00:00:00.000Z")
     write(upsert("b"))
-    ((first,), (second,)) = outside("SELECT ingested_at FROM records ORDER BY version")
-    assert second == first > "2020"
+    assert outside("SELECT ingested_at FROM records ORDER BY version") == [
+        ("2036-01-01T00:00:00.000Z",),
+        ("2026-01-01T00:00:00.000Z",),
+    ]
+
+
+def activate(stream: str, version: int) -> Activated:
+    return activation.activate_version(ingest.Target("laptop", "files"), stream, version)
 
 
 class TestActivateVersion:
-    target = ingest.Target("laptop", "files")
-
     @staticmethod
     def versioned(key: str, version: int | None) -> Change:
         return Change("notes", key, '{"a":1}', source_version=version)
 
     def test_older_records_become_tombstones_and_others_stay(self, outside: Outside) -> None:
         write(*(self.versioned(key, version) for key, version in (("old", 1), ("new", 2), ("none", None))))
-        assert ingest.activate_version(self.target, "notes", 2) == ingest.Counts(deleted=1)
+        assert activate("notes", 2) == Activated(removed=1)
         assert outside("SELECT key FROM records ORDER BY key") == [("new",), ("none",)]
         assert outside.wrong_but_clean() == []
 
     def test_an_unchanged_record_moves_on_with_its_version(self, outside: Outside) -> None:
         write(self.versioned("kept", 1), self.versioned("gone", 1))
         assert write(self.versioned("kept", 2)) == ingest.Counts(unchanged=1)
-        ingest.activate_version(self.target, "notes", 2)
+        activate("notes", 2)
         assert outside("SELECT key FROM records") == [("kept",)]
 
     def test_of_several_versions_in_one_write_the_last_counts(self, outside: Outside) -> None:
@@ -156,20 +162,21 @@ class TestActivateVersion:
 
     def test_more_than_one_batch_is_deleted(self, outside: Outside) -> None:
         write(*(self.versioned(str(number), 1) for number in range(1200)))
-        assert ingest.activate_version(self.target, "notes", 2).deleted == 1200
-        assert ingest.activate_version(self.target, "notes", 2).deleted == 0
+        assert activate("notes", 2) == Activated(removed=1200)
+        assert activate("notes", 2) == Activated()
 
-    def test_a_record_that_another_import_sends_anew_meanwhile_stays(
+    def test_a_record_that_another_import_sends_meanwhile_stays(
         self, outside: Outside, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        write(self.versioned("sent anew", 1), self.versioned("gone", 1))
-        itself = ingest.write
+        write(self.versioned("sent again", 1), self.versioned("gone", 1))
+        pages = activation._older
 
-        def after_another(target: ingest.Target, changes: Sequence[Change]) -> ingest.Counts:
-            itself(target, [self.versioned("sent anew", 2)])
-            return itself(target, changes)
+        def then_another(*arguments: Any) -> Any:
+            for page in pages(*arguments):
+                write(self.versioned("sent again", 2))
+                yield page
 
-        monkeypatch.setattr(ingest, "write", after_another)
-        assert ingest.activate_version(self.target, "notes", 2).deleted == 1
-        assert outside("SELECT key, source_version FROM records") == [("sent anew", 2)]
+        monkeypatch.setattr(activation, "_older", then_another)
+        assert activate("notes", 2) == Activated(removed=1)
+        assert outside("SELECT key, source_version FROM records") == [("sent again", 2)]
         assert outside.wrong_but_clean() == []

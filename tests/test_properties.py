@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import datetime, timedelta
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 from pdpp_ref import database, schema, times
 from pdpp_ref.models import GrainRow, RetainedSizeStream
 from pdpp_ref.services import (
+    activation,
     blobs,
     deletion,
     ingest,
@@ -129,15 +131,43 @@ class Histories(RuleBasedStateMachine):
     @rule(connection=connections, batch=batches)
     def write(self, connection: str, batch: Sequence[Change]) -> None:
         counts = write(*batch, connection=connection)
-        new_versions = sum(self.follow((connection, change.stream), change) for change in batch)
+        replayed = {
+            place
+            for place in {(change.stream, change.key) for change in batch}
+            if self.is_replay(
+                connection, *place, [change for change in batch if (change.stream, change.key) == place]
+            )
+        }
+        new_versions = sum(
+            self.follow((connection, change.stream), change, replay=(change.stream, change.key) in replayed)
+            for change in batch
+        )
         assert counts.accepted - counts.unchanged == new_versions
 
-    def follow(self, place: Place, change: Change) -> bool:
+    def is_replay(self, connection: str, stream: str, key: str, batch: Sequence[Change]) -> bool:
+        """Whether a key's changes, but for equal ones in a row, are its newest versions."""
+        history = self.history.get((connection, stream), {}).get(key, [])
+        sent = [data for data, _ in groupby(change.data for change in batch)]
+        if len(batch) < 2 or not history:
+            return False
+        return history[-len(sent) :] == sent
+
+    def follow(self, place: Place, change: Change, *, replay: bool = False) -> bool:
         """What a change does to the dictionaries.  True where it is a new version."""
+        if change.data is None and place not in self.live:
+            return False  # a delete creates nothing
         live = self.live.setdefault(place, {})
         history = self.history.setdefault(place, {})
         held = live.get(change.key)
+        if replay:
+            if held and change.data is not None:
+                seen = [each for each in (held[1], change.source_version) if each is not None]
+                live[change.key] = (held[0], max(seen, default=None))
+            return False
         is_new = change.data != (held and held[0])
+        if not is_new and held and change.source_version is not None:
+            live[change.key] = (held[0], max(change.source_version, held[1] or 0))
+            return False
         if is_new:
             history.setdefault(change.key, []).append(change.data)
             self.last[place] += 1
@@ -151,8 +181,8 @@ class Histories(RuleBasedStateMachine):
     def activate_version(self, place: Place, version: int) -> None:
         live = self.live.get(place, {}).items()
         older = [key for key, (_, source) in live if source is not None and source < version]
-        counts = ingest.activate_version(ingest.Target(place[0], "files"), place[1], version)
-        assert counts == ingest.Counts(deleted=len(older))
+        done = activation.activate_version(ingest.Target(place[0], "files"), place[1], version)
+        assert done == activation.Activated(len(older))
         for key in older:
             self.follow(place, Change(place[1], key, None))
 

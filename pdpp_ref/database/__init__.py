@@ -251,7 +251,19 @@ def fetch_all(sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         return list(db.execute_sql(db.placed(sql), values).fetchall())
 
 
-def fetch_each(sql: str, values: Sequence[Any], keys: Sequence[str]) -> list[tuple[Any, ...]]:
+def fetch_chains(columns: Sequence[str], stream_id: int, versions: Sequence[int]) -> list[tuple[Any, ...]]:
+    """Rows of record_changes, from each of the versions back along `previous_version`.
+
+    Before its columns, each row has the version that its chain begins with.
+    """
+    with _fetching():
+        rows = db.execute_sql(*db.chains(columns, stream_id, versions)).fetchall()
+        return [row[: len(columns) + 1] for row in rows]
+
+
+def fetch_each(
+    sql: str, values: Sequence[Any], keys: Sequence[str] | Sequence[int]
+) -> list[tuple[Any, ...]]:
     """The rows of a SELECT that ends with the name of a column, which is to be one of the keys.
 
     There is at most one row for a key, and each is one look-up, whatever else a planner may expect.

@@ -193,12 +193,29 @@ class Postgres(peewee.PostgresqlDatabase):
     def columns(self, cursor: Any) -> list[str]:
         return [column.name for column in cursor.description]
 
-    def look_up(self, sql: str, values: Sequence[Any], keys: Sequence[str]) -> tuple[str, Sequence[Any]]:
+    def look_up(self, sql: str, values: Sequence[Any], keys: Sequence[Any]) -> tuple[str, Sequence[Any]]:
         """Without LATERAL, the planner takes a stream that it has no statistics of yet to be small, and
         reads all of it for a handful of keys.
         """
         each = f"CROSS JOIN LATERAL ({self.placed(sql)} = wanted.each LIMIT 1) AS found"
-        return f"SELECT found.* FROM unnest(%b::text[]) AS wanted(each) {each}", [list(keys), *values]
+        kind = "text" if isinstance(keys[0], str) else "bigint"
+        return f"SELECT found.* FROM unnest(%b::{kind}[]) AS wanted(each) {each}", [list(keys), *values]
+
+    def chains(
+        self, columns: Sequence[str], stream_id: int, versions: Sequence[int]
+    ) -> tuple[str, Sequence[Any]]:
+        """LATERAL for the same reason."""
+        of_row = (
+            f"SELECT {', '.join(columns)}, version AS at, previous_version AS previous FROM record_changes"
+        )
+        first = f"CROSS JOIN LATERAL ({of_row} WHERE stream_id = %s AND version = wanted.each LIMIT 1) AS c"
+        before = "stream_id = %s AND version = chain.previous AND version < chain.at LIMIT 1"
+        sql = (
+            f"WITH RECURSIVE chain AS (SELECT wanted.each AS head, c.* FROM unnest(%b::bigint[]) "
+            f"AS wanted(each) {first} UNION ALL SELECT chain.head, c.* FROM chain "
+            f"CROSS JOIN LATERAL ({of_row} WHERE {before}) AS c) SELECT * FROM chain"
+        )
+        return sql, [list(versions), stream_id, stream_id]
 
     def is_replica(self) -> bool:
         """As the server reports it to each connection, and anew where it is promoted."""

@@ -168,8 +168,22 @@ class Sqlite(APSWDatabase):  # type: ignore[misc]  # playhouse has no stubs for 
         except apsw.ExecutionCompleteError:  # how APSW says that there are no rows
             return []
 
-    def look_up(self, sql: str, values: Sequence[Any], keys: Sequence[str]) -> tuple[str, Sequence[Any]]:
+    def look_up(self, sql: str, values: Sequence[Any], keys: Sequence[Any]) -> tuple[str, Sequence[Any]]:
         return f"{sql} IN ({', '.join('?' * len(keys))})", [*values, *keys]
+
+    def chains(
+        self, columns: Sequence[str], stream_id: int, versions: Sequence[int]
+    ) -> tuple[str, Sequence[Any]]:
+        first = f"WHERE stream_id = ? AND version IN ({', '.join('?' * len(versions))})"
+        before = "c.stream_id = ? AND c.version = chain.previous AND c.version < chain.at"
+        sql = (
+            "WITH RECURSIVE chain(head, at, previous) AS (SELECT version, version, previous_version "
+            f"FROM record_changes {first} UNION ALL SELECT chain.head, c.version, c.previous_version "
+            f"FROM chain JOIN record_changes c ON {before}) "
+            f"SELECT chain.head, {', '.join(columns)} FROM chain JOIN record_changes "
+            "ON stream_id = ? AND version = chain.at"
+        )
+        return sql, [stream_id, *versions, stream_id, stream_id]
 
     def placed(self, sql: str) -> str:
         return sql

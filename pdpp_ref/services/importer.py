@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import peewee
 
 from ..database import PROBLEM_TEXT, Busy, problem
-from . import ingest
+from . import activation, ingest
 from .messages import MAX_LINE_BYTES, ActivateVersion, Change, Ignored, Reader, Rejected, State
 
 BATCH_RECORDS = 2_000
@@ -156,10 +156,14 @@ class Importer:
             self._size += len(line)
         elif isinstance(message, ActivateVersion):
             self._flush()
-            self._store(lambda: ingest.activate_version(self._target, message.stream, message.version))
+            self._store(lambda: self._activate(message))
         elif isinstance(message, Ignored):
             known = message.type in self.report.ignored or len(self.report.ignored) < IGNORED_TYPES
             self.report.ignored[message.type if known else "of other types"] += 1
+
+    def _activate(self, message: ActivateVersion) -> ingest.Counts:
+        done = activation.activate_version(self._target, message.stream, message.version)
+        return ingest.Counts(removed=done.removed)
 
     def _is_full(self) -> bool:
         pending = len(self._changes) + len(self._states)
@@ -169,7 +173,7 @@ class Importer:
     def _flush(self) -> None:
         if self._changes:
             changes = self._changes
-            self._store(lambda: ingest.write(self._target, changes))
+            self._store(lambda: ingest.write(self._target, changes).counts)
         for state in self._states:
             self._on_state(state)
         self._begin_batch()

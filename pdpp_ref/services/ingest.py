@@ -1,6 +1,6 @@
-"""The one way in which canonical rows change.  Each call is one transaction, figures included."""
+"""The one way in which records change.  Each call is one transaction, measures included."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -11,17 +11,18 @@ from ..database import (
     fetch_each,
     first,
     insert_many,
-    tuples,
     write_transaction,
 )
 from ..measures import MEASURE_NAMES
 from ..models import Connection, Record, RecordChange, RetainedSizeRecord, Stream
 from ..times import utc_now
-from . import locks, retained_size
-from .messages import Change
+from . import history, locks, retained_size
+from .key_schema import StreamKeys
+from .messages import Change, time_in
 from .retained_size import Delta
 
 KEYS_PER_QUERY = 500
+NO_TIME = ""  # of a record that was sent again after its time field was declared, and has no such time
 
 Row = tuple[Any, ...]
 
@@ -36,12 +37,16 @@ class WrongConnector(Exception):
 
 @dataclass
 class Counts:
-    """What became of the changes of a write; each is counted once."""
+    """What became of the changes of a write; each is counted once.
+
+    `removed` is not among the accepted: records that no line was about, and an activation deleted.
+    """
 
     created: int = 0
     updated: int = 0
     deleted: int = 0
     unchanged: int = 0
+    removed: int = 0
 
     def add(self, other: "Counts") -> None:
         for name, value in vars(other).items():
@@ -49,73 +54,86 @@ class Counts:
 
     @property
     def accepted(self) -> int:
-        return sum(vars(self).values())
+        return self.created + self.updated + self.deleted + self.unchanged
 
 
 @dataclass
 class Target:
-    """The connection that changes go to; it is created by the first write."""
+    """The connection that changes go to; it is created by the first record."""
 
     connection: str
     connector: str
 
 
-def write(target: Target, changes: Sequence[Change]) -> Counts:
-    """Store the changes, in order, or none of them.
+class Rejection(NamedTuple):
+    """A line that was not stored.  None: its stream, or its Singer table version, is not known."""
 
-    Raises WrongConnector, Busy, or peewee.DatabaseError; after any of them the same call can be
-    repeated, and counts what is stored already as unchanged.
+    stream: str | None = None
+    table_version: int | None = None
+
+
+class Written(NamedTuple):
+    """`refused` are changes that don't fit what is stored: their places in the batch, with the reason."""
+
+    counts: Counts
+    refused: list[tuple[int, str]]
+
+
+def write(
+    target: Target,
+    changes: Sequence[Change],
+    rejections: Sequence[Rejection] = (),
+    contacts: Collection[str] = (),
+) -> Written:
+    """Store the changes, in order, or none of them; a record creates what it needs, a delete nothing.
+
+    `rejections` are lines that came with them, which an activation has to know of; `contacts` are other
+    streams that their source said something about.  Raises WrongConnector, Busy, or
+    peewee.DatabaseError; after any of them the same call can be repeated, and counts what is stored
+    already as unchanged.
     """
-    if not changes:
-        return Counts()
-    by_stream: dict[str, list[Change]] = {}
-    for change in changes:
-        by_stream.setdefault(change.stream, []).append(change)
-    while (writes := _write(target, by_stream)) is None:
+    if not (changes or rejections or contacts):
+        return Written(Counts(), [])
+    places: dict[str, list[int]] = {}
+    for place, change in enumerate(changes):
+        places.setdefault(change.stream, []).append(place)
+    while (writes := _write(target, changes, places, rejections, contacts)) is None:
         pass  # a stream was deleted as its lock was waited for: begin again, and create it
-    counts = Counts()
+    counts, refused = Counts(), []
     for one in writes:
         counts.add(one.counts)
-    return counts
+        of_stream = places.pop(one.stream["name"], [])
+        refused += [(of_stream[place], reason) for place, reason in one.refused]
+    counts.unchanged += sum(map(len, places.values()))  # deletes from streams that there are not
+    return Written(counts, sorted(refused))
 
 
-def _write(target: Target, by_stream: dict[str, list[Change]]) -> list["_StreamWrite"] | None:
+def _write(
+    target: Target,
+    changes: Sequence[Change],
+    places: dict[str, list[int]],
+    rejections: Sequence[Rejection],
+    contacts: Collection[str],
+) -> list["StreamWrite"] | None:
     """None, and nothing is stored, where a stream was deleted before it could be locked."""
+    creates = {change.stream for change in changes if change.data is not None}
     with write_transaction():
-        connection_id = _connection(target)
-        streams = _streams(connection_id, by_stream)
-        if len(streams) < len(by_stream):
+        unattributed = sum(each.stream is None for each in rejections)
+        connection = _connection(target, bool(creates), unattributed)
+        if connection is None:
+            return []
+        connection_id, rejected_before = connection
+        names = {*places, *contacts, *(each.stream for each in rejections if each.stream is not None)}
+        streams = _streams(connection_id, names, creates, rejected_before)
+        if creates - {stream["name"] for stream in streams}:
             return None
-        writes = [_StreamWrite(stream) for stream in streams]
+        writes = [StreamWrite(stream) for stream in streams]
         for one in writes:
-            one.take(by_stream[one.stream["name"]])
-        _store(writes, connection_id)
+            of_stream = places.get(one.stream["name"], [])
+            one.reject(each for each in rejections if each.stream == one.stream["name"])
+            one.take([changes[place] for place in of_stream])
+        store(writes, connection_id)
     return writes
-
-
-def activate_version(target: Target, stream: str, version: int) -> Counts:
-    """Delete the stream's records that came with an older Singer table version, in batches.
-
-    Records without a version stay.  Each batch commits by itself; a repeat does the rest.
-    """
-    total = Counts()
-    while True:
-        older = (
-            Record.select(Record.key)
-            .join(Stream)
-            .join(Connection)
-            .where(
-                Connection.connector_instance_id == target.connection,
-                Stream.name == stream,
-                Record.source_version < version,
-            )
-            .limit(KEYS_PER_QUERY)
-        )
-        # Another import may send one of them anew before they are deleted.
-        gone = [Change(stream, key, None, only_before=version) for (key,) in tuples(older)]
-        if not gone:
-            return total
-        total.add(write(target, gone))
 
 
 def known_stream(connection: str, stream: str) -> dict[str, Any]:
@@ -127,45 +145,63 @@ def known_stream(connection: str, stream: str) -> dict[str, Any]:
     return found
 
 
-def _connection(target: Target) -> int:
-    """The connection's id, created if need be, and kept from being deleted until the transaction ends."""
+def _connection(target: Target, create: bool, unattributed: int) -> tuple[int, int] | None:
+    """The connection's id, kept from being deleted until the transaction ends, or None.
+
+    And how many lines of unknown streams had been rejected before; `unattributed` more are now.
+    """
     while not (found := locks.keep_connection(target.connection)):
+        if not create:
+            return None
         created = execute(_INSERT_CONNECTION, (target.connection, target.connector, utc_now()))
         new = locks.keep_connection(target.connection) if created else None
         if new:
-            retained_size.add_connection(new[0])
-    connection_id, connector = found
+            retained_size.add_connection(new.id)
+    check_connector(target, found.connector)
+    if not unattributed:
+        return found.id, found.unattributed_rejections
+    execute(_COUNT_REJECTIONS, (unattributed, found.id))
+    ((rejected,),) = fetch_all("SELECT unattributed_rejections FROM connections WHERE id = ?", [found.id])
+    return found.id, rejected - unattributed
+
+
+def check_connector(target: Target, connector: str) -> None:
+    """Raises WrongConnector if the connection belongs to another."""
     if connector != target.connector:
         raise WrongConnector(connector)
-    return connection_id
 
 
-def _streams(connection_id: int, names: Iterable[str]) -> list[dict[str, Any]]:
-    """The streams' rows, locked, in the order of their ids; those that don't exist are created.
+def _streams(
+    connection_id: int, names: Iterable[str], creates: set[str], rejected_before: int
+) -> list[dict[str, Any]]:
+    """The streams' rows, locked, in the order of their ids; `creates` are created if they don't exist.
 
     One that is deleted while this waits for its lock is not among them.
     """
-    wanted = list(names)
+    wanted = sorted(names)
     where = f"WHERE connection_id = ? AND name IN ({', '.join('?' * len(wanted))})"
     values = (connection_id, *wanted)
-    ((there,),) = fetch_all(f"SELECT COUNT(*) FROM streams {where}", values)
-    if there < len(wanted):
+    found = {name for (name,) in fetch_all(f"SELECT name FROM streams {where}", values)}
+    if not creates <= found:
         locks.create_in_connection(connection_id)
         found = {name for (name,) in fetch_all(f"SELECT name FROM streams {where}", values)}
-        for name in sorted(set(wanted) - found):
-            _create_stream(connection_id, name)
-    return locks.change_streams(where, values)
+        for name in sorted(creates - found):
+            _create_stream(connection_id, name, rejected_before)
+    return locks.change_streams(where, values) if wanted else []
 
 
-def _create_stream(connection_id: int, name: str) -> None:
-    stream_id = Stream.insert(connection=connection_id, name=name, created_at=utc_now()).execute()
+def _create_stream(connection_id: int, name: str, rejected_before: int) -> None:
+    stream_id = Stream.insert(
+        connection=connection_id, name=name, created_at=utc_now(), rejections_seen=rejected_before
+    ).execute()
     retained_size.add_stream(stream_id, connection_id)
 
 
-class _Head(NamedTuple):
+class Head(NamedTuple):
     """A key as it is before the next change; `data` and `size` are None and 0 once it is deleted.
 
-    `versions` and `history` are how many there are of it and their bytes.
+    `time` is when this version was emitted, or else arrived; `versions` and `history` are how many
+    there are of the key and their bytes.
     """
 
     version: int
@@ -174,27 +210,22 @@ class _Head(NamedTuple):
     source_version: int | None
     record_time: str | None
     touched: bool
+    emitted_at: str | None
+    time: str
     versions: int
     history: int
     blob_count: int = 0
     blob_bytes: int = 0
 
 
-_DELETED = _Head(0, 0, None, None, None, touched=True, versions=0, history=0)
-
-
-def _is_older(head: _Head, version: int | None) -> bool:
-    """Whether a delete that is meant for records of older table versions means this one."""
-    return version is None or (head.source_version is not None and head.source_version < version)
-
-
 @dataclass
-class _StreamWrite:
+class StreamWrite:
     """One stream's share of one write, worked out in memory before any of it is stored."""
 
     stream: dict[str, Any]
     counts: Counts = field(default_factory=Counts)
     delta: Delta = field(default_factory=Delta)
+    refused: list[tuple[int, str]] = field(default_factory=list)
     history: list[Row] = field(default_factory=list)
     # Each key's new row, or None for a delete: only its last version in this write is current.
     current: dict[str, Row | None] = field(default_factory=dict)
@@ -203,101 +234,206 @@ class _StreamWrite:
 
     def __post_init__(self) -> None:
         self.id: int = self.stream["id"]
+        self.has_new_time_field = False
         self.version: int = self.stream["last_version"]
-        self.time_field: str | None = self.stream["record_time_field"]
-        self.time_field_since: int = self.stream["record_time_field_since"]
-        # Never before the last one, should the clock step back: times rise with versions.
-        self.now: str = max(utc_now(), self.stream["last_ingested_at"] or "")
+        self.keys = StreamKeys(self.stream)
+        self.now: str = utc_now()
+
+    # ---- what is taken -------------------------------------------------------------------------
+
+    def reject(self, rejections: Iterable[Rejection]) -> None:
+        """Remember lines that were not stored: their table version must not be activated."""
+        for each in rejections:
+            if each.table_version is None:
+                self.stream["rejected_unversioned"] = True
+            else:
+                known = self.stream["rejected_table_version"]
+                newest = each.table_version if known is None else max(known, each.table_version)
+                self.stream["rejected_table_version"] = newest
 
     def take(self, changes: Sequence[Change]) -> None:
-        self.heads = _heads(self.id, sorted({change.key for change in changes}))
-        for change in changes:
-            if change.record_time_field not in (None, self.time_field):
-                self.time_field, self.time_field_since = change.record_time_field, self.version
-            before = self.heads.get(change.key)
-            live = before is not None and before.data is not None
-            if change.data is None:
-                self._delete(change, before if live else None)
-            elif before is not None and before.data == change.data:
-                self._send_again(change, before)
-            else:
-                self._upsert(change, change.data, before)
+        fitting = self.keys.accepted(changes, self.refused)
+        self.reject(Rejection(table_version=changes[place].source_version) for place, _ in self.refused)
+        self._declare_time_field(fitting)
+        events: dict[str, list[Change]] = {}
+        for change in fitting:
+            events.setdefault(change.key, []).append(change)
+        self.heads = _heads(self.id, events)
+        self.batch = history.Batch(self.id, self.heads, events, self.now)
+        for change in fitting:
+            self._take(change)
 
-    def _delete(self, change: Change, before: _Head | None) -> None:
-        if before is None or not _is_older(before, change.only_before):
+    def _take(self, change: Change) -> None:
+        before = self.heads.get(change.key)
+        if change.key in self.batch.replayed or self.batch.is_unchanged(change, before):
             self.counts.unchanged += 1
-            return
-        self.counts.deleted += 1
-        self.delta.remove_current(before.version, before.size)
-        self._append(change, None, 0, before)
-        self.current[change.key] = None
+            if before is not None and before.data is not None and change.data is not None:
+                self._note(change, before)
+        elif change.data is None:
+            self.counts.deleted += 1
+            self.delete(change, before)
+        else:
+            self._upsert(change, change.data, before)
 
-    def _send_again(self, change: Change, before: _Head) -> None:
-        self.counts.unchanged += 1
-        seen = change.source_version if change.source_version is not None else before.source_version
-        time = change.record_time if change.record_time_field is not None else before.record_time
+    def _note(self, change: Change, before: Head) -> None:
+        """What was sent beside data that is stored already.  An older event dates no newer record."""
+        sent = [each for each in (before.source_version, change.source_version) if each is not None]
+        seen = max(sent, default=None)
+        time = before.record_time
+        if time is None and change.data == before.data and self._is_undated(before):
+            time = self._time_of(change) or NO_TIME
+            self.stream["undated_records"] -= 1
         if (seen, time) != (before.source_version, before.record_time):
             self.noted.add(change.key)
             self.heads[change.key] = before._replace(source_version=seen, record_time=time)
 
-    def _upsert(self, change: Change, data: str, before: _Head | None) -> None:
+    def delete(self, change: Change, before: Head | None) -> None:
+        if before is not None and before.data is not None:
+            self._is_replaced(before)
+        self._append(change, None, 0, before)
+        self.current[change.key] = None
+
+    def _upsert(self, change: Change, data: str, before: Head | None) -> None:
         if before is None or before.data is None:
             self.counts.created += 1
         else:
             self.counts.updated += 1
-            self.delta.remove_current(before.version, before.size)
+            self._is_replaced(before)
         size = len(data.encode())
-        row = self._append(change, data, size, before)
+        time = self._time_of(change)
+        row = self._append(change, data, size, before, time)
         self.delta.add_current(size)
         touched = self.heads[change.key].touched
-        self.current[change.key] = (*row[:-1], change.source_version, change.record_time, touched)
+        self.current[change.key] = (*row[:-1], change.source_version, time, touched)
 
-    def _append(self, change: Change, data: str | None, size: int, before: _Head | None) -> Row:
+    def _is_replaced(self, before: Head) -> None:
+        self.delta.remove_current(before.version, before.size)
+        if self._is_undated(before):
+            self.stream["undated_records"] -= 1
+
+    def _append(
+        self, change: Change, data: str | None, size: int, before: Head | None, time: str | None = None
+    ) -> Row:
         self.version += 1
         row = (self.id, self.version, change.key, data, size, change.emitted_at, self.now)
         self.history.append((*row, before and before.version))
         self.delta.add_version(size)
-        head = _Head(self.version, size, data, change.source_version, change.record_time, False, 1, size)
+        emitted_at = change.emitted_at
+        sent = (change.source_version, time, before is not None, emitted_at, emitted_at or self.now)
+        head = Head(self.version, size, data, *sent, 1, size)
         if before is not None:
             head = head._replace(
-                touched=True,
                 versions=before.versions + 1,
                 history=before.history + size,
                 blob_count=before.blob_count,
                 blob_bytes=before.blob_bytes,
             )
         self.heads[change.key] = head
+        self.batch.add(change.key, head, size)
         return self.history[-1]
 
-    @property
-    def time_field_is_new(self) -> bool:
-        return bool(self.time_field != self.stream["record_time_field"])
+    # ---- record times --------------------------------------------------------------------------
+
+    def _declare_time_field(self, changes: Sequence[Change]) -> None:
+        """The field that was declared last holds for the whole write, and from now on.
+
+        Times by another field are no times by this one.
+        """
+        declared = [each.record_time_field for each in changes if each.record_time_field is not None]
+        if not declared or declared[-1] == self.stream["record_time_field"]:
+            return
+        if self.stream["record_time_field"] is not None:
+            execute(_FORGET_TIMES, [self.id])
+        ((records,),) = fetch_all("SELECT COUNT(*) FROM records WHERE stream_id = ?", [self.id])
+        self.has_new_time_field = True
+        self.stream |= {
+            "record_time_field": declared[-1],
+            "record_time_field_since": self.version,
+            "undated_records": records,
+        }
+
+    def _time_of(self, change: Change) -> str | None:
+        declared = self.stream["record_time_field"]
+        if change.record_time_field == declared or change.data is None:
+            return change.record_time
+        return time_in(change.data, declared)
+
+    def _is_undated(self, before: Head) -> bool:
+        """Whether a record was stored before the field was declared, and was not sent again."""
+        return (
+            before.record_time is None
+            and self.stream["record_time_field"] is not None
+            and before.version <= self.stream["record_time_field_since"]
+        )
+
+    # ---- activation ----------------------------------------------------------------------------
+
+    def may_activate(self, version: int, unattributed: int) -> bool:
+        """Whether no line of this table version was rejected, or of one that replaced it.
+
+        Lines whose version is not known are taken to be of the one that is activated next;
+        `unattributed` counts those of the connection whose stream is not known either.
+        """
+        row = self.stream
+        if row["rejected_unversioned"] or row["rejections_seen"] < unattributed:
+            self.reject([Rejection(table_version=version)])
+            row |= {"rejected_unversioned": False, "rejections_seen": unattributed}
+        return row["rejected_table_version"] is None or row["rejected_table_version"] < version
+
+    def remove_older(self, keys: Sequence[str], version: int) -> None:
+        """Delete those of the records that came with an older table version; those without one stay."""
+        events = {key: [Change(self.stream["name"], key, None)] for key in keys}
+        self.heads = _heads(self.id, events)
+        self.batch = history.Batch(self.id, {}, {}, self.now)
+        for key, (gone,) in events.items():
+            head = self.heads.get(key)
+            if head and head.source_version is not None and head.source_version < version:
+                self.counts.removed += 1
+                self.delete(gone, head)
+
+    # ---- what is to be stored ------------------------------------------------------------------
+
+    def stream_row(self) -> Row:
+        """Values for _UPDATE_STREAM."""
+        arrived = self.now if self.history else self.stream["last_ingested_at"]
+        kept = (bool(self.stream[name]) if name in _FLAGS else self.stream[name] for name in _SENT)
+        return (self.version, arrived, self.now, *self.keys.stored(), *kept, self.id)
 
     def touched(self) -> Iterator[Row]:
         """Rows of RetainedSizeRecord, for the keys of this write that have or need one."""
         for key in self.current:
             head = self.heads[key]
             if head.touched:
-                figures = (head.versions, head.history, head.blob_count, head.blob_bytes)
+                measures = (head.versions, head.history, head.blob_count, head.blob_bytes)
                 live = int(head.data is not None)
-                yield (self.id, key, head.version, self.now, live, head.size, *figures)
+                yield (self.id, key, head.version, self.now, live, head.size, *measures)
 
 
-def _heads(stream_id: int, keys: Sequence[str]) -> dict[str, _Head]:
+def _heads(stream_id: int, events: dict[str, list[Change]]) -> dict[str, Head]:
     """The heads of those keys that the stream has, or had."""
-    found: dict[str, _Head] = {}
+    found: dict[str, Head] = {}
+    dead: dict[int, str] = {}
     is_touched = fetch_all("SELECT 1 FROM retained_size_record WHERE stream_id = ? LIMIT 1", [stream_id])
-    for part in _parts(keys, KEYS_PER_QUERY):
-        for key, version, size, *sent in fetch_each(_LIVE, [stream_id], part):
-            found[key] = _Head._make((version, size, *sent, 1, size, 0, 0))
+    for part in _parts(sorted(events), KEYS_PER_QUERY):
+        for key, version, size, *sent, arrived_at in fetch_each(_LIVE, [stream_id], part):
+            time = sent[-1] or arrived_at
+            found[key] = Head._make((version, size, *sent, time, 1, size, 0, 0))
         for key, version, *kept in fetch_each(_TOUCHED, [stream_id], part) if is_touched else ():
-            live = found.get(key) or _DELETED._replace(version=version)
-            found[key] = live._replace(**dict(zip(_Head._fields[-len(kept) :], kept, strict=True)))
+            if key not in found:
+                dead[version] = key
+                found[key] = Head(version, 0, None, None, None, True, None, "", 0, 0)
+            found[key] = found[key]._replace(**dict(zip(Head._fields[-len(kept) :], kept, strict=True)))
+    # When a key was deleted matters only for an event that has a time itself.
+    timed = [version for version, key in dead.items() if any(each.emitted_at for each in events[key])]
+    for part in _parts(timed, KEYS_PER_QUERY):
+        for version, emitted_at, arrived_at in fetch_each(_DELETED, [stream_id], part):
+            key = dead[version]
+            found[key] = found[key]._replace(emitted_at=emitted_at, time=emitted_at or arrived_at)
     return found
 
 
-def _store(writes: Sequence[_StreamWrite], connection_id: int) -> None:
-    """Store all streams' shares, statement by statement, then what they do to the figures."""
+def store(writes: Sequence[StreamWrite], connection_id: int) -> None:
+    """Store all streams' shares, statement by statement, then what they do to the measures."""
     insert_many(RecordChange, _OF_CHANGE, [row for one in writes for row in one.history])
     current = [row for one in writes for row in one.current.values() if row]
     insert_many(Record, _OF_RECORD, current, _OF_KEY)
@@ -312,14 +448,11 @@ def _store(writes: Sequence[_StreamWrite], connection_id: int) -> None:
             (one.heads[key].source_version, one.heads[key].record_time, one.id, key)
             for one in writes
             for key in one.noted
+            if one.current.get(key, True)
         ],
     )
-    changed = [one for one in writes if one.history or one.noted or one.time_field_is_new]
-    execute_many(
-        "UPDATE streams SET last_version = ?, last_ingested_at = ?, record_time_field = ?, "
-        "record_time_field_since = ? WHERE id = ?",
-        [(one.version, one.now, one.time_field, one.time_field_since, one.id) for one in changed],
-    )
+    execute_many(_UPDATE_STREAM, [one.stream_row() for one in writes])
+    changed = [one for one in writes if one.history or one.noted or one.has_new_time_field]
     if changed:
         retained_size.record(connection_id, {one.id: one.delta for one in changed})
 
@@ -333,13 +466,31 @@ _INSERT_CONNECTION = (
     "INSERT INTO connections (connector_instance_id, connector_id, created_at) VALUES (?, ?, ?) "
     "ON CONFLICT (connector_instance_id) DO NOTHING"
 )
+_COUNT_REJECTIONS = (
+    "UPDATE connections SET unattributed_rejections = unattributed_rejections + ? WHERE id = ?"
+)
 _LIVE = (
-    "SELECT key, version, json_bytes, data, source_version, record_time, touched FROM records "
-    "WHERE stream_id = ? AND key"
+    "SELECT key, version, json_bytes, data, source_version, record_time, touched, emitted_at, ingested_at "
+    "FROM records WHERE stream_id = ? AND key"
 )
 _TOUCHED = (
     "SELECT key, version, record_history_count, record_history_json_bytes, blob_count, blob_bytes "
     "FROM retained_size_record WHERE stream_id = ? AND key"
+)
+_DELETED = "SELECT version, emitted_at, ingested_at FROM record_changes WHERE stream_id = ? AND version"
+_FORGET_TIMES = "UPDATE records SET record_time = NULL WHERE stream_id = ? AND record_time IS NOT NULL"
+_SENT = (
+    "record_time_field",
+    "record_time_field_since",
+    "undated_records",
+    "rejected_table_version",
+    "rejected_unversioned",
+    "rejections_seen",
+)
+_FLAGS = ("rejected_unversioned",)
+_UPDATE_STREAM = (
+    "UPDATE streams SET last_version = ?, last_ingested_at = ?, last_contact_at = ?, key_schema = ?, "
+    f"respelled_keys = ?, {', '.join(f'{name} = ?' for name in _SENT)} WHERE id = ?"
 )
 
 

@@ -6,17 +6,24 @@ SQLite nothing is locked here: a writer holds the whole file.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..database import delete_lock, fetch_all, fetch_dicts, key_lock, row_lock
 
 DIGESTS_PER_QUERY = 500
 
 
-def keep_connection(name: str) -> tuple[int, str] | None:
-    """The (id, connector) of a connection, which can't be deleted from here on; None: there is none."""
-    query = f"SELECT id, connector_id FROM connections WHERE connector_instance_id = ?{key_lock()}"
-    return next(((row[0], row[1]) for row in fetch_all(query, [name])), None)
+class KeptConnection(NamedTuple):
+    id: int
+    connector: str
+    unattributed_rejections: int
+
+
+def keep_connection(name: str) -> KeptConnection | None:
+    """A connection, which can't be deleted from here on; None: there is none."""
+    columns = "id, connector_id, unattributed_rejections"
+    query = f"SELECT {columns} FROM connections WHERE connector_instance_id = ?{key_lock()}"
+    return next((KeptConnection(*row) for row in fetch_all(query, [name])), None)
 
 
 def keep_stream(connection_id: int, name: str) -> bool:

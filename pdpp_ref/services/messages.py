@@ -30,8 +30,7 @@ class Change(msgspec.Struct, frozen=True):
     """One record to write.  `data` is canonical JSON text, or None for a delete.
 
     `record_time_field` is the field of the data that the sender keeps the time in at which the
-    thing happened, and `record_time` that time, if it is one.  `only_before` is for a delete: of a
-    record that came with an older Singer table version than this, and of no other.
+    thing happened, and `record_time` that time, if it is one.
     """
 
     stream: str
@@ -41,7 +40,7 @@ class Change(msgspec.Struct, frozen=True):
     source_version: int | None = None
     record_time: str | None = None
     record_time_field: str | None = None
-    only_before: int | None = None
+    key_schema: tuple[tuple[str, str | None], ...] | None = None
 
 
 class State(msgspec.Struct, frozen=True):
@@ -339,3 +338,13 @@ def _key_part(name: str, value: Any) -> str:
     if value is None or isinstance(value, dict | list):
         raise Rejected(f"key property {name!r} is missing or is not a single value")
     return _text(value)  # a number or a boolean, as it is spelt
+
+
+def canonical_number(text: str) -> str:
+    from decimal import Decimal
+
+    return format(Decimal(text).normalize(), "f") if Decimal(text) else "0"
+
+
+def time_in(data: str, field: str) -> str | None:
+    return _record_time(msgspec.json.decode(data), field)[0]
