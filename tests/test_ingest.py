@@ -165,7 +165,7 @@ class TestActivateVersion:
         write(self.versioned("sent anew", 1), self.versioned("gone", 1))
         itself = ingest.write
 
-        def after_another(target: ingest.Target, changes: Sequence[Change]) -> ingest.Counts:
+        def after_another(target: ingest.Target, changes: Sequence[Change]) -> ingest.Written:
             itself(target, [self.versioned("sent anew", 2)])
             return itself(target, changes)
 

@@ -48,7 +48,7 @@ def delete(key: str, stream: str = "notes") -> Change:
 
 
 def write(*changes: Change, connection: str = "laptop", connector: str = "files") -> ingest.Counts:
-    return ingest.write(ingest.Target(connection, connector), changes)
+    return ingest.write(ingest.Target(connection, connector), changes).counts
 
 
 def fill(records: int, stream: str = "notes", connection: str = "laptop", size: int = 40) -> None:

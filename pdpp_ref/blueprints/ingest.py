@@ -1,14 +1,13 @@
 """Connectors' writes over HTTP: records as JSON lines, and deletes.  Bearer token only."""
 
-import zlib
 from collections.abc import Iterator
 from typing import Annotated
 
 from flask import Blueprint, Response, request
 from msgspec import Meta, Struct
 
-from ..services import blobs, deletion, ingest, wire
-from ..services.importer import READ_BYTES, Importer, NotStored, split_lines
+from ..services import blobs, deletion, ingest, unpacking, wire
+from ..services.importer import READ_BYTES, Importer, NotStored, RejectedLine, Report, split_lines
 from ..services.messages import Rejected, check_name
 from .auth import operator_only
 from .errors import ApiError
@@ -66,9 +65,9 @@ def ingest_lines(stream: str, query: Source) -> Response:
     connection = connector if connection is None else _name("connector_instance_id", connection)
     errors: list[wire.LineError] = []
 
-    def reject(line: int, reason: str) -> None:
+    def reject(line: RejectedLine) -> None:
         if len(errors) < MAX_ERRORS:
-            errors.append(wire.LineError(line=line, message=reason))
+            errors.append(wire.LineError(line=line.number, message=line.reason))
 
     target = ingest.Target(connection, connector)
     work = Importer(target, lambda _: None, reject, stream=_name("stream", stream))
@@ -76,10 +75,23 @@ def ingest_lines(stream: str, query: Source) -> Response:
         report = work.run(split_lines(_body()))
     except NotStored as reason:
         raise ApiError("storage_unavailable", f"{_capital(reason)}. Send it again.") from None
+    if report.broken:
+        raise _broken(report, report.broken.code, report.broken.reason)
     accepted, rejected = report.counts.accepted, report.rejected
     return reply(
         wire.Ingested(stream=stream, records_accepted=accepted, records_rejected=rejected, errors=errors)
     )
+
+
+def _broken(report: Report, code: str, reason: str) -> ApiError:
+    """What became of the lines before the place where the body can't be unpacked any further."""
+    stored = (
+        f"of the {report.lines - 1:,} lines before that, {report.counts.accepted:,} were accepted "
+        f"and {report.rejected - 1:,} rejected"
+    )
+    if code == "too_large":
+        return ApiError("body_too_large", f"{_capital(reason)}; {stored}. Send the rest in parts.")
+    return ApiError("invalid_gzip", f"{_capital(reason)}; {stored}. Send all of it again.")
 
 
 class Holder(Held):
@@ -181,38 +193,20 @@ def _name(what: str, name: str) -> str:
         raise ApiError("invalid_request", f"{_capital(reason)}.") from None
 
 
-def _capital(reason: Exception) -> str:
+def _capital(reason: Exception | str) -> str:
     text = str(reason)
     return text[:1].upper() + text[1:]
 
 
-def _body() -> Iterator[bytes]:
+def _body() -> Iterator[bytes | None]:
     """The body in blocks, unpacked.  Memory stays flat, however much a small body unpacks to."""
     encoding = request.headers.get("Content-Encoding", "identity").lower()
     if encoding == "identity":
         return _blocks()
     if encoding != "gzip":
         raise ApiError("unsupported_encoding", "Content-Encoding must be gzip or left out.")
-    return _unpacked(_blocks())
+    return unpacking.unpacked(_blocks(), unpacking.GZIP, MAX_UNPACKED_BYTES)
 
 
 def _blocks() -> Iterator[bytes]:
     return iter(lambda: request.stream.read(READ_BYTES), b"")
-
-
-def _unpacked(blocks: Iterator[bytes]) -> Iterator[bytes]:
-    unpack = zlib.decompressobj(wbits=31)
-    total = 0
-    try:
-        for block in blocks:
-            while block and not unpack.eof:
-                part = unpack.decompress(block, READ_BYTES)
-                block = unpack.unconsumed_tail
-                total += len(part)
-                if total > MAX_UNPACKED_BYTES:
-                    raise ApiError("body_too_large", "The body unpacks to too much. Send it in parts.")
-                yield part
-    except zlib.error:
-        raise ApiError("invalid_gzip", "The body is not gzip. Send all of it again.") from None
-    if not unpack.eof:
-        raise ApiError("invalid_gzip", "The gzip data is cut off. Send all of it again.")

@@ -12,7 +12,7 @@ def delete_record(connection: str, stream: str, key: str) -> None:
     known_stream(connection, stream)
     owner = first(Connection.select().where(Connection.connector_instance_id == connection))
     target = Target(connection, owner["connector_id"] if owner else connection)
-    if not write(target, [Change(stream, key, None)]).deleted:
+    if not write(target, [Change(stream, key, None)]).counts.deleted:
         raise Unknown("record")
 
 

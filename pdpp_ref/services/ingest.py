@@ -60,14 +60,21 @@ class Target:
     connector: str
 
 
-def write(target: Target, changes: Sequence[Change]) -> Counts:
+class Written(NamedTuple):
+    """What became of a write; `refused` are changes that can't be stored, by index, and why."""
+
+    counts: Counts
+    refused: list[tuple[int, str]]
+
+
+def write(target: Target, changes: Sequence[Change]) -> Written:
     """Store the changes, in order, or none of them.
 
     Raises WrongConnector, Busy, or peewee.DatabaseError; after any of them the same call can be
     repeated, and counts what is stored already as unchanged.
     """
     if not changes:
-        return Counts()
+        return Written(Counts(), [])
     by_stream: dict[str, list[Change]] = {}
     for change in changes:
         by_stream.setdefault(change.stream, []).append(change)
@@ -76,7 +83,7 @@ def write(target: Target, changes: Sequence[Change]) -> Counts:
     counts = Counts()
     for one in writes:
         counts.add(one.counts)
-    return counts
+    return Written(counts, [])
 
 
 def _write(target: Target, by_stream: dict[str, list[Change]]) -> list["_StreamWrite"] | None:
@@ -115,7 +122,7 @@ def activate_version(target: Target, stream: str, version: int) -> Counts:
         gone = [Change(stream, key, None, only_before=version) for (key,) in tuples(older)]
         if not gone:
             return total
-        total.add(write(target, gone))
+        total.add(write(target, gone).counts)
 
 
 def known_stream(connection: str, stream: str) -> dict[str, Any]:
