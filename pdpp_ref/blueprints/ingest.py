@@ -142,7 +142,7 @@ _HOLDER = ("connector_instance_id", "stream", "key")
     "Take a stream away, with its history",
     wire.StreamDeleted,
     query=Held,
-    errors=("invalid_request", "stream_not_found"),
+    errors=("invalid_request", "not_found", "stream_not_found", "ambiguous_address"),
 )
 def delete_stream(stream: str, query: Held) -> Response:
     deletion.delete_stream(_connection(query), stream)
@@ -155,10 +155,34 @@ def delete_stream(stream: str, query: Held) -> Response:
     "Delete a record; its history keeps it",
     wire.RecordDeleted,
     query=Held,
-    errors=("invalid_request", "stream_not_found", "record_not_found"),
+    errors=("invalid_request", "stream_not_found", "record_not_found", "not_found", "ambiguous_address"),
 )
 def delete_record(stream: str, key: str, query: Held) -> Response:
     deletion.delete_record(_connection(query), stream, key)
+    return reply(wire.RecordDeleted(stream=stream, key=key))
+
+
+class Named(Held):
+    stream: wire.Stream
+    key: Annotated[wire.Key | None, Meta(description="Left out, the stream is meant.")] = None
+
+
+@blueprint.delete("/records")
+@operator_only
+@operation(
+    "Delete a record or a stream by its name, whatever characters that has",
+    {200: (wire.RecordDeleted, wire.StreamDeleted)},
+    query=Named,
+    errors=("invalid_request", "stream_not_found", "record_not_found"),
+)
+def delete_named(query: Named) -> Response:
+    """The same as the two above, for clients and proxies that change paths."""
+    stream, connection = _name("stream", query.stream), _connection(query)
+    if query.key is None:
+        deletion.delete_stream(connection, stream)
+        return reply(wire.StreamDeleted(stream=stream))
+    key = _name("key", query.key)
+    deletion.delete_record(connection, stream, key)
     return reply(wire.RecordDeleted(stream=stream, key=key))
 
 
