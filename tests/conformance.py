@@ -1,15 +1,18 @@
 """Responses held against the OpenAPI document; the test client does so with every one of every test."""
 
 import json
+from contextlib import suppress
 from functools import cache
 from typing import Any
 
 import jsonschema_rs
-from flask import Flask
+from flask import Flask, request
 from flask.testing import FlaskClient
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import RequestRedirect
 
+from pdpp_ref.blueprints import addresses
+from pdpp_ref.blueprints.errors import ApiError
 from pdpp_ref.blueprints.openapi import document, path_of
 
 Document = dict[str, Any]
@@ -53,7 +56,7 @@ class CheckedClient(FlaskClient):
         method, path = response.request.method, response.request.path
         if method not in ("OPTIONS", "TRACE"):
             method = "GET" if method == "HEAD" else method
-            found = _asked_for(self.application, path, method)
+            found = _asked_for(self.application, response.request.environ, path, method)
             kind = response.mimetype or ""
             # Only files of the pages are compressed, and any body of theirs conforms.
             text = "" if "Content-Encoding" in response.headers else response.text
@@ -62,7 +65,11 @@ class CheckedClient(FlaskClient):
         return response
 
 
-def _asked_for(app: Flask, path: str, method: str) -> str | None:
+def _asked_for(app: Flask, environ: Document, path: str, method: str) -> str | None:
+    if path.startswith(addresses.PREFIX):  # not read as Werkzeug reads a path
+        with app.request_context(dict(environ)), suppress(ApiError, HTTPException):
+            addresses.resolve()
+            return path_of(request.url_rule) if request.url_rule else None
     try:
         rule, _ = app.url_map.bind("localhost").match(path, method, return_rule=True)
     except (HTTPException, RequestRedirect):

@@ -43,13 +43,13 @@ def mark_after_the_commit(patched: pytest.MonkeyPatch) -> None:
     changed: list[tuple[int, list[int]]] = []
     write = ingest.write
 
-    def write_and_mark(*arguments: Any) -> ingest.Counts:
+    def write_and_mark(*arguments: Any) -> ingest.Written:
         changed.clear()
-        counts = write(*arguments)
+        written = write(*arguments)
         with write_transaction():
             for connection_id, streams in changed:
                 retained_size.mark_streams(streams, connection_id)
-        return counts
+        return written
 
     patched.setattr(
         retained_size, "record", lambda connection, deltas: changed.append((connection, list(deltas)))

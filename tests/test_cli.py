@@ -1,6 +1,5 @@
 """The commands as a user runs them: real processes, real files, real pipes."""
 
-import gzip
 import json
 import os
 import pty
@@ -252,7 +251,6 @@ class TestImport:
             (["none.jsonl", "--connection", "c"], "there is no file 'none.jsonl'"),
             ([".", "--connection", "c"], "is a folder"),
             (["empty", "--connection", "c"], "'empty' is empty"),
-            (["gz", "--connection", "c"], "gunzip -c FILE | pdpp-ref import"),
             (["utf16", "--connection", "c"], "UTF-16"),
             (["other.sqlite3", "--connection", "c"], "is a database"),
             (["--connection", ""], "--connection is empty"),
@@ -266,7 +264,6 @@ class TestImport:
     ) -> None:
         run("import", "--connection", "laptop", stdin=line("a"))
         (tmp_path / "empty").touch()
-        (tmp_path / "gz").write_bytes(gzip.compress(line("b").encode()))
         (tmp_path / "utf16").write_text(line("b"), encoding="utf-16")
         (tmp_path / "ok").write_text(line("b"))
         (tmp_path / "other.sqlite3").write_bytes(b"SQLite format 3\0")

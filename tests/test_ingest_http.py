@@ -2,7 +2,6 @@
 
 import gzip
 import json
-import zlib
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote
@@ -246,10 +245,3 @@ class TestDelete:
         assert connector.delete("/v1/streams/notes/records?connector_instance_id=files").status_code == 200
         assert summary()["record_count"] == 3
         assert outside.wrong_but_clean() == []
-
-
-def test_unpacking_keeps_memory_flat() -> None:
-    packed = zlib.compress(b"x" * 50_000_000, wbits=31)
-    sizes = [len(part) for part in routes._unpacked(iter([packed]))]
-    assert sum(sizes) == 50_000_000
-    assert max(sizes) <= importer.READ_BYTES

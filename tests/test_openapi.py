@@ -142,8 +142,9 @@ def test_errors_are_told_by_code(described: dict[str, Any]) -> None:
     assert codes["properties"]["error"]["properties"]["code"]["enum"] == [
         "stream_not_found",
         "record_not_found",
+        "not_found",
     ]
-    assert set(responses) == {"200", "400", "401", "403", "404", "500", "503"}
+    assert set(responses) == {"200", "400", "401", "403", "404", "409", "500", "503"}
 
 
 def test_every_error_has_a_status_and_a_sentence() -> None:

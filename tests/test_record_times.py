@@ -19,7 +19,7 @@ def feed(messages: Sequence[dict[str, Any]], connection: str = "laptop") -> impo
     rejected: list[str] = []
     lines = io.BytesIO(b"".join(json.dumps(message).encode() + b"\n" for message in messages))
     work = Importer(
-        ingest.Target(connection, connection), lambda _: None, lambda _, why: rejected.append(why)
+        ingest.Target(connection, connection), lambda _: None, lambda line: rejected.append(line.reason)
     )
     report = work.run(split_lines(iter(lambda: lines.read(100), b"")))
     assert rejected == []

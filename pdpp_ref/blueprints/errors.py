@@ -28,6 +28,9 @@ ERRORS = {
     "stream_not_found": Meaning(404, "There is no such stream."),
     "record_not_found": Meaning(404, "There is no such record."),
     "method_not_allowed": Meaning(405, "This address does not take this method."),
+    "ambiguous_address": Meaning(
+        409, "This address can be read in more than one way. Use /v1/records?stream=…&key=… instead."
+    ),
     "connector_mismatch": Meaning(409, "The connection belongs to another connector."),
     "body_too_large": Meaning(413, "The body is larger than this address takes."),
     "unsupported_encoding": Meaning(415, "The body is encoded in a way that is not known here."),

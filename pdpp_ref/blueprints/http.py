@@ -12,7 +12,7 @@ from werkzeug.routing import BaseConverter
 
 from ..database import PROBLEM_TEXT, Busy, db, problem
 from ..services.auto_reconcile import AutoReconcile
-from . import errors
+from . import addresses, errors
 from .errors import ApiError
 from .operations import reply
 
@@ -44,6 +44,7 @@ def init_app(app: Flask) -> None:
     app.url_map.merge_slashes = False
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
     app.before_request(_begin)
+    addresses.init_app(app)
     app.after_request(_finish)
     app.register_error_handler(ApiError, _api_error)
     app.register_error_handler(HTTPException, _http_error)

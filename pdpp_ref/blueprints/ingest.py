@@ -1,14 +1,13 @@
 """Connectors' writes over HTTP: records as JSON lines, and deletes.  Bearer token only."""
 
-import zlib
 from collections.abc import Iterator
 from typing import Annotated
 
 from flask import Blueprint, Response, request
 from msgspec import Meta, Struct
 
-from ..services import blobs, deletion, ingest, wire
-from ..services.importer import READ_BYTES, Importer, NotStored, split_lines
+from ..services import blobs, deletion, ingest, unpacking, wire
+from ..services.importer import READ_BYTES, Importer, NotStored, RejectedLine, Report, split_lines
 from ..services.messages import Rejected, check_name
 from .auth import operator_only
 from .errors import ApiError
@@ -65,21 +64,45 @@ def ingest_lines(stream: str, query: Source) -> Response:
     connection = query.connector_instance_id
     connection = connector if connection is None else _name("connector_instance_id", connection)
     errors: list[wire.LineError] = []
+    skipped: list[wire.LineError] = []
 
-    def reject(line: int, reason: str) -> None:
+    def reject(line: RejectedLine) -> None:
         if len(errors) < MAX_ERRORS:
-            errors.append(wire.LineError(line=line, message=reason))
+            errors.append(wire.LineError(line=line.number, message=line.reason))
+
+    def skip(line: int, reason: str) -> None:
+        if len(skipped) < MAX_ERRORS:
+            skipped.append(wire.LineError(line=line, message=reason))
 
     target = ingest.Target(connection, connector)
-    work = Importer(target, lambda _: None, reject, stream=_name("stream", stream))
+    work = Importer(target, lambda _: None, reject, stream=_name("stream", stream), on_skipped=skip)
     try:
         report = work.run(split_lines(_body()))
     except NotStored as reason:
         raise ApiError("storage_unavailable", f"{_capital(reason)}. Send it again.") from None
-    accepted, rejected = report.counts.accepted, report.rejected
+    if report.broken:
+        raise _broken(report, report.broken.code, report.broken.reason)
     return reply(
-        wire.Ingested(stream=stream, records_accepted=accepted, records_rejected=rejected, errors=errors)
+        wire.Ingested(
+            stream=stream,
+            records_accepted=report.counts.accepted,
+            records_rejected=report.rejected,
+            records_removed=report.counts.removed,
+            errors=errors,
+            activations_skipped=skipped,
+        )
     )
+
+
+def _broken(report: Report, code: str, reason: str) -> ApiError:
+    """What became of the lines before the place where the body can't be unpacked any further."""
+    stored = (
+        f"of the {report.lines - 1:,} lines before that, {report.counts.accepted:,} were accepted "
+        f"and {report.rejected - 1:,} rejected"
+    )
+    if code == "too_large":
+        return ApiError("body_too_large", f"{_capital(reason)}; {stored}. Send the rest in parts.")
+    return ApiError("invalid_gzip", f"{_capital(reason)}; {stored}. Send all of it again.")
 
 
 class Holder(Held):
@@ -130,7 +153,7 @@ _HOLDER = ("connector_instance_id", "stream", "key")
     "Take a stream away, with its history",
     wire.StreamDeleted,
     query=Held,
-    errors=("invalid_request", "stream_not_found"),
+    errors=("invalid_request", "not_found", "stream_not_found", "ambiguous_address"),
 )
 def delete_stream(stream: str, query: Held) -> Response:
     deletion.delete_stream(_connection(query), stream)
@@ -143,10 +166,34 @@ def delete_stream(stream: str, query: Held) -> Response:
     "Delete a record; its history keeps it",
     wire.RecordDeleted,
     query=Held,
-    errors=("invalid_request", "stream_not_found", "record_not_found"),
+    errors=("invalid_request", "stream_not_found", "record_not_found", "not_found", "ambiguous_address"),
 )
 def delete_record(stream: str, key: str, query: Held) -> Response:
     deletion.delete_record(_connection(query), stream, key)
+    return reply(wire.RecordDeleted(stream=stream, key=key))
+
+
+class Named(Held):
+    stream: wire.Stream
+    key: Annotated[wire.Key | None, Meta(description="Left out, the stream is meant.")] = None
+
+
+@blueprint.delete("/records")
+@operator_only
+@operation(
+    "Delete a record or a stream by its name, whatever characters that has",
+    {200: (wire.RecordDeleted, wire.StreamDeleted)},
+    query=Named,
+    errors=("invalid_request", "stream_not_found", "record_not_found"),
+)
+def delete_named(query: Named) -> Response:
+    """The same as the two above, for clients and proxies that change paths."""
+    stream, connection = _name("stream", query.stream), _connection(query)
+    if query.key is None:
+        deletion.delete_stream(connection, stream)
+        return reply(wire.StreamDeleted(stream=stream))
+    key = _name("key", query.key)
+    deletion.delete_record(connection, stream, key)
     return reply(wire.RecordDeleted(stream=stream, key=key))
 
 
@@ -181,38 +228,20 @@ def _name(what: str, name: str) -> str:
         raise ApiError("invalid_request", f"{_capital(reason)}.") from None
 
 
-def _capital(reason: Exception) -> str:
+def _capital(reason: Exception | str) -> str:
     text = str(reason)
     return text[:1].upper() + text[1:]
 
 
-def _body() -> Iterator[bytes]:
+def _body() -> Iterator[bytes | None]:
     """The body in blocks, unpacked.  Memory stays flat, however much a small body unpacks to."""
     encoding = request.headers.get("Content-Encoding", "identity").lower()
     if encoding == "identity":
         return _blocks()
     if encoding != "gzip":
         raise ApiError("unsupported_encoding", "Content-Encoding must be gzip or left out.")
-    return _unpacked(_blocks())
+    return unpacking.unpacked(_blocks(), unpacking.GZIP, MAX_UNPACKED_BYTES)
 
 
 def _blocks() -> Iterator[bytes]:
     return iter(lambda: request.stream.read(READ_BYTES), b"")
-
-
-def _unpacked(blocks: Iterator[bytes]) -> Iterator[bytes]:
-    unpack = zlib.decompressobj(wbits=31)
-    total = 0
-    try:
-        for block in blocks:
-            while block and not unpack.eof:
-                part = unpack.decompress(block, READ_BYTES)
-                block = unpack.unconsumed_tail
-                total += len(part)
-                if total > MAX_UNPACKED_BYTES:
-                    raise ApiError("body_too_large", "The body unpacks to too much. Send it in parts.")
-                yield part
-    except zlib.error:
-        raise ApiError("invalid_gzip", "The body is not gzip. Send all of it again.") from None
-    if not unpack.eof:
-        raise ApiError("invalid_gzip", "The gzip data is cut off. Send all of it again.")

@@ -23,7 +23,7 @@ ABOUT = (
     "How much a personal data server keeps, exactly; and writing to it.  What is under `/_ref`, and the "
     "owner's pages, is **reference-only**: it serves this implementation and is no part of the protocol, "
     "and each of its responses carries `PDPP-Surface: reference-only`.  Parameters that are not described "
-    "are ignored; of one that is repeated, the first counts.  Times are UTC."
+    "are ignored; of one that is repeated a read takes the first, and a write takes none.  Times are UTC."
 )
 REFERENCE_ONLY, PROTOCOL, FILES = "reference-only", "connectors", "files"
 TAGS = {
@@ -182,8 +182,13 @@ def _answer(kinds: tuple[Answer, ...]) -> Schema:
     if isinstance(first, str):
         return {"description": first}
     about = first.about if isinstance(first, Media) else str(first.__doc__)
+    by_type: dict[str, list[Schema]] = {}
+    for kind in kinds:
+        if not isinstance(kind, str):
+            by_type.setdefault(kind.type if isinstance(kind, Media) else JSON, []).append(_schema_of(kind))
     content = {
-        kind.type if isinstance(kind, Media) else JSON: {"schema": _schema_of(kind)} for kind in kinds
+        media: {"schema": schemas[0] if len(schemas) == 1 else {"anyOf": schemas}}
+        for media, schemas in by_type.items()
     }
     return {"description": about, "content": content}
 

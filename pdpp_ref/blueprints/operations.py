@@ -98,7 +98,11 @@ def reply(body: Struct, status: int = 200) -> Response:
 
 
 def _parsed(kind: type[Query]) -> Query:
-    """The parameters that are declared; of one that is repeated, the first."""
+    """The parameters that are declared; of one that is repeated, the first, unless it is a write."""
+    if request.method not in ("GET", "HEAD"):
+        repeated = [name for name in kind.__struct_fields__ if len(request.args.getlist(name)) > 1]
+        if repeated:
+            raise ApiError("invalid_request", f"{repeated[0]} is given more than once.")
     try:
         return msgspec.convert(request.args.to_dict(), kind, strict=False)
     except msgspec.ValidationError as error:

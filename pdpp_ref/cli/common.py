@@ -15,6 +15,7 @@ from .. import bare_app, config, database, open_database
 from ..database import PROBLEM_TEXT, Busy, problem, tuples
 from ..models import Connection, Stream
 from ..services.messages import Rejected, check_name
+from . import output
 
 REPORT_SECONDS = 1.0
 
@@ -54,6 +55,17 @@ def errors_told() -> Iterator[None]:
             raise
         advice = _RESTORE if kind in ("corrupt", "not_a_database") else "nothing is half done, try again"
         raise TryAgain(f"{PROBLEM_TEXT[kind]}; {advice}") from None
+
+
+def answer(text: str) -> None:
+    """A line of what the command was asked for.  If its reader has gone, the rest goes nowhere."""
+    try:
+        if sys.stdout is not None:
+            output.put(f"{text}\n")
+    except output.Closed:
+        return
+    except OSError as error:
+        raise TryAgain(f"standard output can't be written: {error.strerror}") from None
 
 
 @contextmanager
@@ -114,8 +126,9 @@ def _known(query: Any, most: int = 5) -> str:
 @contextmanager
 def progress(unit: str, total: int | None = None) -> Iterator[Callable[[int], None]]:
     """What is called with how many are done: a bar on a terminal, a line now and then elsewhere."""
-    if total and sys.stderr.isatty():
-        with click.progressbar(length=total, label=unit, show_pos=True, file=sys.stderr) as bar:
+    if total and output.Terminal().isatty():
+        terminal: Any = output.Terminal()
+        with click.progressbar(length=total, label=unit, show_pos=True, file=terminal) as bar:
             yield lambda done: bar.update(done - bar.pos)
         return
     shown = time.monotonic()
@@ -124,6 +137,6 @@ def progress(unit: str, total: int | None = None) -> Iterator[Callable[[int], No
         nonlocal shown
         if time.monotonic() - shown >= REPORT_SECONDS:
             shown = time.monotonic()
-            click.echo(f"{done:,}" + (f" of {total:,}" if total else "") + f" {unit}", err=True)
+            output.mention(f"{done:,}" + (f" of {total:,}" if total else "") + f" {unit}")
 
     yield show

@@ -13,6 +13,7 @@ from ..services import locks, reconcile, retained_size, summary, verify
 from .common import (
     DamagedFile,
     WrongCall,
+    answer,
     checked,
     id_of_connection,
     id_of_stream,
@@ -27,7 +28,7 @@ def show_summary() -> None:
     """Print the JSON of GET /_ref/dataset/summary."""
     with opened_database() as app:
         found = summary.body(summary.read(auto_reconcile(app)))
-    click.echo(msgspec.json.format(msgspec.json.encode(found), indent=2).decode())
+    answer(msgspec.json.format(msgspec.json.encode(found), indent=2).decode())
 
 
 @click.command("mark-dirty")
@@ -51,14 +52,14 @@ def mark_dirty(connection: str | None, stream: str | None) -> None:
             locks.keep_stream(connection_id, stream)
             retained_size.mark_stream(id_of_stream(connection, connection_id, stream), connection_id)
             marked = f"stream {shown_name(stream)} of connection {shown_name(connection)}"
-    click.echo(f"Marked {marked}.  The next reads recompute it; so does: pdpp-ref reconcile")
+    answer(f"Marked {marked}.  The next reads recompute it; so does: pdpp-ref reconcile")
 
 
 @click.command("reconcile")
 def reconcile_dirty() -> None:
     """Recompute what is marked, until nothing is."""
     with opened_database():
-        click.echo(_recomputed(reconcile.run_until_fresh))
+        answer(_recomputed(reconcile.run_until_fresh))
 
 
 @click.command("rebuild")
@@ -66,7 +67,7 @@ def rebuild() -> None:
     """Recount everything from the records; one that was cut short is taken up where it stopped."""
     with opened_database():
         reconcile.begin_rebuild()
-        click.echo(_recomputed(reconcile.finish_rebuild))
+        answer(_recomputed(reconcile.finish_rebuild))
 
 
 def _recomputed(work: Callable[..., reconcile.Pass]) -> str:
@@ -86,12 +87,12 @@ def verify_figures() -> None:
             found += 1
             where = " ".join([difference.row[0], *map(shown_name, difference.row[1:])])
             known = " (marked: will be recomputed)" if difference.dirty else ""
-            click.echo(
+            answer(
                 f"{where}: {difference.figure} is {difference.stored}, "
                 f"a recount gives {difference.counted}{known}"
             )
         marked = RetainedSizeGlobal.select().where(RetainedSizeGlobal.dirty).exists()
         if db.is_damaged():
             raise DamagedFile
-    click.echo(f"{found:,} differences." if found else "No differences." + (" Totals are marked." * marked))
+    answer(f"{found:,} differences." if found else "No differences." + (" Totals are marked." * marked))
     sys.exit(1 if found else 0)

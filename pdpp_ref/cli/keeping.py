@@ -10,6 +10,7 @@ from ..services import copying, pruning
 from .common import (
     TryAgain,
     WrongCall,
+    answer,
     checked,
     id_of_connection,
     id_of_stream,
@@ -37,7 +38,7 @@ def prune_history(keep: int, connection: str | None, stream: str | None) -> None
                 id_of_stream(connection, connection_id, stream)
         with progress("versions forgotten") as show:
             gone = pruning.prune(keep, connection, stream, lambda done: show(done.versions))
-    click.echo(f"Forgot {gone.versions:,} versions, {gone.json_bytes:,} bytes.")
+    answer(f"Forgot {gone.versions:,} versions, {gone.json_bytes:,} bytes.")
 
 
 @click.command("backup")
@@ -55,7 +56,7 @@ def back_up(file: Path) -> None:
             raise WrongCall(f"{shown_name(file.name)} exists; name a new file") from None
         except OSError as error:
             raise WrongCall(f"{shown_name(file.name)} can't be written: {error.strerror}") from None
-    click.echo(f"Backed up {file.stat().st_size:,} bytes.")
+    answer(f"Backed up {file.stat().st_size:,} bytes.")
 
 
 @click.command("copy")
@@ -77,4 +78,4 @@ def copy_to(url: str) -> None:
             raise WrongCall("the database of --to holds data already; name an empty one") from None
         except copying.Different as table:
             raise TryAgain(f"table {table} has not arrived as it is here; run it again") from None
-    click.echo(f"Copied {rows:,} rows, and compared each.  Use it with: PDPP_DATABASE_URL")
+    answer(f"Copied {rows:,} rows, and compared each.  Use it with: PDPP_DATABASE_URL")

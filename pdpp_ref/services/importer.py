@@ -1,7 +1,8 @@
 """Importing lines from a file or a pipe, in flat memory.
 
 Lines are gathered into batches and each batch is one transaction.  A STATE is handed back only
-after the batch with everything before it has committed.
+after the batch with everything before it has committed, and none after a line that was rejected,
+unless rejected lines are stored too.
 """
 
 import os
@@ -10,11 +11,12 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import BinaryIO, NamedTuple
 
 import peewee
 
 from ..database import PROBLEM_TEXT, Busy, problem
-from . import activation, ingest
+from . import activation, ingest, stopping, unpacking
 from .messages import MAX_LINE_BYTES, ActivateVersion, Change, Ignored, Reader, Rejected, State
 
 BATCH_RECORDS = 2_000
@@ -26,104 +28,226 @@ IDLE_SECONDS = 0.2
 TRIES_WHEN_BUSY = 5
 IGNORED_TYPES = 20  # told by name; a source that makes them up must not fill the memory
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"  # what some editors put before UTF-8
+SKIPPED = (
+    "version not activated: a line of stream {!r} was rejected since it began, so records of older "
+    "versions stay; correct the source and run it again"
+)
 
 
 class NotStored(Exception):
     """A batch could not be stored.  The message says why, and which lines are not in."""
 
 
-@dataclass
-class Report:
-    """What became of the lines so far."""
-
-    lines: int = 0
-    rejected: int = 0
-    counts: ingest.Counts = field(default_factory=ingest.Counts)
-    ignored: Counter[str] = field(default_factory=Counter)
+# ---- lines -------------------------------------------------------------------------------------
 
 
 class LineTooLong:
-    """Stands for a line that was over the limit and was skipped unread."""
+    """A line over the limit: its start, and all of it in a file where one was given."""
+
+    START_BYTES = 4096
+
+    def __init__(self, spool: BinaryIO | None = None) -> None:
+        self.start = b""
+        self.size = 0
+        self._spool = spool
+
+    def add(self, part: bytes) -> None:
+        self.start += part[: self.START_BYTES - len(self.start)]
+        self.size += len(part)
+        if self._spool is not None:
+            self._spool.write(part)
+
+    def parts(self, size: int) -> Iterator[bytes]:
+        """All of it, or its start if there was no file, in parts of this size; the file is gone then."""
+        if self._spool is None:
+            yield from (self.start[at : at + size] for at in range(0, len(self.start), size))
+            return
+        with self._spool as file:
+            file.seek(0)
+            yield from iter(lambda: file.read(size), b"")
 
 
-def read_lines(descriptor: int) -> Iterator[bytes | LineTooLong | None]:
-    """The lines of an open file, pipe or terminal; None whenever the source is idle."""
-    return split_lines(_blocks(descriptor))
+class Broken(NamedTuple):
+    """The end of input that is damaged; `raw` is what was read of the line that it cut off."""
+
+    code: str
+    reason: str
+    raw: "bytes | LineTooLong"
+
+
+Line = bytes | LineTooLong | Broken
+Spool = Callable[[], BinaryIO]
+
+
+def read_lines(descriptor: int, spool: Spool | None = None) -> Iterator[Line | None]:
+    """The lines of an open file, pipe or terminal, compressed or not; None whenever the source is idle.
+
+    `spool` makes the file that holds a line over the limit.
+    """
+    return split_lines(unpacking.plain(_blocks(descriptor)), spool)
 
 
 def _blocks(descriptor: int) -> Iterator[bytes | None]:
     while True:
         if not _ready(descriptor):
             yield None
-        elif block := os.read(descriptor, READ_BYTES):
-            yield block
-        else:
-            return
-
-
-def split_lines(blocks: Iterable[bytes | None]) -> Iterator[bytes | LineTooLong | None]:
-    """Lines of what comes in blocks, the last with or without its end; None is handed on.
-
-    Of a line over the limit no more is kept than shows that it is.
-    """
-    rest = bytearray()
-    for block in blocks:
-        if block is None:
+            continue
+        try:
+            block = os.read(descriptor, READ_BYTES)
+        except BlockingIOError:  # somebody else has read it
             yield None
             continue
-        *lines, last = block.split(b"\n")
-        if lines and rest:
-            lines[0] = bytes(rest + lines[0])
-            rest.clear()
-        for line in lines:
-            yield _within_limit(line)
-        if len(rest) <= MAX_LINE_BYTES:
-            rest += last
-    if rest:
-        yield _within_limit(bytes(rest))
+        except OSError as error:
+            reason = f"the input can't be read any further: {error.strerror}"
+            raise unpacking.Damaged("unreadable", reason) from None
+        if not block:
+            return
+        yield block
 
 
-def _within_limit(line: bytes) -> bytes | LineTooLong:
-    return line if len(line) <= MAX_LINE_BYTES else LineTooLong()
+def split_lines(blocks: Iterable[bytes | None], spool: Spool | None = None) -> Iterator[Line | None]:
+    """Lines of what comes in blocks, the last with or without its end; None is handed on.
+
+    Of a line over the limit no more is in memory than shows that it is.
+    """
+    begun = _Begun(spool)
+    try:
+        for block in blocks:
+            if block is None:
+                yield None
+                continue
+            *lines, last = block.split(b"\n")
+            for line in lines:
+                yield begun.end(line) if begun or len(line) > MAX_LINE_BYTES else line
+            begun.add(last)
+    except unpacking.Damaged as damage:
+        yield Broken(damage.code, str(damage), begun.end(b""))
+        return
+    if begun:
+        yield begun.end(b"")
+
+
+class _Begun:
+    """The line that has begun and whose end has not come yet."""
+
+    def __init__(self, spool: Spool | None) -> None:
+        self._spool = spool
+        self._held = bytearray()
+        self._long: LineTooLong | None = None
+
+    def __bool__(self) -> bool:
+        return bool(self._held) or self._long is not None
+
+    def add(self, part: bytes) -> None:
+        if self._long is not None:
+            self._long.add(part)
+            return
+        self._held += part
+        if len(self._held) > MAX_LINE_BYTES:
+            self._long = LineTooLong(self._spool() if self._spool else None)
+            self._long.add(bytes(self._held))
+            self._held.clear()
+
+    def end(self, part: bytes) -> bytes | LineTooLong:
+        self.add(part)
+        ended = bytes(self._held) if self._long is None else self._long
+        self._held.clear()
+        self._long = None
+        return ended
 
 
 def _ready(descriptor: int) -> bool:
     try:
         return bool(select.select([descriptor], [], [], IDLE_SECONDS)[0])
-    except OSError:  # a platform on which only sockets can be waited for
+    except (OSError, ValueError):  # a platform on which only sockets can be waited for
         return True
+
+
+# ---- importing ---------------------------------------------------------------------------------
+
+
+class RejectedLine(NamedTuple):
+    """A line that is not stored: its number, the reason, and the line as it came."""
+
+    number: int
+    reason: str
+    raw: bytes | LineTooLong
+
+
+@dataclass
+class Report:
+    """What became of the lines so far.
+
+    `first_rejected` is the number of the first line that was; `withheld` counts the STATE lines that
+    were not handed back because of it.  `broken`: the input ended in damage.
+    """
+
+    lines: int = 0
+    rejected: int = 0
+    counts: ingest.Counts = field(default_factory=ingest.Counts)
+    ignored: Counter[str] = field(default_factory=Counter)
+    first_rejected: int | None = None
+    withheld: int = 0
+    broken: Broken | None = None
+
+
+@dataclass
+class _Batch:
+    """What waits for the next transaction; `sources` are the number and text of each change's line.
+
+    `rejections` say what is known of each rejected line, and `contacts` what streams were heard of.
+    """
+
+    changes: list[Change] = field(default_factory=list)
+    sources: list[tuple[int, bytes]] = field(default_factory=list)
+    states: list[tuple[int, str]] = field(default_factory=list)
+    rejected: list[RejectedLine] = field(default_factory=list)
+    rejections: list[ingest.Rejection] = field(default_factory=list)
+    contacts: set[str] = field(default_factory=set)
+    size: int = 0
+    began: float = field(default_factory=time.monotonic)
+
+    def is_full(self) -> bool:
+        pending = len(self.changes) + len(self.states) + len(self.rejected)
+        old = time.monotonic() - self.began > BATCH_SECONDS
+        return pending >= BATCH_RECORDS or self.size >= BATCH_BYTES or (old and pending > 0)
 
 
 class Importer:
     """Feeds lines to one connection.
 
-    `on_state` gets each STATE line once it may be relied upon; `on_rejected` a line's number and
-    the reason; `on_progress` the report after each batch.  `stream` is that of lines that name none.
+    `on_state` gets each STATE line once it may be relied upon; `on_rejected` each rejected line, in
+    order; `on_skipped` the number of each ACTIVATE_VERSION that was not carried out, and why;
+    `on_progress` the report after each batch.  `stream` is that of lines that name none.
+    `stores_rejected`: what `on_rejected` was given is not lost, so a STATE may be handed back after it.
     """
 
     def __init__(
         self,
         target: ingest.Target,
         on_state: Callable[[str], None],
-        on_rejected: Callable[[int, str], None],
+        on_rejected: Callable[[RejectedLine], None],
         on_progress: Callable[[Report], None] = lambda _: None,
         stream: str | None = None,
+        *,
+        stores_rejected: bool = False,
+        on_skipped: Callable[[int, str], None] = lambda *_: None,
     ) -> None:
         self.report = Report()
         self._target = target
         self._on_state = on_state
         self._on_rejected = on_rejected
         self._on_progress = on_progress
+        self._on_skipped = on_skipped
+        self._stores_rejected = stores_rejected
+        self._stream = stream
         self._reader = Reader(stream)
-        self._begin_batch()
+        self._batch = self._begun_batch()
 
-    def _begin_batch(self) -> None:
-        self._changes: list[Change] = []
-        self._states: list[str] = []
-        self._size = 0
-        self._began = time.monotonic()
+    def _begun_batch(self) -> _Batch:
+        return _Batch(contacts={self._stream} if self._stream is not None else set())
 
-    def run(self, lines: Iterator[bytes | LineTooLong | None]) -> Report:
+    def run(self, lines: Iterable[Line | None]) -> Report:
         """Take all lines.  Raises NotStored or ingest.WrongConnector; every STATE handed back holds."""
         for line in lines:
             if line is None:
@@ -133,14 +257,16 @@ class Importer:
             try:
                 self._take(line)
             except Rejected as reason:
-                self.report.rejected += 1
-                self._on_rejected(self.report.lines, str(reason))
-            if self._is_full():
+                self._reject(line, reason)
+            if self._batch.is_full():
                 self._flush()
         self._flush()
         return self.report
 
-    def _take(self, line: bytes | LineTooLong) -> None:
+    def _take(self, line: Line) -> None:
+        if isinstance(line, Broken):
+            self.report.broken = line
+            raise Rejected(line.reason)
         if isinstance(line, LineTooLong):
             raise Rejected(f"longer than {MAX_LINE_BYTES:,} bytes")
         if self.report.lines == 1:
@@ -149,66 +275,88 @@ class Importer:
             return
         message = self._reader.read(line)
         if isinstance(message, Change):
-            self._changes.append(message)
-            self._size += len(line)
+            self._batch.changes.append(message)
+            self._batch.sources.append((self.report.lines, line))
+            self._batch.size += len(line)
         elif isinstance(message, State):
-            self._states.append(message.line)
-            self._size += len(line)
+            self._batch.states.append((self.report.lines, message.line))
+            self._batch.size += len(line)
         elif isinstance(message, ActivateVersion):
             self._flush()
-            self._store(lambda: self._activate(message))
+            self._activate(message)
         elif isinstance(message, Ignored):
             known = message.type in self.report.ignored or len(self.report.ignored) < IGNORED_TYPES
             self.report.ignored[message.type if known else "of other types"] += 1
 
-    def _activate(self, message: ActivateVersion) -> ingest.Counts:
-        done = activation.activate_version(self._target, message.stream, message.version)
-        return ingest.Counts(removed=done.removed)
+    def _activate(self, message: ActivateVersion) -> None:
+        done = self._store(lambda: self._activated(message))
+        if done.skipped:
+            self._on_skipped(self.report.lines, SKIPPED.format(message.stream))
 
-    def _is_full(self) -> bool:
-        pending = len(self._changes) + len(self._states)
-        old = time.monotonic() - self._began > BATCH_SECONDS
-        return pending >= BATCH_RECORDS or self._size >= BATCH_BYTES or (old and pending > 0)
+    def _activated(self, message: ActivateVersion) -> "_Stored":
+        done = activation.activate_version(self._target, message.stream, message.version)
+        return _Stored(ingest.Counts(removed=done.removed), skipped=done.skipped)
+
+    def _written(self, batch: _Batch) -> "_Stored":
+        done = ingest.write(self._target, batch.changes, batch.rejections, batch.contacts)
+        return _Stored(done.counts, done.refused)
+
+    def _reject(self, line: Line, reason: Rejected) -> None:
+        """Told and counted with its batch, so that all are in the order of their lines."""
+        raw = line.raw if isinstance(line, Broken) else line
+        self._batch.rejected.append(RejectedLine(self.report.lines, str(reason), raw))
+        stream = getattr(reason, "stream", None) or self._stream
+        self._batch.rejections.append(ingest.Rejection(stream, getattr(reason, "table_version", None)))
+        self._batch.size += raw.size if isinstance(raw, LineTooLong) else len(raw)
 
     def _flush(self) -> None:
-        if self._changes:
-            changes = self._changes
-            self._store(lambda: ingest.write(self._target, changes).counts)
-        for state in self._states:
-            self._on_state(state)
-        self._begin_batch()
+        batch, self._batch = self._batch, self._begun_batch()
+        if batch.changes or batch.rejections or batch.contacts:
+            for index, reason in self._store(lambda: self._written(batch)).refused:
+                number, line = batch.sources[index]
+                batch.rejected.append(RejectedLine(number, reason, line))
+        for rejected in sorted(batch.rejected, key=lambda each: each.number):
+            self.report.rejected += 1
+            self.report.first_rejected = self.report.first_rejected or rejected.number
+            self._on_rejected(rejected)
+        for number, state in batch.states:
+            if self._vouches(number):
+                self._on_state(state)
+            else:
+                self.report.withheld += 1
 
-    def _store(self, write: Callable[[], ingest.Counts]) -> None:
+    def _vouches(self, number: int) -> bool:
+        """Whether nothing before this line is lost."""
+        first = self.report.first_rejected
+        return self._stores_rejected or first is None or number < first
+
+    def _store(self, write: Callable[[], "_Stored"]) -> "_Stored":
         try:
-            self.report.counts.add(_patiently(write))
+            with stopping.uninterrupted():
+                stored = _patiently(write)
+                self.report.counts.add(stored.counts)
         except Busy as error:
             raise NotStored(PROBLEM_TEXT["busy"]) from error
         except peewee.DatabaseError as error:
             raise NotStored(PROBLEM_TEXT[problem(error)]) from error
         self._on_progress(self.report)
+        return stored
 
 
-def _patiently(write: Callable[[], ingest.Counts]) -> ingest.Counts:
+class _Stored(NamedTuple):
+    """What a transaction, or an activation, did."""
+
+    counts: ingest.Counts
+    refused: Sequence[tuple[int, str]] = ()
+    skipped: bool = False
+
+
+def _patiently(write: Callable[[], _Stored]) -> _Stored:
     """Another writer may hold the database for longer than one time-out."""
     for _ in range(TRIES_WHEN_BUSY - 1):
         try:
             return write()
         except Busy:
-            continue
+            if stopping.is_requested():
+                raise
     return write()
-
-
-def looks_wrong(start: bytes) -> str | None:
-    """What is wrong with a file that begins like this and can't hold JSON lines, or None."""
-    kinds: Sequence[tuple[bytes, str]] = (
-        (b"\x1f\x8b", "is compressed with gzip; pipe it in: gunzip -c FILE | pdpp-ref import ..."),
-        (b"PK\x03\x04", "is a zip archive; unpack it first"),
-        (b"\x28\xb5\x2f\xfd", "is compressed with zstd; pipe it in: zstd -dc FILE | pdpp-ref import ..."),
-        (b"BZh", "is compressed with bzip2; pipe it in: bunzip2 -c FILE | pdpp-ref import ..."),
-        (b"SQLite format 3", "is a database, not a file of JSON lines"),
-        (b"\xff\xfe", "is UTF-16 text; convert it to UTF-8 first"),
-        (b"\xfe\xff", "is UTF-16 text; convert it to UTF-8 first"),
-    )
-    if not start:
-        return "is empty; there is nothing to import"
-    return next((what for magic, what in kinds if start.startswith(magic)), None)

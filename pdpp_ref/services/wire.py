@@ -287,12 +287,19 @@ class LineError(Body):
 
 
 class Ingested(Body):
-    """What became of the lines.  Errors are told up to a number; all are counted."""
+    """What became of the lines.  At most 1,000 errors are listed; all are counted.
+
+    `records_removed`: records that an ACTIVATE_VERSION line deleted.
+    """
 
     stream: Stream
     records_accepted: Count
     records_rejected: Count
+    records_removed: Count
     errors: list[LineError]
+    activations_skipped: Annotated[
+        list[LineError], Meta(description="ACTIVATE_VERSION lines that were not carried out, and why.")
+    ]
 
 
 class BlobStored(Body, tag_field="object", tag="blob"):

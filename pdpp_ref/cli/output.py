@@ -1,0 +1,175 @@
+"""Writing to standard output and standard error, whoever reads them, or has stopped reading.
+
+Work is never ended because nobody listens to its progress.  What is written goes past Python's own
+buffers: what stayed in them would be tried again at the end, and change the exit code.
+"""
+
+import errno
+import os
+import select
+import sys
+import time
+from typing import TextIO
+
+PATIENCE_SECONDS = 5.0  # for a reader of standard error that has no room; what then does not fit is dropped
+PIPE_BYTES = 512  # so much always fits where a pipe says that it has room
+GONE = (errno.EPIPE, errno.ECONNRESET, errno.ESHUTDOWN)
+
+
+def keep_descriptors() -> None:
+    """0, 1 and 2 never become those of a file that we open: a stray message would be written into it."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            if os.open(os.devnull, os.O_RDWR) != number:
+                return
+
+
+def leave() -> None:
+    """What is left in Python's buffers does not decide the exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            if stream is not None:
+                stream.flush()
+        except (OSError, ValueError):
+            try:
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+            except (OSError, ValueError):
+                continue
+
+
+# ---- standard error ----------------------------------------------------------------------------
+
+
+class _Errors:
+    """Standard error: nothing that happens to it matters to the work.
+
+    `_rest` is of a line that was begun: it is ended before another one begins.
+    """
+
+    def __init__(self) -> None:
+        self._rest = b""
+        self._gone = False
+        self._patience = PATIENCE_SECONDS
+
+    def write(self, text: str, *, wait: bool) -> None:
+        """`wait` for room, up to a time; or else leave it out where there is none."""
+        descriptor = _descriptor(sys.stderr)
+        if self._gone or descriptor is None:
+            return
+        data = _encoded(sys.stderr, text)
+        if not wait and (self._rest or len(data) > PIPE_BYTES or not _has_room(descriptor, 0)):
+            return
+        began = self._rest
+        self._rest = self._write(descriptor, began + data, wait)
+        if self._rest == began + data:
+            self._rest = began  # not one byte of the new line has gone, so it can be left out
+
+    def _write(self, descriptor: int, data: bytes, wait: bool) -> bytes:
+        """What could not be written."""
+        until = time.monotonic() + self._patience
+        try:
+            while data:
+                try:
+                    data = data[os.write(descriptor, data) :]
+                    self._patience = PATIENCE_SECONDS
+                except BlockingIOError:
+                    left = until - time.monotonic()
+                    if not wait or left <= 0 or not _has_room(descriptor, left):
+                        self._patience = 0  # until there is room again
+                        break
+        except OSError:
+            self._gone = True
+            return b""
+        return data
+
+
+_errors = _Errors()
+
+
+def tell(text: str) -> None:
+    """A line on standard error that a person should see."""
+    _errors.write(f"{text}\n", wait=True)
+
+
+def mention(text: str) -> None:
+    """A line on standard error that another one follows soon: left out where there is no room."""
+    _errors.write(f"{text}\n", wait=False)
+
+
+class Terminal:
+    """Standard error as a file to draw on, which never fails."""
+
+    encoding = "utf-8"
+
+    def write(self, text: str) -> int:
+        _errors.write(text, wait=True)
+        return len(text)
+
+    def flush(self) -> None:
+        pass
+
+    def isatty(self) -> bool:
+        return sys.stderr is not None and sys.stderr.isatty()
+
+    def fileno(self) -> int:
+        return sys.stderr.fileno()
+
+
+# ---- standard output ---------------------------------------------------------------------------
+
+
+class Closed(Exception):
+    """The reader of standard output is gone."""
+
+
+def put(text: str, encoding: str | None = None) -> None:
+    """Write all of it to standard output, however slowly it is read.
+
+    Raises Closed, or OSError if it can't be stored where it is written to.
+    """
+    stream = sys.stdout
+    descriptor = _descriptor(stream)
+    if descriptor is None:
+        raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+    data = memoryview(text.encode(encoding) if encoding else _encoded(stream, text))
+    try:
+        while data:
+            try:
+                data = data[os.write(descriptor, data) :]
+            except BlockingIOError:
+                _has_room(descriptor, 1.0)
+    except OSError as error:
+        if error.errno in GONE or (error.errno == errno.EIO and _STDOUT_IS_TERMINAL):
+            raise Closed from None
+        raise
+
+
+def _is_terminal(stream: TextIO | None) -> bool:
+    try:
+        return stream is not None and stream.isatty()
+    except ValueError:
+        return False
+
+
+_STDOUT_IS_TERMINAL = _is_terminal(sys.stdout)  # one that has gone no longer says that it was one
+
+
+def _descriptor(stream: TextIO | None) -> int | None:
+    try:
+        return None if stream is None else stream.fileno()
+    except (OSError, ValueError):
+        return None
+
+
+def _encoded(stream: TextIO, text: str) -> bytes:
+    return text.encode(stream.encoding or "utf-8", "backslashreplace")
+
+
+def _has_room(descriptor: int, seconds: float) -> bool:
+    try:
+        return bool(select.select([], [descriptor], [], seconds)[1])
+    except (OSError, ValueError):  # a platform on which only sockets can be waited for
+        time.sleep(min(seconds, 0.05))
+        return True
