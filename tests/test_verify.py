@@ -45,7 +45,9 @@ def test_a_missing_row_differs_in_every_figure(outside: Outside) -> None:
     write(upsert("a"))
     outside("DELETE FROM retained_size_stream")
     differences = found()
-    assert len(differences) == len(MEASURES) + 5, "the measures, the bounds of times, and whether those are known"
+    assert len(differences) == len(MEASURES) + 5, (
+        "the measures, the bounds of times, and whether those are known"
+    )
     assert all(stored is None for _, _, stored, _, _ in differences)
 
 

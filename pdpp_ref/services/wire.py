@@ -286,20 +286,21 @@ class LineError(Body):
     message: str
 
 
-class Ingested(Body):
+class Ingested(Body, omit_defaults=True):
     """What became of the lines.  At most 1,000 errors are listed; all are counted.
 
-    `records_removed`: records that an ACTIVATE_VERSION line deleted.
+    `records_removed` is how many records ACTIVATE_VERSION lines deleted; it and `activations_skipped` are
+    left out if there are none.
     """
 
     stream: Stream
     records_accepted: Count
     records_rejected: Count
-    records_removed: Count
     errors: list[LineError]
+    records_removed: Count = 0
     activations_skipped: Annotated[
         list[LineError], Meta(description="ACTIVATE_VERSION lines that were not carried out, and why.")
-    ]
+    ] = []
 
 
 class BlobStored(Body, tag_field="object", tag="blob"):

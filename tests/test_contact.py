@@ -1,0 +1,87 @@
+"""When a stream's source last made contact, also if nothing changed."""
+
+import json
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+
+from pdpp_ref.services import deletion, ingest
+from pdpp_ref.services.importer import Importer
+from tests.world import TOKEN, Outside, upsert, write
+
+pytestmark = pytest.mark.usefixtures("app")
+
+RECORD = {"type": "RECORD", "stream": "notes", "key": "a", "data": {"id": "a"}}
+
+
+@pytest.fixture
+def _silent(outside: Outside) -> None:
+    """Streams that were last heard of long ago."""
+    write(upsert("a"), upsert("p", stream="photos"))
+    outside("UPDATE streams SET last_contact_at = '2001'")
+
+
+def heard_of(outside: Outside) -> list[str]:
+    return [
+        name for (name,) in outside("SELECT name FROM streams WHERE last_contact_at > '2002' ORDER BY 1")
+    ]
+
+
+def feed(*messages: Any) -> None:
+    lines = [each if isinstance(each, bytes) else json.dumps(each).encode() for each in messages]
+    Importer(ingest.Target("laptop", "files"), lambda _: None, lambda _: None).run(iter(lines))
+
+
+@pytest.mark.usefixtures("_silent")
+@pytest.mark.parametrize(
+    "message",
+    [
+        pytest.param(RECORD, id="the same record again"),
+        pytest.param({**RECORD, "key": 7}, id="a rejected record"),
+        pytest.param({"type": "SCHEMA", "stream": "notes", "key_properties": ["id"]}, id="SCHEMA"),
+        pytest.param({"type": "STATE", "stream": "notes", "value": {}}, id="STATE"),
+        pytest.param({"type": "ACTIVATE_VERSION", "stream": "notes", "version": 1}, id="ACTIVATE_VERSION"),
+    ],
+)
+def test_whatever_a_source_says_of_a_stream_is_contact(outside: Outside, message: dict[str, Any]) -> None:
+    before = outside("SELECT last_ingested_at, last_version FROM streams ORDER BY id")
+    feed(message)
+    assert heard_of(outside) == ["notes"]
+    assert outside("SELECT last_ingested_at, last_version FROM streams ORDER BY id") == before
+    assert outside.wrong_but_clean() == []
+
+
+@pytest.mark.usefixtures("_silent")
+def test_a_request_is_contact_of_the_stream_that_it_is_sent_to(
+    outside: Outside, client: FlaskClient
+) -> None:
+    address = "/v1/ingest/notes?connector_id=files&connector_instance_id=laptop"
+    client.post(address, data=b"", headers={"Authorization": f"Bearer {TOKEN}"})
+    assert heard_of(outside) == ["notes"]
+
+
+def test_contact_creates_nothing(outside: Outside) -> None:
+    feed({"type": "SCHEMA", "stream": "notes", "key_properties": ["id"]})
+    write(upsert("a"), connection="phone")
+    assert outside("SELECT connector_instance_id FROM connections") == [("phone",)]
+
+
+def test_a_delete_never_creates_anything(outside: Outside, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a record whose connection is deleted at the same moment, too."""
+    feed({"type": "RECORD", "stream": "notes", "key": "a", "op": "delete"})
+    assert outside("SELECT * FROM connections") == []
+    write(upsert("a"))
+    known = deletion.known_stream
+
+    def then_gone(*names: str) -> Any:
+        found = known(*names)
+        monkeypatch.undo()
+        deletion.delete_connection("laptop")
+        return found
+
+    monkeypatch.setattr(deletion, "known_stream", then_gone)
+    with pytest.raises(ingest.Unknown):
+        deletion.delete_record("laptop", "notes", "a")
+    assert outside("SELECT * FROM connections") == outside("SELECT * FROM streams") == []
+    assert outside.wrong_but_clean() == []
