@@ -3,7 +3,20 @@
 The text sorts as the times do, for the years 0001 to 9999, and is what the wire carries.
 """
 
-from datetime import UTC, datetime, timedelta
+import re
+from datetime import UTC, date, datetime, timedelta
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+# What `datetime.fromisoformat` does not read: small letters, a space before the zone, 24:00 and
+# second 60.  Dates may have dashes or none, or name a week, as there.
+_TIME = re.compile(
+    r"(?P<date>[\dW-]{7,10})"
+    r"(?:[Tt ](?P<hour>\d\d)(?::?(?P<minute>\d\d)(?::?(?P<second>\d\d)(?:[.,](?P<fraction>\d+))?)?)?"
+    r"(?: ?(?:[Zz]|(?P<sign>[+-])(?P<hours>[01]\d|2[0-3])(?::?(?P<minutes>[0-5]\d))?))?)?",
+    re.ASCII,
+)
+# From 1973 to 2286: fewer digits may as well be seconds, or a date, and more may be microseconds.
+_MILLISECONDS = re.compile(r"([1-9]\d{11,12})(?:\.\d+)?", re.ASCII)
 
 
 def utc_now() -> str:
@@ -17,9 +30,9 @@ def days_before(days: int) -> str:
 
 def to_text(moment: datetime) -> str:
     """A moment as `2026-11-23T08:30:00.000Z`; one without a zone is taken as UTC."""
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    if moment.tzinfo is not None and moment.tzinfo is not UTC:
+        moment = moment.astimezone(UTC)
+    return moment.isoformat(timespec="milliseconds")[:23] + "Z"
 
 
 def is_time(text: str) -> bool:
@@ -34,3 +47,57 @@ def to_moment(text: str) -> datetime:
     """The reverse of `to_text`.  Raises ValueError for text that is not an ISO 8601 time."""
     moment = datetime.fromisoformat(text)
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def parse_time(text: str) -> str | None:
+    """A time as others write it, as `to_text` writes it; None for what is no time.
+
+    This is RFC 3339 with what senders make of it: `z` and `t`, a space for the T, any number of
+    digits of a second (cut after three), 24:00 (of the next day), second 60 (the next one), a date
+    alone, no zone (UTC), the other forms of ISO 8601, or milliseconds since 1970.
+    """
+    try:
+        if text[4:5] != "-" or text[10:11] not in "T ":
+            return parse_milliseconds(text) or to_text(_read(text))
+        try:
+            moment = datetime.fromisoformat(text)
+        except ValueError:
+            return to_text(_read(text))
+        if moment.tzinfo in (UTC, None) and text[7] == "-" and text[13:17:3] == "::" and text[11:13] < "24":
+            # What `to_text` gives, in a third of its time: an import reads a time in each line.
+            return f"{text[:10]}T{text[11:19]}.{moment.microsecond // 1000:03}Z"
+        return to_text(moment)
+    except (ValueError, OverflowError):
+        return None
+
+
+def parse_milliseconds(digits: str) -> str | None:
+    """A number of milliseconds since 1970, in plain decimals, as `to_text` writes its time.
+
+    None unless it has 12 or 13 digits before the decimal point.
+    """
+    match = _MILLISECONDS.fullmatch(digits)
+    return to_text(_EPOCH + timedelta(milliseconds=int(match[1]))) if match else None
+
+
+def _read(text: str) -> datetime:
+    match = _TIME.fullmatch(text)
+    if match is None:
+        raise ValueError("not a time")
+    hour, minute, second = (int(match[name] or 0) for name in ("hour", "minute", "second"))
+    fraction = (match["fraction"] or "").rstrip("0")
+    if minute > 59 or second > 60 or hour > 24 or (hour == 24 and (minute or second or fraction)):
+        raise ValueError("not a time")
+    day = date.fromisoformat(match["date"])
+    since_midnight = timedelta(
+        hours=hour, minutes=minute, seconds=second, milliseconds=int(fraction[:3].ljust(3, "0"))
+    )
+    # In one sum, as the first and the last day have no room for either part alone.
+    return datetime(day.year, day.month, day.day, tzinfo=UTC) + (since_midnight - _offset(match))
+
+
+def _offset(match: re.Match[str]) -> timedelta:
+    if match["sign"] is None:
+        return timedelta(0)
+    offset = timedelta(hours=int(match["hours"]), minutes=int(match["minutes"] or 0))
+    return -offset if match["sign"] == "-" else offset

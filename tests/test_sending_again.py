@@ -7,6 +7,7 @@ knows which ones were pruned.
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import count
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -216,52 +217,49 @@ def stored(outside: Outside, key: str) -> list[tuple[object, ...]]:
     return outside("SELECT data, emitted_at FROM record_changes WHERE key = ? ORDER BY version", key)
 
 
-class TestAnyHistory:
-    number = 0
+_numbers = count()
 
-    def key(self) -> str:
-        TestAnyHistory.number += 1
-        return f"key {self.number}"
 
-    @settings(FEW)
-    @given(steps=increasing, keep=st.integers(0, 3), chance=st.randoms(use_true_random=False))
-    def test_any_part_of_increasing_events_again_changes_nothing(
-        self, outside: Outside, steps: list[tuple[int, str | None]], keep: int, chance: random.Random
-    ) -> None:
-        events, key = timed(steps), self.key()
-        for batch in batches(events, chance):
-            send(key, batch)
-        if keep:
-            pruning.prune(keep)
-        before = stored(outside, key)
-        for _ in range(3):
-            first = chance.randrange(len(events))
-            again = events[first : chance.randint(first + 1, len(events))]
-            for batch in batches(again, chance):
-                assert send(key, batch).unchanged == len(batch)
-        assert stored(outside, key) == before
+@settings(FEW)
+@given(steps=increasing, keep=st.integers(0, 3), chance=st.randoms(use_true_random=False))
+def test_any_part_of_increasing_events_again_changes_nothing(
+    outside: Outside, steps: list[tuple[int, str | None]], keep: int, chance: random.Random
+) -> None:
+    events, key = timed(steps), f"key {next(_numbers)}"
+    for batch in batches(events, chance):
+        send(key, batch)
+    if keep:
+        pruning.prune(keep)
+    before = stored(outside, key)
+    for _ in range(3):
+        first = chance.randrange(len(events))
+        again = events[first : chance.randint(first + 1, len(events))]
+        for batch in batches(again, chance):
+            assert send(key, batch).unchanged == len(batch)
+    assert stored(outside, key) == before
 
-    @settings(FEW)
-    @given(
-        acts=st.lists(
-            st.integers(1, 3) | st.lists(st.tuples(st.integers(1, 9), datas), min_size=1, max_size=4),
-            max_size=8,
-        )
+
+@settings(FEW)
+@given(
+    acts=st.lists(
+        st.integers(1, 3) | st.lists(st.tuples(st.integers(1, 9), datas), min_size=1, max_size=4),
+        max_size=8,
     )
-    def test_any_events_in_any_order_are_taken_by_the_rules(
-        self, outside: Outside, acts: list[int | list[tuple[int, str | None]]]
-    ) -> None:
-        """And one that is newer than all before it always takes effect."""
-        naive, key = Naive(), self.key()
-        for act in acts:
-            if isinstance(act, int):
-                pruning.prune(act)
-                naive.prune(act)
-                continue
-            newest = naive.versions[-1].time if naive.versions else 0
-            send(key, act)
-            naive.import_(act)
-            expected = [(each.data, _time(each.time)) for each in naive.versions if not each.pruned]
-            assert stored(outside, key) == expected
-            if act[-1][0] > max([newest, *(time for time, _ in act[:-1])]):
-                assert naive.data == act[-1][1]
+)
+def test_any_events_in_any_order_are_taken_by_the_rules(
+    outside: Outside, acts: list[int | list[tuple[int, str | None]]]
+) -> None:
+    """And one that is newer than all before it always takes effect."""
+    naive, key = Naive(), f"key {next(_numbers)}"
+    for act in acts:
+        if isinstance(act, int):
+            pruning.prune(act)
+            naive.prune(act)
+            continue
+        newest = naive.versions[-1].time if naive.versions else 0
+        send(key, act)
+        naive.import_(act)
+        expected = [(each.data, _time(each.time)) for each in naive.versions if not each.pruned]
+        assert stored(outside, key) == expected
+        if act[-1][0] > max([newest, *(time for time, _ in act[:-1])]):
+            assert naive.data == act[-1][1]

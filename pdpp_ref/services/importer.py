@@ -17,7 +17,17 @@ import peewee
 
 from ..database import PROBLEM_TEXT, Busy, problem
 from . import activation, ingest, stopping, unpacking
-from .messages import MAX_LINE_BYTES, ActivateVersion, Change, Ignored, Reader, Rejected, State
+from .messages import (
+    MAX_LINE_BYTES,
+    ActivateVersion,
+    Change,
+    Ignored,
+    Message,
+    Reader,
+    Rejected,
+    Schema,
+    State,
+)
 
 BATCH_RECORDS = 2_000
 BATCH_BYTES = 4 * 1024 * 1024
@@ -273,7 +283,9 @@ class Importer:
             line = line.removeprefix(BYTE_ORDER_MARK)
         if not line or line.isspace():
             return
-        message = self._reader.read(line)
+        self._act_on(self._reader.read(line), line)
+
+    def _act_on(self, message: Message, line: bytes) -> None:
         if isinstance(message, Change):
             self._batch.changes.append(message)
             self._batch.sources.append((self.report.lines, line))
@@ -281,6 +293,10 @@ class Importer:
         elif isinstance(message, State):
             self._batch.states.append((self.report.lines, message.line))
             self._batch.size += len(line)
+            if message.stream is not None:
+                self._batch.contacts.add(message.stream)
+        elif isinstance(message, Schema):
+            self._batch.contacts.add(message.stream)
         elif isinstance(message, ActivateVersion):
             self._flush()
             self._activate(message)
@@ -305,8 +321,8 @@ class Importer:
         """Told and counted with its batch, so that all are in the order of their lines."""
         raw = line.raw if isinstance(line, Broken) else line
         self._batch.rejected.append(RejectedLine(self.report.lines, str(reason), raw))
-        stream = getattr(reason, "stream", None) or self._stream
-        self._batch.rejections.append(ingest.Rejection(stream, getattr(reason, "table_version", None)))
+        stream = self._stream if reason.stream is None else reason.stream
+        self._batch.rejections.append(ingest.Rejection(stream, reason.table_version))
         self._batch.size += raw.size if isinstance(raw, LineTooLong) else len(raw)
 
     def _flush(self) -> None:

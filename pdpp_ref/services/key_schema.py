@@ -12,9 +12,8 @@ import msgspec
 
 from ..database import execute, fetch_all, fetch_each, insert_many
 from ..models import KeySpelling
-from .messages import Change, canonical_number
-
-KeySchema = tuple[tuple[str, str | None], ...]
+from .keys import KeySchema, canonical_number
+from .messages import Change, Rejected
 
 KEYS_PER_QUERY = 10_000
 
@@ -219,7 +218,7 @@ def _canonical(key: str, schema: KeySchema) -> str:
                 for part, (_, kind) in zip(parts, schema, strict=True)
             ]
         )
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, Rejected):
         return key
 
 

@@ -1,36 +1,57 @@
-"""Lines of JSON in, changes out: the PDPP Collection Profile and Singer, side by side.
+"""Lines of JSON in, messages out: the PDPP Collection Profile and Singer, side by side.
 
-A line is decoded once.  Its record is kept as canonical text: minified, keys in the order received
-(of two equal keys the later value stands, as in every common parser), non-ASCII unescaped, and
-each number spelt as it came.
+A `Reader` reads one sequence of lines.  A record's data becomes canonical text (see `json_lines`),
+its key one text of equal values (see `keys`).
 """
 
-import hashlib
-import json
-import re
 import threading
-from typing import Annotated, Any, NamedTuple
+from collections.abc import Mapping
+from typing import Any
 
 import msgspec
 
-from ..times import to_moment, to_text
+from ..times import parse_milliseconds, parse_time
+from .json_lines import (
+    BYTE_ORDER_MARK,
+    MAX_LINE_BYTES,
+    MAX_VALUES,
+    Rejected,
+    Version,
+    check_values,
+    decode,
+    decode_exactly,
+    heading,
+    repaired,
+    to_json,
+    why_not_json,
+)
+from .keys import MAX_NAME_BYTES, KeyProperties, KeySchema, canonical_number, check_name, profile_key
 
-MAX_NAME_BYTES = 2048  # what PostgreSQL's B-tree takes in one index entry, with room to spare
-MAX_LINE_BYTES = 16 * 1024 * 1024
-# Decoded, a value takes up to 240 bytes, however few it took in the line.
-MAX_VALUES = 500_000
-TIME_FIELD = "source_created_at"  # where PDPP connectors put the time at which a thing happened
+__all__ = [
+    "MAX_LINE_BYTES",
+    "MAX_NAME_BYTES",
+    "MAX_VALUES",
+    "ActivateVersion",
+    "Change",
+    "Ignored",
+    "KeySchema",
+    "Message",
+    "Reader",
+    "Rejected",
+    "Schema",
+    "State",
+    "check_name",
+]
 
-
-class Rejected(Exception):
-    """A line that can't be taken.  The message is the reason, for a person; it quotes no data."""
+DELETED_AT = "_sdc_deleted_at"  # Singer: when the source deleted the row, as log-based taps send it
 
 
 class Change(msgspec.Struct, frozen=True):
     """One record to write.  `data` is canonical JSON text, or None for a delete.
 
-    `record_time_field` is the field of the data that the sender keeps the time in at which the
-    thing happened, and `record_time` that time, if it is one.
+    `record_time_field` is the field of the data that was declared to hold the time at which the
+    thing happened, and `record_time` that time, if this record has one.
+    `key_schema` is of Singer records alone (see `keys.KeySchema`).
     """
 
     stream: str
@@ -40,13 +61,14 @@ class Change(msgspec.Struct, frozen=True):
     source_version: int | None = None
     record_time: str | None = None
     record_time_field: str | None = None
-    key_schema: tuple[tuple[str, str | None], ...] | None = None
+    key_schema: KeySchema | None = None
 
 
 class State(msgspec.Struct, frozen=True):
     """To be handed back, as received, once everything before it is durable."""
 
     line: str
+    stream: str | None = None
 
 
 class ActivateVersion(msgspec.Struct, frozen=True):
@@ -56,295 +78,306 @@ class ActivateVersion(msgspec.Struct, frozen=True):
     version: int
 
 
+class Schema(msgspec.Struct, frozen=True):
+    """A declaration that was taken: Singer's SCHEMA, or a STREAM line."""
+
+    stream: str
+
+
 class Ignored(msgspec.Struct, frozen=True):
     """A message of a type that means nothing here."""
 
     type: str
 
 
+Message = Change | State | ActivateVersion | Schema | Ignored
+
+
 class _Line(msgspec.Struct):
-    """Every field of both dialects that is read; what else a line holds is not looked at."""
+    """Every field of a RECORD line of both dialects; what else a line holds is not looked at."""
 
     type: str = "RECORD"
     stream: str | None = None
-    key: str | list[str] | None = None
+    key: str | list[str | None] | None = None
     data: dict[str, Any] | None = None
     record: dict[str, Any] | None = None
-    emitted_at: str | None = None
-    time_extracted: str | None = None
+    emitted_at: Any = None
+    time_extracted: Any = None
     op: str | None = None
-    version: Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)] | None = None
+    version: Version | None = None
+
+
+class _Activation(msgspec.Struct):
+    stream: str | None = None
+    version: Version | None = None
+
+
+class _Declaration(msgspec.Struct):
+    """A STREAM line: of the Collection Profile, and of exports."""
+
+    stream: str | None = None
+    record_time_field: str | None = None
+
+
+class _Schema(msgspec.Struct):
+    """A SCHEMA line.  Of its JSON Schema only one property is looked at, so it stays bytes."""
+
+    stream: str | None = None
     key_properties: list[str] | None = None
-    bookmark_properties: list[str] | str | None = None
+    bookmark_properties: Any = None
+    schema: msgspec.Raw = msgspec.Raw(b"null")
 
 
-class _Schema(NamedTuple):
-    """What a SCHEMA message says of its stream; `time_field` is its replication key."""
-
-    key_properties: list[str]
-    time_field: str | None
+class _Properties(msgspec.Struct):
+    properties: dict[str, msgspec.Raw]
 
 
-class _Type(msgspec.Struct):
-    type: str = "RECORD"
-
-
-_READ_TYPES = ("RECORD", "SCHEMA", "ACTIVATE_VERSION")
-
-# A float is kept as the text it was; an integer has only one spelling, but for -0 and those too
-# long to decode, which `_decode_exactly` sees to.
-_decoder = msgspec.json.Decoder(_Line, float_hook=msgspec.Raw)
-_encoder = msgspec.json.Encoder()
-_NEGATIVE_ZERO = re.compile(rb"-0[,}\] \t\r]")
-_TOO_LONG = "Integer value out of range"
+_line = msgspec.json.Decoder(_Line, float_hook=msgspec.Raw)
+_activation = msgspec.json.Decoder(_Activation)
+_declaration = msgspec.json.Decoder(_Declaration)
+_schema = msgspec.json.Decoder(_Schema)
+_properties = msgspec.json.Decoder(_Properties)
+_stored = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_value = msgspec.json.Decoder(float_hook=msgspec.Raw)
 # What a large line is decoded to is many times its size, and gone once its text is made.
 _one_large_line = threading.Lock()
 
 
 class Reader:
-    """Reads one sequence of lines; Singer's SCHEMA messages tell it which properties are the key."""
+    """Reads one sequence of lines; it remembers what lines declare of the streams of later ones."""
 
-    def __init__(self, stream: str | None = None) -> None:
-        """`stream`: the stream of lines that name none (the HTTP route's)."""
-        self._stream = stream
-        self._schemas: dict[str, _Schema] = {}
+    def __init__(self, stream: str | None = None, time_fields: Mapping[str | None, str] = {}) -> None:
+        """`stream`: the stream of lines that name none (the HTTP route's).
 
-    def read(self, line: bytes) -> Change | State | ActivateVersion | Ignored | None:
-        """One line's message, or None for one that only informs this reader (SCHEMA).
-
-        Raises Rejected with the reason.
+        `time_fields`: by stream, the field that holds the time at which a thing happened; under
+        None, that of all other streams.  What lines declare does not count beside them.  Raises
+        Rejected for a field that can't be the name of one.
         """
-        if len(line) <= MAX_VALUES:  # it can't hold more
-            return self._read(line)
-        _check_values(line)
-        with _one_large_line:
-            return self._read(line)
+        for field in time_fields.values():
+            check_name("field", field)
+        self._stream = stream
+        self._schemas: dict[str, KeyProperties | str] = {}  # or why the SCHEMA was refused
+        self._given = time_fields
+        self._default_time_field = time_fields.get(None)
+        self._time_fields = {name: field for name, field in time_fields.items() if name is not None}
+        self._checked: str | None = None  # the last name of a stream that was found to be one
 
-    def _read(self, line: bytes) -> Change | State | ActivateVersion | Ignored | None:
-        message = _decode(line)
-        if message.type == "RECORD":
-            return self._change(message)
-        if message.type == "STATE":
-            return State(_as_text(line))
-        if message.type == "SCHEMA":
-            self._schemas[self._stream_of(message)] = _schema(message)
-            return None
-        if message.type == "ACTIVATE_VERSION":
-            if message.version is None:
+    def read(self, line: bytes) -> Message:
+        """One line's message.  Raises Rejected with the reason."""
+        try:
+            if len(line) <= MAX_VALUES:  # it can't hold more
+                return self._take(line, "", line)
+            with _one_large_line:
+                check_values(line)
+                return self._take(line, "", line)
+        except ValueError:
+            return self._read_repaired(line)
+        except Rejected as reason:
+            self._locate(reason, line)
+            raise
+
+    def _read_repaired(self, line: bytes) -> Message:
+        """A line that is not JSON as it is, or not to the decoder."""
+        try:
+            with _one_large_line:
+                whole, mark = repaired(line)
+                try:
+                    if whole != line:
+                        return self._take(whole, mark, line)
+                except ValueError:
+                    pass
+                raise Rejected(why_not_json(line.removeprefix(BYTE_ORDER_MARK)))
+        except Rejected as reason:
+            self._locate(reason, line)
+            raise
+
+    def _locate(self, reason: Rejected, line: bytes) -> None:
+        """Say which stream and table version a rejected line is of, and remember a refused SCHEMA."""
+        kind, named, version = heading(line)
+        reason.stream = _name_or_none(self._stream if named == "" else named)
+        reason.table_version = version
+        if kind == "SCHEMA" and reason.stream is not None:
+            self._schemas[reason.stream] = str(reason)
+
+    def _take(self, line: bytes, mark: str, received: bytes) -> Message:
+        """A line's message; `line` and `mark` as they came from `repaired`.
+
+        Raises ValueError for what is not JSON, or has halves of surrogate pairs without a mark.
+        """
+        try:
+            message = decode_exactly(line, _line)
+            kind = message.type
+        except Rejected:
+            named = heading(line).type
+            # A field of a RECORD may well have another shape in a message of another type.
+            if named is None or named == "RECORD":
+                raise
+            kind = named
+        if kind == "RECORD":
+            return self._change(message, mark)
+        if kind == "STATE":
+            return State(_as_text(received), _name_or_none(heading(received).stream))
+        if kind == "SCHEMA":
+            return self._take_schema(line, mark)
+        if kind == "STREAM":
+            return self._take_declaration(line, mark)
+        if kind == "ACTIVATE_VERSION":
+            activation = decode(line, _activation)
+            if activation.version is None:
                 raise Rejected("ACTIVATE_VERSION has no version")
-            return ActivateVersion(self._stream_of(message), message.version)
-        if message.type == "BATCH":
+            return ActivateVersion(self._stream_of(kind, activation.stream, mark), activation.version)
+        if kind == "BATCH":
             raise Rejected("BATCH points to files elsewhere; let the tap send RECORD lines")
-        return Ignored(message.type)
+        return Ignored(check_name("type", kind, mark))
 
-    def _change(self, message: _Line) -> Change:
-        stream = self._stream_of(message)
+    def _take_schema(self, line: bytes, mark: str) -> Schema:
+        schema = decode(line, _schema)
+        stream = self._stream_of("SCHEMA", schema.stream, mark)
+        self._schemas[stream] = KeyProperties(schema.key_properties or [], mark)
+        self._declare(stream, _time_field(schema, mark))
+        return Schema(stream)
+
+    def _take_declaration(self, line: bytes, mark: str) -> Schema:
+        declaration = decode(line, _declaration)
+        stream = self._stream_of("STREAM", declaration.stream, mark)
+        field = declaration.record_time_field
+        self._declare(stream, None if field is None else check_name("record_time_field", field, mark))
+        return Schema(stream)
+
+    def _declare(self, stream: str, time_field: str | None) -> None:
+        if None in self._given or stream in self._given:
+            return
+        if time_field is None:
+            self._time_fields.pop(stream, None)
+        else:
+            self._time_fields[stream] = time_field
+
+    def _change(self, message: _Line, mark: str) -> Change:
+        stream = message.stream
+        if stream is None or stream != self._checked:
+            stream = self._stream_of("RECORD", stream, mark)
         if message.record is not None:
-            return self._singer_change(stream, message, message.record)
-        emitted_at = _time("emitted_at", message.emitted_at)
-        key = _canonical_key(message.key)
+            return self._singer_change(stream, message, message.record, mark)
+        emitted_at = message.emitted_at
+        if emitted_at is not None:
+            emitted_at = _time("emitted_at", emitted_at)
+        key = profile_key(message.key, mark)
         if message.op == "delete":
             return Change(stream, key, None, emitted_at)
         if message.op not in ("upsert", None):
-            raise Rejected('op is neither "upsert" nor "delete"')
+            raise Rejected('op must be "upsert" or "delete"')
         if message.data is None:
-            raise Rejected("RECORD has no data: an object is wanted")
-        return Change(
-            stream, key, _text(message.data), emitted_at, None, *_record_time(message.data, TIME_FIELD)
-        )
+            raise Rejected("RECORD has no data; it must be an object")
+        text = to_json(message.data, mark)
+        return Change(stream, key, text, emitted_at, None, *self._record_time(stream, message.data))
 
-    def _singer_change(self, stream: str, message: _Line, record: dict[str, Any]) -> Change:
-        schema = self._schemas.get(stream)
-        if schema is None:
-            raise Rejected("RECORD comes before the SCHEMA of its stream")
-        text = _text(record)
-        return Change(
-            stream,
-            _singer_key(schema.key_properties, record, text),
-            text,
-            _time("time_extracted", message.time_extracted),
-            message.version,
-            *_record_time(record, schema.time_field or TIME_FIELD),
-        )
+    def _singer_change(self, stream: str, message: _Line, record: dict[str, Any], mark: str) -> Change:
+        properties = self._schemas.get(stream)
+        if not isinstance(properties, KeyProperties):
+            raise Rejected(_no_schema(properties))
+        text = to_json(record, mark)
+        key, schema = properties.key(record, text, mark)
+        emitted_at = message.time_extracted
+        if emitted_at is not None:
+            emitted_at = _time("time_extracted", emitted_at)
+        # Without key properties nothing says which record is gone: then it is one more record.
+        if schema and record.get(DELETED_AT) is not None:
+            return Change(stream, key, None, emitted_at, message.version, key_schema=schema)
+        time, field = self._record_time(stream, record)
+        return Change(stream, key, text, emitted_at, message.version, time, field, key_schema=schema)
 
-    def _stream_of(self, message: _Line) -> str:
-        stream = message.stream if message.stream is not None else self._stream
+    def _stream_of(self, kind: str, named: str | None, mark: str) -> str:
+        stream = named if named is not None else self._stream
         if stream is None:
-            raise Rejected(f"{message.type} names no stream")
+            raise Rejected(f"{kind} names no stream")
         if self._stream not in (None, stream):
             raise Rejected("names another stream than the address it was sent to")
-        return check_name("stream", stream)
+        self._checked = check_name("stream", stream, mark)
+        return stream
+
+    def _record_time(self, stream: str, data: Mapping[str, Any]) -> tuple[str | None, str | None]:
+        """When the thing happened, and the field that was declared to say so."""
+        field = self._time_fields.get(stream, self._default_time_field)
+        if field is None:
+            return None, None
+        value = data.get(field)
+        return _record_time_of(value), field
 
 
-def check_name(what: str, name: str) -> str:
-    """The name, if it can be stored and indexed on every database; else Rejected."""
-    if not name:
-        raise Rejected(f"{what} is empty")
-    if "\0" in name:
-        raise Rejected(f"{what} holds a NUL character")
+def time_in(data: str, field: str) -> str | None:
+    """The time that a field of a record's stored data holds."""
     try:
-        size = len(name.encode())
-    except UnicodeEncodeError:
-        raise Rejected(f"{what} holds half of a surrogate pair, which is not text") from None
-    if size > MAX_NAME_BYTES:
-        raise Rejected(f"{what} is longer than {MAX_NAME_BYTES:,} bytes")
-    return name
+        value = _stored.decode(data).get(field)
+        return None if value is None else _record_time_of(_value.decode(value))
+    except ValueError:  # a number that is out of all range, say
+        return None
 
 
-def _check_values(line: bytes) -> None:
-    """Reject a line of more values than are decoded, before any of them is.
-
-    Commas and brackets tell: there is one for each value but the first.  Those inside strings are
-    looked away from, where there are enough of them to matter.
-    """
-    if _marks(line) <= MAX_VALUES:
-        return
-    plain = line.replace(rb"\\", b"").replace(rb"\"", b"")  # no quote is left but a string's own
-    too_many = plain.count(b'"') > 2 * MAX_VALUES or _marks(b"".join(plain.split(b'"')[::2])) > MAX_VALUES
-    if too_many:
-        raise Rejected(f"more than {MAX_VALUES:,} values")
-
-
-def _marks(text: bytes) -> int:
-    return sum(text.count(mark) for mark in (b",", b"{", b"["))
-
-
-def _decode(line: bytes) -> _Line:
-    try:
-        try:
-            if _NEGATIVE_ZERO.search(line):
-                return _decode_exactly(line)
-            return _decoder.decode(line)
-        except msgspec.ValidationError as error:
-            if str(error).startswith(_TOO_LONG):
-                return _decode_exactly(line)
-            # A field of a type we don't read may well have another shape than ours.
-            kind = msgspec.json.decode(line, type=_Type).type
-            if kind in _READ_TYPES:
-                raise
-            return _Line(type=kind)
-    except msgspec.ValidationError as error:
-        raise Rejected(_plain(str(error))) from None
-    except RecursionError:
-        raise Rejected("nested too deeply") from None
-    except ValueError:  # msgspec.DecodeError and UnicodeDecodeError are such
-        raise Rejected(_why_not_json(line)) from None
-
-
-def _decode_exactly(line: bytes) -> _Line:
-    """The slow way, which keeps the spelling of every number."""
-    loaded = json.loads(line.decode(), parse_int=_integer, parse_float=msgspec.Raw, parse_constant=_refuse)
-    return msgspec.convert(loaded, _Line)
-
-
-def _integer(text: str) -> int | msgspec.Raw:
-    return msgspec.Raw(text) if text == "-0" or len(text) > 18 else int(text)
-
-
-def _refuse(constant: str) -> None:
-    raise ValueError(f"{constant} is not JSON")
+def _record_time_of(value: Any) -> str | None:
+    """Digits alone are a date or a time in so few fields that they have to be milliseconds to count."""
+    if type(value) is str and value[4:5] != "-" and value.isdigit():
+        return parse_milliseconds(value)
+    return _as_time(value)
 
 
 def _as_text(line: bytes) -> str:
     """The line as it came; the decoder has not looked into fields that it skipped."""
+    return line.removeprefix(BYTE_ORDER_MARK).strip().decode()
+
+
+def _name_or_none(name: str | None) -> str | None:
     try:
-        return line.strip().decode()
-    except UnicodeDecodeError:
-        raise Rejected(_why_not_json(line)) from None
+        return name if name is None else check_name("stream", name)
+    except Rejected:
+        return None
 
 
-def _why_not_json(line: bytes) -> str:
-    """A reason a person can act on, without quoting the line, which may be private."""
-    try:
-        text = line.decode()
-    except UnicodeDecodeError as error:
-        return f"not UTF-8 text at byte {error.start + 1}"
-    try:
-        json.loads(text, parse_int=len, parse_float=len, parse_constant=_refuse)
-    except json.JSONDecodeError as error:
-        return f"not JSON: {error.msg} at character {error.pos + 1}"
-    except RecursionError:
-        return "nested too deeply"
-    except ValueError as error:
-        return f"not JSON: {error}"
-    if re.search(r"\\u[dD][89a-fA-F]", text):
-        return "a string holds half of a surrogate pair, which is not text"
-    return "not JSON"
+def _no_schema(refused: str | None) -> str:
+    if refused is None:
+        return "no SCHEMA of its stream comes before this RECORD"
+    return f"the SCHEMA of its stream was refused: {refused}"
 
 
-def _plain(reason: str) -> str:
-    """msgspec's reason in the project's words: `Expected ..., got ... - at $.key`."""
-    reason, _, place = reason.partition(" - at `$")
-    where = place.rstrip("`").lstrip(".").split("[")[0] or "the line"
-    reason = reason.replace("`", "").replace(" | null", "")
-    return f"{where}: {reason[:1].lower()}{reason[1:]}"
+def _time(name: str, value: Any) -> str:
+    time = parse_time(value) if type(value) is str else _as_time(value)
+    if time is None:
+        raise Rejected(
+            f"{name} is not an ISO 8601 time such as 2026-01-31T08:00:00Z, nor milliseconds since 1970"
+        )
+    return time
 
 
-def _text(value: Any) -> str:
-    try:
-        return _encoder.encode(value).decode()
-    except RecursionError:
-        raise Rejected("nested too deeply") from None
-    except UnicodeEncodeError:
-        raise Rejected("a string holds half of a surrogate pair, which is not text") from None
+def _as_time(value: Any) -> str | None:
+    if type(value) is str:
+        return parse_time(value)
+    if type(value) is int:
+        return parse_milliseconds(str(value))
+    if type(value) is msgspec.Raw:
+        try:
+            return parse_milliseconds(canonical_number(bytes(value).decode()))
+        except Rejected:
+            return None
+    return None
 
 
-def _time(name: str, value: str | None) -> str | None:
-    if value is None:
+def _time_field(schema: _Schema, mark: str) -> str | None:
+    """The field of a stream's record times: its first bookmark, if the SCHEMA says it is a time."""
+    bookmarks = schema.bookmark_properties
+    field = bookmarks[0] if isinstance(bookmarks, list) and bookmarks else bookmarks
+    if not isinstance(field, str):
         return None
     try:
-        return to_text(to_moment(value))
-    except (ValueError, OverflowError):
-        raise Rejected(f"{name} is not an ISO 8601 time such as 2026-01-31T08:00:00Z") from None
+        declared = _properties.decode(schema.schema).properties.get(field)
+        is_time = declared is not None and _is_time(msgspec.json.decode(declared))
+        return check_name("field", field, mark) if is_time else None
+    except (msgspec.ValidationError, RecursionError, Rejected):
+        return None
 
 
-def _schema(message: _Line) -> _Schema:
-    bookmarks = message.bookmark_properties or []
-    names = [bookmarks] if isinstance(bookmarks, str) else bookmarks
-    return _Schema(message.key_properties or [], names[0] if names else None)
-
-
-def _record_time(record: dict[str, Any], field: str) -> tuple[str | None, str | None]:
-    """When the thing happened, and the field that says so; a replication key may be no time at all."""
-    value = record.get(field)
-    # The dashes tell a date from a number that happens to read as one.
-    if not isinstance(value, str) or (value[4:5], value[7:8]) != ("-", "-"):
-        return None, None
-    try:
-        return to_text(to_moment(value)), check_name("field", field)
-    except (ValueError, OverflowError, Rejected):
-        return None, None
-
-
-def _canonical_key(key: str | list[str] | None) -> str:
-    if key is None:
-        raise Rejected("RECORD has no key: a string or an array of strings is wanted")
-    if isinstance(key, list) and not key:
-        raise Rejected("key is empty")
-    return check_name("key", key if isinstance(key, str) else _text(key))
-
-
-def _singer_key(properties: list[str], record: dict[str, Any], text: str) -> str:
-    """The key properties' values; a stream that has none is keyed by its records' content."""
-    if not properties:
-        return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
-    parts = [_key_part(name, record.get(name)) for name in properties]
-    return check_name("key", parts[0] if len(parts) == 1 else _text(parts))
-
-
-def _key_part(name: str, value: Any) -> str:
-    if isinstance(value, str):
-        return value
-    if value is None or isinstance(value, dict | list):
-        raise Rejected(f"key property {name!r} is missing or is not a single value")
-    return _text(value)  # a number or a boolean, as it is spelt
-
-
-def canonical_number(text: str) -> str:
-    from decimal import Decimal
-
-    return format(Decimal(text).normalize(), "f") if Decimal(text) else "0"
-
-
-def time_in(data: str, field: str) -> str | None:
-    return _record_time(msgspec.json.decode(data), field)[0]
+def _is_time(schema: Any) -> bool:
+    if not isinstance(schema, dict):
+        return False
+    choices = [schema.get(name) for name in ("anyOf", "oneOf")]
+    return schema.get("format") in ("date", "date-time") or any(
+        _is_time(choice) for each in choices if isinstance(each, list) for choice in each
+    )
