@@ -91,8 +91,8 @@ class TestImport:
         lines = line("a") + "oops\n" + line("b") + line("c", data=[1]) + line("d")
         done = run("import", "--connection", "laptop", stdin=lines)
         assert done.returncode == 1
-        assert "line 2: not JSON: Expecting value at character 1" in done.stderr
-        assert "line 4: data: expected object, got array" in done.stderr
+        assert "line 2: not JSON: a value is missing at character 1" in done.stderr
+        assert "line 4: data must be an object" in done.stderr
         assert "3 new" in done.stderr
         assert "2 rejected" in done.stderr
         assert summary(run)["record_count"] == 3

@@ -15,9 +15,12 @@ from tests.world import TOKEN, Outside, mark, upsert, write
 Read = Callable[[], dict[str, Any]]
 
 
+DECLARATION = {"type": "STREAM", "stream": "notes", "record_time_field": "source_created_at"}
+
+
 def feed(messages: Sequence[dict[str, Any]], connection: str = "laptop") -> importer.Report:
     rejected: list[str] = []
-    lines = io.BytesIO(b"".join(json.dumps(message).encode() + b"\n" for message in messages))
+    lines = io.BytesIO(b"".join(json.dumps(each).encode() + b"\n" for each in (DECLARATION, *messages)))
     work = Importer(
         ingest.Target(connection, connection), lambda _: None, lambda line: rejected.append(line.reason)
     )
@@ -39,7 +42,8 @@ def schema(field: str | list[str] | None = "seen") -> dict[str, Any]:
     bookmarks = (
         {} if field is None else {"bookmark_properties": field if isinstance(field, list) else [field]}
     )
-    return {"type": "SCHEMA", "stream": "notes", "schema": {}, "key_properties": ["id"], **bookmarks}
+    of = {"properties": {"seen": {"type": ["null", "string"], "format": "date-time"}}}
+    return {"type": "SCHEMA", "stream": "notes", "schema": of, "key_properties": ["id"], **bookmarks}
 
 
 @pytest.fixture
@@ -98,7 +102,7 @@ def test_a_singer_replication_key_names_the_field(stream: Any) -> None:
 def test_what_is_no_time_is_no_time(stream: Any, value: object) -> None:
     feed([schema(), singer("a", value)])
     row = stream()
-    assert (row["consent_time_field"], row["earliest_record_time"]) == (None, None)
+    assert (row["consent_time_field"], row["earliest_record_time"]) == ("seen", None)
 
 
 def test_times_by_another_field_are_mixed_until_the_old_records_are_gone(stream: Any) -> None:

@@ -1,5 +1,8 @@
 """Times as senders write them, as the one text that is stored."""
 
+from contextlib import suppress
+from datetime import UTC, datetime
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -75,7 +78,6 @@ def test_a_time_is_read_however_it_is_written(text: str, time: str) -> None:
         " 2026-01-31T08:00:00Z",
         "2026-01-31x08:00:00Z",
         "2026-01-31x",
-        "2026-01-31T08:00:00.Z",
         "2026-01-31T08:00:00zz",
         "2026-01-31T08:60:00Z",
         "2026-01-31T08:00:61Z",
@@ -112,14 +114,10 @@ def test_milliseconds_have_twelve_or_thirteen_digits() -> None:
 
 
 @given(st.datetimes(timezones=st.timezones()))
-def test_every_time_is_read_as_it_is_written(moment: object) -> None:
-    from datetime import UTC, datetime
-
-    assert isinstance(moment, datetime)
-    try:
+def test_every_time_is_read_as_it_is_written(moment: datetime) -> None:
+    expected: str | None = None
+    with suppress(OverflowError):
         expected = to_text(moment)
-    except OverflowError:
-        expected = None
     offset = moment.utcoffset()
     whole = offset is not None and offset.seconds % 60 == 0
     for text in [moment.isoformat(), moment.isoformat(" "), moment.isoformat().lower() if whole else ""]:

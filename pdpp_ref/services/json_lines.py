@@ -17,7 +17,7 @@ MAX_LINE_BYTES = 16 * 1024 * 1024
 # Decoded, a value takes up to 240 bytes, however few it took in the line.
 MAX_VALUES = 500_000
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"  # what some editors put before UTF-8
-HALF_A_PAIR = "has half of a surrogate pair, which is not text"
+HALF_A_PAIR = "holds half of a surrogate pair, which is not text"
 
 T = TypeVar("T")
 
@@ -58,6 +58,7 @@ _NOT_JSON = {
     "Invalid control character": "a string has an unescaped control character",
     "Invalid \\": "a string has an unknown escape",
     "Extra data": "something follows the end",
+    "Unexpected UTF-8 BOM": "a second byte order mark",
 }
 
 _NEGATIVE_ZERO = re.compile(rb"-0[,}\] \t\r]")
@@ -236,7 +237,7 @@ def why_not_json(line: bytes) -> str:
         json.loads(text, parse_int=len, parse_float=len, parse_constant=_refuse)
     except json.JSONDecodeError as error:
         words = (words for start, words in _NOT_JSON.items() if error.msg.startswith(start))
-        return f"not JSON: {next(words, 'it can not be read')} at character {error.pos + 1}"
+        return f"not JSON: {next(words, 'there is a fault')} at character {error.pos + 1}"
     except RecursionError:
         return "nested too deeply"
     except ValueError as error:
