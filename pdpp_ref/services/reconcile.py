@@ -222,7 +222,8 @@ def _dirty_streams(limit: int) -> list[tuple[int, int]]:
     found: list[tuple[int, int]] = fetch_all(
         "SELECT r.stream_id, r.connection_id FROM retained_size_stream r "
         "JOIN streams s ON s.id = r.stream_id WHERE r.dirty AND NOT r.rollups_dirty "
-        f"ORDER BY r.connection_id, r.stream_id LIMIT ?{row_lock('r', wait=False)}{key_lock('s', wait=False)}",
+        "ORDER BY r.connection_id, r.stream_id LIMIT ?"
+        f"{row_lock('r', wait=False)}{key_lock('s', wait=False)}",
         [limit],
     )
     return found

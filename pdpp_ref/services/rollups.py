@@ -16,7 +16,8 @@ writers change it exactly.  Pruning waits until all is settled.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from ..database import (
@@ -38,6 +39,7 @@ CHUNK_VERSIONS = 10_000
 CHUNK_ROWS = 1_000
 CHUNK_BYTES = 64 * 1024 * 1024
 CHUNK_KEYS = 500
+FEW_VERSIONS = 16
 
 Row = tuple[Any, ...]
 
@@ -47,20 +49,24 @@ def derive(limit: int, deadline: float, *, wait: bool) -> None:
 
     `wait` waits for a writer where all are held, but not for long.
     """
-    for stream_id, last in _hold_streams(limit, wait):
-        if not derive_stream(stream_id, last, deadline) or time.monotonic() > deadline:
+    held = _hold_streams(limit, wait)
+    if not held:
+        return
+    done: list[int] = []
+    for derivation in _derivations(held):
+        if not derivation.run(deadline):
             break
-
-
-def derive_stream(stream_id: int, last: int, deadline: float) -> bool:
-    """The same for one stream, which is held, and whose newest version is `last`.  False: not finished."""
-    derivation = _Derivation(stream_id, last)
-    while not derivation.step():
+        done.append(derivation.id)
         if time.monotonic() > deadline:
-            derivation.save()
-            return False
-    derivation.finish()
-    return True
+            break
+    _finish(done)
+
+
+def derive_stream(stream_id: int, last: int, deadline: float) -> None:
+    """The same for one stream, which is held, and whose newest version is `last`."""
+    (derivation,) = _derivations({stream_id: last})
+    if derivation.run(deadline):
+        _finish([stream_id])
 
 
 def is_dirty(stream_id: int) -> bool:
@@ -74,30 +80,47 @@ def forget(stream_id: int, key: str) -> None:
     execute("DELETE FROM retained_size_record_counts WHERE stream_id = ? AND key = ?", (stream_id, key))
 
 
-def _hold_streams(limit: int, wait: bool) -> list[tuple[int, int]]:
-    """(stream, last version) of streams to derive, held as writers hold them, and their rows locked."""
+def _hold_streams(limit: int, wait: bool) -> dict[int, int]:
+    """The last versions of streams to derive; they are held as writers hold them, and their rows locked."""
     wanted = (
         "SELECT s.id, s.last_version FROM retained_size_stream r JOIN streams s ON s.id = r.stream_id "
         "WHERE r.dirty AND r.rollups_dirty ORDER BY s.id LIMIT ?"
     )
     held = fetch_all(f"{wanted}{row_lock('s', wait=False)}", [limit])
     if not held and wait:
-        try:
-            with lock_attempt():
-                held = fetch_all(f"{wanted}{row_lock('s')}", [1])
-        except Busy:
-            return []
+        with suppress(Busy), lock_attempt():
+            held = fetch_all(f"{wanted}{row_lock('s')}", [1])
     if not held:
-        return []
-    # Again: whoever held one of them may have finished with it.
-    marks = ", ".join("?" * len(held))
+        return {}
+    # Again: whoever held one of them before may have derived it.
     rows = fetch_all(
         "SELECT stream_id FROM retained_size_stream WHERE dirty AND rollups_dirty "
-        f"AND stream_id IN ({marks}){row_lock(wait=False)}",
+        f"AND stream_id IN ({_marks(held)}){row_lock(wait=False)}",
         [stream_id for stream_id, _ in held],
     )
     free = {stream_id for (stream_id,) in rows}
-    return [(stream_id, last) for stream_id, last in held if stream_id in free]
+    return {stream_id: last for stream_id, last in held if stream_id in free}
+
+
+def _derivations(held: Mapping[int, int]) -> list["_Derivation"]:
+    rows = fetch_all(
+        "SELECT s.id, d.through_version, d.after_key, EXISTS (SELECT 1 FROM retained_size_record_counts c "
+        "WHERE c.stream_id = s.id) FROM streams s LEFT JOIN retained_size_record_recounts d "
+        f"ON d.stream_id = s.id WHERE s.id IN ({_marks(held)}) ORDER BY s.id",
+        list(held),
+    )
+    return [_Derivation(row[0], held[row[0]], *row[1:]) for row in rows]
+
+
+def _finish(stream_ids: Sequence[int]) -> None:
+    if stream_ids:
+        these = f"WHERE stream_id IN ({_marks(stream_ids)})"
+        execute(f"DELETE FROM retained_size_record_recounts {these}", stream_ids)
+        execute(f"UPDATE retained_size_stream SET rollups_dirty = FALSE {these}", stream_ids)
+
+
+def _marks(of: Collection[Any]) -> str:
+    return ", ".join("?" * len(of))
 
 
 class _Version(NamedTuple):
@@ -120,19 +143,24 @@ class _Count(NamedTuple):
 
 
 class _Derivation:
-    """The steps for one stream.  `through` is None until what an earlier one has left is removed."""
+    """The steps for one stream.  `through` is None while counts of an earlier one are to be removed."""
 
-    def __init__(self, stream_id: int, last: int) -> None:
+    def __init__(
+        self, stream_id: int, last: int, through: int | None, after: str | None, has_counts: bool
+    ) -> None:
         self.id, self.last = stream_id, last
-        begun = fetch_all(
-            "SELECT through_version, after_key FROM retained_size_record_recounts WHERE stream_id = ?",
-            [stream_id],
-        )
-        self.is_stored = bool(begun)
-        self.through: int | None = begun[0][0] if begun else None
-        self.after: str = begun[0][1] if begun else ""
+        self.through = 0 if through is None and not has_counts else through
+        self.after = after or ""
 
-    def step(self) -> bool:
+    def run(self, deadline: float) -> bool:
+        """False where time ran out first; the next one goes on from there."""
+        while not self._step():
+            if time.monotonic() > deadline:
+                self._save()
+                return False
+        return True
+
+    def _step(self) -> bool:
         """True where this was the last one."""
         if self.through is None:
             if self._remove_counts():
@@ -142,15 +170,10 @@ class _Derivation:
             self._count(self.through)
         return self.through >= self.last and self._settle()
 
-    def save(self) -> None:
+    def _save(self) -> None:
         if self.through is not None:
             columns = ("stream_id", "through_version", "after_key")
             insert_many(RecordRecount, columns, [(self.id, self.through, self.after)], columns[:1])
-
-    def finish(self) -> None:
-        if self.is_stored:
-            execute("DELETE FROM retained_size_record_recounts WHERE stream_id = ?", [self.id])
-        execute("UPDATE retained_size_stream SET rollups_dirty = FALSE WHERE stream_id = ?", [self.id])
 
     def _remove_counts(self) -> bool:
         """True where there may be more."""
@@ -164,9 +187,7 @@ class _Derivation:
     # ---- counting
 
     def _count(self, through: int) -> None:
-        reach = (self.id, through, min(through + CHUNK_VERSIONS, self.last))
-        ((full,),) = fetch_all(_FULL, (*reach, CHUNK_BYTES))
-        upto = reach[2] if full is None else int(full)
+        upto = self._upto(through)
         reach = (self.id, through, upto)
         found = [_Version(*row) for row in fetch_all(_TO_COUNT, (*reach[1:], *reach * 4, CHUNK_ROWS))]
         if len(found) == CHUNK_ROWS:
@@ -174,6 +195,14 @@ class _Derivation:
         self._add([one for one in found if one.key > self.after])
         execute(_UNTOUCH, (self.id, through, upto))
         self.through = upto
+
+    def _upto(self, through: int) -> int:
+        """The last version of the next step."""
+        upto = min(through + CHUNK_VERSIONS, self.last)
+        if upto - through <= FEW_VERSIONS:
+            return upto
+        ((full,),) = fetch_all(_FULL, (self.id, through, upto, CHUNK_BYTES))
+        return upto if full is None else int(full)
 
     def _add(self, found: Sequence[_Version]) -> None:
         counts = self._counts(sorted({one.key for one in found}))
@@ -300,10 +329,10 @@ _NEXT = (
     "SELECT key FROM ("
     + " UNION ".join(
         f"SELECT key FROM (SELECT DISTINCT key FROM {table} WHERE stream_id = ? AND key > ? "
-        f"ORDER BY key LIMIT ?) AS some_{table}"
+        f"ORDER BY key LIMIT ?) AS of_{table}"
         for table in ("retained_size_record_counts", "retained_size_record", "blob_bindings")
     )
-    + ") AS some ORDER BY key LIMIT ?"
+    + ") AS following ORDER BY key LIMIT ?"
 )
 _FILES = (
     "SELECT b.key, COUNT(*), SUM(b.byte_length), MAX(b.bound_at), "
@@ -319,6 +348,4 @@ _LIVE = (
     "AND c.key = r.key WHERE r.stream_id = ? AND r.key"
 )
 _REMOVE = "DELETE FROM retained_size_record WHERE stream_id = ? AND key = ?"
-_REMOVE_COUNTS = (
-    f"DELETE FROM retained_size_record_counts {_OF_KEYS.format('retained_size_record_counts')}"
-)
+_REMOVE_COUNTS = f"DELETE FROM retained_size_record_counts {_OF_KEYS.format('retained_size_record_counts')}"
