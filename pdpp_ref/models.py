@@ -219,10 +219,11 @@ for _bound in BOUNDS:
 
 
 class RetainedSizeRecord(Figures):
-    """What is kept of one key that was changed, deleted or given a file; never dirty.
+    """What is kept of one key that was changed, deleted or given a file.
 
-    It is written with the record itself and is as canonical.  A record of one version has no row:
-    its figures follow from its own.  `version` is the key's newest.
+    It is written with the record itself; should it be lost or wrong, its stream is `rollups_dirty` until
+    all rows of it have been derived again.  A record of one version needs no row: its figures follow
+    from its own.  `version` is the key's newest; `changed_at` the time of that, or of a file.
     """
 
     stream = ForeignKeyField(Stream, on_delete="CASCADE", index=False)
@@ -278,19 +279,44 @@ class RetainedSizeGlobal(GrainRow):
 
 
 class Recount(Figures):
-    """A stream's recount that one pass could not finish: figures of versions 1..through_version.
+    """A stream's recount that one pass could not finish: figures of versions 1..through_version."""
 
-    `rollups_below`: the rows of RetainedSizeRecord of keys whose newest version is this or newer have
-    been derived again; `rollups_after_key`: those up to this key have been checked for a record.
+    stream = ForeignKeyField(Stream, primary_key=True, on_delete="CASCADE")
+    through_version = BigIntegerField()
+
+    class Meta:
+        table_name = "retained_size_recounts"
+
+
+class RecordRecount(Table):
+    """How far the rows of a stream's records have been derived again, see `services/rollups.py`.
+
+    Versions up to `through_version` are in RecordCount, and the rows of keys up to `after_key` are right.
     """
 
     stream = ForeignKeyField(Stream, primary_key=True, on_delete="CASCADE")
     through_version = BigIntegerField()
-    rollups_below = BigIntegerField(null=True)
-    rollups_after_key = TextField(null=True)
+    after_key = TextField()
 
     class Meta:
-        table_name = "retained_size_recounts"
+        table_name = "retained_size_record_recounts"
+
+
+class RecordCount(Table):
+    """The versions of a key up to `version`, while rows of RetainedSizeRecord are being derived again.
+
+    A live version is not among them: most keys have no other, and need no row here.
+    """
+
+    stream = ForeignKeyField(Stream, on_delete="CASCADE", index=False)
+    key = TextField()
+    version = BigIntegerField()
+    versions = BigIntegerField()
+    json_bytes = BigIntegerField()
+
+    class Meta:
+        table_name = "retained_size_record_counts"
+        primary_key = peewee.CompositeKey("stream", "key")
 
 
 class Day(Figures):
@@ -370,11 +396,11 @@ for _model in (RetainedSizeStream, RetainedSizeConnection):
             "WHERE record_times_unknown"
         )
     )
-# The versions of which more follows than from their own length: what RetainedSizeRecord is derived from.
+# The versions that say which one was before them: those that RetainedSizeRecord is derived from.
 RecordChange.add_index(
     SQL(
         "CREATE INDEX IF NOT EXISTS record_changes_later ON record_changes (stream_id, version) "
-        "WHERE previous_version IS NOT NULL OR data IS NULL"
+        "WHERE previous_version IS NOT NULL"
     )
 )
 
@@ -422,4 +448,6 @@ TABLES = (
     ConnectionDay,
     GlobalDay,
     Recount,
+    RecordRecount,
+    RecordCount,
 )

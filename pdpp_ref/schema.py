@@ -66,7 +66,6 @@ def _add_columns_of_schema_3() -> None:
             "rejections_seen": count,
         },
         "record_changes": {"pruned_at": text, "pruned_digest": text},
-        "retained_size_recounts": {"rollups_below": number, "rollups_after_key": text},
         **{table: {"generation": count, "days_disordered": flag} for table in _GRAINS},
         **{table: {"generation": count, "unknown": flag} for table in _DAYS},
     }.items():

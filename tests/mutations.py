@@ -190,6 +190,36 @@ MUTATIONS = [
         "tests/test_reconcile.py -k counted_over_several",
     ),
     Mutation(
+        "settling the rows of single records",
+        "        return self.through >= self.last and self._settle()",
+        "        return self.through >= self.last",
+        "tests/test_rollups.py -k derives_lost_rows",
+    ),
+    Mutation(
+        "versions that are replaced while rows are derived",
+        "        return _Version(*found[0]) if found else None",
+        "        return None",
+        "tests/test_rollups.py -k between_the_steps",
+    ),
+    Mutation(
+        "the rows of its records before a stream is clean",
+        "WHERE r.dirty AND NOT r.rollups_dirty ",
+        "WHERE r.dirty ",
+        "tests/test_rollups.py -k nothing_is_fresh_before",
+    ),
+    Mutation(
+        "deriving rows again that were derived before a mark",
+        "WHERE stream_id = ? AND after_key >= ?",
+        "WHERE stream_id = ? AND after_key >= ? AND FALSE",
+        "tests/test_rollups.py -k begins_a_derivation_again",
+    ),
+    Mutation(
+        "deriving rows where the row of their stream was lost",
+        "connection=connection_id, rollups_dirty=True)",
+        "connection=connection_id)",
+        "tests/test_rollups.py -k with_the_row_of_its_stream",
+    ),
+    Mutation(
         "waiting after a failure",
         "            self.cooldown.failed(RETAINED_SIZE)",
         "            pass",
@@ -268,6 +298,36 @@ MUTATIONS = [
         '    if not row["record_count"] and row["record_history_count"] - len(gone) == 1:',
         "    if False:",
         "tests/test_blobs.py -k until_only_its_tombstone",
+    ),
+    Mutation(
+        "asking the record whether it is deleted",
+        '    row["live"] = bool(live)',
+        '    row["live"] = bool(row["record_count"])',
+        "tests/test_pruning.py -k lost_or_wrong",
+    ),
+    Mutation(
+        "noticing before pruning that rows are lost",
+        "        is_wrong = not _rows_add_up(self.stream)",
+        "        is_wrong = False",
+        "tests/test_pruning.py -k lost_or_wrong",
+    ),
+    Mutation(
+        "noticing while pruning that a row is wrong",
+        "    return versions if is_right else None",
+        "    return versions",
+        "tests/test_pruning.py -k lost_or_wrong",
+    ),
+    Mutation(
+        "the mark of what was pruned before",
+        "        if one.pruned_at is not None and one.pruned_at > at:",
+        "        if False:",
+        "tests/test_pruning.py -k moves_on",
+    ),
+    Mutation(
+        "marking a stream where a file finds a row lost",
+        '    if is_new == bool(record["touched"]):',
+        "    if False:",
+        "tests/test_blobs.py -k row_is_lost",
     ),
     Mutation(
         "keeping a file that another record holds",

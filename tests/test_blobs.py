@@ -7,7 +7,7 @@ from typing import Any
 import peewee
 import pytest
 
-from pdpp_ref.services import blobs, deletion, pruning, verify
+from pdpp_ref.services import blobs, deletion, pruning, reconcile, verify
 from pdpp_ref.services.ingest import Unknown
 from tests.world import Outside, delete, mark, stored, upsert, write
 
@@ -115,6 +115,27 @@ def test_a_marked_stream_takes_a_file(outside: Outside) -> None:
     mark("laptop", "notes")
     store()
     assert outside.wrong_but_clean() == []
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "DELETE FROM retained_size_record WHERE key = 'a'",
+        "UPDATE records SET touched = FALSE WHERE key = 'a'",
+    ],
+)
+def test_a_record_whose_row_is_lost_takes_a_file_and_marks_its_stream(
+    damage: str, outside: Outside
+) -> None:
+    write(upsert("a", 1), upsert("a", 2), upsert("b"))
+    outside(damage)
+    assert store().created
+    assert outside("SELECT dirty, rollups_dirty FROM retained_size_stream") == [(1, 1)]
+    reconcile.run_until_fresh()
+    assert outside("SELECT key, record_history_count, blob_count FROM retained_size_record") == [
+        ("a", 2, 1)
+    ]
+    assert list(verify.differences()) == []
 
 
 def test_a_deleted_record_keeps_its_file_until_only_its_tombstone_is_left(outside: Outside) -> None:

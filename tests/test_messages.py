@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pdpp_ref.services.keys import canonical_number
 from pdpp_ref.services.messages import (
     MAX_NAME_BYTES,
     MAX_VALUES,

@@ -29,9 +29,11 @@ from pdpp_ref.services import (
     blobs,
     deletion,
     ingest,
+    locks,
     pruning,
     reconcile,
     retained_size,
+    rollups,
     summary,
     verify,
 )
@@ -73,6 +75,27 @@ deltas = grains | st.just("recounts")
 batches = st.lists(changes, min_size=1, max_size=10)
 limits = st.builds(Limits, rows=st.integers(1, 3), seconds=st.sampled_from([-1, 60]))
 
+
+# What can be wrong with what is stored of single records; `{0}` is of one key.
+DAMAGES = (
+    "DELETE FROM retained_size_record WHERE {0}",
+    "DELETE FROM retained_size_record WHERE stream_id = {stream}",
+    "UPDATE retained_size_record SET record_history_count = 99 WHERE {0}",
+    "UPDATE retained_size_record SET record_history_json_bytes = 0, blob_bytes = 7 WHERE {0}",
+    "UPDATE retained_size_record SET record_count = 0, changed_at = 'x' WHERE {0}",
+    "UPDATE retained_size_record SET version = 1 WHERE stream_id = {stream}",
+    "INSERT INTO retained_size_record (stream_id, key, version, changed_at, record_history_count) "
+    "VALUES ({stream}, '{key}', 1, 'x', 3) ON CONFLICT DO NOTHING",
+    "INSERT INTO retained_size_record (stream_id, key, version, changed_at) "
+    "VALUES ({stream}, 'never there', 1, 'x') ON CONFLICT DO NOTHING",
+    "UPDATE records SET touched = NOT touched WHERE {0}",
+    "UPDATE records SET touched = NOT touched WHERE stream_id = {stream}",
+    "UPDATE record_changes SET previous_version = NULL WHERE {0}",
+    "UPDATE record_changes SET previous_version = NULL WHERE stream_id = {stream}",
+    "UPDATE record_changes SET previous_version = 1 WHERE stream_id = {stream}",
+    "UPDATE record_changes SET previous_version = version - 1 WHERE {0}",
+    "UPDATE record_changes SET previous_version = version + 1 WHERE {0}",
+)
 
 Fresh = Callable[[], AbstractContextManager[str]]
 
@@ -258,6 +281,22 @@ class Histories(RuleBasedStateMachine):
     def holds_a_stream(self, place: Place) -> bool:
         return not place or any(known[: len(place)] == place for known in self.live)
 
+    @rule(place=stream_places, damage=st.sampled_from(DAMAGES), key=keys, everything=st.booleans())
+    def damage_rows_of_records(self, place: Place, damage: str, key: str, everything: bool) -> None:
+        """By another program; then somebody rebuilds, or a writer has noticed it."""
+        if place not in self.live:
+            return
+        of = "(SELECT s.id, s.connection_id FROM streams s JOIN connections c ON c.id = s.connection_id "
+        of += "WHERE connector_instance_id = ? AND name = ?)"
+        ((stream, connection),) = self.outside(f"SELECT * FROM {of} AS of_stream", *place)
+        self.outside(damage.format(f"stream_id = {stream} AND key = '{key}'", stream=stream, key=key))
+        with database.write_transaction():
+            if everything:
+                retained_size.mark_all()
+            else:
+                locks.change_stream(stream)
+                retained_size.mark_rollups(stream, connection, key)
+
     @rule(limits=limits)
     def run_pass(self, limits: Limits) -> None:
         assert reconcile.run_pass(limits).fresh == self.is_fresh()
@@ -379,6 +418,8 @@ def _small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     """Recounts and discoveries span passes; and as no power is cut, none waits for the disk."""
     monkeypatch.setattr(reconcile, "CHUNK_VERSIONS", 1)
     monkeypatch.setattr(reconcile, "DISCOVER_ROWS", 2)
+    for name, number in {"CHUNK_VERSIONS": 3, "CHUNK_ROWS": 2, "CHUNK_KEYS": 2, "FEW_VERSIONS": 1}.items():
+        monkeypatch.setattr(rollups, name, number)
     monkeypatch.setitem(database.PRAGMAS, "synchronous", "off")
     monkeypatch.setattr(times, "datetime", WallClock)
 
@@ -432,6 +473,16 @@ def commit_half_a_write() -> Iterator[None]:
         yield
 
 
+def count_nothing_new(derivation: rollups._Derivation, through: int) -> None:
+    """What was written since the last step is left out once settling has begun."""
+    count(derivation, through) if not derivation.after else None
+    derivation.through = max(through, derivation.through or 0) if derivation.after else derivation.through
+    if derivation.after:
+        derivation.last = derivation.through or 0
+
+
+count = rollups._Derivation._count
+
 MUTATIONS = {
     "recount_not_corrected": (retained_size, "_correct_recount", lambda *_: None),
     "recount_kept_by_a_mark": (retained_size, "mark_streams", mark_and_keep_the_recount),
@@ -441,6 +492,9 @@ MUTATIONS = {
     "cleared_without_repair": (reconcile, "_publish", clear_without_repair),
     "totals_cleared_too_early": (reconcile, "_dirty_below", lambda: 0),
     "half_a_write_kept": (ingest, "write_transaction", commit_half_a_write),
+    "rows_of_records_not_settled": (rollups._Derivation, "_settle", lambda _: True),
+    "replaced_versions_not_counted": (rollups._Derivation, "_was_live", lambda *_: None),
+    "settled_before_all_is_counted": (rollups._Derivation, "_count", count_nothing_new),
     "no_cooldown": (Cooldown, "failed", lambda *_: None),
 }
 

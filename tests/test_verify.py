@@ -2,8 +2,8 @@
 
 import pytest
 
-from pdpp_ref.services import verify
-from tests.world import MEASURES, Outside, mark, stored, upsert, write
+from pdpp_ref.services import blobs, pruning, verify
+from tests.world import MEASURES, Outside, delete, mark, stored, upsert, write
 
 pytestmark = pytest.mark.usefixtures("app")
 
@@ -58,3 +58,96 @@ def test_a_difference_of_a_marked_row_says_so(outside: Outside) -> None:
     differences = found()
     assert differences
     assert all(dirty for *_, dirty in differences)
+
+
+# ---- single records ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("damage", "expected"),
+    [
+        (
+            "DELETE FROM retained_size_record WHERE key = 'a'",
+            [
+                ("a", "version", None, 5),
+                ("a", "record_count", None, 1),
+                ("a", "current_record_json_bytes", None, 2),
+                ("a", "record_history_count", None, 2),
+                ("a", "record_history_json_bytes", None, 3),
+                ("a", "blob_count", None, 0),
+                ("a", "blob_bytes", None, 0),
+                ("a", "touched", 1, 0),
+            ],
+        ),
+        (
+            "DELETE FROM retained_size_record WHERE key = 'b'",
+            [
+                ("b", "version", None, 6),
+                ("b", "record_count", None, 0),
+                ("b", "current_record_json_bytes", None, 0),
+                ("b", "record_history_count", None, 2),
+                ("b", "record_history_json_bytes", None, 1),
+                ("b", "blob_count", None, 0),
+                ("b", "blob_bytes", None, 0),
+            ],
+        ),
+        (
+            "INSERT INTO retained_size_record (stream_id, key, version, changed_at, record_count) "
+            "SELECT id, 'unknown', 3, 'x', 1 FROM streams",
+            [
+                ("unknown", "version", 3, None),
+                ("unknown", "record_count", 1, 0),
+                ("unknown", "changed_at", "x", None),
+            ],
+        ),
+        ("UPDATE retained_size_record SET version = 1 WHERE key = 'a'", [("a", "version", 1, 5)]),
+        (
+            "UPDATE retained_size_record SET record_history_count = 4, blob_bytes = 5 WHERE key = 'c'",
+            [("c", "record_history_count", 4, 1), ("c", "blob_bytes", 5, 6)],
+        ),
+        ("UPDATE records SET touched = FALSE WHERE key = 'c'", [("c", "touched", 0, 1)]),
+        ("UPDATE records SET touched = TRUE WHERE key = 'd'", [("d", "touched", 1, 0)]),
+        (
+            "UPDATE record_changes SET previous_version = NULL WHERE version = 5",
+            [("a", "version before 5", None, 1)],
+        ),
+        (
+            "UPDATE record_changes SET previous_version = 3 WHERE version = 4",
+            [("d", "version before 4", 3, None)],
+        ),
+    ],
+)
+def test_every_wrong_row_flag_and_link_of_a_record_is_told(
+    damage: str, expected: list[tuple[object, ...]], outside: Outside
+) -> None:
+    write(upsert("a", 1), upsert("b", 1), upsert("c", 1), upsert("d", 1), upsert("a", 22), delete("b"))
+    blobs.store("laptop", "notes", "c", iter([b"a file"]))
+    assert found() == []
+    outside(damage)
+    differences = [
+        (*difference.row[3:], difference.figure, difference.stored, difference.counted)
+        for difference in verify.differences()
+    ]
+    assert sorted(differences, key=str) == sorted(expected, key=str)
+    assert {difference.dirty for difference in verify.differences()} == {False}
+    outside("UPDATE retained_size_stream SET rollups_dirty = TRUE")
+    assert {difference.dirty for difference in verify.differences()} == {True}
+
+
+def test_the_time_of_a_records_row_is_that_of_its_version_or_of_a_file(outside: Outside) -> None:
+    write(upsert("a", 1), upsert("a", 2))
+    blobs.store("laptop", "notes", "a", iter([b"a file"]))
+    blobs.store("laptop", "notes", "a", iter([b"another"]))
+    ((changed_at,),) = outside("SELECT changed_at FROM retained_size_record")
+    assert [(changed_at,)] == outside("SELECT MAX(bound_at) FROM blob_bindings")
+    outside("UPDATE retained_size_record SET changed_at = '2000-01-01T00:00:00.000Z'")
+    ((newest,),) = outside("SELECT MAX(ingested_at) FROM record_changes")
+    assert found() == [("record", "changed_at", "2000-01-01T00:00:00.000Z", newest, False)]
+
+
+def test_a_record_of_which_one_version_is_left_may_have_a_row(outside: Outside) -> None:
+    write(upsert("a", 1), upsert("a", 2))
+    pruning.prune(1)
+    assert found() == []
+    outside("UPDATE retained_size_record SET record_history_count = 2")
+    assert found() == [("record", "record_history_count", 2, 1, False)]

@@ -91,14 +91,17 @@ def _bind(stream: dict[str, Any], key: str, sha256: str, size: int, file: IO[byt
     BlobBinding.insert(
         stream=stream_id, key=key, blob=sha256, version=record["version"], byte_length=size, bound_at=now
     ).execute()
+    # A record has a row of figures if it is touched, or one of the two is wrong.
+    is_new = bool(execute(_TOUCH, (now, stream_id, key)))
     if not record["touched"]:
-        execute(_TOUCH, (now, stream_id, key))
         execute_one(f"UPDATE records SET touched = TRUE WHERE {of_record}", (stream_id, key))
-    add = "SET blob_count = blob_count + 1, blob_bytes = blob_bytes + ?"
-    execute_one(f"UPDATE retained_size_record {add} WHERE {of_record}", (size, stream_id, key))
+    add = "SET blob_count = blob_count + 1, blob_bytes = blob_bytes + ?, changed_at = ?"
+    execute_one(f"UPDATE retained_size_record {add} WHERE {of_record}", (size, now, stream_id, key))
     delta = Delta()
     delta.add_files(record["version"], 1, size)
     retained_size.record(stream["connection"], {stream_id: delta})
+    if is_new == bool(record["touched"]):
+        retained_size.mark_rollups(stream_id, stream["connection"], key)
     return True
 
 
@@ -137,10 +140,10 @@ def drop_unbound(digests: Sequence[tuple[str, ...]]) -> None:
 
 
 _ADD_FILE = "INSERT INTO blobs (sha256, byte_length, created_at) VALUES (?, ?, ?) ON CONFLICT DO NOTHING"
-# The row of a record that had none: what one version is.
+# The row of a record that has none: what one version is.
 _TOUCH = (
     "INSERT INTO retained_size_record (stream_id, key, version, changed_at, record_count, "
     "current_record_json_bytes, record_history_count, record_history_json_bytes) "
     "SELECT stream_id, key, version, ?, 1, json_bytes, 1, json_bytes FROM records "
-    "WHERE stream_id = ? AND key = ?"
+    "WHERE stream_id = ? AND key = ? ON CONFLICT DO NOTHING"
 )

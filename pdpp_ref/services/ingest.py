@@ -235,6 +235,8 @@ class StreamWrite:
     def __post_init__(self) -> None:
         self.id: int = self.stream["id"]
         self.has_new_time_field = False
+        self.heads: dict[str, Head] = {}
+        self.unsure: set[str] = set()
         self.version: int = self.stream["last_version"]
         self.keys = StreamKeys(self.stream)
         self.now: str = utc_now()
@@ -258,7 +260,7 @@ class StreamWrite:
         events: dict[str, list[Change]] = {}
         for change in fitting:
             events.setdefault(change.key, []).append(change)
-        self.heads = _heads(self.id, events)
+        self.heads, self.unsure = _heads(self.id, events)
         self.batch = history.Batch(self.id, self.heads, events, self.now)
         for change in fitting:
             self._take(change)
@@ -383,7 +385,7 @@ class StreamWrite:
     def remove_older(self, keys: Sequence[str], version: int) -> None:
         """Delete those of the records that came with an older table version; those without one stay."""
         events = {key: [Change(self.stream["name"], key, None)] for key in keys}
-        self.heads = _heads(self.id, events)
+        self.heads, self.unsure = _heads(self.id, events)
         self.batch = history.Batch(self.id, {}, {}, self.now)
         for key, (gone,) in events.items():
             head = self.heads.get(key)
@@ -409,9 +411,10 @@ class StreamWrite:
                 yield (self.id, key, head.version, self.now, live, head.size, *measures)
 
 
-def _heads(stream_id: int, events: dict[str, list[Change]]) -> dict[str, Head]:
-    """The heads of those keys that the stream has, or had."""
+def _heads(stream_id: int, events: dict[str, list[Change]]) -> tuple[dict[str, Head], set[str]]:
+    """The heads of those keys that the stream has, or had; and keys whose row of measures is lost."""
     found: dict[str, Head] = {}
+    rolled: set[str] = set()
     dead: dict[int, str] = {}
     is_touched = fetch_all("SELECT 1 FROM retained_size_record WHERE stream_id = ? LIMIT 1", [stream_id])
     for part in _parts(sorted(events), KEYS_PER_QUERY):
@@ -419,6 +422,7 @@ def _heads(stream_id: int, events: dict[str, list[Change]]) -> dict[str, Head]:
             time = sent[-1] or arrived_at
             found[key] = Head._make((version, size, *sent, time, 1, size, 0, 0))
         for key, version, *kept in fetch_each(_TOUCHED, [stream_id], part) if is_touched else ():
+            rolled.add(key)
             if key not in found:
                 dead[version] = key
                 found[key] = Head(version, 0, None, None, None, True, None, "", 0, 0)
@@ -429,7 +433,7 @@ def _heads(stream_id: int, events: dict[str, list[Change]]) -> dict[str, Head]:
         for version, emitted_at, arrived_at in fetch_each(_DELETED, [stream_id], part):
             key = dead[version]
             found[key] = found[key]._replace(emitted_at=emitted_at, time=emitted_at or arrived_at)
-    return found
+    return found, {key for key, head in found.items() if head.touched != (key in rolled)}
 
 
 def store(writes: Sequence[StreamWrite], connection_id: int) -> None:
@@ -455,6 +459,9 @@ def store(writes: Sequence[StreamWrite], connection_id: int) -> None:
     changed = [one for one in writes if one.history or one.noted or one.has_new_time_field]
     if changed:
         retained_size.record(connection_id, {one.id: one.delta for one in changed})
+    for one in writes:
+        for key in one.unsure.intersection(one.current):
+            retained_size.mark_rollups(one.id, connection_id, key)
 
 
 def _parts(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:

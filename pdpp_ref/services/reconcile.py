@@ -29,8 +29,9 @@ from ..database import (
     scalar,
 )
 from ..measures import COUNT_MEASURES, MEASURE_NAMES
-from ..models import Recount, RetainedSizeGlobal, RetainedSizeStream, Stream
+from ..models import Recount, RetainedSizeGlobal, Stream
 from ..times import utc_now
+from . import rollups
 from .grains import CONNECTION, GLOBAL, STREAM, Grain, change_row
 from .retained_size import count_versions, mark_all, mark_connections, mark_global
 
@@ -70,6 +71,8 @@ def run_pass(limits: Limits, *, wait: bool = True) -> Pass:
     deadline = time.monotonic() + limits.seconds
     with repair_transaction(wait=wait, seconds=limits.seconds):
         found, all_streams = _discover_streams()
+        # Who has made rows holds streams, and waits for no writer that may wait for these.
+        rollups.derive(limits.rows, deadline, wait=wait and not found)
         counted = _count_streams(limits.rows, deadline)
         all_connections = _discover_connections()
         # Marks go up by themselves, but for what was lost, or was marked in one table alone.
@@ -152,15 +155,23 @@ def rebuild_is_running() -> bool:
 
 
 def versions_left() -> int:
-    """How many versions dirty streams still have to be counted through; for showing progress."""
-    counted = fn.COALESCE(Recount.through_version, 0)
-    query = (
-        RetainedSizeStream.select(fn.SUM(Stream.last_version - counted))
-        .join(Stream)
-        .join(Recount, peewee.JOIN.LEFT_OUTER, on=(Recount.stream == Stream.id))
-        .where(RetainedSizeStream.dirty)
-    )
-    return int(scalar(query) or 0)
+    """How many versions dirty streams still have to be counted through; for showing progress.
+
+    A rebuild goes through each twice: for the rows of single records, then for its stream.
+    """
+    ((streams, records),) = fetch_all(_VERSIONS_LEFT)
+    left = int(streams or 0) + int(records or 0)
+    begun = fetch_all("SELECT 1 FROM retained_size_global WHERE rebuild_status <> 'idle'")
+    return (left + 1) // 2 if begun else left
+
+
+_VERSIONS_LEFT = (
+    "SELECT SUM(s.last_version - COALESCE(c.through_version, 0)), "
+    "SUM(CASE WHEN r.rollups_dirty THEN s.last_version - COALESCE(d.through_version, 0) ELSE 0 END) "
+    "FROM retained_size_stream r JOIN streams s ON s.id = r.stream_id "
+    "LEFT JOIN retained_size_recounts c ON c.stream_id = r.stream_id "
+    "LEFT JOIN retained_size_record_recounts d ON d.stream_id = r.stream_id WHERE r.dirty"
+)
 
 
 # ---- what is to be done ------------------------------------------------------------------------
@@ -180,8 +191,8 @@ def _discover_streams() -> tuple[list[int], bool]:
         return [], True
     locks = row_lock("s", wait=False) + key_lock("c", wait=False)
     found = _column(
-        "INSERT INTO retained_size_stream (stream_id, connection_id, dirty, stale_since) "
-        f"SELECT s.id, s.connection_id, TRUE, ? {without}{locks} RETURNING connection_id",
+        "INSERT INTO retained_size_stream (stream_id, connection_id, dirty, rollups_dirty, stale_since) "
+        f"SELECT s.id, s.connection_id, TRUE, TRUE, ? {without}{locks} RETURNING connection_id",
         [utc_now(), DISCOVER_ROWS],
     )
     return found, len(found) == missing < DISCOVER_ROWS
@@ -204,11 +215,15 @@ def _discover_connections() -> bool:
 
 
 def _dirty_streams(limit: int) -> list[tuple[int, int]]:
-    """(stream, connection) of dirty streams that no writer holds, locked; nor can they be deleted."""
+    """(stream, connection) of dirty streams that no writer holds, locked; nor can they be deleted.
+
+    The rows of their records come first: a stream without a mark vouches for those too.
+    """
     found: list[tuple[int, int]] = fetch_all(
         "SELECT r.stream_id, r.connection_id FROM retained_size_stream r "
-        "JOIN streams s ON s.id = r.stream_id WHERE r.dirty ORDER BY r.connection_id, r.stream_id "
-        f"LIMIT ?{row_lock('r', wait=False)}{key_lock('s', wait=False)}",
+        "JOIN streams s ON s.id = r.stream_id WHERE r.dirty AND NOT r.rollups_dirty "
+        "ORDER BY r.connection_id, r.stream_id LIMIT ?"
+        f"{row_lock('r', wait=False)}{key_lock('s', wait=False)}",
         [limit],
     )
     return found

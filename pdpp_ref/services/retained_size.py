@@ -17,6 +17,7 @@ from ..database import db, execute, execute_many, fetch_all, fetch_dicts, row_lo
 from ..measures import MEASURE_NAMES, MEASURES, Measure, retains_anything
 from ..models import (
     GrainRow,
+    RecordRecount,
     Recount,
     RetainedSizeConnection,
     RetainedSizeGlobal,
@@ -204,9 +205,23 @@ def mark_stream(stream_id: int, connection_id: int) -> None:
 def mark_streams(stream_ids: Iterable[int], connection_id: int) -> None:
     """Mark streams of one connection: all of them before what is above, as rows are locked."""
     for stream_id in sorted(stream_ids):
-        _mark(RetainedSizeStream, stream_id, connection=connection_id)
+        # Of a stream whose row is lost, nobody knows whether the rows of its records were right.
+        _mark(RetainedSizeStream, stream_id, connection=connection_id, rollups_dirty=True)
         Recount.delete().where(Recount.stream == stream_id).execute()
     mark_connection(connection_id)
+
+
+def mark_rollups(stream_id: int, connection_id: int, key: str) -> None:
+    """Mark a stream because the row of one of its records is lost or wrong.
+
+    For a writer, who holds the stream, and the locks of `record` where that has been called.
+    """
+    mark_stream(stream_id, connection_id)
+    execute("UPDATE retained_size_stream SET rollups_dirty = TRUE WHERE stream_id = ?", [stream_id])
+    # Where they are being derived already, this row may be among those that have been.
+    execute(
+        "DELETE FROM retained_size_record_recounts WHERE stream_id = ? AND after_key >= ?", (stream_id, key)
+    )
 
 
 def mark_connection(connection_id: int) -> None:
@@ -238,17 +253,19 @@ def _marked(grain: type[GrainRow]) -> dict[Any, Any]:
 
 
 def mark_all() -> None:
-    """Mark every row that there is; what has none is discovered by the passes that follow.
+    """Mark every row that there is, those of single records included; what has none is discovered by the
+    passes that follow.
 
     One by one, in the order in which writers lock them too.  A stream that is created meanwhile is
     exact from its first record on.
     """
     now = utc_now()
-    of_stream = "SET dirty = TRUE, stale_since = COALESCE(stale_since, ?) WHERE stream_id = ?"
+    dirty = "dirty = TRUE, rollups_dirty = TRUE, stale_since = COALESCE(stale_since, ?)"
     execute_many(
-        f"UPDATE retained_size_stream {of_stream}",
+        f"UPDATE retained_size_stream SET {dirty} WHERE stream_id = ?",
         [(now, stream_id) for stream_id in locks.change_all_streams()],
     )
     Recount.delete().execute()
+    RecordRecount.delete().execute()
     RetainedSizeConnection.update(_marked(RetainedSizeConnection)).execute()
     mark_global()

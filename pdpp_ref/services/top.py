@@ -250,8 +250,9 @@ def _file(identity: tuple[int, str, str]) -> Row:
 
 def _names_of(stream_id: int) -> Row:
     sql = (
-        "SELECT c.connector_id, c.connector_instance_id, s.name AS stream FROM streams s "
-        "JOIN connections c ON c.id = s.connection_id WHERE s.id = ?"
+        "SELECT c.connector_id, c.connector_instance_id, s.name AS stream, "
+        "COALESCE(r.rollups_dirty, TRUE) AS dirty FROM streams s JOIN connections c "
+        "ON c.id = s.connection_id LEFT JOIN retained_size_stream r ON r.stream_id = s.id WHERE s.id = ?"
     )
     return fetch_dicts(sql, [stream_id])[0]
 
@@ -263,7 +264,7 @@ def _row(names: Row, figures: Row, computed_at: str, **identity: str) -> Row:
         **row,
         TOTAL: sum(row[measure.name] for measure in BYTE_MEASURES),
         **with_checked_times({"computed_at": computed_at}),
-        "dirty": False,  # written with the record itself
+        "dirty": bool(names["dirty"]),  # else it was written with the record itself
         "names": [names[name] for name in _NAMES] + list(identity.values()),
         **identity,
     }

@@ -27,7 +27,8 @@ class Difference:
 
     `row` names it: `("record", connection, stream, key)`, `("stream", connection, stream)`,
     `("connection", connection)` or `("global",)`.
-    `stored` is None where the row is missing; bounds are times, everything else is a number.
+    `stored` is None where the row is missing, `counted` where there is nothing that it could be of;
+    bounds are times, everything else is a number.
     """
 
     row: tuple[str, ...]
@@ -60,6 +61,7 @@ def differences() -> Iterator[Difference]:
         }
         yield from _compare(RetainedSizeGlobal, 1, ("global",), counted)
         yield from _records()
+        yield from _links()
 
 
 def _count_streams() -> dict[int, Figures]:
@@ -99,12 +101,26 @@ def _compare(
 
 
 def _records() -> Iterator[Difference]:
-    """What is stored of each single record, against its own history."""
-    for connection, stream, key, *figures in fetch_all(_RECORDS):
-        stored, counted = figures[: len(MEASURE_NAMES)], figures[len(MEASURE_NAMES) :]
-        for name, held, value in zip(MEASURE_NAMES, stored, counted, strict=True):
-            if held != value:
-                yield Difference(("record", connection, stream, key), name, held, int(value), dirty=False)
+    """What is stored of each single record, against its own versions and files."""
+    width = len(_OF_RECORD)
+    for connection, stream, key, dirty, has_row, is_right, *values in fetch_all(_RECORDS):
+        row = ("record", connection, stream, key)
+        stored, counted = values[:width], values[width : 2 * width]
+        touched, changed_at, newest_at = values[2 * width :]
+        for name, held, value in zip(_OF_RECORD, stored, counted, strict=True):
+            if not is_right and (held != value or not has_row):
+                yield Difference(row, name, held, value, bool(dirty))
+        if has_row and changed_at != newest_at:
+            yield Difference(row, "changed_at", changed_at, newest_at, bool(dirty))
+        if touched not in (None, has_row):
+            yield Difference(row, "touched", int(touched), int(has_row), bool(dirty))
+
+
+def _links() -> Iterator[Difference]:
+    """What each version names as the key's version before it."""
+    for connection, stream, key, dirty, version, stored, counted in fetch_all(_LINKS):
+        row = ("record", connection, stream, key)
+        yield Difference(row, f"version before {version}", stored, counted, bool(dirty))
 
 
 _BYTES = f"SUM(COALESCE({byte_length('data')}, 0))"
@@ -129,31 +145,54 @@ _RECOUNT = {
         "JOIN blobs blob ON blob.sha256 = binding.sha256 GROUP BY binding.stream_id"
     ),
 }
-# Of a record: what is stored of it, which without a row of its own is one version; what it is.
-_RECORD_FIGURES = {
-    "record_count": ("1", "COALESCE(r.live, 0)"),
-    "current_record_json_bytes": ("r.json_bytes", f"COALESCE({byte_length('r.data')}, 0)"),
-    "record_history_count": ("1", "h.versions"),
-    "record_history_json_bytes": ("r.json_bytes", "h.bytes"),
-    "blob_count": ("0", "COALESCE(f.files, 0)"),
-    "blob_bytes": ("0", "COALESCE(f.bytes, 0)"),
-}
+# Of a record: what its row is to hold.  One of a single version and no file may do without a row.
 _OF_RECORD = {
-    name: (f"CASE WHEN t.key IS NULL THEN {one} ELSE t.{name} END", counted)
-    for name, (one, counted) in _RECORD_FIGURES.items()
+    "version": "h.version",
+    "record_count": "COALESCE(r.live, 0)",
+    "current_record_json_bytes": f"COALESCE({byte_length('r.data')}, 0)",
+    "record_history_count": "COALESCE(h.versions, 0)",
+    "record_history_json_bytes": "COALESCE(h.bytes, 0)",
+    "blob_count": "COALESCE(f.files, 0)",
+    "blob_bytes": "COALESCE(f.bytes, 0)",
 }
+_NEEDS_NO_ROW = "t.key IS NULL AND r.live = 1 AND h.versions = 1 AND f.files IS NULL"
+_IS_RIGHT = " AND ".join(f"t.{name} IS NOT DISTINCT FROM {counted}" for name, counted in _OF_RECORD.items())
+# When a row was changed: with the newest version, or with one of the files.
+_NEWEST_AT = (
+    "CASE WHEN EXISTS (SELECT 1 FROM blob_bindings b WHERE b.stream_id = t.stream_id AND b.key = t.key "
+    "AND b.bound_at = t.changed_at) THEN t.changed_at ELSE n.ingested_at END"
+)
+_KEYS = " UNION ".join(
+    f"SELECT stream_id, key FROM {table}"
+    for table in ("record_changes", "records", "retained_size_record", "blob_bindings")
+)
+_NAMED = (
+    "JOIN streams s ON s.id = k.stream_id JOIN connections c ON c.id = s.connection_id "
+    "LEFT JOIN retained_size_stream g ON g.stream_id = s.id"
+)
+_OF_KEY = "{0}.stream_id = k.stream_id AND {0}.key = k.key"
+_IS_DIRTY = "COALESCE(g.rollups_dirty, TRUE)"
 _RECORDS = (
-    "SELECT connector_instance_id, s.name, h.key, "
-    + ", ".join(stored for stored, _ in _OF_RECORD.values())
+    "SELECT * FROM (SELECT connector_instance_id, s.name, k.key AS of_key, "
+    f"{_IS_DIRTY} AS is_dirty, t.key IS NOT NULL AS has_row, "
+    f"({_NEEDS_NO_ROW}) OR (t.key IS NOT NULL AND {_IS_RIGHT}) AS is_right, "
+    + ", ".join(f"t.{name} AS stored_{name}" for name in _OF_RECORD)
     + ", "
-    + ", ".join(counted for _, counted in _OF_RECORD.values())
-    + f" FROM (SELECT stream_id, key, COUNT(*) AS versions, {_BYTES} AS bytes "
-    "FROM record_changes GROUP BY stream_id, key) h "
-    "JOIN streams s ON s.id = h.stream_id JOIN connections c ON c.id = s.connection_id "
-    "LEFT JOIN (SELECT 1 AS live, records.* FROM records) r ON r.stream_id = h.stream_id AND r.key = h.key "
-    "LEFT JOIN retained_size_record t ON t.stream_id = h.stream_id AND t.key = h.key "
+    + ", ".join(f"{counted} AS counted_{name}" for name, counted in _OF_RECORD.items())
+    + f", r.touched AS touched, t.changed_at AS changed_at, {_NEWEST_AT} AS newest_at "
+    f"FROM ({_KEYS}) k {_NAMED} LEFT JOIN (SELECT stream_id, key, COUNT(*) AS versions, {_BYTES} AS bytes, "
+    f"MAX(version) AS version FROM record_changes GROUP BY stream_id, key) h ON {_OF_KEY.format('h')} "
+    f"LEFT JOIN (SELECT 1 AS live, records.* FROM records) r ON {_OF_KEY.format('r')} "
+    f"LEFT JOIN retained_size_record t ON {_OF_KEY.format('t')} "
+    "LEFT JOIN record_changes n ON n.stream_id = h.stream_id AND n.version = h.version "
     "LEFT JOIN (SELECT stream_id, key, COUNT(*) AS files, SUM(blobs.byte_length) AS bytes "
     "FROM blob_bindings JOIN blobs ON blobs.sha256 = blob_bindings.sha256 GROUP BY stream_id, key) f "
-    "ON f.stream_id = h.stream_id AND f.key = h.key WHERE "
-    + " OR ".join(f"{stored} IS DISTINCT FROM {counted}" for stored, counted in _OF_RECORD.values())
+    f"ON {_OF_KEY.format('f')}) found WHERE NOT is_right IS TRUE OR touched <> has_row "
+    "OR (has_row AND changed_at IS DISTINCT FROM newest_at)"
+)
+_LINKS = (
+    f"SELECT connector_instance_id, s.name, k.key, {_IS_DIRTY}, k.version, k.previous_version, before FROM "
+    "(SELECT stream_id, key, version, previous_version, "
+    "LAG(version) OVER (PARTITION BY stream_id, key ORDER BY version) AS before FROM record_changes) k "
+    f"{_NAMED} WHERE k.previous_version IS DISTINCT FROM before"
 )
