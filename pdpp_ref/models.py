@@ -45,8 +45,8 @@ class Stream(Table):
     `record_time_field_since`, before it was declared, and were not sent again.
 
     `key_schema` is JSON: `[[property, type or null], ...]` of the live records' keys, `[]` if records
-    are keyed by their content, NULL if keys came as such or nothing is known.  `respelled_keys`: some
-    keys are stored in another spelling than a sender's, see KeySpelling.
+    are keyed by their content, `null` if they are from before it was stored, and NULL if keys came as
+    such.  `respelled_keys`: some keys are stored in another spelling than a sender's, see KeySpelling.
 
     `last_contact_at` is when its source last sent anything about it.
 

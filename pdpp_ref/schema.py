@@ -74,6 +74,34 @@ def _add_columns_of_schema_3() -> None:
     _add_column("retained_size_stream", "rollups_dirty", flag)
     for table in ("retained_size_stream", "retained_size_connection"):
         _add_column(table, "record_times_unknown", flag)
+    db.execute_sql("UPDATE streams SET key_schema = 'null' WHERE last_version > 0")
+    _mark_record_times()
+
+
+def _mark_record_times() -> None:
+    """Bounds of record times that were taken over a part of the records are none."""
+    db.execute_sql(
+        "UPDATE streams SET undated_records = (SELECT COUNT(*) FROM records r WHERE r.stream_id = streams.id "
+        "AND r.record_time IS NULL AND r.version <= streams.record_time_field_since) "
+        "WHERE record_time_field IS NOT NULL AND record_time_field_since > 0"
+    )
+    none = "earliest_record_time = NULL, latest_record_time = NULL"
+    db.execute_sql(
+        f"UPDATE retained_size_stream SET record_times_unknown = TRUE, {none} WHERE NOT dirty AND EXISTS "
+        "(SELECT 1 FROM records r WHERE r.stream_id = retained_size_stream.stream_id) AND EXISTS "
+        "(SELECT 1 FROM streams s WHERE s.id = retained_size_stream.stream_id "
+        "AND (s.record_time_field IS NULL OR s.undated_records > 0))"
+    )
+    db.execute_sql(
+        f"UPDATE retained_size_connection SET record_times_unknown = TRUE, {none} "
+        "WHERE NOT dirty AND EXISTS "
+        "(SELECT 1 FROM retained_size_stream s WHERE s.record_times_unknown "
+        "AND s.connection_id = retained_size_connection.connection_id)"
+    )
+    db.execute_sql(
+        f"UPDATE retained_size_global SET {none} WHERE NOT dirty AND EXISTS "
+        "(SELECT 1 FROM retained_size_connection WHERE record_times_unknown)"
+    )
 
 
 def _add_column(table: str, name: str, kind: str) -> None:

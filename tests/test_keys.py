@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from pdpp_ref import database, schema
-from pdpp_ref.database import db, fetch_all
+from pdpp_ref.database import db, execute, fetch_all
 from pdpp_ref.services import ingest
 from pdpp_ref.services.importer import Importer
 from tests import postgres
@@ -87,17 +87,26 @@ class TestOfAStream:
         assert feed(declare("n"), row('{"id":1,"n":2}')) == []
         assert keys() == ["2"]
 
-    def test_records_of_the_collection_profile_say_nothing_of_properties(self) -> None:
-        write(
-            upsert("7", {"id": 7}, "rows"),
-            upsert("x", {"id": 8}, "others"),
-            connection="tap",
-            connector="tap",
-        )
-        assert feed(declare("id"), row('{"id":7.0,"n":1}')) == [], "they are keyed by the same property"
+    @pytest.mark.parametrize(
+        ("key", "data", "refused"),
+        [
+            pytest.param("7", {"id": 7}, False, id="keyed by the same property"),
+            pytest.param("x", {"id": 7, "name": "x"}, True, id="keyed by another"),
+            pytest.param('["7","x"]', {"id": 7, "name": "x"}, True, id="keyed by two"),
+            pytest.param("made up", {"id": 7}, False, id="keyed by nobody knows what"),
+        ],
+    )
+    def test_how_a_stream_of_an_earlier_version_is_keyed_is_seen_in_its_newest_record(
+        self, key: str, data: dict[str, Any], refused: bool
+    ) -> None:
+        write(upsert(key, data, "rows"), connection="tap", connector="tap")
+        execute("UPDATE streams SET key_schema = 'null'")
+        assert len(feed(declare("id"), row('{"id":7.0,"n":1}'))) == refused
+
+    def test_keys_of_the_collection_profile_are_of_no_properties(self) -> None:
+        write(upsert("x", {"id": 7, "name": "x"}, "rows"), connection="tap", connector="tap")
+        assert feed(declare("id"), row('{"id":7.0,"name":"x"}')) == []
         assert keys() == ["7", "x"]
-        others = declare("id", stream="others")
-        assert len(feed(others, row('{"id":9}', "others"))) == 1, "they are keyed in another way"
 
     def test_a_lone_surrogate_is_stored_as_its_escape(self) -> None:
         assert feed(declare("id"), row('{"id":1,"t":"\\ud83d and \\uDE00"}')) == []

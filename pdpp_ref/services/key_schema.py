@@ -6,6 +6,7 @@ would add every record a second time.
 
 import json
 from collections.abc import Iterator, Sequence
+from hashlib import sha256
 from typing import Any
 
 import msgspec
@@ -16,6 +17,7 @@ from .keys import KeySchema, canonical_number
 from .messages import Change, Rejected
 
 KEYS_PER_QUERY = 10_000
+UNKNOWN = "null"  # of a stream with records from before key schemas were stored
 
 
 class StreamKeys:
@@ -24,13 +26,15 @@ class StreamKeys:
     def __init__(self, stream: dict[str, Any]) -> None:
         self._stream_id: int = stream["id"]
         self._schema: KeySchema | None = _schema(stream["key_schema"])
+        self._is_unknown = stream["key_schema"] == UNKNOWN
         self._respelled = bool(stream["respelled_keys"])
         self._others_differ = False
         self._holds_records: bool | None = None
 
     def stored(self) -> tuple[str | None, bool]:
-        text = None if self._schema is None else json.dumps(self._schema, ensure_ascii=False)
-        return text, self._respelled
+        if self._schema is None:
+            return UNKNOWN if self._is_unknown else None, self._respelled
+        return json.dumps(self._schema, ensure_ascii=False), self._respelled
 
     def accepted(self, changes: Sequence[Change], refused: list[tuple[int, str]]) -> list[Change]:
         """Changes that fit the stream's other records; `refused` gets the places of those that don't."""
@@ -55,10 +59,10 @@ class StreamKeys:
         return None
 
     def _mismatch(self, sent: KeySchema, is_upsert: bool) -> str | None:
-        if self._schema is None and not self._others_differ and self._is_filled():
+        if self._is_unknown and not self._others_differ and self._is_filled():
             self._derive(sent)
         if _names(self._schema) != _names(sent):
-            if self._is_filled():
+            if self._others_differ or (self._schema is not None and self._is_filled()):
                 return _other_properties(sent, self._schema)
             if is_upsert:
                 self._adopt(sent)
@@ -83,7 +87,7 @@ class StreamKeys:
         return self._holds_records
 
     def _adopt(self, sent: KeySchema) -> None:
-        self._schema = sent
+        self._schema, self._is_unknown = sent, False
         if self._respelled:
             execute("DELETE FROM key_spellings WHERE stream_id = ?", [self._stream_id])
             self._respelled = False
@@ -91,14 +95,18 @@ class StreamKeys:
     # ---- of streams that were stored before their key schema was -------------------------------
 
     def _derive(self, sent: KeySchema) -> None:
-        """Take over what was sent if the stream's newest record has its key by the same properties."""
+        """By the newest record: it is keyed by what was sent, by something else, or nobody knows."""
         newest = "SELECT key, data FROM records WHERE stream_id = ? ORDER BY version DESC LIMIT 1"
-        ((key, data),) = fetch_all(newest, [self._stream_id])
+        found = fetch_all(newest, [self._stream_id])
+        if not found:
+            return  # all of them are of this write
+        key, data = found[0]
         derived = _schema_of(data, _names(sent) or ())
-        self._others_differ = derived is None or not _is_key_of(key, data, derived)
-        if derived is not None and not self._others_differ:
-            self._schema = derived
+        if derived is not None and _is_key_of(key, data, derived):
+            self._schema, self._is_unknown = derived, False
             self._respelled = self._find_spellings(derived)
+        else:
+            self._others_differ = _is_key_of_something(key, data)
 
     def _find_spellings(self, schema: KeySchema) -> bool:
         """Store how keys are spelt that would be spelt otherwise today; True if there are any."""
@@ -149,7 +157,7 @@ class _Number(str):
 
 
 def _schema(text: str | None) -> KeySchema | None:
-    return None if text is None else tuple((name, kind) for name, kind in json.loads(text))
+    return tuple((name, kind) for name, kind in json.loads(text)) if text and text != UNKNOWN else None
 
 
 def _names(schema: KeySchema | None) -> tuple[str, ...] | None:
@@ -196,6 +204,22 @@ def _is_key_of(key: str, data: str, schema: KeySchema) -> bool:
     if len(parts) == 1:
         return parts[0] is not None and _canonical(key, schema) == parts[0]
     return _canonical(key, schema) == _array(parts)
+
+
+def _is_key_of_something(key: str, data: str) -> bool:
+    """Whether a key was made of the record's data; a Collection Profile sender may make up its own."""
+    if key == "sha256:" + sha256(data.encode()).hexdigest():
+        return True
+    record = json.loads(data, parse_int=_Number, parse_float=_Number)
+    texts = {str(value) for value in record.values() if isinstance(value, str)}
+    texts |= {str(value).lower() for value in record.values() if isinstance(value, bool)}
+    try:
+        parts = json.loads(key)
+    except ValueError:
+        parts = None
+    if isinstance(parts, list) and len(parts) > 1:
+        return all(part is None or part in texts for part in parts)
+    return key in texts
 
 
 def _part(value: Any) -> str | None:
