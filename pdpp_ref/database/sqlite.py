@@ -17,9 +17,11 @@ from playhouse.apsw_ext import APSWDatabase
 
 from .errors import DatabaseUnusable, FileMoved, problem
 from .inserts import insert
+from .served import LOOK, OF, Served
 
 MINIMUM = (3, 51, 3)
-NOW = "NOW"
+# How a transaction begins: with the write lock at once or not at all; as one that changes the schema.
+NOW, ALONE = "NOW", "ALONE"
 
 # `synchronous=full`: a STATE line tells its sender to forget the records before it, so those must
 # survive a power cut, which WAL with `normal` does not promise.
@@ -68,7 +70,7 @@ class _Checkpoints:
         return 0
 
 
-class Sqlite(APSWDatabase):  # type: ignore[misc]  # playhouse has no stubs for it
+class Sqlite(Served, APSWDatabase):  # type: ignore[misc]  # playhouse has no stubs for it
     """One writer at a time holds the whole file, so no row needs a lock of its own."""
 
     # Which file it is, once it has been prepared.
@@ -117,20 +119,40 @@ class Sqlite(APSWDatabase):  # type: ignore[misc]  # playhouse has no stubs for 
         super().create_tables(models, **options)
 
     def begin(self, lock_type: str | None = None) -> None:
-        """`NOW` is the write lock at once or not at all."""
         self._check_place()
         # One that was opened while the file was read-only stays so for ever.
         if lock_type != "DEFERRED" and self.connection().readonly("main"):
             self.close()
             self.connect()
-        if lock_type != NOW:
-            super().begin(lock_type)
-            return
-        self.execute_sql("PRAGMA busy_timeout = 0")
+        if lock_type == NOW:
+            self._begin_now()
+        else:
+            super().begin(None if lock_type == ALONE else lock_type)
+        if self.is_checked and lock_type != ALONE:
+            self._check_served()
+
+    def _begin_now(self) -> None:
+        self.connection().set_busy_timeout(0)
         try:
             super().begin()
         finally:
-            self.execute_sql(f"PRAGMA busy_timeout = {PRAGMAS['busy_timeout']}")
+            self.connection().set_busy_timeout(PRAGMAS["busy_timeout"])
+
+    def _check_served(self) -> None:
+        """Inside the transaction that has just begun: nobody can change it until the end."""
+        try:
+            rows = self.execute_sql(f"SELECT {LOOK} {OF}").fetchall()
+            self.check(*(rows[0] if rows else (None, False)))
+        except BaseException:
+            self.rollback()
+            raise
+
+    def execute_sql(self, sql: str, params: Any = None) -> Any:
+        """What changes something by itself is a transaction too, with what is checked in one."""
+        if self.in_transaction() or not sql.startswith(_CHANGES):
+            return super().execute_sql(sql, params)
+        with self.writing():
+            return super().execute_sql(sql, params)
 
     def snapshot(self) -> Any:
         return self.transaction("DEFERRED")
@@ -139,7 +161,7 @@ class Sqlite(APSWDatabase):  # type: ignore[misc]  # playhouse has no stubs for 
         return self.transaction()
 
     def alone(self) -> Any:
-        return self.transaction()  # as every writer is
+        return self.transaction(ALONE)  # as every writer is
 
     def repairing(self, wait: bool, _: float) -> Any:
         return self.transaction(None if wait else NOW)
@@ -161,6 +183,9 @@ class Sqlite(APSWDatabase):  # type: ignore[misc]  # playhouse has no stubs for 
         self.connection().cursor().executemany(
             insert(model._meta.table_name, columns, identity, values), rows
         )
+
+    def execute_each(self, sql: str, rows: Sequence[Iterable[Any]]) -> None:
+        self.connection().cursor().executemany(sql, rows)
 
     def columns(self, cursor: Any) -> list[str]:
         try:
@@ -213,6 +238,9 @@ class Sqlite(APSWDatabase):  # type: ignore[misc]  # playhouse has no stubs for 
             "busy": "the database is busy with another writer; try again",
             "full": "the disk is full; free some space and try again",
         }.get(problem(error), "the database can't be used; check PDPP_DATABASE_URL")
+
+
+_CHANGES = ("INSERT", "UPDATE", "DELETE", "REPLACE")
 
 
 def _identity_of(file: Path) -> tuple[int, int] | None:
