@@ -115,7 +115,7 @@ def repair_transaction(*, wait: bool, seconds: float) -> Iterator[None]:
 @contextmanager
 def exclusive_transaction() -> Iterator[None]:
     """A write transaction during which there is no other, nor a read on PostgreSQL: for changes of the
-    schema, and of what a database is used for.  Of these nothing was checked before.
+    schema, and of what a database is used for.
     """
     with _busy_told(), db.alone():
         yield

@@ -12,7 +12,7 @@ import peewee
 
 from .errors import Busy, DatabaseUnusable, ReadOnly, of_driver, problem
 from .inserts import insert
-from .served import Served
+from .served import LOOK, OF, Served
 from .transactions import ALONE, LOCK_ALONE, SINGLE, SNAPSHOT, WRITE, Begun, Preamble, begun, taken_from
 
 try:
@@ -190,6 +190,8 @@ class Postgres(Served, peewee.PostgresqlDatabase):
             # There is none before the tables are created.
             if self.execute_sql("SELECT to_regclass('pdpp_ref_schema') IS NOT NULL").fetchone()[0]:
                 self.execute_sql(LOCK_ALONE)
+            if self.is_checked:
+                self.check(*(self.execute_sql(f"SELECT {LOOK} {OF}").fetchone() or (None, False)))
             yield
 
     @contextmanager

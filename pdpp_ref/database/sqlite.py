@@ -20,8 +20,8 @@ from .inserts import insert
 from .served import LOOK, OF, Served
 
 MINIMUM = (3, 51, 3)
-# How a transaction begins: with the write lock at once or not at all; as one that changes the schema.
-NOW, ALONE = "NOW", "ALONE"
+# How a transaction begins: with the write lock at once or not at all.
+NOW = "NOW"
 
 # `synchronous=full`: a STATE line tells its sender to forget the records before it, so those must
 # survive a power cut, which WAL with `normal` does not promise.
@@ -127,8 +127,8 @@ class Sqlite(Served, APSWDatabase):  # type: ignore[misc]  # playhouse has no st
         if lock_type == NOW:
             self._begin_now()
         else:
-            super().begin(None if lock_type == ALONE else lock_type)
-        if self.is_checked and lock_type != ALONE:
+            super().begin(lock_type)
+        if self.is_checked:
             self._check_served()
 
     def _begin_now(self) -> None:
@@ -161,7 +161,7 @@ class Sqlite(Served, APSWDatabase):  # type: ignore[misc]  # playhouse has no st
         return self.transaction()
 
     def alone(self) -> Any:
-        return self.transaction(ALONE)  # as every writer is
+        return self.transaction()  # as every writer is
 
     def repairing(self, wait: bool, _: float) -> Any:
         return self.transaction(None if wait else NOW)
