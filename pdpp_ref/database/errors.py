@@ -11,10 +11,6 @@ class FileMoved(peewee.OperationalError):
     """The path of the open database names another file now, or none."""
 
 
-class ReadOnly(peewee.OperationalError):
-    """The database follows another one, and can't be written to."""
-
-
 class NotServed(peewee.OperationalError):
     """The database is not, or no longer, one that this program may read or write."""
 
@@ -54,7 +50,6 @@ PROBLEM_TEXT = {
 
 # Our own and APSW's.
 _BY_TYPE = {
-    "ReadOnly": "read_only",
     "Upgraded": "upgraded",
     "CopyUnfinished": "unfinished",
     "BusyError": "busy",

@@ -10,10 +10,10 @@ from typing import Any
 
 import peewee
 
-from .errors import Busy, DatabaseUnusable, ReadOnly, of_driver, problem
+from .errors import Busy, DatabaseUnusable, of_driver, problem
 from .inserts import insert
 from .served import LOOK, OF, Served
-from .transactions import ALONE, LOCK_ALONE, SINGLE, SNAPSHOT, WRITE, Begun, Preamble, begun, taken_from
+from .transactions import ALONE, LOCK_ALONE, SNAPSHOT, WORK, Begun, Preamble, begun, taken_from
 
 try:
     import psycopg
@@ -78,9 +78,9 @@ class Postgres(Served, peewee.PostgresqlDatabase):
             self.close()
         return super().cursor(named_cursor)
 
-    def begin(self, how: str | None = WRITE) -> None:
+    def begin(self, how: str | None = WORK) -> None:
         """One round trip: the transaction begins, its settings are made, the schema's version is read."""
-        how = how or WRITE
+        how = how or WORK
         self.connect(reuse_if_open=True)
         try:
             with peewee.__exception_wrapper__:  # type: ignore[attr-defined]
@@ -99,10 +99,7 @@ class Postgres(Served, peewee.PostgresqlDatabase):
     def _begin(self, how: str, *, arrived: bool) -> Begun:
         connection = self._state.conn
         text = self._preamble.text(how, checked=self.is_checked and how != ALONE, arrived=arrived)
-        try:
-            found = begun(connection.cursor().execute(text, prepare=False))
-        except psycopg.errors.FeatureNotSupported as error:
-            raise ReadOnly from error  # READ WRITE, on a replica
+        found = begun(connection.cursor().execute(text, prepare=False))
         # A pooler makes up the number of the process that it tells a client.  What is prepared is known
         # to one process alone, and to whoever the pooler gives it to next.
         is_ours = found.process == connection.info.backend_pid
@@ -116,7 +113,7 @@ class Postgres(Served, peewee.PostgresqlDatabase):
         if self.in_transaction():
             yield
         else:
-            with self.transaction(SINGLE):
+            with self.transaction(WORK):
                 yield
 
     def execute_sql(self, sql: str, params: Any = None) -> Any:
@@ -181,7 +178,7 @@ class Postgres(Served, peewee.PostgresqlDatabase):
         return self.transaction(SNAPSHOT)
 
     def writing(self) -> Any:
-        return self.transaction(WRITE)
+        return self.transaction(WORK)
 
     @contextmanager
     def alone(self) -> Iterator[None]:
@@ -197,7 +194,7 @@ class Postgres(Served, peewee.PostgresqlDatabase):
     @contextmanager
     def repairing(self, wait: bool, seconds: float) -> Iterator[None]:
         """One repair at a time, of all processes; a read's waits for no row for longer than a moment."""
-        with self.transaction(WRITE):
+        with self.transaction(WORK):
             if wait:
                 self.execute_sql(f"SELECT pg_advisory_xact_lock({REPAIR_LOCK})")
             else:

@@ -141,17 +141,20 @@ class Sqlite(Served, APSWDatabase):  # type: ignore[misc]  # playhouse has no st
     def _check_served(self) -> None:
         """Inside the transaction that has just begun: nobody can change it until the end."""
         try:
-            rows = self.execute_sql(f"SELECT {LOOK} {OF}").fetchall()
+            rows = super().execute_sql(f"SELECT {LOOK} {OF}").fetchall()
             self.check(*(rows[0] if rows else (None, False)))
         except BaseException:
             self.rollback()
             raise
 
     def execute_sql(self, sql: str, params: Any = None) -> Any:
-        """What changes something by itself is a transaction too, with what is checked in one."""
-        if self.in_transaction() or not sql.startswith(_CHANGES):
+        """A statement of its own is a transaction too, with what is checked in one.
+
+        Rows that are still to be fetched at its end come from the same moment.
+        """
+        if self.in_transaction() or not self.is_checked or not sql.startswith(_STATEMENTS):
             return super().execute_sql(sql, params)
-        with self.writing():
+        with self.snapshot() if sql.startswith(_READS) else self.writing():
             return super().execute_sql(sql, params)
 
     def snapshot(self) -> Any:
@@ -240,7 +243,8 @@ class Sqlite(Served, APSWDatabase):  # type: ignore[misc]  # playhouse has no st
         }.get(problem(error), "the database can't be used; check PDPP_DATABASE_URL")
 
 
-_CHANGES = ("INSERT", "UPDATE", "DELETE", "REPLACE")
+_READS = ("SELECT", "WITH")
+_STATEMENTS = (*_READS, "INSERT", "UPDATE", "DELETE", "REPLACE")
 
 
 def _identity_of(file: Path) -> tuple[int, int] | None:

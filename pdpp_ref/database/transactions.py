@@ -16,12 +16,11 @@ from .served import LOOK, OF
 # A write that waits for longer than this is told that the database is busy, as on SQLite.
 LOCK_TIMEOUT_MS = 5000
 
-WRITE = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"
+# It says nothing of READ WRITE: who makes a role or a database read-only has a reason, as a full disk.
+WORK = "BEGIN ISOLATION LEVEL READ COMMITTED"
 SNAPSHOT = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
-# A statement of its own, whose caller says neither; a replica takes it too.
-SINGLE = "BEGIN ISOLATION LEVEL READ COMMITTED"
 # A change of the schema, which no role's time-out may end.
-ALONE = f"{WRITE}; SET LOCAL statement_timeout = 0"
+ALONE = f"{WORK}; SET LOCAL statement_timeout = 0"
 
 # A change of the schema takes the same lock, in a mode that lets nobody else have it: it waits until
 # all that has begun is done, and what begins later sees what it did.  Before any snapshot is taken.
@@ -71,7 +70,9 @@ class Preamble:
     def _text(self, begin: str, checked: bool, arrived: bool) -> str:
         # SET takes no snapshot, as SELECT set_config() would, so the lock comes before it.
         ours = (("lock_timeout", str(LOCK_TIMEOUT_MS)), ("row_security", "off"))
-        sets = [_set_local(*setting) for setting in (*self.settings, *ours)]
+        # What others have left in a pooler's session: another role, or the tables of another owner.
+        sets = ["SET LOCAL role TO DEFAULT", "SET LOCAL search_path TO DEFAULT"]
+        sets += [_set_local(*setting) for setting in (*self.settings, *ours)]
         look = ["pg_backend_pid()", "pg_is_in_recovery()", LOOK if checked else "NULL, FALSE"]
         look += [] if begin == SNAPSHOT else [DURABLE]
         return "; ".join(
