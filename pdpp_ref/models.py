@@ -406,10 +406,14 @@ RecordChange.add_index(
 
 
 class SchemaVersion(Table):
-    """One row; its presence marks a database as ours.  `created_at` is NULL if nobody knows."""
+    """One row; its presence marks a database as ours.  `created_at` is NULL if nobody knows.
+
+    `unfinished`: there is a row of Copying.  Every transaction looks here, and nowhere else.
+    """
 
     version = BigIntegerField(primary_key=True)
     created_at = TextField(null=True)
+    unfinished = _flag()
 
     class Meta:
         table_name = "pdpp_ref_schema"

@@ -4,7 +4,16 @@ from collections.abc import Callable
 
 import peewee
 
-from .database import Busy, DatabaseUnusable, db, exclusive_transaction, scalar, tuples, why_unusable
+from .database import (
+    PROBLEM_TEXT,
+    Busy,
+    DatabaseUnusable,
+    db,
+    exclusive_transaction,
+    scalar,
+    tuples,
+    why_unusable,
+)
 from .models import TABLES, Copying, RetainedSizeGlobal, RetainedSizeRecord, SchemaVersion
 from .times import utc_now
 
@@ -53,7 +62,7 @@ def _add_columns_of_schema_3() -> None:
     flag = f"{db.field_types.get('BOOL', 'BOOLEAN')} NOT NULL DEFAULT FALSE"
     text = db.field_types.get("TEXT", "TEXT")
     for table, columns in {
-        "pdpp_ref_schema": {"created_at": text},
+        "pdpp_ref_schema": {"created_at": text, "unfinished": flag},
         "pdpp_ref_copying": {"progress": f"{text} NOT NULL DEFAULT '{{}}'"},
         "connections": {"unattributed_rejections": count},
         "streams": {
@@ -76,13 +85,16 @@ def _add_columns_of_schema_3() -> None:
         _add_column(table, "record_times_unknown", flag)
     db.execute_sql("UPDATE streams SET key_schema = 'null' WHERE last_version > 0")
     _mark_record_times()
+    if Copying._meta.table_name in db.get_tables() and tuples(Copying.select(Copying.id)):
+        SchemaVersion.update(unfinished=True).execute()
 
 
 def _mark_record_times() -> None:
     """Bounds of record times that were taken over a part of the records are none."""
     db.execute_sql(
-        "UPDATE streams SET undated_records = (SELECT COUNT(*) FROM records r WHERE r.stream_id = streams.id "
-        "AND r.record_time IS NULL AND r.version <= streams.record_time_field_since) "
+        "UPDATE streams SET undated_records = (SELECT COUNT(*) FROM records r "
+        "WHERE r.stream_id = streams.id AND r.record_time IS NULL "
+        "AND r.version <= streams.record_time_field_since) "
         "WHERE record_time_field IS NOT NULL AND record_time_field_since > 0"
     )
     none = "earliest_record_time = NULL, latest_record_time = NULL"
@@ -122,8 +134,12 @@ MIGRATIONS: dict[int, Callable[[], None]] = {
 
 
 def prepare(*, unfinished: bool = False) -> None:
-    """Create or migrate the bound database.  Raises DatabaseUnusable; nothing is changed then."""
+    """Create or migrate the bound database.  Raises DatabaseUnusable; nothing is changed then.
+
+    `unfinished`: it is to be filled by a copy, which may have begun.  Otherwise such a one is unusable.
+    """
     try:
+        db.serve(None)
         db.connect(reuse_if_open=True)
         tables = db.get_tables()
         version = _version() if SchemaVersion._meta.table_name in tables else None
@@ -131,20 +147,15 @@ def prepare(*, unfinished: bool = False) -> None:
             raise DatabaseUnusable(
                 "the database holds tables of another program; point PDPP_DATABASE_URL elsewhere"
             )
-        if version is not None and version > CURRENT:
-            raise DatabaseUnusable(
-                f"the database has schema {version}, this program knows up to {CURRENT}; "
-                "install a newer pdpp-ref"
-            )
+        _check_known(version)
         # Not before the checks: it changes the file.
         db.prepare_file()
         if version != CURRENT:
             with exclusive_transaction():
                 _upgrade()
         if not unfinished and tuples(Copying.select(Copying.state)):
-            raise DatabaseUnusable(
-                "a copy to this database is not finished; run the same pdpp-ref copy again"
-            )
+            raise DatabaseUnusable(PROBLEM_TEXT["unfinished"])
+        db.serve(CURRENT, filled=unfinished)
     except Busy:
         raise DatabaseUnusable("the database is busy with another writer; try again") from None
     except peewee.DatabaseError as error:
@@ -156,6 +167,14 @@ def _version() -> int | None:
     return found
 
 
+def _check_known(version: int | None) -> None:
+    if version is not None and version > CURRENT:
+        raise DatabaseUnusable(
+            f"the database has schema {version}, this program knows up to {CURRENT}; "
+            "install a newer pdpp-ref"
+        )
+
+
 def _upgrade() -> None:
     """Inside the write lock, so that of two programs that start at once, one does the work."""
     if SchemaVersion._meta.table_name not in db.get_tables():
@@ -164,7 +183,9 @@ def _upgrade() -> None:
         # An empty database is measured: it holds nothing, as of now.
         RetainedSizeGlobal.insert(id=1, computed_at=utc_now()).execute()
         return
-    for version in range((_version() or 0) + 1, CURRENT + 1):
+    begun = _version() or 0
+    _check_known(begun)  # the other one may have been a newer program
+    for version in range(begun + 1, CURRENT + 1):
         MIGRATIONS[version]()
         SchemaVersion.update(version=version).execute()
     db.create_tables(TABLES)  # those that are new, and every new index

@@ -18,7 +18,7 @@ from flask.testing import FlaskClient
 
 from pdpp_ref import create_app, database, schema
 from pdpp_ref.database import db
-from tests import postgres
+from tests import pooler, postgres
 from tests.conformance import CheckedClient
 from tests.outside import Outside
 from tests.world import PASSWORD, TOKEN, Clock
@@ -32,6 +32,8 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "only(*databases): what only these have")
     if hasattr(config, "workerinput") or config.option.collectonly:
         return
+    if not pooler.program():
+        raise pytest.UsageError(pooler.MISSING)
     if named := os.environ.get(postgres.NAMED):
         os.environ[SERVER] = named
         return

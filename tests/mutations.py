@@ -249,6 +249,91 @@ MUTATIONS = [
         "        except Exception as error:",
         "tests/test_auto_reconcile.py -k busy",
     ),
+    # ---- who else uses the database
+    Mutation(
+        "stating the isolation of a write",
+        'WORK = "BEGIN ISOLATION LEVEL READ COMMITTED"',
+        'WORK = "BEGIN"',
+        "tests/test_postgres.py -k default_isolation",
+    ),
+    Mutation(
+        "settings that end with the transaction",
+        '    return f"SET LOCAL {name} = {',
+        '    return f"SET {name} = {',
+        "tests/test_pooler.py -k leaves_none",
+    ),
+    Mutation(
+        "durability in a session of somebody else",
+        "durable = [] if begin == SNAPSHOT else [DURABLE]",
+        "durable: list[str] = []",
+        "tests/test_pooler.py -k leaves_none",
+    ),
+    Mutation(
+        "preparing nothing behind a pooler",
+        "connection.prepare_threshold = PREPARE_AFTER if is_ours else None",
+        "connection.prepare_threshold = PREPARE_AFTER",
+        "tests/test_pooler.py -k nothing_is_prepared",
+    ),
+    Mutation(
+        "settings of a statement of its own",
+        "            with self.transaction(WORK):\n                yield",
+        "            yield",
+        "tests/test_pooler.py -k statement_of_its_own",
+    ),
+    Mutation(
+        "rows that a policy hides",
+        '("row_security", "off")',
+        '("row_security", "on")',
+        "tests/test_postgres.py -k policy",
+    ),
+    Mutation(
+        "asking each time whether it is a replica",
+        "return bool(self._state.begun.is_replica)",
+        'return bool(self.connection().info.parameter_status("in_hot_standby") == "on")',
+        "tests/test_replica.py -k primary_and_one",
+    ),
+    Mutation(
+        "a replica's time from before its figures",
+        "found: str | None = self._state.begun.arrived",
+        "found: str | None = self.execute_sql(ARRIVED.split('; ')[1]).fetchone()[0]",
+        "tests/test_replica.py -k read_before",
+    ),
+    Mutation(
+        "giving up after an upgrade",
+        "        if version != self._version:",
+        "        if False:",
+        "tests/test_upgraded.py -k 'old_process'",
+    ),
+    Mutation(
+        "keeping out of a half-copied database",
+        "        if unfinished and not self._is_filled:",
+        "        if False:",
+        "tests/test_upgraded.py -k 'every_route'",
+    ),
+    Mutation(
+        "looking at the version again under the lock",
+        "    _check_known(begun)",
+        "    pass",
+        "tests/test_upgraded.py -k start_at_once",
+    ),
+    Mutation(
+        "copying to an empty database alone",
+        "            raise NotEmpty\n\n\ndef _check_ours",
+        "            pass\n\n\ndef _check_ours",
+        "tests/test_copying.py -k row_of_any",
+    ),
+    Mutation(
+        "deleting only what a copy has sent",
+        "        if exactly and rows and digest != _digest_of(model):",
+        "        if False:",
+        "tests/test_copying.py -k somebody_has_changed",
+    ),
+    Mutation(
+        "going on only with what a copy has sent",
+        'FROM {_table(model)}") != [(rows,)]:',
+        'FROM {_table(model)}") == []:',
+        "tests/test_copying.py -k written_to",
+    ),
     # ---- what is taken in, and taken away
     Mutation(
         "STATE after what it vouches for",

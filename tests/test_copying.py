@@ -11,18 +11,21 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from flask import Flask
 
 from pdpp_ref import database, schema
-from pdpp_ref.database import DatabaseUnusable, db, fetch_all
-from pdpp_ref.models import Record, RecordChange, Table
+from pdpp_ref.database import Busy, DatabaseUnusable, db, fetch_all
+from pdpp_ref.models import TABLES, GlobalDay, Record, RecordChange, Table
 from pdpp_ref.services import blobs, copying, pruning, verify
 from tests import postgres
 from tests.conftest import Backend
-from tests.world import Outside, assert_sized_and_ranked, delete, fill, mark, upsert, write
+from tests.live import Server
+from tests.world import TOKEN, Outside, assert_sized_and_ranked, delete, fill, mark, upsert, write
 
 PROGRAM = str(Path(sys.executable).with_name("pdpp-ref"))
+BEARER = {"Authorization": f"Bearer {TOKEN}"}
 pytestmark = pytest.mark.usefixtures("app")
 
 
@@ -142,6 +145,159 @@ def test_a_target_with_data_of_its_own_is_left_alone(target: str) -> None:
         copy(target)
 
 
+# ---- a target that somebody else has open ------------------------------------------------------
+
+
+def stop_at(table: str) -> Callable[..., None]:
+    def stop(name: str, _: int) -> None:
+        if name == table:
+            raise KeyboardInterrupt
+
+    return stop
+
+
+def everything(url: str) -> dict[str, list[Any]]:
+    with Outside(url) as outside:
+        return {table: sorted(outside(f"SELECT * FROM {table}"), key=repr) for table in outside.columns()}
+
+
+def test_every_table_is_copied_counted_or_the_targets_own() -> None:
+    assert set(TABLES) == {*copying.COPIED, *copying.DERIVED, *copying.OWN}
+
+
+@pytest.mark.usefixtures("_filled")
+def test_a_server_on_a_half_copied_target_answers_503_also_one_that_was_there_before(
+    target: str, tmp_path: Path
+) -> None:
+    def status(server: Server) -> int:
+        return httpx.get(f"{server.url}/_ref/dataset/summary", headers=BEARER).status_code
+
+    def ingest(server: Server) -> httpx.Response:
+        line = b'{"key":"theirs","data":{}}'
+        address = f"{server.url}/v1/ingest/notes?connector_id=files"
+        return httpx.post(address, content=line, headers=BEARER)
+
+    with Server(tmp_path / "server", DATABASE_URL=target) as server:
+        assert status(server) == 200
+        with pytest.raises(KeyboardInterrupt):
+            copy(target, stop_at("records"))
+        before = everything(target)
+        assert status(server) == 503
+        refused = ingest(server)
+        assert refused.status_code == 503
+        assert "not finished" in refused.json()["error"]["message"]
+        assert httpx.get(f"{server.url}/healthz").status_code == 200
+        assert everything(target) == before
+        copy(target)
+        assert status(server) == 200, "and it goes on when the copy is done"
+        assert ingest(server).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "model", [model for model in copying.COPIED if model is not GlobalDay], ids=lambda model: model.__name__
+)
+@pytest.mark.usefixtures("_filled")
+def test_a_target_with_a_row_of_any_table_is_not_empty(model: type[Table], target: str) -> None:
+    other = database.at(target, Path())
+    row = next((batch[0] for batch in copying._batches(model)), None)
+    with database.bound(other):
+        schema.prepare()
+        other.close()
+    with Outside(target) as outside:
+        outside("PRAGMA foreign_keys = 0" if target.startswith("sqlite") else OFF)
+        names = copying._names(model)
+        if row is None:
+            kinds = {"TEXT": "x", "BOOL": False}
+            row = tuple(kinds.get(field.field_type, 1) for field in model._meta.sorted_fields)
+        values = ", ".join("?" * len(names))
+        outside(f"INSERT INTO {copying._table(model)} ({', '.join(names)}) VALUES ({values})", *row)
+    before = everything(target)
+    with pytest.raises(copying.NotEmpty):
+        copy(target)
+    assert everything(target) == before
+
+
+OFF = "SET session_replication_role = replica"
+
+
+@pytest.mark.parametrize("change", ["add", "remove"])
+@pytest.mark.parametrize("same", [True, False], ids=["same state", "another state"])
+@pytest.mark.usefixtures("_filled")
+def test_an_unfinished_copy_that_somebody_has_written_to_is_refused_and_nothing_deleted(
+    target: str, same: bool, change: str
+) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        copy(target, stop_at("records"))
+    with Outside(target) as outside:
+        if change == "add":
+            columns = "id, created_at, connector_instance_id, connector_id"
+            outside(f"INSERT INTO connections ({columns}) VALUES (9, '2020', 'theirs', 'x')")
+        else:
+            outside("DELETE FROM records WHERE key = '0000001'")
+    if not same:
+        write(upsert("later"))
+    before = everything(target)
+    with pytest.raises(copying.NotOurs):
+        copy(target)
+    assert everything(target) == before
+
+
+@pytest.mark.usefixtures("_filled")
+def test_what_the_copy_has_sent_and_somebody_has_changed_is_not_deleted(target: str) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        copy(target, stop_at("records"))
+    with Outside(target) as outside:
+        outside("UPDATE records SET emitted_at = '2020-01-01T00:00:00.000Z' WHERE key = '0000001'")
+    before = everything(target)
+    write(upsert("later"))
+    with pytest.raises(copying.NotOurs):
+        copy(target)
+    assert everything(target) == before
+
+
+@pytest.mark.usefixtures("_filled")
+def test_a_copy_cut_short_while_it_counts_is_finished(target: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def cut() -> None:
+        raise KeyboardInterrupt
+
+    for moment in ("mark_all", "run_until_fresh"):
+        module = copying.retained_size if moment == "mark_all" else copying.reconcile
+        with monkeypatch.context() as patched:
+            patched.setattr(module, moment, cut)
+            with pytest.raises(KeyboardInterrupt):
+                copy(target)
+    assert copy(target) == sum(map(len, content().values()))
+    with database.bound(database.at(target, Path())):
+        schema.prepare()
+        assert list(verify.differences()) == []
+        db.close()
+
+
+@pytest.mark.usefixtures("_filled")
+def test_days_go_on_in_their_order_and_the_databases_age_is_kept(target: str, outside: Outside) -> None:
+    outside("UPDATE pdpp_ref_schema SET created_at = '2020-01-01T00:00:00.000Z'")
+    outside("UPDATE retained_size_connection SET generation = 70 + connection_id, days_disordered = TRUE")
+    copy(target)
+    with Outside(target) as there:
+        assert there("SELECT created_at FROM pdpp_ref_schema") == [("2020-01-01T00:00:00.000Z",)]
+        rows = there("SELECT connection_id, generation, days_disordered FROM retained_size_connection")
+        assert rows
+        assert all(generation >= 70 + key and disordered for key, generation, disordered in rows)
+
+
+@pytest.mark.usefixtures("_filled")
+def test_of_two_copies_at_once_one_gives_way(target: str) -> None:
+    def meanwhile(table: str, _: int) -> None:
+        if table == "connections":
+            other = database.at(target, Path())
+            with database.bound(other):
+                database.execute("UPDATE pdpp_ref_copying SET progress = '{\"tables\": {}}'")
+                other.close()
+
+    with pytest.raises(Busy):
+        copy(target, meanwhile)
+
+
 def test_a_row_that_did_not_arrive_as_it_was_is_noticed(
     target: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -170,6 +326,14 @@ def test_the_command_copies_and_says_so(backend: Backend, target: str) -> None:
     done = run(backend, "copy", "--to", target)
     assert done.stdout.startswith("Copied "), done.stderr
     assert json.loads(run(backend, "summary", PDPP_DATABASE_URL=target).stdout)["record_count"] == 3
+    with Outside(target) as outside:
+        outside("INSERT INTO pdpp_ref_copying (id, state) VALUES (1, '[]')")
+    half = run(backend, "copy", "--to", target)
+    assert half.returncode == 2
+    assert "somebody else has written there.  Nothing was deleted" in half.stderr
+    assert half.stderr.count("\n") == 1
+    with Outside(target) as outside:
+        outside("DELETE FROM pdpp_ref_copying")
     again = run(backend, "copy", PDPP_COPY_TO=target)
     assert (again.returncode, again.stderr) == (
         2,

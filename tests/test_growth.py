@@ -6,6 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from pdpp_ref.blueprints.chart import HEIGHT, WIDTH, chart
+from pdpp_ref.database import read_snapshot
 from pdpp_ref.services import growth, reconcile
 from pdpp_ref.services.growth import Day
 from pdpp_ref.times import days_before
@@ -105,7 +106,7 @@ def test_the_growth_of_all_connections_is_one_statement() -> None:
     for number in (2, 40):
         for each in range(number):
             write(upsert("a"), connection=f"c{each}")
-        with statements() as seen:
+        with read_snapshot(), statements() as seen:
             assert len(growth.before()) == number
         counts.append(len(seen))
     assert counts == [1, 1]

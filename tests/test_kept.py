@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from pdpp_ref.database import read_snapshot
 from pdpp_ref.measures import MEASURE_NAMES, TOTAL
 from pdpp_ref.services import blobs, kept, top
 from pdpp_ref.services.kept import GROWTH, NAME, Order
@@ -90,7 +91,7 @@ def test_a_list_costs_the_same_statements_however_long_it_is() -> None:
         for each in range(number):
             write(upsert("a"), connection=f"c{each}")
             write(upsert("a", stream=f"s{each}"))
-        with statements() as seen:
+        with read_snapshot(), statements() as seen:
             kept.connections(Order())
             kept.connection("laptop", Order(), 90)
         counts.append(len(seen))

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from pdpp_ref.database import db, fetch_all
 from pdpp_ref.services import verify
 from tests import postgres
 from tests.conftest import Backend
-from tests.world import PASSWORD, TOKEN, fill, upsert, write
+from tests.world import PASSWORD, TOKEN, Outside, fill, upsert, write
 
 COMMAND = str(Path(sys.executable).with_name("pdpp-ref"))
 SECRET = "s3cret-of-the-database"
@@ -233,6 +234,67 @@ def test_a_server_without_a_free_connection_is_a_plain_error_until_there_is_one(
     until = time.monotonic() + 10
     while serving() != 200:
         assert time.monotonic() < until
+
+
+# ---- defaults of a role ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("isolation", ["repeatable read", "serializable"])
+def test_writers_at_once_under_any_default_isolation_leave_right_totals(
+    own: postgres.Server, url: str, isolation: str
+) -> None:
+    """Under the role's own default each would add to a total of before it had the lock of it."""
+    with psycopg.connect(own.url_of("pdpp", "pdpp"), autocommit=True) as admin:
+        admin.execute(f"ALTER ROLE ordinary SET default_transaction_isolation = '{isolation}'")
+    try:
+        app = create_app({"DATABASE_URL": url, "OWNER_PASSWORD": PASSWORD, "OPERATOR_TOKEN": TOKEN})
+        write(upsert("first"))
+
+        def work(number: int) -> None:
+            for each in range(25):
+                write(upsert(f"{number}-{each}", stream=f"s{each % 2}"), connection=f"c{number % 2}")
+            db.close()
+
+        with ThreadPoolExecutor(4) as writers:
+            list(writers.map(work, range(4)))
+        header = {"Authorization": f"Bearer {TOKEN}"}
+        body = app.test_client().get("/_ref/dataset/summary", headers=header).get_json()
+        assert (body["projection"]["state"], body["record_count"]) == ("fresh", 101)
+        with Outside(url) as outside:
+            assert outside.wrong_but_clean() == []
+    finally:
+        db.close()
+        with psycopg.connect(own.url_of("pdpp", "pdpp"), autocommit=True) as admin:
+            admin.execute("ALTER ROLE ordinary RESET ALL")
+
+
+@pytest.mark.usefixtures("serving")
+def test_rows_that_a_policy_would_hide_are_an_error_and_not_wrong_figures(
+    own: postgres.Server, url: str
+) -> None:
+    fill(3)
+    db.close()
+    with psycopg.connect(own.url_of("pdpp", "pdpp"), autocommit=True) as admin:
+        admin.execute("ALTER TABLE retained_size_global ENABLE ROW LEVEL SECURITY")
+        admin.execute("ALTER TABLE retained_size_global FORCE ROW LEVEL SECURITY")
+    with pytest.raises(peewee.DatabaseError) as refused:
+        fetch_all("SELECT * FROM retained_size_global")
+    assert database.problem(refused.value) == "forbidden"
+
+
+@pytest.mark.usefixtures("serving")
+def test_a_role_that_is_read_only_is_a_plain_error(own: postgres.Server, url: str) -> None:
+    db.close()
+    with psycopg.connect(own.url_of("pdpp", "pdpp"), autocommit=True) as admin:
+        admin.execute("ALTER ROLE ordinary SET default_transaction_read_only = on")
+    try:
+        with pytest.raises(peewee.DatabaseError) as refused:
+            write(upsert("a"))
+        assert database.problem(refused.value) == "read_only"
+    finally:
+        db.close()
+        with psycopg.connect(own.url_of("pdpp", "pdpp"), autocommit=True) as admin:
+            admin.execute("ALTER ROLE ordinary RESET ALL")
 
 
 def test_a_child_process_opens_a_connection_of_its_own(backend: Backend, app: Flask) -> None:

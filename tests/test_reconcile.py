@@ -223,8 +223,8 @@ def cost(of: Callable[[], Any]) -> list[str]:
 
 
 COSTS = {
-    "sqlite": {"fresh": 4, "global": 26, "stream": 38},
-    "postgres": {"fresh": 4, "global": 27, "stream": 39},
+    "sqlite": {"fresh": 5, "global": 29, "stream": 41},
+    "postgres": {"fresh": 4, "global": 28, "stream": 40},
 }
 
 
@@ -248,8 +248,11 @@ def test_a_read_executes_the_same_statements_at_1000_and_100000_records(
 
 def test_a_fresh_read_touches_two_tables_of_the_projection(summary: Read) -> None:
     fill(10)
-    begin, totals, connectors, commit = cost(summary)
-    assert begin in ("BEGIN DEFERRED", "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+    *begin, totals, connectors, commit = cost(summary)
+    assert [sql.partition(";")[0] for sql in begin] in (
+        ["BEGIN DEFERRED", "SELECT version, unfinished FROM pdpp_ref_schema"],
+        ["BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"],  # and all else in the same message
+    )
     assert commit in ("commit;", "COMMIT")
     assert totals == "SELECT * FROM retained_size_global"
     assert " FROM retained_size_connection r JOIN connections c " in connectors

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import psycopg
 import pytest
@@ -12,10 +13,11 @@ from bs4 import BeautifulSoup
 from flask import Flask
 
 from pdpp_ref import create_app
-from pdpp_ref.database import db
+from pdpp_ref.database import db, read_snapshot, replicated_until
 from tests import postgres
 from tests.live import Server
-from tests.world import PASSWORD, TOKEN
+from tests.pooler import Pooler
+from tests.world import PASSWORD, TOKEN, upsert, write
 
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
 
@@ -78,6 +80,60 @@ def hero(app: Flask) -> BeautifulSoup:
     return BeautifulSoup(page.text, "html.parser").find(id="hero")
 
 
+def all_say(app: Flask) -> set[str]:
+    """The states that the routes and the page tell, and the metrics; each with the time of the figures."""
+    client = app.test_client()
+    found = [
+        client.get(f"/_ref/dataset/{path}", headers=BEARER).get_json()["projection"]
+        for path in ("summary", "summary/streams", "size", "top")
+    ]
+    found = [projection.get("metadata", projection) for projection in found]
+    row = client.get("/_ref/dataset/size", headers=BEARER).get_json()["rows"][0]
+    assert {projection["computed_at"] for projection in found} == {row["computed_at"]}
+    assert {projection["stale_since"] for projection in found} == {row["computed_at"]}
+    assert hero(app)["data-state"] == "copy"
+    assert hero(app).find("time")["datetime"] == row["computed_at"]
+    metrics = client.get("/_ref/metrics", headers=BEARER).text
+    assert "pdpp_projection_stale_seconds " in metrics, "stale, and since when"
+    states = [
+        line.split('"')[1] for line in metrics.splitlines() if line.endswith("} 1.0") and "_state{" in line
+    ]
+    return {*states, *(projection["state"] for projection in found)}
+
+
+def test_a_time_of_a_replica_is_read_before_the_figures(
+    servers: tuple[postgres.Server, Standby], tmp_path: Path
+) -> None:
+    """Read after them, it could be that of a commit that is not in them."""
+    primary, standby = servers
+    with postgres.new_database(primary.url, "apart") as source:
+        open_app(source, tmp_path / "source")
+        write(upsert("a"))
+        db.close()
+        replica = postgres.at(standby.url, "apart")
+        until(lambda: arrived(replica, 1))
+        open_app(replica, tmp_path / "copy")
+        with read_snapshot():
+            before = replicated_until()
+            with psycopg.connect(source, autocommit=True) as outside:
+                outside.execute("UPDATE records SET emitted_at = 'later'")
+            until(lambda: arrived(replica, 0))
+            assert replicated_until() == before is not None
+        with read_snapshot():
+            assert replicated_until() > before
+        db.close()
+
+
+def arrived(url: str, records: int) -> bool:
+    """Whether so many records there are as they were at first."""
+    try:
+        with psycopg.connect(url) as found:
+            counted = found.execute("SELECT COUNT(*) FROM records WHERE emitted_at IS NULL").fetchone()
+            return counted == (records,)
+    except psycopg.Error:
+        return False  # not even the database, or its tables
+
+
 def test_two_servers_on_a_primary_and_one_on_its_replica(
     servers: tuple[postgres.Server, Standby], tmp_path: Path
 ) -> None:
@@ -103,6 +159,19 @@ def test_two_servers_on_a_primary_and_one_on_its_replica(
     assert shown["data-state"] == "copy"
     assert shown.find("time")["datetime"] == projection["computed_at"]
     assert "Up to date" not in shown.text
+
+    # Whoever shows the figures in all says the same of them, also where a pooler stands between, that
+    # tells a client what the first server told it, or nothing.
+    told = all_say(app)
+    pooler = Pooler(standby.url)
+    try:
+        behind = open_app(pooler.url(standby.url), tmp_path / "pooled")
+        with mock.patch.object(psycopg.ConnectionInfo, "parameter_status", return_value="off"):
+            assert all_say(behind) == told == {"stale"}
+    finally:
+        db.close()
+        pooler.remove()
+    app = open_app(standby.url, tmp_path / "copy")
 
     # A replica whose link is cut stays at what it has, and at its time.
     with psycopg.connect(standby.url, autocommit=True) as held:

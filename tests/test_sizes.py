@@ -11,6 +11,7 @@ from flask.testing import FlaskClient
 
 from pdpp_ref.services import reconcile
 from tests import contract
+from tests.conftest import Backend
 from tests.world import MEASURES, TOKEN, Outside, delete, fill, mark, statements, upsert, write
 
 Get = Callable[..., Any]
@@ -131,11 +132,13 @@ def test_the_projection_block_tells_of_this_processs_attempts(get: Get, outside:
 
 
 @pytest.mark.parametrize("query", [{}, {"grain": "connection"}, {"grain": "stream"}])
-def test_a_fresh_size_read_executes_five_statements(get: Get, query: dict[str, str]) -> None:
+def test_a_fresh_size_read_executes_five_statements(
+    get: Get, backend: Backend, query: dict[str, str]
+) -> None:
     fill(500, stream="more")
     with statements() as seen:
         get(**query)
-    assert len(seen) == 5
+    assert len(seen) == 5 + (backend.kind == "sqlite")  # there, the schema's version is one of its own
     assert not [sql for sql in seen if "records" in sql or "record_changes" in sql]
 
 

@@ -1,4 +1,5 @@
-"""Installs what the tests need beside Python packages: the OpenSpec program, axe, a browser, PostgreSQL.
+"""Installs what the tests need beside Python packages: the OpenSpec program, axe, a browser, PostgreSQL
+and pgbouncer.
 
 `python -m tests.tools`; it does nothing where all is there, and says what to do where it can't help.
 """
@@ -9,7 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests import postgres
+from tests import pooler, postgres
 
 NODE_FOLDER = Path(__file__).parent / "node"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -75,6 +76,15 @@ def install_postgres() -> None:
         sys.exit(postgres.MISSING)
 
 
+def install_pooler() -> None:
+    if pooler.program():
+        return
+    print("Installing pgbouncer for the tests ...", file=sys.stderr)
+    apt_get("pgbouncer")
+    if not pooler.program():
+        sys.exit(pooler.MISSING)
+
+
 def apt_get(package: str) -> None:
     """Install a package of Debian's, where this is Debian and we are root."""
     if shutil.which("apt-get") and os.geteuid() == 0:
@@ -87,3 +97,4 @@ if __name__ == "__main__":
     install_node_packages()
     install_chromium()
     install_postgres()
+    install_pooler()

@@ -10,7 +10,7 @@ import peewee
 from flask import Blueprint, Response, current_app, flash, redirect, render_template, request, url_for
 from msgspec import Meta, Struct, structs
 
-from ..database import Busy
+from ..database import Busy, NotServed
 from ..measures import BYTE_MEASURES, COUNT_MEASURES, TOTAL
 from ..services import export, growth, kept, summary, takeaway, wire
 from ..services.freshness import Hero, hero
@@ -126,6 +126,8 @@ def _refreshed() -> str:
         done = auto_reconcile().run(wait=False)
     except Busy:
         return "busy"
+    except NotServed:
+        raise
     except peewee.DatabaseError:
         return "failed"
     return "done" if done.fresh else "begun"

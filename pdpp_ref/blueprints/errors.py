@@ -62,6 +62,13 @@ _TYPES = {
 }
 
 
+# Of a database that can't be used, what the client is told; for all else, nothing.
+_OF_PROBLEM = {
+    "upgraded": "The database was upgraded by another version of this server.  Restart this one.",
+    "unfinished": "A copy to this database is not finished.  Run it again until it is.",
+}
+
+
 class ApiError(Exception):
     """An error to answer with; the message is for the client and says what to do."""
 
@@ -79,6 +86,11 @@ def of_status(status: int) -> tuple[str, str]:
         return code, ERRORS[code].about
     phrase = HTTPStatus(status).phrase
     return phrase.lower().replace(" ", "_"), f"{phrase}."
+
+
+def of_problem(kind: str) -> str:
+    """The message of `storage_unavailable`, if there is more to say than what it means."""
+    return _OF_PROBLEM.get(kind, "")
 
 
 def body(status: int, code: str, message: str, request_id: str | None) -> wire.Error:

@@ -10,7 +10,7 @@ from flask import Flask, Response, current_app, g, render_template, request
 from werkzeug.exceptions import HTTPException, SecurityError
 from werkzeug.routing import BaseConverter
 
-from ..database import PROBLEM_TEXT, Busy, db, problem
+from ..database import PROBLEM_TEXT, Busy, check_served, db, problem
 from ..services.auto_reconcile import AutoReconcile
 from . import addresses, errors
 from .errors import ApiError
@@ -29,6 +29,10 @@ HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
+# What is answered without the database: files, and whether the process is up.
+ASKS_NOBODY = ("static", "monitoring.healthz")
+# What needs nothing of it, and is still no answer of a server that must not go on.
+READS_NOTHING = ("auth.login_form", "auth.login", "auth.logout", "dashboard.index", "openapi.openapi")
 MAX_BODY_BYTES = 1024 * 1024  # of forms and small JSON; ingest has a limit of its own
 
 
@@ -60,8 +64,10 @@ def _begin() -> None:
     # No name holds one, and not every database can be asked for it.
     if "\0" in request.path or any("\0" in value for value in request.args.values()):
         raise ApiError("invalid_request", "The address holds a NUL character.")
-    if request.endpoint != "static":
+    if request.endpoint not in ASKS_NOBODY:
         db.connect(reuse_if_open=True)
+    if request.endpoint in READS_NOTHING:
+        check_served()
 
 
 def _finish(response: Response) -> Response:
@@ -152,7 +158,7 @@ def _storage_error(raised: Exception) -> Response:
     log.error("request %s failed: %s", g.get("request_id"), PROBLEM_TEXT[kind])
     if kind == "other":
         db.close()  # whatever state it is in, the next request starts with a new connection
-    return error("storage_unavailable")
+    return error("storage_unavailable", errors.of_problem(kind))
 
 
 def _unexpected_error(raised: Exception) -> Response:

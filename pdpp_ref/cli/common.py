@@ -12,7 +12,7 @@ import peewee
 from flask import Flask
 
 from .. import bare_app, config, database, open_database
-from ..database import PROBLEM_TEXT, Busy, problem, tuples
+from ..database import PROBLEM_TEXT, Busy, NotServed, problem, tuples
 from ..models import Connection, Stream
 from ..services.messages import Rejected, check_name
 from . import output
@@ -47,6 +47,8 @@ def errors_told() -> Iterator[None]:
         raise WrongCall(str(error)) from None
     except Busy:
         raise TryAgain(f"{PROBLEM_TEXT['busy']}; try again") from None
+    except NotServed as error:
+        raise TryAgain(PROBLEM_TEXT[problem(error)]) from None
     except DamagedFile:
         raise TryAgain(f"{PROBLEM_TEXT['corrupt']}; {_RESTORE}") from None
     except Exception as error:  # the driver's own, too, as it comes while rows are fetched

@@ -74,8 +74,15 @@ def copy_to(url: str) -> None:
                 rows = copying.copy(target, lambda _, done: show(done))
         except DatabaseUnusable as error:
             raise WrongCall(str(error).replace("PDPP_DATABASE_URL", "--to")) from None
+        except copying.NotOurs:
+            raise WrongCall(
+                "the database of --to is not what the unfinished copy has sent to it: somebody else has "
+                "written there.  Nothing was deleted; name an empty one"
+            ) from None
         except copying.NotEmpty:
             raise WrongCall("the database of --to holds data already; name an empty one") from None
         except copying.Different as table:
-            raise TryAgain(f"table {table} has not arrived as it is here; run it again") from None
+            raise TryAgain(
+                f"table {table} has not arrived as it is here; run it again, or to an empty database"
+            ) from None
     answer(f"Copied {rows:,} rows, and compared each.  Use it with: PDPP_DATABASE_URL")

@@ -14,10 +14,10 @@ from urllib.parse import urlsplit
 import peewee
 
 from . import postgres, sqlite
-from .errors import PROBLEM_TEXT, Busy, DatabaseUnusable, problem
+from .errors import PROBLEM_TEXT, Busy, DatabaseUnusable, NotServed, problem
 from .sqlite import PRAGMAS
 
-__all__ = ["PRAGMAS", "PROBLEM_TEXT", "Busy", "DatabaseUnusable", "db", "problem"]
+__all__ = ["PRAGMAS", "PROBLEM_TEXT", "Busy", "DatabaseUnusable", "NotServed", "db", "problem"]
 
 db = peewee.DatabaseProxy()
 
@@ -114,7 +114,9 @@ def repair_transaction(*, wait: bool, seconds: float) -> Iterator[None]:
 
 @contextmanager
 def exclusive_transaction() -> Iterator[None]:
-    """A write transaction of which there is one at a time, for changes of the schema."""
+    """A write transaction during which there is no other, nor a read on PostgreSQL: for changes of the
+    schema, and of what a database is used for.
+    """
     with _busy_told(), db.alone():
         yield
 
@@ -127,17 +129,26 @@ def lock_attempt() -> Iterator[None]:
 
 
 def read_snapshot() -> Any:
-    """A context in which all reads see one moment; it never waits for a writer."""
+    """A context in which all reads see one moment; it never waits for a writer.
+
+    Raises NotServed, as each kind of transaction does, where the database is no longer what was prepared.
+    """
     return db.snapshot()
 
 
+def check_served() -> None:
+    """Raises NotServed where the database is no longer what was prepared."""
+    with read_snapshot():
+        pass
+
+
 def is_replica() -> bool:
-    """Whether the database follows another one and can't be written to."""
+    """Whether the database follows another one and can't be written to; asked inside a snapshot."""
     return bool(db.is_replica())
 
 
 def replicated_until() -> str | None:
-    """On a replica, the time of the last commit that has arrived there; None where that is not known."""
+    """On a replica, a time of which all commits have arrived in this snapshot; None where none is known."""
     found: str | None = db.replicated_until()
     return found
 
@@ -223,7 +234,7 @@ def execute_many(sql: str, rows: Sequence[Iterable[Any]]) -> None:
     """Run one statement, with `?` for its values, for each row."""
     if rows:
         with peewee.__exception_wrapper__:  # type: ignore[attr-defined]
-            db.connection().cursor().executemany(db.placed(sql), rows)
+            db.execute_each(sql, rows)
 
 
 def execute(sql: str, values: Sequence[Any] = ()) -> int:

@@ -11,6 +11,20 @@ class FileMoved(peewee.OperationalError):
     """The path of the open database names another file now, or none."""
 
 
+class NotServed(peewee.OperationalError):
+    """The database is not, or no longer, one that this program may read or write."""
+
+
+class Upgraded(NotServed):
+    """Another version of the program has migrated it: what this one would read or write means
+    something else by now.
+    """
+
+
+class CopyUnfinished(NotServed):
+    """A copy to it is not finished: part of the data is missing."""
+
+
 class Busy(Exception):
     """Others hold what was needed; nothing was done, and the same call can be repeated."""
 
@@ -23,6 +37,8 @@ PROBLEM_TEXT = {
     "not_a_database": "the file is not a database",
     "cannot_open": "the database file can't be opened",
     "moved": "the database file was moved, removed or replaced; put it back, or restart",
+    "upgraded": "the database was upgraded by another version of this program; restart this one",
+    "unfinished": "a copy to this database is not finished; run the same pdpp-ref copy again",
     "constraint": "the database refused a value",
     "input_output": "reading or writing the database file failed",
     "slow": "the database took too long",
@@ -32,7 +48,10 @@ PROBLEM_TEXT = {
     "other": "the database reported an error",
 }
 
-_APSW = {
+# Our own and APSW's.
+_BY_TYPE = {
+    "Upgraded": "upgraded",
+    "CopyUnfinished": "unfinished",
     "BusyError": "busy",
     "LockedError": "busy",
     "ReadOnlyError": "read_only",
@@ -85,4 +104,4 @@ def problem(error: BaseException) -> str:
         if state is None:  # the driver's own: the connection is lost, or a value can't be sent
             return "constraint" if type(original).__name__ == "DataError" else "unreachable"
         return _POSTGRES.get(state) or _POSTGRES.get(state[:2], "other")
-    return _APSW.get(type(original).__name__, "other")
+    return _BY_TYPE.get(type(original).__name__, "other")

@@ -12,6 +12,8 @@ import peewee
 
 from .errors import Busy, DatabaseUnusable, of_driver, problem
 from .inserts import insert
+from .served import LOOK, OF, Served
+from .transactions import ALONE, LOCK_ALONE, SNAPSHOT, WORK, Begun, Preamble, begun, taken_from
 
 try:
     import psycopg
@@ -22,13 +24,12 @@ except ImportError:
     psycopg = None  # type: ignore[assignment]
 
 MINIMUM = 15
-SNAPSHOT = "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY"
 
 # Advisory locks of this program; nobody else uses the same numbers.
 REPAIR_LOCK, ALONE_LOCK = 7_663_001, 7_663_002
 
-# A write that waits for longer than this is told that the database is busy, as on SQLite.
-LOCK_TIMEOUT_MS = 5000
+# How often a statement runs before a connection of our own server process has it prepared.
+PREPARE_AFTER = 5
 # What the URL may overrule.  A server that is gone without a word is noticed within half a minute.
 CONNECT = {
     "application_name": "pdpp-ref",
@@ -38,34 +39,31 @@ CONNECT = {
     "keepalives_count": "3",
     "client_encoding": "UTF8",
 }
-# An acknowledged write must survive power loss, whatever the role's default is.
-PREPARE = (
-    f"SELECT set_config('lock_timeout', '{LOCK_TIMEOUT_MS}', FALSE), "
-    "set_config('synchronous_commit', CASE current_setting('synchronous_commit') "
-    "WHEN 'off' THEN 'on' ELSE current_setting('synchronous_commit') END, FALSE)"
-)
 
 
-class Postgres(peewee.PostgresqlDatabase):
-    """A connection for each thread.  One that is found dead is replaced where no work is lost by it."""
+class Postgres(Served, peewee.PostgresqlDatabase):
+    """A connection for each thread.  One that is found dead is replaced where no work is lost by it.
+
+    Nothing of a connection's session is relied on: it may be another one in each transaction.
+    """
 
     _state: Any
     # Names sort by code point, as on SQLite, whatever the collation of the database is.
     field_types = peewee.PostgresqlDatabase.field_types | {"TEXT": 'TEXT COLLATE "C"'}
 
+    # Whether it was a replica when it was last asked: then the time is asked for at once.
+    _was_replica = False
+
     def __init__(self, settings: dict[str, Any]) -> None:
-        self._settings = settings
+        taken, rest = taken_from(settings.get("options"))
+        self._settings = settings | {"options": rest}
+        self._preamble = Preamble(taken)
         super().__init__(settings.get("dbname") or "postgres", prefer_psycopg3=True)
 
     def _connect(self) -> Any:
-        connection = psycopg.connect(**self._settings, autocommit=True)
-        try:
-            # Sums of bigints are NUMERIC there, and whole: ints, as on SQLite.
-            connection.adapters.register_loader("numeric", _WholeNumber)
-            connection.execute(PREPARE)
-        except BaseException:
-            connection.close()
-            raise
+        connection = psycopg.connect(**self._settings, autocommit=True, prepare_threshold=None)
+        # Sums of bigints are NUMERIC there, and whole: ints, as on SQLite.
+        connection.adapters.register_loader("numeric", _WholeNumber)
         return connection
 
     def connect(self, reuse_if_open: bool = False) -> bool:
@@ -80,10 +78,47 @@ class Postgres(peewee.PostgresqlDatabase):
             self.close()
         return super().cursor(named_cursor)
 
-    def begin(self, statement: str | None = None) -> None:
+    def begin(self, how: str | None = WORK) -> None:
+        """One round trip: the transaction begins, its settings are made, the schema's version is read."""
+        how = how or WORK
         self.connect(reuse_if_open=True)
-        with peewee.__exception_wrapper__:  # type: ignore[attr-defined]
-            self.cursor().execute(statement or "BEGIN")
+        try:
+            with peewee.__exception_wrapper__:  # type: ignore[attr-defined]
+                found = self._begin(how, arrived=how == SNAPSHOT and self._was_replica)
+                if found.is_replica and how == SNAPSHOT and not self._was_replica:
+                    self.rollback()
+                    found = self._begin(how, arrived=True)
+            self._was_replica = found.is_replica
+            if self.is_checked and how != ALONE:
+                self.check(found.version, found.unfinished)
+        except BaseException:
+            if self._state.conn.info.transaction_status != TransactionStatus.IDLE:
+                self.rollback()
+            raise
+
+    def _begin(self, how: str, *, arrived: bool) -> Begun:
+        connection = self._state.conn
+        text = self._preamble.text(how, checked=self.is_checked and how != ALONE, arrived=arrived)
+        found = begun(connection.cursor().execute(text, prepare=False))
+        # A pooler makes up the number of the process that it tells a client.  What is prepared is known
+        # to one process alone, and to whoever the pooler gives it to next.
+        is_ours = found.process == connection.info.backend_pid
+        connection.prepare_threshold = PREPARE_AFTER if is_ours else None
+        self._state.begun = found
+        return found
+
+    @contextmanager
+    def _in_transaction(self) -> Iterator[None]:
+        """A statement of its own is a transaction too, with all that holds in one."""
+        if self.in_transaction():
+            yield
+        else:
+            with self.transaction(WORK):
+                yield
+
+    def execute_sql(self, sql: str, params: Any = None) -> Any:
+        with self._in_transaction():
+            return super().execute_sql(sql, params)
 
     def commit(self) -> None:
         """Commit, or raise OperationalError where the transaction can't be: the server would roll it
@@ -143,18 +178,23 @@ class Postgres(peewee.PostgresqlDatabase):
         return self.transaction(SNAPSHOT)
 
     def writing(self) -> Any:
-        return self.transaction()
+        return self.transaction(WORK)
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        with self.transaction():
+        with self.transaction(ALONE):
             self.execute_sql(f"SELECT pg_advisory_xact_lock({ALONE_LOCK})")
+            # There is none before the tables are created.
+            if self.execute_sql("SELECT to_regclass('pdpp_ref_schema') IS NOT NULL").fetchone()[0]:
+                self.execute_sql(LOCK_ALONE)
+            if self.is_checked:
+                self.check(*(self.execute_sql(f"SELECT {LOOK} {OF}").fetchone() or (None, False)))
             yield
 
     @contextmanager
     def repairing(self, wait: bool, seconds: float) -> Iterator[None]:
         """One repair at a time, of all processes; a read's waits for no row for longer than a moment."""
-        with self.transaction():
+        with self.transaction(WORK):
             if wait:
                 self.execute_sql(f"SELECT pg_advisory_xact_lock({REPAIR_LOCK})")
             else:
@@ -188,7 +228,12 @@ class Postgres(peewee.PostgresqlDatabase):
         types = (_ARRAYS[model._meta.columns[name].field_type] for name in columns)
         arrays = ", ".join(f"%b::{name}[]" for name in types)
         sql = insert(model._meta.table_name, columns, identity, f"SELECT * FROM unnest({arrays})")
-        self.connection().cursor().execute(sql, [list(column) for column in zip(*rows, strict=True)])
+        with self._in_transaction():
+            self.cursor().execute(sql, [list(column) for column in zip(*rows, strict=True)])
+
+    def execute_each(self, sql: str, rows: Sequence[Iterable[Any]]) -> None:
+        with self._in_transaction():
+            self.cursor().executemany(self.placed(sql), rows)
 
     def columns(self, cursor: Any) -> list[str]:
         return [column.name for column in cursor.description]
@@ -218,11 +263,11 @@ class Postgres(peewee.PostgresqlDatabase):
         return sql, [list(versions), stream_id, stream_id]
 
     def is_replica(self) -> bool:
-        """As the server reports it to each connection, and anew where it is promoted."""
-        return bool(self.connection().info.parameter_status("in_hot_standby") == "on")
+        """As the server said when the transaction began; what a driver remembers, a pooler may have."""
+        return bool(self._state.begun.is_replica)
 
     def replicated_until(self) -> str | None:
-        found: str | None = self.execute_sql(_REPLICATED_UNTIL).fetchone()[0]
+        found: str | None = self._state.begun.arrived
         return found
 
     def number_after(self, table: str, column: str) -> None:
@@ -243,10 +288,8 @@ class Postgres(peewee.PostgresqlDatabase):
 _ARRAYS = {"BIGAUTO": "bigint", "BIGINT": "bigint", "TEXT": "text", "BOOL": "boolean", "BLOB": "bytea"}
 
 # How a server says so in English; of a failed connection the driver knows no error code.
-_NO_ROOM = ("connection slots", "too many clients", "too many connections")
+_NO_ROOM = ("connection slots", "too many clients", "too many connections", "no more connections")
 
-_MOMENT = 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'
-_REPLICATED_UNTIL = f"SELECT to_char(pg_last_xact_replay_timestamp() AT TIME ZONE 'UTC', '{_MOMENT}')"
 _TRY_REPAIR = (
     f"SELECT pg_try_advisory_xact_lock({REPAIR_LOCK}), "
     "set_config('lock_timeout', %s::text, TRUE), set_config('statement_timeout', %s::text, TRUE)"

@@ -17,8 +17,10 @@ from playhouse.apsw_ext import APSWDatabase
 
 from .errors import DatabaseUnusable, FileMoved, problem
 from .inserts import insert
+from .served import LOOK, OF, Served
 
 MINIMUM = (3, 51, 3)
+# How a transaction begins: with the write lock at once or not at all.
 NOW = "NOW"
 
 # `synchronous=full`: a STATE line tells its sender to forget the records before it, so those must
@@ -68,7 +70,7 @@ class _Checkpoints:
         return 0
 
 
-class Sqlite(APSWDatabase):  # type: ignore[misc]  # playhouse has no stubs for it
+class Sqlite(Served, APSWDatabase):  # type: ignore[misc]  # playhouse has no stubs for it
     """One writer at a time holds the whole file, so no row needs a lock of its own."""
 
     # Which file it is, once it has been prepared.
@@ -117,20 +119,43 @@ class Sqlite(APSWDatabase):  # type: ignore[misc]  # playhouse has no stubs for 
         super().create_tables(models, **options)
 
     def begin(self, lock_type: str | None = None) -> None:
-        """`NOW` is the write lock at once or not at all."""
         self._check_place()
         # One that was opened while the file was read-only stays so for ever.
         if lock_type != "DEFERRED" and self.connection().readonly("main"):
             self.close()
             self.connect()
-        if lock_type != NOW:
+        if lock_type == NOW:
+            self._begin_now()
+        else:
             super().begin(lock_type)
-            return
-        self.execute_sql("PRAGMA busy_timeout = 0")
+        if self.is_checked:
+            self._check_served()
+
+    def _begin_now(self) -> None:
+        self.connection().set_busy_timeout(0)
         try:
             super().begin()
         finally:
-            self.execute_sql(f"PRAGMA busy_timeout = {PRAGMAS['busy_timeout']}")
+            self.connection().set_busy_timeout(PRAGMAS["busy_timeout"])
+
+    def _check_served(self) -> None:
+        """Inside the transaction that has just begun: nobody can change it until the end."""
+        try:
+            rows = super().execute_sql(f"SELECT {LOOK} {OF}").fetchall()
+            self.check(*(rows[0] if rows else (None, False)))
+        except BaseException:
+            self.rollback()
+            raise
+
+    def execute_sql(self, sql: str, params: Any = None) -> Any:
+        """A statement of its own is a transaction too, with what is checked in one.
+
+        Rows that are still to be fetched at its end come from the same moment.
+        """
+        if self.in_transaction() or not self.is_checked or not sql.startswith(_STATEMENTS):
+            return super().execute_sql(sql, params)
+        with self.snapshot() if sql.startswith(_READS) else self.writing():
+            return super().execute_sql(sql, params)
 
     def snapshot(self) -> Any:
         return self.transaction("DEFERRED")
@@ -161,6 +186,9 @@ class Sqlite(APSWDatabase):  # type: ignore[misc]  # playhouse has no stubs for 
         self.connection().cursor().executemany(
             insert(model._meta.table_name, columns, identity, values), rows
         )
+
+    def execute_each(self, sql: str, rows: Sequence[Iterable[Any]]) -> None:
+        self.connection().cursor().executemany(sql, rows)
 
     def columns(self, cursor: Any) -> list[str]:
         try:
@@ -227,6 +255,10 @@ class Sqlite(APSWDatabase):  # type: ignore[misc]  # playhouse has no stubs for 
             "busy": "the database is busy with another writer; try again",
             "full": "the disk is full; free some space and try again",
         }.get(problem(error), "the database can't be used; check PDPP_DATABASE_URL")
+
+
+_READS = ("SELECT", "WITH")
+_STATEMENTS = (*_READS, "INSERT", "UPDATE", "DELETE", "REPLACE")
 
 
 def _identity_of(file: Path) -> tuple[int, int] | None:

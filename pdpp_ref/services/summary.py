@@ -63,14 +63,16 @@ def read(auto: AutoReconcile, more: Callable[[], Any] = lambda: None) -> Summary
 
 
 def global_row() -> dict[str, Any]:
+    """The figures in all, for everybody who shows them; on a replica exact as of what has arrived there."""
     found = fetch_dicts("SELECT * FROM retained_size_global")
-    return shown(found[0]) if found else NEVER_COUNTED
+    row = shown(found[0]) if found else dict(NEVER_COUNTED)
+    return row | _as_of_the_replica(row) if is_replica() and not row["dirty"] else row
 
 
-def state_of(row: dict[str, Any], repairing: bool, replica: bool = False) -> wire.State:
-    """The one place where a projection's state gets its name."""
+def state_of(row: dict[str, Any], repairing: bool) -> wire.State:
+    """The one place where a projection's state gets its name; in the snapshot that the row is of."""
     if not row["dirty"]:
-        return "stale" if replica else "fresh"
+        return "stale" if is_replica() else "fresh"
     if row["rebuild_status"] != "idle":
         return "rebuilding" if row["rebuild_status"] == "running" else "failed"
     return "refreshing" if repairing else "stale"
@@ -79,10 +81,8 @@ def state_of(row: dict[str, Any], repairing: bool, replica: bool = False) -> wir
 def load(auto: AutoReconcile, more: Callable[[], Any] = lambda: None) -> Summary:
     """The summary as it is stored, without an attempt at repair."""
     with read_snapshot():
-        row, replica = global_row(), is_replica()
-        if replica and not row["dirty"]:
-            row |= _as_of_the_replica(row)
-        state = state_of(row, auto.running, replica)
+        row = global_row()
+        state = state_of(row, auto.running)
         return Summary(
             figures=row,
             top_connectors=_top_connectors(),
@@ -90,7 +90,7 @@ def load(auto: AutoReconcile, more: Callable[[], Any] = lambda: None) -> Summary
             last_error=auto.last_error if row["dirty"] else None,
             failures=auto.consecutive_failures,
             progress=_progress(row) if state == "rebuilding" else None,
-            replica=replica,
+            replica=is_replica(),
             more=more(),
         )
 

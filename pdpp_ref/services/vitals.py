@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from ..database import is_replica, read_snapshot
+from ..database import read_snapshot
 from ..measures import TOTAL
 from . import reconcile, top, wire
 from .auto_reconcile import AutoReconcile
@@ -25,7 +25,7 @@ def read(auto: AutoReconcile) -> Vitals:
         row = global_row()
         return Vitals(
             figures=row,
-            state=state_of(row, auto.running, is_replica()),
+            state=state_of(row, auto.running),
             dirty_rows={**reconcile.rows_dirty(), "global": int(row["dirty"])},
             largest_bytes={scope: _largest(scope) for scope in top.MEASURES_OF},
         )
