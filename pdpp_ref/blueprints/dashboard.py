@@ -263,7 +263,7 @@ def _file(wanted: str, kind: str, read: Callable[[], kept.Whole | None], **names
         else:
             may_lag = found.state != "fresh"
             media, parts = JSON, takeaway.json_parts(kind, whole, as_of, may_lag, **names)
-        response = streamed(parts, media, held.pop_all())
+        response = streamed(parts, media, held)
     response.headers["PDPP-Rows"] = str(whole.count)
     name = export.file_name(f"{kind}s", as_of, wanted)
     response.headers["Content-Disposition"] = f'attachment; filename="{name}"'

@@ -112,13 +112,14 @@ def auto_reconcile() -> AutoReconcile:
 
 
 def streamed(parts: Iterator[bytes], kind: str, held: ExitStack) -> Response:
-    """A body that is made while it is sent; `held` ends with it, or when the client has gone.
+    """A body that is made while it is sent; what is `held` ends with it, or when the client has gone.
 
-    The first part is made at once, so that what goes wrong by then is answered as anywhere.  Later
-    the body is broken off, which HTTP/1.1 shows: its last chunk does not come.
+    The first part is made at once, and what goes wrong by then is answered as anywhere.  Later the
+    body is broken off, which HTTP/1.1 shows: its last chunk does not come.
     """
-    body = _guarded(parts, held, g.request_id)
-    first = next(body)
+    first = next(parts)
+    body = _guarded(chain((first,), parts), held.pop_all(), g.request_id)
+    first = next(body)  # one that has not begun would not end what is held
     if request.method == "HEAD":  # nobody will ask for more, nor close it
         body.close()
     response = Response(chain((first,), body), content_type=kind)
@@ -127,14 +128,15 @@ def streamed(parts: Iterator[bytes], kind: str, held: ExitStack) -> Response:
 
 
 def _guarded(parts: Iterator[bytes], held: ExitStack, request_id: str) -> Generator[bytes]:
-    with held:
-        try:
+    try:
+        with held:
             yield from parts
-        except Exception as raised:
-            kind = problem(raised)
-            told = PROBLEM_TEXT[kind] if isinstance(raised, peewee.DatabaseError) else type(raised).__name__
-            log.error("request %s broke off: %s", request_id, told)
-            raise
+    except Exception as raised:
+        kind = problem(raised)
+        told = type(raised).__name__ if kind == "other" else PROBLEM_TEXT[kind]
+        log.error("request %s broke off: %s", request_id, told)
+        db.close()  # whatever state it is in, the next request starts with a new connection
+        raise
 
 
 def wants_html() -> bool:

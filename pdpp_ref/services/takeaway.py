@@ -87,8 +87,12 @@ def _rows_and_total(kind: str, whole: Whole, names: dict[str, str]) -> Iterator[
 
 def json_parts(kind: str, whole: Whole, as_of: str | None, may_lag: bool, **names: str) -> Iterator[bytes]:
     """The list as `Kept`, in parts."""
-    encode, sums = msgspec.json.encode, _Sums(kind)
     head = {"object": "owner_list", "as_of": as_of, "may_lag": may_lag, "row_count": whole.count}
+    yield from _in_parts(_json_pieces(head, kind, whole, names))
+
+
+def _json_pieces(head: Any, kind: str, whole: Whole, names: dict[str, str]) -> Iterator[bytes]:
+    encode, sums = msgspec.json.encode, _Sums(kind)
     yield encode(head)[:-1] + b',"rows":['
     comma = b""
     for lines in _lines(kind, whole, names, sums):
