@@ -31,7 +31,7 @@ else:
     SortedBy = Literal[kept.SORTS]
     Days = Literal[growth.RANGES]
 
-MOST_ROWS = 1_000  # of a page; a file has all
+MOST_ROWS = 500  # of a page; a file has all
 ALL_ROWS = "It has all rows, whatever a page shows, and ends with their total; `PDPP-Rows` is their number."
 
 
@@ -45,7 +45,7 @@ class ListQuery(Struct):
         Literal["asc", "desc"] | None, Meta(description="Names rise and figures fall by themselves.")
     ] = None
     q: Annotated[str, Meta(description="Leaves the rows with this in their name.")] = ""
-    limit: Annotated[int, Meta(description="How many rows a page shows, at most 1,000.")] = kept.MOST_ROWS
+    limit: Annotated[int, Meta(description="How many rows a page shows, at most 500.")] = kept.MOST_ROWS
     days: Annotated[Days, Meta(description="How far back growth is drawn.")] = 90
     format: Annotated[
         Literal["page", "csv", "json"], Meta(description=f"The list as a file, in its order.  {ALL_ROWS}")

@@ -17,7 +17,7 @@ PATHS = (
     "/dashboard",
     "/dashboard?sort=growth",
     "/dashboard?q=99",
-    "/dashboard?limit=1000",
+    "/dashboard?limit=500",
     "/dashboard?format=csv",
     "/dashboard?format=json&sort=growth",
 )
