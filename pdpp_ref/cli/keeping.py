@@ -63,6 +63,8 @@ def back_up(file: Path) -> None:
         except peewee.DatabaseError as error:
             if problem(error) == "full":
                 raise _no_room(name) from None
+            if problem(error) == "input_output":
+                raise TryAgain(f"{name} can't be written, and nothing of it stays; try again") from None
             raise
     if files.is_open_to_others(file):
         click.echo(f"Others can read {name}: its file system has no permissions.", err=True)
