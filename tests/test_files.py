@@ -84,6 +84,14 @@ def test_whatever_the_umask_all_files_are_their_owners_alone(tmp_path: Path) -> 
     assert set(modes(folder).values()) == {"600"}
 
 
+def test_a_database_file_is_its_owners_alone_from_its_beginning(tmp_path: Path) -> None:
+    """Before anything is known of it, and as SQLite has it open."""
+    code = "import sys, pathlib; from pdpp_ref import database; database.at(sys.argv[1], pathlib.Path()).connect()"
+    done = call("-c", code, f"sqlite:///{tmp_path}/new", program=sys.executable)
+    assert done.returncode == 0, done.stderr
+    assert modes(tmp_path) == {"new": "600"}
+
+
 def test_files_that_others_could_read_are_closed_to_them(instance: Path) -> None:
     with Outside(instance / "pdpp-ref.sqlite3") as outside:
         outside("UPDATE retained_size_global SET dirty = dirty")
