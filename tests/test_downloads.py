@@ -129,6 +129,30 @@ def test_all_records_and_files_of_a_stream_are_in_its_file(
     assert (body["row_count"], body["total"]["blob_count"]) == (4, 4)
 
 
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_batch_of_records_reads_a_bounded_number(
+    app: Any, monkeypatch: pytest.MonkeyPatch, order: int
+) -> None:
+    """However many were changed or deleted, before or behind the others."""
+    keys = [f"{number:03}" for number in range(200)][::order]
+    write(*(upsert(key) for key in keys))
+    write(*(upsert(key, "again") for key in keys[:60]), *(delete(key) for key in keys[100:160]))
+    read = []
+    real = top.fetch_dicts
+
+    def fetch(*arguments: Any) -> list[dict[str, Any]]:
+        found = real(*arguments)
+        read.append(len(found))
+        return found
+
+    monkeypatch.setattr(top, "fetch_dicts", fetch)
+    batches = list(top.every_record(ids("laptop", "notes")["id"], 10))
+    assert [row["key"] for batch in batches for row in batch] == sorted(keys)
+    assert max(map(len, batches)) <= 20
+    assert max(read) <= 10
+    assert len(read) < 1 + 2 * 40
+
+
 def test_a_record_whose_figures_are_lost_is_not_called_known(owner: FlaskClient, outside: Outside) -> None:
     write(upsert("a"), upsert("b"))
     write(upsert("a", "again"))

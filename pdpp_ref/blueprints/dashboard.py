@@ -256,7 +256,7 @@ def _file(wanted: str, kind: str, read: Callable[[], kept.Whole | None], **names
         held.enter_context(read_snapshot())
         found, whole = summary.load(auto_reconcile()), read()
         if whole is None:
-            raise _MISSING[kind]
+            raise ApiError(*_MISSING[kind])
         as_of = found.figures["computed_at"]
         if wanted == "csv":
             media, parts = f"{CSV.type}; charset=utf-8", takeaway.csv_parts(kind, whole, **names)
@@ -271,9 +271,9 @@ def _file(wanted: str, kind: str, read: Callable[[], kept.Whole | None], **names
 
 
 _MISSING = {
-    "stream": ApiError("connection_not_found", "There is no connection of this name."),
-    "record": ApiError("stream_not_found"),
-    "file": ApiError("stream_not_found"),
+    "stream": ("connection_not_found", "There is no connection of this name."),
+    "record": ("stream_not_found",),
+    "file": ("stream_not_found",),
 }
 
 

@@ -224,48 +224,52 @@ def files_of(stream_id: int, limit: int) -> list[Row]:
 
 def count_of_records(stream_id: int) -> int:
     """How many records `every_record` gives."""
-    sql = f"SELECT COUNT(*) FROM records WHERE stream_id = ? UNION ALL SELECT COUNT(*) {_DELETED}"
-    return sum(count for (count,) in fetch_all(sql, (stream_id, stream_id)))
+    live = "SELECT COUNT(*) FROM records WHERE stream_id = ?"
+    deleted = f"SELECT COUNT(*) FROM retained_size_record t WHERE t.stream_id = ? AND NOT {_IS_LIVE}"
+    return sum(count for (count,) in fetch_all(f"{live} UNION ALL {deleted}", (stream_id, stream_id)))
 
 
 def every_record(stream_id: int, rows: int) -> Iterator[list[Row]]:
-    """All records of a stream, deleted ones of which something is kept too, in the order of their keys."""
+    """All records of a stream, deleted ones of which something is kept too, in the order of their keys.
+
+    A batch reads as many live ones as touched ones, and goes as far as both of them reach.
+    """
     names, after = _names_of(stream_id), None
     while True:
         values = (stream_id, rows) if after is None else (stream_id, after, rows)
-        sql = f"{_live(after)} UNION ALL {_deleted(after)} ORDER BY key LIMIT ?"
-        found = fetch_dicts(sql, (*values, *values, rows))
-        if not found:
+        live = fetch_dicts(_live(after), values)
+        touched = fetch_dicts(_touched(after), values)
+        after = min((found[-1]["key"] for found in (live, touched) if len(found) == rows), default=None)
+        found = live + [row for row in touched if not row["is_live"]]
+        reached = [row for row in found if after is None or row["key"] <= after]
+        reached.sort(key=lambda row: row["key"])
+        yield [_row(names, row, row["computed_at"], key=row["key"]) for row in reached]
+        if after is None:
             return
-        yield [_row(names, row, row["computed_at"], key=row["key"]) for row in found]
-        after = found[-1]["key"]
 
 
 _ONE_VERSION = dict(zip(MEASURE_NAMES, ("1", "r.json_bytes", "1", "r.json_bytes", "0", "0"), strict=True))
 _TOUCHED_OR_NOT = ", ".join(f"COALESCE(t.{name}, {one}) AS {name}" for name, one in _ONE_VERSION.items())
 _OF_TOUCHED = ", ".join(f"t.{name}" for name in MEASURE_NAMES)
-_DELETED = (
-    "FROM retained_size_record t WHERE t.stream_id = ? AND NOT EXISTS "
-    "(SELECT 1 FROM records r WHERE r.stream_id = t.stream_id AND r.key = t.key)"
-)
+_IS_LIVE = "EXISTS (SELECT 1 FROM records r WHERE r.stream_id = t.stream_id AND r.key = t.key)"
 
 
 def _live(after: str | None) -> str:
     """A record that was touched and has lost its row is one whose figures are not known."""
     behind = "" if after is None else "AND r.key > ?"
     return (
-        f"SELECT * FROM (SELECT r.key AS key, {_TOUCHED_OR_NOT}, CASE WHEN t.key IS NOT NULL "
+        f"SELECT r.key AS key, {_TOUCHED_OR_NOT}, CASE WHEN t.key IS NOT NULL "
         "THEN t.changed_at WHEN NOT r.touched THEN r.ingested_at END AS computed_at FROM records r "
         "LEFT JOIN retained_size_record t ON t.stream_id = r.stream_id AND t.key = r.key "
-        f"WHERE r.stream_id = ? {behind} ORDER BY r.key LIMIT ?) AS live"
+        f"WHERE r.stream_id = ? {behind} ORDER BY r.key LIMIT ?"
     )
 
 
-def _deleted(after: str | None) -> str:
+def _touched(after: str | None) -> str:
     behind = "" if after is None else "AND t.key > ?"
     return (
-        f"SELECT * FROM (SELECT t.key AS key, {_OF_TOUCHED}, t.changed_at AS computed_at "
-        f"{_DELETED} {behind} ORDER BY t.key LIMIT ?) AS deleted"
+        f"SELECT t.key AS key, {_OF_TOUCHED}, t.changed_at AS computed_at, {_IS_LIVE} AS is_live "
+        f"FROM retained_size_record t WHERE t.stream_id = ? {behind} ORDER BY t.key LIMIT ?"
     )
 
 
