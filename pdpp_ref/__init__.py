@@ -22,7 +22,7 @@ from .services.reconcile import Limits
 
 __version__ = "0.1.0"
 
-_HERE = Path(__file__).parent
+_HERE = Path(__file__).resolve().parent
 # A checkout has templates/ and static/ beside the package; an installed wheel has them inside.
 _ASSETS = _HERE if (_HERE / "templates").is_dir() else _HERE.parent
 
@@ -40,15 +40,17 @@ def create_app(
     open_database(app)
     app.extensions["auto_reconcile"] = auto_reconcile(app, clock)
     app.extensions["background_rebuild"] = BackgroundRebuild()
+    folder = config.instance_folder(app)
     try:
         known = credentials.load(
-            config.instance_folder(app),
+            folder,
             password=app.config["OWNER_PASSWORD"],
             token=app.config["OPERATOR_TOKEN"],
             secret_key=app.config["SECRET_KEY"],
         )
     except OSError:
         raise config.WrongSetting(config.INSTANCE_UNUSABLE) from None
+    config.warn_of_others(folder)
     for name, secret in known.news.items():
         what = {"password": "owner password", "token": "operator token"}[name]
         click.echo(f"New {what}, shown this once: {secret}", err=True)
@@ -70,7 +72,7 @@ def bare_app(settings: Mapping[str, Any] | None = None) -> Flask:
         __name__,
         template_folder=str(_ASSETS / "templates"),
         static_folder=str(_ASSETS / "static"),
-        instance_path=str(Path(instance).resolve()) if instance else None,
+        instance_path=str(config.instance_path(instance, _HERE)),
     )
     config.load(app, settings)
     if proxies := app.config["TRUSTED_PROXIES"]:
@@ -82,8 +84,11 @@ def bare_app(settings: Mapping[str, Any] | None = None) -> Flask:
 def open_database(app: Flask) -> None:
     """Bind the database of the settings and bring it to this program's schema."""
     url = app.config["DATABASE_URL"]
-    database.connect(url, Path() if url else config.instance_folder(app))
+    folder = Path() if url else config.instance_folder(app)
+    database.connect(url, folder)
     schema.prepare()
+    if not url:
+        config.warn_of_others(folder)
 
 
 def auto_reconcile(app: Flask, clock: Callable[[], float] = time.monotonic) -> AutoReconcile:

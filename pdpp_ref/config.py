@@ -3,10 +3,16 @@
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
+import click
+import platformdirs
 from flask import Flask
+
+from . import files
 
 
 class WrongSetting(Exception):
@@ -32,6 +38,8 @@ class Names:
     """Names with commas between them; none where it is empty."""
 
 
+# What tells that an instance folder has been used.
+INSTANCE_FILES = ("pdpp-ref.sqlite3", "owner_password.hash", "operator_token.hash", "secret_key")
 INSTANCE_UNUSABLE = (
     "the instance folder can't be used; set PDPP_INSTANCE_PATH to a folder that you can write to"
 )
@@ -79,11 +87,60 @@ def _checked(variable: str, kind: Number | Text | Names, value: Any) -> int | st
     return number
 
 
+# ---- the instance folder -----------------------------------------------------------------------
+
+
+def instance_path(set_to: str | None, package: Path) -> Path:
+    """Where this installation's own files are: as it is set, beside a checkout's package, or with the
+    user's other data.  What lies in an environment is deleted when that is installed again.
+    """
+    if set_to:
+        return Path(set_to).resolve()
+    if (package.parent / "pyproject.toml").is_file() and not (package / "templates").is_dir():
+        return package.parent / "instance"
+    place = platformdirs.user_data_path("pdpp-ref", appauthor=False).resolve()
+    former = Path(Flask(package.name, static_folder=None).instance_path)
+    return _of_two(former, place)
+
+
+def _of_two(former: Path, place: Path) -> Path:
+    """The folder that has been used; where both have, the new one."""
+    if not _is_used(former):
+        return place
+    if _is_used(place):
+        _warn(f"Not used: the data in {former}, as there is some in {place}, too.")
+        return place
+    move = f"mkdir -p {quote(str(place.parent))} && mv {quote(str(former))} {quote(str(place))}"
+    if place.exists():
+        move = f"mv {quote(str(former))}/* {quote(str(place))}"
+    _warn(f"The data is in the environment, where installing again may delete it.  Stop and run: {move}")
+    return former
+
+
+def _is_used(folder: Path) -> bool:
+    try:
+        return any((folder / name).exists() for name in INSTANCE_FILES)
+    except OSError:
+        return False
+
+
 def instance_folder(app: Flask) -> Path:
     """The folder of this installation's own files, created for its owner alone."""
     folder = Path(app.instance_path)
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        files.make_folder(folder)
     except OSError:
         raise WrongSetting(INSTANCE_UNUSABLE) from None
     return folder
+
+
+def warn_of_others(folder: Path) -> None:
+    """Of a folder that we have not made: whoever made it may have meant it so."""
+    if files.is_open_to_others(folder):
+        _warn(f"Others can look into the instance folder.  Close it with: chmod 700 {quote(str(folder))}")
+
+
+@cache
+def _warn(line: str) -> None:
+    """Once, on the operator's own terminal: the one place where paths may be told."""
+    click.echo(line, err=True)

@@ -14,7 +14,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 
 # A module may import from its own layer and those below it, never from above.
 LAYERS = (
-    ("times", "measures", "database"),
+    ("times", "measures", "files", "database"),
     ("models",),
     ("schema",),
     ("services",),

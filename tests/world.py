@@ -58,6 +58,27 @@ def fill(records: int, stream: str = "notes", connection: str = "laptop", size: 
         write(*(upsert(f"{key:07}", {"t": "x" * size}, stream) for key in keys), connection=connection)
 
 
+def make_connections(outside: Outside, number: int, name: str = "'c' || i") -> None:
+    """So many connections of one record each, from 1 byte on; every fifth is as large as the one before."""
+    numbers = f"WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {number})"
+    outside("BEGIN")
+    outside(
+        "INSERT INTO connections (connector_id, connector_instance_id, created_at) "
+        f"{numbers} SELECT 'files', {name}, '2020-01-01T00:00:00.000Z' FROM n"
+    )
+    outside(
+        "INSERT INTO retained_size_connection (connection_id, record_count, current_record_json_bytes, "
+        "record_history_count, record_history_json_bytes, stream_count, computed_at) "
+        "SELECT id, 1, id - id % 5 + 1, 1, id - id % 5 + 1, 1, '2026-01-01T00:00:00.000Z' FROM connections"
+    )
+    sums = ", ".join(
+        f"{name} = (SELECT SUM({name}) FROM retained_size_connection)"
+        for name in (*MEASURES, "stream_count")
+    )
+    outside(f"UPDATE retained_size_global SET connection_count = {number}, {sums}")
+    outside("COMMIT")
+
+
 def mark(connection: str | None = None, stream: str | None = None) -> None:
     """Mark the global row, a connection or a stream, as `pdpp-ref mark-dirty` does."""
     with write_transaction():

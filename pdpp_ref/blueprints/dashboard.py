@@ -1,6 +1,7 @@
 """The owner's pages.  Templates get view models of numbers, times and enumerated states alone."""
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -10,7 +11,7 @@ import peewee
 from flask import Blueprint, Response, current_app, flash, redirect, render_template, request, url_for
 from msgspec import Meta, Struct, structs
 
-from ..database import Busy, NotServed
+from ..database import Busy, NotServed, read_snapshot
 from ..measures import BYTE_MEASURES, COUNT_MEASURES, TOTAL
 from ..services import export, growth, kept, summary, takeaway, wire
 from ..services.freshness import Hero, hero
@@ -18,8 +19,8 @@ from ..times import utc_now
 from .auth import check_form, local_path, owner_only
 from .chart import chart
 from .errors import ApiError
-from .http import auto_reconcile
-from .operations import CSV, FORM, PAGE, operation, reply
+from .http import auto_reconcile, streamed
+from .operations import CSV, FORM, JSON, PAGE, operation
 
 blueprint = Blueprint("dashboard", __name__)
 
@@ -30,7 +31,8 @@ else:
     SortedBy = Literal[kept.SORTS]
     Days = Literal[growth.RANGES]
 
-MOST_ROWS = 10_000
+MOST_ROWS = 500  # of a page; a file has all
+ALL_ROWS = "It has all rows, whatever a page shows, and ends with their total; `PDPP-Rows` is their number."
 
 
 class Seen(Struct):
@@ -43,10 +45,10 @@ class ListQuery(Struct):
         Literal["asc", "desc"] | None, Meta(description="Names rise and figures fall by themselves.")
     ] = None
     q: Annotated[str, Meta(description="Leaves the rows with this in their name.")] = ""
-    limit: Annotated[int, Meta(description="How many rows are shown.")] = kept.MOST_ROWS
+    limit: Annotated[int, Meta(description="How many rows a page shows, at most 500.")] = kept.MOST_ROWS
     days: Annotated[Days, Meta(description="How far back growth is drawn.")] = 90
     format: Annotated[
-        Literal["page", "csv", "json"], Meta(description="The list as a file, with its rows in its order.")
+        Literal["page", "csv", "json"], Meta(description=f"The list as a file, in its order.  {ALL_ROWS}")
     ] = "page"
 
 
@@ -58,7 +60,9 @@ class StreamQuery(Struct):
     connection: wire.Connection = ""
     stream: wire.Stream = ""
     of: Annotated[Literal["record", "file"], Meta(description="What a file lists.")] = "record"
-    format: Literal["page", "csv", "json"] = "page"
+    format: Annotated[
+        Literal["page", "csv", "json"], Meta(description=f"All of them as a file, by name.  {ALL_ROWS}")
+    ] = "page"
 
 
 LIST = (PAGE, takeaway.Kept, CSV)
@@ -75,13 +79,13 @@ def index() -> Any:
 @operation("The dashboard, or its list as a file", LIST, query=ListQuery, errors=("invalid_request",))
 def dashboard(query: ListQuery) -> str | Response:
     order = _order(query)
+    if query.format != "page":
+        return _file(query.format, "connection", lambda: kept.every_connection(order))
     found = summary.read(
         auto_reconcile(),
         lambda: (kept.connections(order), growth.days(query.days), growth.before_in_all()),
     )
     shown, days, before = found.more
-    if query.format != "page":
-        return _file(query.format, "connection", found, takeaway.lines("connection", shown.rows))
     figures = found.figures
     return render_template(
         "dashboard.html",
@@ -156,14 +160,12 @@ def connection_url(name: str) -> str:
 @operation("A connection's page", LIST, query=ListQuery, errors=("connection_not_found", "invalid_request"))
 def connection(name: str, query: ListQuery) -> str | Response:
     order = _order(query)
+    if query.format != "page":
+        return _file(query.format, "stream", lambda: kept.every_stream(name, order), connection=name)
     found = summary.read(auto_reconcile(), lambda: kept.connection(name, order, query.days))
     of: kept.OfConnection | None = found.more
     if of is None:
         raise ApiError("connection_not_found", "There is no connection of this name.")
-    if query.format != "page":
-        return _file(
-            query.format, "stream", found, takeaway.lines("stream", of.streams.rows, connection=name)
-        )
     return render_template(
         "connection.html",
         **_list_context(connection_url(name), query, of.streams, of.figures),
@@ -182,13 +184,13 @@ def connection(name: str, query: ListQuery) -> str | Response:
     errors=("connection_not_found", "stream_not_found", "invalid_request"),
 )
 def stream(query: StreamQuery) -> str | Response:
+    if query.format != "page":
+        names = (query.connection, query.stream, query.of)
+        return _file(query.format, query.of, lambda: kept.everything_in(*names))
     found = summary.read(auto_reconcile(), lambda: kept.stream(query.connection, query.stream))
     of: kept.OfStream | None = found.more
     if of is None:
         raise ApiError("stream_not_found")
-    if query.format != "page":
-        rows = of.records if query.of == "record" else of.files
-        return _file(query.format, query.of, found, takeaway.lines(query.of, rows))
     return render_template(
         "stream.html",
         state=_hero(found).kind,
@@ -241,6 +243,7 @@ def _list_context(path: str, query: ListQuery, shown: kept.List, whole: kept.Row
         "query": query,
         "path": path,
         "list": shown,
+        "most_rows": MOST_ROWS,
         "whole": whole,
         "descends": _descends(query),
         "address": address,
@@ -248,17 +251,32 @@ def _list_context(path: str, query: ListQuery, shown: kept.List, whole: kept.Row
     }
 
 
-def _file(wanted: str, kind: str, found: summary.Summary, rows: list[Struct]) -> Response:
-    """A list as a file that is named for what it holds and as of when."""
-    as_of = found.figures["computed_at"]
-    body = takeaway.Kept(as_of=as_of, may_lag=found.state != "fresh", rows=rows)
-    if wanted == "csv":
-        response = Response(takeaway.csv_text(kind, body), content_type="text/csv; charset=utf-8")
-    else:
-        response = reply(body)
+def _file(wanted: str, kind: str, read: Callable[[], kept.Whole | None], **names: str) -> Response:
+    """A list as a file that is named for what it holds and as of when, sent out of one snapshot."""
+    summary.read(auto_reconcile())  # repairs what it may, which a snapshot can't
+    with ExitStack() as held:
+        held.enter_context(read_snapshot())
+        found, whole = summary.load(auto_reconcile()), read()
+        if whole is None:
+            raise ApiError(*_MISSING[kind])
+        as_of = found.figures["computed_at"]
+        if wanted == "csv":
+            media, parts = f"{CSV.type}; charset=utf-8", takeaway.csv_parts(kind, whole, **names)
+        else:
+            may_lag = found.state != "fresh"
+            media, parts = JSON, takeaway.json_parts(kind, whole, as_of, may_lag, **names)
+        response = streamed(parts, media, held)
+    response.headers["PDPP-Rows"] = str(whole.count)
     name = export.file_name(f"{kind}s", as_of, wanted)
     response.headers["Content-Disposition"] = f'attachment; filename="{name}"'
     return response
+
+
+_MISSING = {
+    "stream": ("connection_not_found", "There is no connection of this name."),
+    "record": ("stream_not_found",),
+    "file": ("stream_not_found",),
+}
 
 
 def _hero(found: summary.Summary) -> Hero:

@@ -3,7 +3,10 @@
 import gzip
 import logging
 import uuid
+from collections.abc import Generator, Iterator
+from contextlib import ExitStack
 from functools import lru_cache
+from itertools import chain
 
 import peewee
 from flask import Flask, Response, current_app, g, render_template, request
@@ -113,6 +116,34 @@ def auto_reconcile() -> AutoReconcile:
     """This process's attempts at repair, which every read of figures goes through."""
     found: AutoReconcile = current_app.extensions["auto_reconcile"]
     return found
+
+
+def streamed(parts: Iterator[bytes], kind: str, held: ExitStack) -> Response:
+    """A body that is made while it is sent; what is `held` ends with it, or when the client has gone.
+
+    The first part is made at once, and what goes wrong by then is answered as anywhere.  Later the
+    body is broken off, which HTTP/1.1 shows: its last chunk does not come.
+    """
+    first = next(parts)
+    body = _guarded(chain((first,), parts), held.pop_all(), g.request_id)
+    first = next(body)  # one that has not begun would not end what is held
+    if request.method == "HEAD":  # nobody will ask for more, nor close it
+        body.close()
+    response = Response(chain((first,), body), content_type=kind)
+    response.call_on_close(body.close)
+    return response
+
+
+def _guarded(parts: Iterator[bytes], held: ExitStack, request_id: str) -> Generator[bytes]:
+    try:
+        with held:
+            yield from parts
+    except Exception as raised:
+        kind = problem(raised)
+        told = type(raised).__name__ if kind == "other" else PROBLEM_TEXT[kind]
+        log.error("request %s broke off: %s", request_id, told)
+        db.close()  # whatever state it is in, the next request starts with a new connection
+        raise
 
 
 def wants_html() -> bool:

@@ -1,11 +1,13 @@
 """What is kept, and where: forgetting old versions, backing up, moving to another database."""
 
+from errno import EDQUOT, ENOSPC
 from pathlib import Path
 
 import click
+import peewee
 
-from .. import database
-from ..database import DatabaseUnusable, db
+from .. import database, files
+from ..database import DatabaseUnusable, db, problem
 from ..services import copying, pruning
 from .common import (
     TryAgain,
@@ -49,14 +51,29 @@ def back_up(file: Path) -> None:
     To restore it, point PDPP_DATABASE_URL at it.  Kept secrets are not in it: they are in the
     instance folder.
     """
+    name = shown_name(file.name)
     with opened_database():
         try:
             db.back_up(str(file))
         except FileExistsError:
-            raise WrongCall(f"{shown_name(file.name)} exists; name a new file") from None
+            raise WrongCall(f"{name} exists; name a new file") from None
         except OSError as error:
-            raise WrongCall(f"{shown_name(file.name)} can't be written: {error.strerror}") from None
+            if error.errno in (ENOSPC, EDQUOT):
+                raise _no_room(name) from None
+            raise WrongCall(f"{name} can't be written: {error.strerror}") from None
+        except peewee.DatabaseError as error:
+            if problem(error) == "full":
+                raise _no_room(name) from None
+            if problem(error) == "input_output":
+                raise TryAgain(f"{name} can't be written, and nothing of it stays; try again") from None
+            raise
+    if files.is_open_to_others(file):
+        click.echo(f"Others can read {name}: its file system has no permissions.", err=True)
     answer(f"Backed up {file.stat().st_size:,} bytes.")
+
+
+def _no_room(name: str) -> TryAgain:
+    return TryAgain(f"no space is left for {name}, and nothing of it stays; free some and try again")
 
 
 @click.command("copy")

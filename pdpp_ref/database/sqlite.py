@@ -2,10 +2,11 @@
 have the WAL-reset corruption bug that 3.51.3 fixed.
 """
 
+import logging
 import os
 import time
 from collections.abc import Iterable, Sequence
-from contextlib import nullcontext
+from contextlib import closing, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -15,9 +16,12 @@ import peewee
 from playhouse import db_url
 from playhouse.apsw_ext import APSWDatabase
 
+from .. import files
 from .errors import DatabaseUnusable, FileMoved, problem
 from .inserts import insert
 from .served import LOOK, OF, Served
+
+log = logging.getLogger(__name__)
 
 MINIMUM = (3, 51, 3)
 # How a transaction begins: with the write lock at once or not at all.
@@ -78,6 +82,7 @@ class Sqlite(Served, APSWDatabase):  # type: ignore[misc]  # playhouse has no st
 
     def _connect(self) -> apsw.Connection:
         self._check_place()
+        self._make_file()
         connection: apsw.Connection = super()._connect()
         connection.set_wal_hook(_Checkpoints())
         return connection
@@ -99,10 +104,22 @@ class Sqlite(Served, APSWDatabase):  # type: ignore[misc]  # playhouse has no st
         return bool(super().commit())
 
     def prepare_file(self) -> None:
-        """Readers and the writer don't wait for each other from here on; the file remembers it."""
+        """Readers and the writer don't wait for each other from here on; the file remembers it.
+
+        It is its owner's alone, too.  What SQLite puts beside a file gets that file's mode.
+        """
+        file = os.path.realpath(self.database)
+        closed = [files.close_to_others(file + each) for each in ("", "-wal", "-shm", "-journal")]
+        if not all(closed):
+            log.warning("others can read the database file, and its permissions can't be changed")
         self.execute_sql("PRAGMA journal_mode = wal")
         self._file = Path(self.database)
         self._identity = _identity_of(self._file)
+
+    def _make_file(self) -> None:
+        """A new file is made for its owner alone; SQLite would leave that to the umask."""
+        with suppress(OSError):  # it is there; or SQLite says what is wrong
+            os.close(files.create(self.database))
 
     def _check_place(self) -> None:
         """Raise FileMoved where the path names another file than it did, or none.
@@ -230,17 +247,13 @@ class Sqlite(Served, APSWDatabase):  # type: ignore[misc]  # playhouse has no st
 
         Raises FileExistsError, OSError or peewee.DatabaseError, and leaves no file then.
         """
-        own = f"{path}.{os.getpid()}.part"
-        os.close(os.open(own, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
-        try:
-            with peewee.__exception_wrapper__:  # type: ignore[attr-defined]
-                target = apsw.Connection(own)
-                with target.backup("main", self.connection(), "main") as backup:
-                    backup.step()
-                target.close()
-            os.link(own, path)  # unlike a rename, this replaces nothing
-        finally:
-            Path(own).unlink()
+        with (
+            files.whole(Path(path)) as part,
+            peewee.__exception_wrapper__,  # type: ignore[attr-defined]
+            closing(apsw.Connection(str(part))) as target,
+            target.backup("main", self.connection(), "main") as backup,
+        ):
+            backup.step()
 
     def is_damaged(self) -> bool:
         """Whether pages, indexes or checked columns contradict each other.  It reads the whole file."""

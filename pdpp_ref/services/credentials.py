@@ -6,13 +6,14 @@ alone: the password and the token as hashes, the cookie-signing key as it is.
 
 import hashlib
 import hmac
-import os
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from werkzeug.security import check_password_hash, generate_password_hash
+
+from .. import files
 
 
 @dataclass(frozen=True)
@@ -65,16 +66,13 @@ def _kept(file: Path, store: Callable[[str], str], name: str, news: dict[str, st
     """
     if not file.exists():
         fresh = secrets.token_urlsafe(18)
-        own = file.with_name(f".{file.name}.{secrets.token_hex(8)}")
         try:
-            own.touch(mode=0o600, exist_ok=False)
-            own.write_text(store(fresh))
-            os.link(own, file)
+            with files.whole(file) as part:
+                part.write_text(store(fresh))
             news[name] = fresh
-        except FileExistsError:
+        except FileExistsError:  # another program's, made this moment
             pass
-        finally:
-            own.unlink(missing_ok=True)
+    files.close_to_others(file)
     content = file.read_text().strip()
     if not content:
         raise OSError(f"{file.name} is empty")

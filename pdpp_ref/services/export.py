@@ -1,8 +1,7 @@
 """Rows of figures as CSV, and what their file is called."""
 
 import csv
-import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import msgspec
@@ -15,14 +14,30 @@ _RUN = ("=", "+", "-", "@", "\t", "\r", "\n", "'")
 
 def csv_text(kind: type[Struct], rows: Iterable[Struct]) -> str:
     """RFC 4180: a header of `kind`'s fields, then a line for each row.  What is null is left empty."""
+    return "".join(csv_lines(kind, rows))
+
+
+def csv_lines(kind: type[Struct], rows: Iterable[Struct]) -> Iterator[str]:
+    """The same, a line at a time.  A row of another kind leaves empty what it does not have."""
     names = columns(kind)
-    out = io.StringIO()
-    writer = csv.writer(out)
+    line = _Line()
+    writer = csv.writer(line)
     writer.writerow(names)
+    yield line.text
     for row in rows:
         values = msgspec.to_builtins(row)
         writer.writerow([_cell(values.get(name)) for name in names])
-    return out.getvalue()
+        yield line.text
+
+
+class _Line:
+    """What the writer last wrote."""
+
+    text = ""
+
+    def write(self, text: str) -> int:
+        self.text = text
+        return len(text)
 
 
 def columns(kind: type[Struct]) -> list[str]:

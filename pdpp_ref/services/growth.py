@@ -3,6 +3,7 @@
 Every read is bounded: one look-up by index for each connection, or at most as many rows as days are kept.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from ..database import fetch_all
@@ -42,16 +43,18 @@ def days(shown: int, connection_id: int | None = None) -> list[Day]:
     return [Day(max(day, since), tuple(figures)) for day, *figures in rows]
 
 
-def before() -> dict[int, int | None]:
-    """The total of each connection, by its id, as of COMPARED_DAYS ago.
+def before(ids: Sequence[int] | None = None) -> dict[int, int | None]:
+    """The total of each connection, or of these, by its id, as of COMPARED_DAYS ago.
 
     One that was created since had nothing then.  None where its days were not kept yet.
     """
     day = days_before(COMPARED_DAYS)
+    wanted = "" if ids is None else f" WHERE c.id IN ({', '.join('?' * len(ids))})"
     rows = fetch_all(
         f"SELECT c.id, c.created_at, (SELECT {TOTAL_SQL} FROM {CONNECTION.days} d "
-        "WHERE d.connection_id = c.id AND d.day <= ? ORDER BY d.day DESC LIMIT 1) FROM connections c",
-        [day],
+        "WHERE d.connection_id = c.id AND d.day <= ? ORDER BY d.day DESC LIMIT 1) "
+        f"FROM connections c{wanted}",
+        (day, *(ids or ())),
     )
     return {
         connection_id: 0 if total is None and created_at[:10] > day else total

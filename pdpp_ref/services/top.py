@@ -5,7 +5,7 @@ where many are equally large, from how many streams these are in; never from how
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 from ..database import fetch_all, fetch_dicts
@@ -218,6 +218,82 @@ def files_of(stream_id: int, limit: int) -> list[Row]:
     return list(map(_file, found))
 
 
+# All that a stream holds, by name.  A batch begins behind the last key of the one before it, so that
+# none costs more than its rows, and no cursor is held.
+
+
+def count_of_records(stream_id: int) -> int:
+    """How many records `every_record` gives."""
+    live = "SELECT COUNT(*) FROM records WHERE stream_id = ?"
+    deleted = f"SELECT COUNT(*) FROM retained_size_record t WHERE t.stream_id = ? AND NOT {_IS_LIVE}"
+    return sum(count for (count,) in fetch_all(f"{live} UNION ALL {deleted}", (stream_id, stream_id)))
+
+
+def every_record(stream_id: int, rows: int) -> Iterator[list[Row]]:
+    """All records of a stream, deleted ones of which something is kept too, in the order of their keys.
+
+    A batch reads as many live ones as touched ones, and goes as far as both of them reach.
+    """
+    names, after = _names_of(stream_id), None
+    while True:
+        values = (stream_id, rows) if after is None else (stream_id, after, rows)
+        live = fetch_dicts(_live(after), values)
+        touched = fetch_dicts(_touched(after), values)
+        after = min((found[-1]["key"] for found in (live, touched) if len(found) == rows), default=None)
+        found = live + [row for row in touched if not row["is_live"]]
+        reached = [row for row in found if after is None or row["key"] <= after]
+        reached.sort(key=lambda row: row["key"])
+        yield [_row(names, row, row["computed_at"], key=row["key"]) for row in reached]
+        if after is None:
+            return
+
+
+_ONE_VERSION = dict(zip(MEASURE_NAMES, ("1", "r.json_bytes", "1", "r.json_bytes", "0", "0"), strict=True))
+_TOUCHED_OR_NOT = ", ".join(f"COALESCE(t.{name}, {one}) AS {name}" for name, one in _ONE_VERSION.items())
+_OF_TOUCHED = ", ".join(f"t.{name}" for name in MEASURE_NAMES)
+_IS_LIVE = "EXISTS (SELECT 1 FROM records r WHERE r.stream_id = t.stream_id AND r.key = t.key)"
+
+
+def _live(after: str | None) -> str:
+    """A record that was touched and has lost its row is one whose figures are not known."""
+    behind = "" if after is None else "AND r.key > ?"
+    return (
+        f"SELECT r.key AS key, {_TOUCHED_OR_NOT}, CASE WHEN t.key IS NOT NULL "
+        "THEN t.changed_at WHEN NOT r.touched THEN r.ingested_at END AS computed_at FROM records r "
+        "LEFT JOIN retained_size_record t ON t.stream_id = r.stream_id AND t.key = r.key "
+        f"WHERE r.stream_id = ? {behind} ORDER BY r.key LIMIT ?"
+    )
+
+
+def _touched(after: str | None) -> str:
+    behind = "" if after is None else "AND t.key > ?"
+    return (
+        f"SELECT t.key AS key, {_OF_TOUCHED}, t.changed_at AS computed_at, {_IS_LIVE} AS is_live "
+        f"FROM retained_size_record t WHERE t.stream_id = ? {behind} ORDER BY t.key LIMIT ?"
+    )
+
+
+def count_of_files(stream_id: int) -> int:
+    ((count,),) = fetch_all("SELECT COUNT(*) FROM blob_bindings WHERE stream_id = ?", [stream_id])
+    return int(count)
+
+
+def every_file(stream_id: int, rows: int) -> Iterator[list[Row]]:
+    """All files that a stream's records hold, in the order of keys and digests."""
+    names, after = _names_of(stream_id), None
+    while True:
+        behind = "" if after is None else "AND (key, sha256) > (?, ?)"
+        found = fetch_all(
+            f"SELECT key, sha256, byte_length, bound_at FROM blob_bindings WHERE stream_id = ? {behind} "
+            "ORDER BY key, sha256 LIMIT ?",
+            (stream_id, *(after or ()), rows),
+        )
+        if not found:
+            return
+        yield [_file_row(names, *row) for row in found]
+        after = found[-1][:2]
+
+
 def _first_looked_at(stream_id: int) -> int:
     ((last,),) = fetch_all("SELECT last_version FROM streams WHERE id = ?", [stream_id])
     return int(last) - LOOKED_THROUGH + 1
@@ -243,9 +319,13 @@ def _record(identity: tuple[int, str]) -> Row:
 def _file(identity: tuple[int, str, str]) -> Row:
     sql = "SELECT byte_length, bound_at FROM blob_bindings WHERE stream_id = ? AND key = ? AND sha256 = ?"
     ((size, bound_at),) = fetch_all(sql, identity)
-    figures = dict(zip(MEASURE_NAMES, (0, 0, 0, 0, 1, size), strict=True))
     stream_id, key, sha256 = identity
-    return _row(_names_of(stream_id), figures, bound_at, key=key, sha256=sha256)
+    return _file_row(_names_of(stream_id), key, sha256, size, bound_at)
+
+
+def _file_row(names: Row, key: str, sha256: str, size: int, bound_at: str) -> Row:
+    figures = dict(zip(MEASURE_NAMES, (0, 0, 0, 0, 1, size), strict=True))
+    return _row(names, figures, bound_at, key=key, sha256=sha256)
 
 
 def _names_of(stream_id: int) -> Row:
@@ -257,14 +337,15 @@ def _names_of(stream_id: int) -> Row:
     return fetch_dicts(sql, [stream_id])[0]
 
 
-def _row(names: Row, figures: Row, computed_at: str, **identity: str) -> Row:
+def _row(names: Row, figures: Row, computed_at: str | None, **identity: str) -> Row:
     row = {name: figures[name] for name in MEASURE_NAMES}
     return {
         **names,
         **row,
         TOTAL: sum(row[measure.name] for measure in BYTE_MEASURES),
         **with_checked_times({"computed_at": computed_at}),
-        "dirty": bool(names["dirty"]),  # else it was written with the record itself
+        # Else it was written with the record itself.
+        "dirty": bool(names["dirty"]) or computed_at is None,
         "names": [names[name] for name in _NAMES] + list(identity.values()),
         **identity,
     }

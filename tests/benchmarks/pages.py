@@ -1,0 +1,45 @@
+"""What the owner's pages and files cost of many connections: `python -m tests.benchmarks.pages [URL]`.
+
+Of each, the best of five: seconds until the last byte, and bytes.  URL is an empty PostgreSQL database;
+without one it is an SQLite file in a temporary directory.
+"""
+
+import sys
+import tempfile
+import time
+
+from pdpp_ref import create_app
+from tests.outside import Outside
+from tests.world import PASSWORD, make_connections
+
+CONNECTIONS = 12_000
+PATHS = (
+    "/dashboard",
+    "/dashboard?sort=growth",
+    "/dashboard?q=99",
+    "/dashboard?limit=500",
+    "/dashboard?format=csv",
+    "/dashboard?format=json&sort=growth",
+)
+
+
+def main(url: str) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        url = url or f"sqlite:///{folder}/bench.sqlite3"
+        settings = {"INSTANCE_PATH": folder, "DATABASE_URL": url, "OWNER_PASSWORD": PASSWORD}
+        app = create_app(settings | {"OPERATOR_TOKEN": "of a benchmark", "SECRET_KEY": "of a benchmark"})
+        with Outside(url) as outside:
+            make_connections(outside, CONNECTIONS)
+        client = app.test_client()
+        client.post("/owner/login", json={"password": PASSWORD})
+        for path in PATHS:
+            taken = []
+            for _ in range(5):
+                began = time.perf_counter()
+                size = len(client.get(path).data)
+                taken.append(time.perf_counter() - began)
+            print(f"{min(taken) * 1000:7.0f} ms  {size:>9,} bytes  {path}")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:2] or [""])
