@@ -5,7 +5,17 @@ from collections.abc import Callable
 import peewee
 
 from .database import Busy, DatabaseUnusable, db, exclusive_transaction, scalar, tuples, why_unusable
-from .models import TABLES, Copying, RetainedSizeGlobal, RetainedSizeRecord, SchemaVersion
+from .models import (
+    TABLES,
+    ConnectionDay,
+    Copying,
+    GlobalDay,
+    RetainedSizeGlobal,
+    RetainedSizeRecord,
+    SchemaVersion,
+    StreamDay,
+)
+from .schema_days import number_days
 from .times import utc_now
 
 CURRENT = 3
@@ -68,11 +78,13 @@ def _add_columns_of_schema_3() -> None:
         "record_changes": {"pruned_at": text, "pruned_digest": text},
         "retained_size_recounts": {"rollups_below": number, "rollups_after_key": text},
         **{table: {"generation": count, "days_disordered": flag} for table in _GRAINS},
-        **{table: {"generation": count, "unknown": flag} for table in _DAYS},
+        **{table: {"generation": count, "previous_generation": count, "unknown": flag} for table in _DAYS},
     }.items():
         for name, kind in columns.items():
             _add_column(table, name, kind)
     _add_column("retained_size_stream", "rollups_dirty", flag)
+    db.create_tables([StreamDay, ConnectionDay, GlobalDay])
+    number_days()
 
 
 def _add_column(table: str, name: str, kind: str) -> None:

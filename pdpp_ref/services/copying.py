@@ -30,6 +30,7 @@ from ..models import (
     Table,
 )
 from . import reconcile, retained_size
+from .grains import CONNECTION, GLOBAL, STREAM, Grain
 
 # Each after what it refers to.
 COPIED: tuple[type[Table], ...] = (
@@ -76,8 +77,9 @@ def copy(target: peewee.Database, progress: Told = lambda *_: None) -> int:
         for model in COPIED:
             _send(model, target)
             rows = _compare(model, target, rows, progress)
+        rows_of_days = {grain: _generations(grain) for grain in (STREAM, CONNECTION, GLOBAL)}
     with bound(target):
-        _finish()
+        _finish(rows_of_days)
     return rows
 
 
@@ -88,6 +90,10 @@ def _prepare(state: str) -> None:
     if begun is None and Connection.select().exists():
         raise NotEmpty
     if begun == state:
+        # One that was cut short as it counted has recorded days of its own.
+        with write_transaction():
+            for days in (StreamDay, ConnectionDay, GlobalDay):
+                days.delete().execute()
         return
     with write_transaction():
         for model in reversed(COPIED):
@@ -153,11 +159,22 @@ def _compare(model: type[Table], target: peewee.Database, rows: int, progress: T
         progress(_table(model), rows)
 
 
-def _finish() -> None:
+def _generations(grain: Grain) -> list[Row]:
+    """What links the days of each row to those to come: see RetainedSizeConnection."""
+    above = "connection_id" if grain is STREAM else "1"
+    return fetch_all(
+        f"SELECT {grain.key}, generation, days_disordered, CASE WHEN dirty THEN "
+        f"COALESCE(stale_since, computed_at) END, {above} FROM {grain.table}"
+    )
+
+
+def _finish(rows_of_days: dict[Grain, list[Row]]) -> None:
     """Count all figures from what has arrived, and let the database be used."""
     for model in (Connection, Stream):
         db.number_after(_table(model), "id")
     with write_transaction():
+        for grain, rows in rows_of_days.items():
+            retained_size.continue_days(grain, rows)
         retained_size.mark_all()
     reconcile.run_until_fresh()
     Copying.delete().execute()

@@ -206,8 +206,7 @@ class _StreamWrite:
         self.version: int = self.stream["last_version"]
         self.time_field: str | None = self.stream["record_time_field"]
         self.time_field_since: int = self.stream["record_time_field_since"]
-        # Never before the last one, should the clock step back: times rise with versions.
-        self.now: str = max(utc_now(), self.stream["last_ingested_at"] or "")
+        self.now: str = utc_now()
 
     def take(self, changes: Sequence[Change]) -> None:
         self.heads = _heads(self.id, sorted({change.key for change in changes}))

@@ -6,14 +6,23 @@ streams by id, connection, global; and after those of `locks.py`.
 A dirty row is left as it was: its figures were exact at its `computed_at`, and a page may say so.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import peewee
-from peewee import fn
+from peewee import SQL, fn
 
-from ..database import db, execute, execute_many, fetch_all, fetch_dicts, row_lock, transaction_lost
+from ..database import (
+    db,
+    execute,
+    execute_many,
+    fetch_all,
+    fetch_dicts,
+    insert_many,
+    row_lock,
+    transaction_lost,
+)
 from ..measures import MEASURE_NAMES, MEASURES, Measure, retains_anything
 from ..models import (
     GrainRow,
@@ -227,14 +236,36 @@ def mark_global() -> None:
 def _mark(grain: type[GrainRow], key: int, **new_row: Any) -> None:
     """An upsert: a row that does not exist yet would not be found by an update, and be forgotten."""
     primary_key = grain._meta.primary_key
-    grain.insert({primary_key: key, "dirty": True, "stale_since": utc_now(), **new_row}).on_conflict(
-        conflict_target=[primary_key], update=_marked(grain)
-    ).execute()
+    # A lost row's days may be in any order, and nothing links them to those to come.
+    lost: dict[Any, Any] = {
+        "generation": SQL(_GRAIN_OF[grain].after_its_days(f"{key:d}")),
+        "days_disordered": True,
+    }
+    row = {primary_key: key, "dirty": True, "stale_since": utc_now(), **lost, **new_row}
+    grain.insert(row).on_conflict(conflict_target=[primary_key], update=_marked(grain)).execute()
+
+
+_GRAIN_OF = {RetainedSizeStream: STREAM, RetainedSizeConnection: CONNECTION, RetainedSizeGlobal: GLOBAL}
 
 
 def _marked(grain: type[GrainRow]) -> dict[Any, Any]:
     """A mark on a marked row keeps its first time.  No figure is touched."""
     return {grain.dirty: True, grain.stale_since: fn.COALESCE(grain.stale_since, utc_now())}
+
+
+def continue_days(grain: Grain, rows: Sequence[tuple[Any, ...]]) -> None:
+    """Marked rows of a copy, whose days go on as those of the source's.
+
+    Each is the row's key, generation, whether its days are disordered, since when it was marked there,
+    and the connection of a stream.
+    """
+    now = utc_now()
+    columns = [grain.key, "generation", "days_disordered", "stale_since", "dirty"]
+    above = grain is STREAM
+    columns += ["connection_id"] * above
+    values = [(*row[:2], bool(row[2]), row[3] or now, True, *row[4:][:above]) for row in rows]
+    (model,) = (model for model, known in _GRAIN_OF.items() if known is grain)
+    insert_many(model, tuple(columns), values, (grain.key,))
 
 
 def mark_all() -> None:
