@@ -7,54 +7,53 @@ PDPP_TEST_LONG=1 tries many more of them.
 
 import os
 import random
-from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
-from typing import Any, NamedTuple
+from datetime import datetime, timedelta
+from typing import NamedTuple
 
 import pytest
 
-from pdpp_ref import times
 from pdpp_ref.services import deletion, growth, reconcile, verify
-from tests.world import Outside, delete, ids, mark, upsert, write
+from tests.world import Calendar, Outside, delete, ids, mark, upsert, write
 
-SEEDS = 400 if os.environ.get("PDPP_TEST_LONG") == "1" else 6
+SEEDS = 400 if os.environ.get("PDPP_TEST_LONG") == "1" else 4
 STEPS, SHOWN, COMPARED = 40, 90, 4
 Place = tuple[str, int]
-Asked = Callable[[Place], list[growth.Day]]
 
 
-class Calendar(datetime):
-    """The clock of the program: noon of some day, or whatever it was set to."""
+class Time:
+    """What the true time is, and what the clock says."""
 
-    true = datetime(2026, 3, 1, 12, tzinfo=UTC)
-    ahead = timedelta()
+    def __init__(self, calendar: type[Calendar]) -> None:
+        self.clock, self.true = calendar, calendar.moment
 
-    @classmethod
-    def now(cls, tz: Any = None) -> datetime:  # type: ignore[override]
-        return cls.true + cls.ahead
+    def go_on(self, days: int, ahead: int = 0) -> None:
+        self.true += timedelta(days=days)
+        self.clock.moment = self.true + timedelta(days=ahead)
 
 
 @pytest.fixture(autouse=True)
-def _calendar(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(times, "datetime", Calendar)
+def _compared(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(growth, "COMPARED_DAYS", COMPARED)
-    monkeypatch.setattr(Calendar, "true", Calendar.true)
-    monkeypatch.setattr(Calendar, "ahead", timedelta())
-    yield
 
 
 class Moment(NamedTuple):
-    """After a step: its true day, the clock's, the total of each place, and which rows were dirty."""
+    """After a step: its true day, the clock's, and of each place its total and its row's generation, and
+    which rows were dirty.
+    """
 
     true: str
     clock: str
     totals: dict[Place, int]
+    generations: dict[Place, int]
     dirty: set[Place]
+
+    def of(self, place: Place) -> tuple[int, int | None, bool]:
+        return self.totals[place], self.generations.get(place), place in self.dirty
 
 
 class Model:
-    def __init__(self, outside: Outside) -> None:
-        self.outside = outside
+    def __init__(self, outside: Outside, time: Time) -> None:
+        self.outside, self.time = outside, time
         self.moments: list[Moment] = []
         self.lost: dict[Place, str] = {}
         self.look()
@@ -71,12 +70,13 @@ class Model:
         for key, above in self.outside("SELECT id, connection_id FROM streams"):
             totals["stream", key] = streams[key]
             totals["connection", above] += streams[key]
-        dirty = set()
+        dirty, generations = set(), {}
         for grain, key_name in (("global", "id"), ("connection", "connection_id"), ("stream", "stream_id")):
-            rows = self.outside(f"SELECT {key_name} FROM retained_size_{grain} WHERE dirty")
-            dirty |= {(grain, key) for (key,) in rows}
-        days = Calendar.true.date().isoformat(), Calendar.now().date().isoformat()
-        self.moments.append(Moment(*days, totals, dirty))
+            rows = self.outside(f"SELECT {key_name}, dirty, generation FROM retained_size_{grain}")
+            dirty |= {(grain, key) for key, is_dirty, _ in rows if is_dirty}
+            generations |= {(grain, key): generation for key, _, generation in rows}
+        days = self.time.true.date().isoformat(), self.time.clock.moment.date().isoformat()
+        self.moments.append(Moment(*days, totals, generations, dirty))
 
     def forget_the_gone(self) -> None:
         """A number may be given again: what has it then is something else."""
@@ -89,9 +89,12 @@ class Model:
 
     def possible(self, place: Place, day: str) -> set[int]:
         """Every total that may have stood at a day's end, if all that a clock says is between it and the
-        truth, and things happened in the order in which they did.
+        truth, and what happened to the place did so in its order.
         """
-        moments = [moment for moment in self.moments if place in moment.totals]
+        moments: list[Moment] = []
+        for moment in self.moments:
+            if place in moment.totals and (not moments or moment.of(place) != moments[-1].of(place)):
+                moments.append(moment)
         starts, ends = [], []
         for moment in moments:
             starts.append(max([min(moment[:2]), *starts[-1:]]))
@@ -111,7 +114,7 @@ class Model:
         return day < self.lost.get(place, "") or (bool(before) and place in before[-1].dirty)
 
     def check(self, clock_is_right: bool) -> None:
-        today = Calendar.true.date().isoformat()
+        today = self.time.true.date().isoformat()
         then = growth.days_before(COMPARED)
         listed = {("connection", key): total for key, total in growth.before().items()}
         listed |= {("global", 1): growth.before_in_all()}
@@ -128,7 +131,9 @@ class Model:
                     assert said in self.possible(place, day), (place, day, reported)
                 elif clock_is_right:
                     assert self.may_be_unknown(place, day), (place, day, reported)
-        assert [found for found in verify.differences() if not found.dirty] == []
+        found = [each for each in verify.differences() if not each.dirty]
+        # What came while a row was dirty may have the day of a wrong clock.
+        assert [each for each in found if clock_is_right or each.figure != "versions"] == []
 
 
 def days_of(place: Place) -> list[growth.Day]:
@@ -183,29 +188,29 @@ def step(chance: random.Random, outside: Outside) -> Place | None:
     return None
 
 
-def run(seed: int, outside: Outside, wrong_steps: int) -> None:
+def run(seed: int, outside: Outside, time: Time, wrong_steps: int) -> None:
     chance = random.Random(seed)
     wrong = chance.sample(range(STEPS), wrong_steps)
-    model = Model(outside)
+    model = Model(outside, time)
     for number in range(STEPS):
-        Calendar.true += timedelta(days=chance.choice([0, 0, 0, 1, 1, 2, 5]))
-        if number in wrong:
-            Calendar.ahead = timedelta(days=chance.choice([-400, -6, -1, 1, 6, 40, 400]))
+        ahead = chance.choice([-400, -6, -1, 1, 6, 40, 400]) if number in wrong else 0
+        time.go_on(chance.choice([0, 0, 0, 1, 1, 2, 5]), ahead)
         if lost := step(chance, outside):
-            model.lost[lost] = Calendar.true.date().isoformat()
+            model.lost[lost] = time.true.date().isoformat()
         model.look()
-        Calendar.ahead = timedelta()
+        time.go_on(0)
         model.forget_the_gone()
         model.check(clock_is_right=number < min(wrong, default=STEPS))
     reconcile.run_until_fresh()
-    assert list(verify.differences()) == []
+    model.look()
+    model.check(clock_is_right=not wrong)
 
 
 @pytest.mark.parametrize("seed", range(SEEDS))
-def test_every_day_is_as_it_was_or_unknown(seed: int, outside: Outside) -> None:
-    run(seed, outside, wrong_steps=0)
+def test_every_day_is_as_it_was_or_unknown(seed: int, outside: Outside, calendar: type[Calendar]) -> None:
+    run(seed, outside, Time(calendar), wrong_steps=0)
 
 
 @pytest.mark.parametrize("seed", range(SEEDS))
-def test_a_wrong_clock_makes_no_wrong_number(seed: int, outside: Outside) -> None:
-    run(seed, outside, wrong_steps=1 + seed % 2)
+def test_a_wrong_clock_makes_no_wrong_number(seed: int, outside: Outside, calendar: type[Calendar]) -> None:
+    run(seed, outside, Time(calendar), wrong_steps=1 + seed % 2)

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, timedelta
+from itertools import accumulate, groupby, zip_longest
 from typing import Any
 
 from ..database import byte_length, dicts, fetch_all, fetch_dicts, read_snapshot
@@ -85,11 +86,21 @@ def _retaining(parts: list[Figures]) -> int:
 
 
 def _count_days() -> dict[str, dict[int, Counter[str]]]:
-    """How many versions came on each day, in each row of each grain."""
+    """How many versions came on each day, in each row of each grain.
+
+    Not those of a clock that was wrong: of a stream's days each has newer versions than those before.
+    """
     came: dict[str, dict[int, Counter[str]]] = {STREAM.table: {}, CONNECTION.table: {}, GLOBAL.table: {}}
-    for stream, connection, day, count in fetch_all(_CAME):
-        for grain, key in ((STREAM, stream), (CONNECTION, connection), (GLOBAL, 1)):
-            came[grain.table].setdefault(key, Counter())[day] += count
+    for _, group in groupby(fetch_all(_CAME), lambda row: int(row[0])):
+        days = list(group)
+        newest_before = [0, *accumulate((day[-1] for day in days), max)]
+        oldest_after = [*accumulate((day[-2] for day in reversed(days)), min)][::-1][1:]
+        for (stream, connection, day, count, oldest, newest), before, after in zip_longest(
+            days, newest_before[:-1], oldest_after
+        ):
+            if before < oldest and (after is None or newest < after):
+                for grain, key in ((STREAM, stream), (CONNECTION, connection), (GLOBAL, 1)):
+                    came[grain.table].setdefault(key, Counter())[day] += count
     return came
 
 
@@ -105,7 +116,8 @@ def _compare(
     if stored:
         days = fetch_dicts(f"SELECT * FROM {grain.days} WHERE {grain.key} = ? ORDER BY generation", [key])
         yield from _newest_day(row, stored, counted, days)
-        yield from _unmarked_gaps(grain, key, row, {day["day"] for day in days}, came)
+        if not stored["days_disordered"]:
+            yield from _unmarked_gaps(grain, key, row, {day["day"] for day in days}, came)
 
 
 def _newest_day(
@@ -173,8 +185,9 @@ _RECOUNT = {
     ),
 }
 _CAME = (
-    "SELECT c.stream_id, s.connection_id, SUBSTR(c.ingested_at, 1, 10), COUNT(*) FROM record_changes c "
-    "JOIN streams s ON s.id = c.stream_id GROUP BY 1, 2, 3"
+    "SELECT c.stream_id, s.connection_id, SUBSTR(c.ingested_at, 1, 10), COUNT(*), MIN(c.version), "
+    "MAX(c.version) FROM record_changes c JOIN streams s ON s.id = c.stream_id "
+    "GROUP BY 1, 2, 3 ORDER BY 1, 3"
 )
 # Of a record: what is stored of it, which without a row of its own is one version; what it is.
 _RECORD_FIGURES = {
