@@ -1,16 +1,16 @@
 """From schema 2 to 3: the days that were recorded are numbered, and linked where they prove each other.
 
-Schema 2 recorded no day while a row was marked, so that a later day seemed to follow an earlier one.  Two
-days are linked only if all that has arrived since the first did so on the second, and is what the second
-has more.  After pruning or deleting that may not be so although nothing was wrong; then it is unknown.
+Schema 2 recorded no day while a row was marked, so that a later day seemed to follow an earlier one.  An
+earlier day is believed until something arrived after it, if what the later one has more is what arrived
+in between.  After pruning or deleting that may not be so although nothing was wrong; then the days in
+between are unknown.
 """
 
 from collections import Counter
-from collections.abc import Iterable
 from itertools import groupby
 from typing import NamedTuple
 
-from .database import execute, execute_many, fetch_all
+from .database import execute, fetch_all
 from .measures import MEASURE_NAMES
 from .times import utc_now
 
@@ -70,16 +70,16 @@ def _number(table: str, key: str, arrived: Keyed, today: str) -> None:
         rows = [_Recorded(day, tuple(figures)) for _, day, *figures in group]
         # A day to come is of a clock that was ahead; nobody knows when that was.
         ahead, past = [row for row in rows if row.day > today], [row for row in rows if row.day <= today]
-        generation, numbered = 1, []
+        generation = 1
         for before, row in zip([None, *ahead, *past], [*ahead, *past], strict=False):
-            gap = before is not None and not _follows(before, row, arrived.get(number))
-            numbered.append((generation + gap, generation + gap + 1, number, row.day))
-            generation += gap + 1
-        execute_many(
-            f"UPDATE retained_size_{table}_days SET previous_generation = ?, generation = ? "
-            f"WHERE {key} = ? AND day = ?",
-            numbered,
-        )
+            since = before and _changed_since(before, row, arrived.get(number))
+            if since and before and before.day < since < row.day:
+                execute(
+                    _GAP.format(table=table, key=key), (number, since, generation, generation + 1, True)
+                )
+            generation += since != row.day and before is not None
+            execute(_LINK.format(table=table, key=key), (generation, generation + 1, number, row.day))
+            generation += 1
         dirty, figures = now.get(number, (True, ()))
         stands = dirty or bool(past and past[-1].figures == figures)
         execute(
@@ -88,16 +88,27 @@ def _number(table: str, key: str, arrived: Keyed, today: str) -> None:
         )
 
 
-def _follows(before: _Recorded, row: _Recorded, arrived: tuple[Arrived, Arrived] | None) -> bool:
+_GAP = (
+    "INSERT INTO retained_size_{table}_days ({key}, day, previous_generation, generation, unknown) "
+    "VALUES (?, ?, ?, ?, ?)"
+)
+_LINK = (
+    "UPDATE retained_size_{table}_days SET previous_generation = ?, generation = ? "
+    "WHERE {key} = ? AND day = ?"
+)
+
+
+def _changed_since(
+    before: _Recorded, row: _Recorded, arrived: tuple[Arrived, Arrived] | None
+) -> str | None:
+    """The first day on which what a row has more than the one before it arrived; None: nobody knows."""
+    first = row.day
     for place, on_days in zip(_PLACES, arrived or (Counter[str](), Counter[str]()), strict=True):
-        more = row.figures[place] - before.figures[place]
-        if not more == on_days[row.day] == _between(on_days.items(), before.day, row.day):
-            return False
-    return True
-
-
-def _between(counts: Iterable[tuple[str, int]], after: str, through: str) -> int:
-    return sum(count for day, count in counts if after < day <= through)
+        between = {day: count for day, count in on_days.items() if before.day < day <= row.day}
+        if row.figures[place] - before.figures[place] != sum(between.values()):
+            return None
+        first = min([first, *between])
+    return first
 
 
 def _record_today(table: str, key: str, today: str) -> None:

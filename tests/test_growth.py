@@ -187,6 +187,15 @@ def test_a_day_of_a_clock_that_was_ahead_gives_way_when_that_day_comes(
     assert told() == {-83: 0, 0: None, 1: 60, 2: 80, 3: 100, 4: 120, 5: 140, 6: 160}
 
 
+def test_too_few_days_to_tell_which_clock_was_wrong_are_unknown(it_is: Callable[[int], None]) -> None:
+    """Either the clock was ahead on day 10, or behind on day 3."""
+    for day in (1, 10, 3, 11):
+        it_is(day)
+        put(f"{day}", 10)
+    it_is(20)
+    assert told() == {-70: 0, 1: None, 11: 80}
+
+
 def test_a_clock_that_was_ahead_leaves_later_times_right(
     it_is: Callable[[int], None], outside: Outside
 ) -> None:

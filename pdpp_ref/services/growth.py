@@ -118,7 +118,7 @@ def _before(grain: Grain, table: str, where: str, *values: Any) -> dict[int, int
         (day, day, today, *values),
     )
     return {
-        row["id"]: _total_at(grain, row["id"]) if row["days_disordered"] else _stood(row, day, today)
+        row["id"]: _total_at(grain, row["id"]) if _is_disordered(row, today) else _stood(row, day)
         for row in rows
     }
 
@@ -127,9 +127,14 @@ def _total_of(table: str) -> str:
     return "(" + " + ".join(f"{table}.{measure.name}" for measure in BYTE_MEASURES) + ")"
 
 
-def _stood(row: dict[str, Any], day: str, today: str) -> int | None:
+def _is_disordered(row: dict[str, Any], today: str) -> bool:
+    """Whether the clock has stepped back between changes, or since the mark."""
+    return bool(row["days_disordered"] or (row["dirty"] and (day_marked(row) or "") > today))
+
+
+def _stood(row: dict[str, Any], day: str) -> int | None:
     """The total at a day's end, from the rows on either side of it."""
-    if row["dirty"] is None or (row["dirty"] and not day < (day_marked(row) or "") <= today):
+    if row["dirty"] is None or (row["dirty"] and day >= (day_marked(row) or "")):
         return None
     last = row["next_day"] is None
     then = row["generation"] if last else row["previous_generation"]
