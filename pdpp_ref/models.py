@@ -203,8 +203,9 @@ for _name in MEASURE_NAMES:
 class GrainRow(Figures):
     """Figures at one grain.  Those of a dirty row stay as they were, exact, at `computed_at`.
 
-    `generation` rises with each change of the figures.  `days_disordered`: the clock has stepped back
-    between two of them, so that the row's days are not in the order of their generations.
+    `generation` rises with each change of the figures, and when they become unknown.
+    `days_disordered`: the clock has stepped back between two of them, so that the row's days may not be
+    in the order of their generations.
     """
 
     dirty = _flag()
@@ -322,12 +323,15 @@ class RecordCount(Table):
 class Day(Figures):
     """Figures as they last were on a day (UTC); a day without a row stands at the day before.
 
-    `unknown`: from this day on nobody knows what they were, until the next row.  Rows are in the order
-    of the grain row's `generation`, whatever the clock said.
+    `unknown`: from this day on nobody knows what they were, until the next row.  `generation` is that of
+    the grain row at the day's last change, and `previous_generation` the one before the day's first: 0
+    if there was nothing before.  So the figures of one row stand until the next only if that one's
+    `previous_generation` is this one's `generation`, whatever the clock said.
     """
 
     day = TextField()
     generation = _count()
+    previous_generation = _count()
     unknown = _flag()
 
 

@@ -14,7 +14,17 @@ from .database import (
     tuples,
     why_unusable,
 )
-from .models import TABLES, Copying, RetainedSizeGlobal, RetainedSizeRecord, SchemaVersion
+from .models import (
+    TABLES,
+    ConnectionDay,
+    Copying,
+    GlobalDay,
+    RetainedSizeGlobal,
+    RetainedSizeRecord,
+    SchemaVersion,
+    StreamDay,
+)
+from .schema_days import number_days
 from .times import utc_now
 
 CURRENT = 3
@@ -76,7 +86,7 @@ def _add_columns_of_schema_3() -> None:
         },
         "record_changes": {"pruned_at": text, "pruned_digest": text},
         **{table: {"generation": count, "days_disordered": flag} for table in _GRAINS},
-        **{table: {"generation": count, "unknown": flag} for table in _DAYS},
+        **{table: {"generation": count, "previous_generation": count, "unknown": flag} for table in _DAYS},
     }.items():
         for name, kind in columns.items():
             _add_column(table, name, kind)
@@ -87,6 +97,8 @@ def _add_columns_of_schema_3() -> None:
     _mark_record_times()
     if Copying._meta.table_name in db.get_tables() and tuples(Copying.select(Copying.id)):
         SchemaVersion.update(unfinished=True).execute()
+    db.create_tables([StreamDay, ConnectionDay, GlobalDay])
+    number_days()
 
 
 def _mark_record_times() -> None:

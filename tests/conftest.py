@@ -16,12 +16,12 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from pdpp_ref import create_app, database, schema
+from pdpp_ref import create_app, database, schema, times
 from pdpp_ref.database import db
 from tests import pooler, postgres
 from tests.conformance import CheckedClient
 from tests.outside import Outside
-from tests.world import PASSWORD, TOKEN, Clock
+from tests.world import PASSWORD, TOKEN, Calendar, Clock
 
 # The URL, for the processes that xdist starts; no PDPP_ name, as tests take those away.
 SERVER = "POSTGRES_OF_THIS_RUN"
@@ -105,6 +105,14 @@ def _own_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 @pytest.fixture
 def clock() -> Clock:
     return Clock()
+
+
+@pytest.fixture
+def calendar(monkeypatch: pytest.MonkeyPatch) -> type[Calendar]:
+    """The wall clock, which stands still at noon of 2026-03-01 until its `moment` is set."""
+    monkeypatch.setattr(times, "datetime", Calendar)
+    monkeypatch.setattr(Calendar, "moment", Calendar.moment)
+    return Calendar
 
 
 @pytest.fixture

@@ -349,12 +349,6 @@ MUTATIONS = [
         "tests/test_ingest.py -k same_data_again",
     ),
     Mutation(
-        "times that never go back",
-        'max(utc_now(), self.stream["last_ingested_at"] or "")',
-        "utc_now()",
-        "tests/test_ingest.py -k go_back",
-    ),
-    Mutation(
         "the limit of a line",
         "        if len(rest) <= MAX_LINE_BYTES:",
         "        if True:",
@@ -631,6 +625,73 @@ MUTATIONS = [
         "text if text and is_time(text) else None",
         "text",
         "tests/test_diagnostics.py -k should_be_a_time",
+    ),
+    # ---- growth
+    Mutation(
+        "the gap of a row that was marked",
+        "    record_gap(grain, key)\n    change_row(",
+        "    change_row(",
+        "tests/test_growth.py -k dirty_are_unknown",
+    ),
+    Mutation(
+        "days that are linked",
+        "not row.unknown and row.generation == then",
+        "not row.unknown",
+        "tests/test_growth.py -k one_write_with_a_wrong_clock",
+    ),
+    Mutation(
+        "days linked, in a list",
+        'not row["unknown"] and row["reached"] == then',
+        'not row["unknown"]',
+        "tests/test_growth_histories.py",
+    ),
+    Mutation(
+        "days of a clock that was wrong",
+        "    chosen, doubts = _in_order(rows)",
+        "    chosen, doubts = rows, []",
+        "tests/test_growth.py -k one_write_with_a_wrong_clock",
+    ),
+    Mutation(
+        "days that give way",
+        "    if len(chosen) - len(agree) <= BELIEVED * len(others):",
+        "    if False:",
+        "tests/test_growth.py -k too_few_days",
+    ),
+    Mutation(
+        "the number of days",
+        "    if generation == previous + 1 > DAYS_KEPT:",
+        "    if False:",
+        "tests/test_growth.py -k dropped_by_number",
+    ),
+    Mutation(
+        "days of a row that was lost",
+        '    lost: dict[Any, Any] = {"generation": generation, "days_disordered": True}',
+        "    lost: dict[Any, Any] = {}",
+        "tests/test_growth.py -k row_that_was_lost",
+    ),
+    Mutation(
+        "days of a copy",
+        "            retained_size.continue_days(grain, rows)",
+        "            pass",
+        "tests/test_copying.py -k growth",
+    ),
+    Mutation(
+        "days of schema 2 that prove nothing",
+        "            since = before and _changed_since(before, row, arrived.get(number))",
+        "            since = row.day",
+        "tests/test_schema.py -k proven",
+    ),
+    Mutation(
+        "verifying the newest day",
+        "        yield from _newest_day(row, stored, counted, days)",
+        "        pass",
+        "tests/test_verify.py -k newest_day",
+    ),
+    Mutation(
+        "verifying that gaps are marked",
+        '        if not stored["days_disordered"]:\n            yield from',
+        "        if False:\n            yield from",
+        "tests/test_verify.py -k not_marked",
     ),
 ]
 

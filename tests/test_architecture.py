@@ -16,7 +16,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 LAYERS = (
     ("times", "measures", "files", "database"),
     ("models",),
-    ("schema",),
+    ("schema", "schema_days"),
     ("services",),
     ("config",),
     ("blueprints",),

@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,22 @@ from flask import Flask
 from pdpp_ref import database, schema
 from pdpp_ref.database import Busy, DatabaseUnusable, db, fetch_all
 from pdpp_ref.models import TABLES, GlobalDay, Record, RecordChange, Table
-from pdpp_ref.services import blobs, copying, pruning, verify
+from pdpp_ref.services import blobs, copying, growth, pruning, verify
 from tests import postgres
 from tests.conftest import Backend
 from tests.live import Server
-from tests.world import TOKEN, Outside, assert_sized_and_ranked, delete, fill, mark, upsert, write
+from tests.world import (
+    TOKEN,
+    Calendar,
+    Outside,
+    assert_sized_and_ranked,
+    delete,
+    fill,
+    ids,
+    mark,
+    upsert,
+    write,
+)
 
 PROGRAM = str(Path(sys.executable).with_name("pdpp-ref"))
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
@@ -80,7 +92,7 @@ def test_everything_arrives_and_counts(target: str) -> None:
     with database.bound(other):
         schema.prepare()
         arrived = content()
-        days = "retained_size_connection_days", "retained_size_global_days"
+        days = [f"retained_size_{grain}_days" for grain in ("stream", "connection", "global")]
         assert {name: rows for name, rows in arrived.items() if name not in days} == {
             name: rows for name, rows in before.items() if name not in days
         }
@@ -431,3 +443,23 @@ def program(name: str, *arguments: str) -> None:
     """One of PostgreSQL's own."""
     folder = postgres.binaries()
     subprocess.run([str(folder / name) if folder else name, *arguments], check=True)
+
+
+@pytest.mark.parametrize("dirty", [False, True])
+@pytest.mark.usefixtures("app")
+def test_growth_goes_on_in_a_copy(target: str, calendar: type[Calendar], dirty: bool) -> None:
+    start = calendar.moment
+    write(upsert("a"))
+    calendar.moment = start + timedelta(days=5)
+    if dirty:
+        mark("laptop", "notes")
+    calendar.moment = start + timedelta(days=9)
+    copy(target)
+    row = ids("laptop", "notes")
+    other = database.at(target, Path())
+    with database.bound(other):
+        schema.prepare()
+        every = growth.days(9), growth.days(9, row["connection"]), growth.days(9, stream_id=row["id"])
+        assert [[day.total for day in found] for found in every] == [[20, *[None] * dirty, 20]] * 3
+        assert list(verify.differences()) == []
+        other.close()

@@ -2,103 +2,262 @@
 
 import re
 from collections.abc import Callable
+from datetime import date, timedelta
 
 import pytest
 
 from pdpp_ref.blueprints.chart import HEIGHT, WIDTH, chart
 from pdpp_ref.database import read_snapshot
-from pdpp_ref.services import growth, reconcile
-from pdpp_ref.services.growth import Day
+from pdpp_ref.services import deletion, growth, reconcile, verify
+from pdpp_ref.services.grains import DAYS_KEPT
+from pdpp_ref.services.growth import COMPARED_DAYS, Day
 from pdpp_ref.times import days_before
-from tests.world import Outside, fill, ids, mark, statements, upsert, write
+from tests.world import Calendar, Outside, fill, ids, mark, statements, upsert, write
 
 pytestmark = pytest.mark.usefixtures("app")
 
 Stood = Callable[..., None]
+START = Calendar.moment
 
 
 @pytest.fixture
 def stood(outside: Outside) -> Stood:
-    """Lets so many bytes of current records have stood at the end of a day, so many days ago."""
+    """Lets so many bytes of current records have stood at the end of a day, so many days ago.
+
+    Days are linked to each other in the order of the calls, and to nothing before and after them.
+    """
+    last = {}
 
     def keep(ago: int, size: int, connection: str | None = None) -> None:
         table, key = ("global", 1) if connection is None else ("connection", ids(connection)["connection"])
         column = "id" if connection is None else "connection_id"
+        number = last.setdefault(table, -100)
+        last[table] += 1
         outside(
-            f"INSERT INTO retained_size_{table}_days ({column}, day, current_record_json_bytes) VALUES (?, ?, ?)",
+            f"INSERT INTO retained_size_{table}_days ({column}, day, current_record_json_bytes, "
+            "previous_generation, generation) VALUES (?, ?, ?, ?, ?)",
             key,
             days_before(ago),
             size,
+            number,
+            number + 1,
         )
 
     return keep
+
+
+@pytest.fixture
+def it_is(calendar: type[Calendar]) -> Callable[[int], None]:
+    """Sets the clock to so many days after the first."""
+
+    def turn(day: int) -> None:
+        calendar.moment = START + timedelta(days=day)
+
+    return turn
+
+
+def put(name: str, size: int, connection: str = "laptop", stream: str = "notes") -> None:
+    """A record whose text has `size` bytes; it counts twice, as it is and in the history."""
+    write(upsert(name, "x" * (size - 2), stream), connection=connection)
+
+
+def told(shown: int = 90, **of: int) -> dict[int, int | None]:
+    """The totals that growth tells, by days after the first."""
+    found = growth.days(shown, **of)
+    return {(date.fromisoformat(each.day) - START.date()).days: each.total for each in found}
 
 
 def test_a_day_without_figures_stands_at_the_day_before(stood: Stood) -> None:
     for ago, size in ((200, 1), (95, 10), (40, 20), (3, 5)):
         stood(ago, size)
     found = [(day.day, day.total) for day in growth.days(90)]
-    assert found == [(days_before(90), 10), (days_before(40), 20), (days_before(3), 5)]
-    assert [day.total for day in growth.days(30)] == [20, 5]
-    assert [day.total for day in growth.days(365)] == [1, 10, 20, 5]
+    assert found[:2] == [(days_before(90), 10), (days_before(40), 20)]
+    assert [day.total for day in growth.days(365)][:4] == [None, 1, 10, 20]
 
 
-def test_what_was_before_the_first_day_is_not_said(stood: Stood) -> None:
-    assert growth.days(90) == []
+def test_what_was_before_the_first_change_is_nothing_and_before_a_gap_unknown(
+    it_is: Callable[[int], None], stood: Stood
+) -> None:
+    it_is(0)
+    assert told() == {-90: 0}
+    put("a", 10)
+    it_is(3)
+    assert told() == {-87: 0, 0: 20}
+    assert told(2) == {1: 20}
     stood(10, 7)
-    assert growth.days(90) == [Day(days_before(10), (7, 0, 0))]
+    assert told()[-87] is None, "its row says that something was before it"
 
 
-def test_days_of_a_connection_are_its_own(stood: Stood) -> None:
-    fill(1)
-    fill(1, connection="phone")
-    stood(5, 11)
-    stood(5, 22, "phone")
-    phone = growth.days(90, ids("phone")["connection"])
-    assert [day.total for day in phone][:1] == [22]
-    assert phone[-1].day == days_before(0)
-
-
-def test_a_recount_leaves_the_days_before_it_as_they_were(stood: Stood, outside: Outside) -> None:
-    fill(50)
-    stood(20, 123)
-    before = growth.days(90)
-    outside("UPDATE retained_size_stream SET record_history_json_bytes = 1")
-    reconcile.begin_rebuild()
-    assert growth.days(90) == before, "what is being counted again changes nothing yet"
-    reconcile.finish_rebuild()
-    assert growth.days(90) == before
-    mark("laptop", "notes")
-    write(upsert("new"))
-    assert growth.days(90) == before
-    reconcile.run_until_fresh()
-    after = growth.days(90)
-    assert after[:-1] == before[:-1]
-    assert after[-1].total > before[-1].total
-
-
-def test_growth_begins_at_what_is_known(stood: Stood, outside: Outside) -> None:
-    for name in ("new", "old", "unknown"):
-        fill(1, connection=name)
-    stood(45, 100, "old")
-    outside(
-        "UPDATE connections SET created_at = '2020-01-01T00:00:00.000Z' WHERE connector_instance_id <> 'new'"
-    )
-    then = growth.before()
-    assert then == {
-        ids("new")["connection"]: 0,
-        ids("old")["connection"]: 100,
-        ids("unknown")["connection"]: None,
+def test_days_of_streams_and_connections_are_their_own(it_is: Callable[[int], None]) -> None:
+    it_is(0)
+    put("a", 10)
+    it_is(1)
+    put("a", 20, connection="phone")
+    it_is(2)
+    put("p", 30, stream="photos")
+    phone, laptop = ids("phone", "notes"), ids("laptop", "photos")
+    assert told() == {-88: 0, 0: 20, 1: 60, 2: 120}
+    assert told(connection_id=laptop["connection"]) == {-88: 0, 0: 20, 2: 80}
+    assert told(connection_id=phone["connection"]) == told(stream_id=phone["id"]) == {-88: 0, 1: 40}
+    assert told(stream_id=laptop["id"]) == {-88: 0, 2: 60}
+    it_is(COMPARED_DAYS + 1)
+    assert growth.before_in_all() == 60
+    assert growth.before() == {laptop["connection"]: 20, phone["connection"]: 40}
+    assert growth.before_of_streams(laptop["connection"]) == {
+        ids("laptop", "notes")["id"]: 20,
+        laptop["id"]: 0,
     }
-    assert growth.before_in_all() is None
-    stood(31, 50)
-    assert growth.before_in_all() == 50
 
 
-def test_a_server_that_began_since_had_nothing() -> None:
-    assert growth.before_in_all() is None, "nothing is known of an empty one"
-    fill(1)
-    assert growth.before_in_all() == 0
+def test_days_on_which_rows_were_dirty_are_unknown(it_is: Callable[[int], None]) -> None:
+    """They were taken for unchanged, so growth was computed from too early a day."""
+    it_is(0)
+    put("a", 10)
+    it_is(2)
+    mark("laptop", "notes")
+    put("b", 50)
+    it_is(4)
+    assert told() == {-86: 0, 0: 20, 2: None}, "as long as it is dirty"
+    it_is(5)
+    reconcile.run_until_fresh()
+    it_is(6)
+    assert told() == {-84: 0, 0: 20, 2: None, 5: 120}
+    for day, then in ((1, 20), (2, None), (4, None), (5, 120)):
+        it_is(day + COMPARED_DAYS)
+        assert growth.before_in_all() == then
+        assert growth.before() == {ids("laptop")["connection"]: then}
+    assert list(verify.differences()) == []
+
+
+def test_a_mark_that_is_cleared_on_its_day_leaves_no_gap(it_is: Callable[[int], None]) -> None:
+    it_is(0)
+    put("a", 10)
+    it_is(2)
+    mark("laptop", "notes")
+    put("b", 50)
+    reconcile.run_until_fresh()
+    assert told() == {-88: 0, 0: 20, 2: 120}
+
+
+def test_a_recount_leaves_the_days_before_it_as_they_were(it_is: Callable[[int], None]) -> None:
+    it_is(0)
+    put("a", 10)
+    it_is(3)
+    before = told()
+    reconcile.begin_rebuild()
+    assert told() == {**before, 3: None}
+    reconcile.finish_rebuild()
+    assert told() == {**before, 3: 20}
+
+
+@pytest.mark.parametrize("days", [365, -365, -20_000])
+def test_one_write_with_a_wrong_clock_hides_one_day(it_is: Callable[[int], None], days: int) -> None:
+    for day in range(0, 8, 2):
+        it_is(day)
+        put(f"before {day}", 10)
+    it_is(6 + days)
+    put("wrong", 10)
+    it_is(7)
+    assert told()[6] is None
+    for day in range(7, 12):
+        it_is(day)
+        put(f"after {day}", 10)
+    it_is(20)
+    whole = {-70: 0, 0: 20, 2: 40, 4: 60, 6: None, 7: 120, 8: 140, 9: 160, 10: 180, 11: 200}
+    row = ids("laptop", "notes")
+    assert told() == told(connection_id=row["connection"]) == told(stream_id=row["id"]) == whole
+    it_is(6 + 365)
+    assert told(365) == {6: None, **{day: whole[day] for day in range(7, 12)}}
+    assert list(verify.differences()) == []
+
+
+def test_a_day_of_a_clock_that_was_ahead_gives_way_when_that_day_comes(
+    it_is: Callable[[int], None],
+) -> None:
+    it_is(0)
+    put("a", 10)
+    it_is(6)
+    put("ahead", 10)
+    for day in range(1, 6):
+        it_is(day)
+        put(f"{day}", 10)
+    assert told() == {-85: 0, 0: None, 1: 60, 2: 80, 3: 100, 4: 120, 5: 140}
+    it_is(6)
+    put("in time", 10)
+    it_is(7)
+    assert told() == {-83: 0, 0: None, 1: 60, 2: 80, 3: 100, 4: 120, 5: 140, 6: 160}
+
+
+def test_too_few_days_to_tell_which_clock_was_wrong_are_unknown(it_is: Callable[[int], None]) -> None:
+    """Either the clock was ahead on day 10, or behind on day 3."""
+    for day in (1, 10, 3, 11):
+        it_is(day)
+        put(f"{day}", 10)
+    it_is(20)
+    assert told() == {-70: 0, 1: None, 11: 80}
+
+
+def test_a_clock_that_was_ahead_leaves_later_times_right(
+    it_is: Callable[[int], None], outside: Outside
+) -> None:
+    it_is(400)
+    put("a", 10)
+    it_is(0)
+    put("b", 10)
+    arrived = [row[0][:10] for row in outside("SELECT ingested_at FROM record_changes ORDER BY version")]
+    assert arrived == ["2027-04-05", "2026-03-01"]
+    (computed,) = outside("SELECT SUBSTR(computed_at, 1, 10) FROM retained_size_global")
+    assert computed == ("2026-03-01",)
+    assert list(verify.differences()) == []
+    mark("laptop", "notes")
+    reconcile.run_until_fresh()
+    assert list(verify.differences()) == [], (
+        "the oldest and newest version, not the least and greatest time"
+    )
+
+
+def test_deleting_a_connection_leaves_what_growth_says_of_the_rest(it_is: Callable[[int], None]) -> None:
+    """The oldest one that is left is younger than what was before it."""
+    it_is(0)
+    put("a", 100, connection="old")
+    it_is(20)
+    put("a", 10, connection="young")
+    it_is(40)
+    deletion.delete_connection("old")
+    reconcile.run_until_fresh()
+    assert told() == {-50: 0, 0: 200, 20: 220, 40: 20}
+    assert growth.before_in_all() == 200
+    assert growth.before() == {ids("young")["connection"]: 0}
+
+
+def test_days_are_dropped_by_number_and_by_no_clock(it_is: Callable[[int], None], outside: Outside) -> None:
+    it_is(0)
+    put("a", 10)
+    rows = [(1, (START + timedelta(days=day)).date().isoformat(), day, day + 1) for day in range(1, 430)]
+    for row in rows:
+        outside(
+            "INSERT INTO retained_size_global_days (id, day, previous_generation, generation) "
+            "VALUES (?, ?, ?, ?)",
+            *row,
+        )
+    outside("UPDATE retained_size_global SET generation = 430")
+    it_is(20_000)
+    put("b", 10)
+    kept = outside("SELECT day FROM retained_size_global_days ORDER BY generation")
+    assert len(kept) == DAYS_KEPT
+    assert kept[-2:] == [("2027-05-04",), ("2080-12-02",)]
+
+
+def test_a_row_that_was_lost_says_nothing_of_before(it_is: Callable[[int], None], outside: Outside) -> None:
+    it_is(0)
+    put("a", 10)
+    outside("DELETE FROM retained_size_connection")
+    it_is(3)
+    mark("laptop")
+    reconcile.run_until_fresh()
+    it_is(4)
+    assert told(connection_id=ids("laptop")["connection"]) == {-86: 0, 0: None, 3: 20}
+    assert told() == {-86: 0, 0: 20, 3: 20}
 
 
 def test_the_growth_of_all_connections_is_one_statement() -> None:
@@ -142,6 +301,22 @@ def test_a_picture_goes_in_steps_from_what_is_known_to_today() -> None:
     assert sum(step.width for step in drawn.steps) == pytest.approx(WIDTH * 61 / 91, abs=0.1)
 
 
+def test_an_unknown_day_is_a_gap_and_no_line_goes_across_it() -> None:
+    days = [Day(days_before(89), (100, 0, 0)), Day(days_before(59), None), Day(days_before(29), (50, 0, 0))]
+    drawn = chart(days, 90)
+    assert drawn is not None
+    unit = WIDTH / 91
+    runs = [points(part) for part in re.findall("M[^M]*", drawn.line)]
+    assert [(run[0][0], run[-1][0]) for run in runs] == [
+        (pytest.approx(unit, abs=0.1), pytest.approx(31 * unit, abs=0.1)),
+        (pytest.approx(61 * unit, abs=0.1), WIDTH),
+    ]
+    for _, band in drawn.bands:
+        assert band.count("M") == band.count("Z") == 2
+    assert [step.day.total for step in drawn.known] == [100, 50]
+    assert len(drawn.steps) == 3
+
+
 def test_parts_are_stacked_and_the_whole_is_drawn_first() -> None:
     drawn = chart([Day(days_before(1), (100, 200, 500))], 30)
     assert drawn is not None
@@ -154,7 +329,7 @@ def test_parts_are_stacked_and_the_whole_is_drawn_first() -> None:
     assert tops == [0, HEIGHT * 5 / 8, HEIGHT * 7 / 8]
 
 
-@pytest.mark.parametrize("days", [[], [Day(days_before(3), (0, 0, 0))]])
+@pytest.mark.parametrize("days", [[], [Day(days_before(3), (0, 0, 0))], [Day(days_before(3), None)]])
 def test_nothing_is_no_picture(days: list[Day]) -> None:
     assert chart(days, 90) is None
 

@@ -1,14 +1,15 @@
 """What a write does to the canonical rows and, in the same transaction, to the figures."""
 
+from datetime import timedelta
 from typing import Any
 
 import peewee
 import pytest
 
-from pdpp_ref.services import activation, ingest
+from pdpp_ref.services import activation, ingest, verify
 from pdpp_ref.services.activation import Activated
 from pdpp_ref.services.messages import Change
-from tests.world import Outside, delete, stored, upsert, write
+from tests.world import Calendar, Outside, delete, stored, upsert, write
 
 pytestmark = pytest.mark.usefixtures("app")
 
@@ -120,16 +121,18 @@ def test_names_of_any_characters_are_kept_apart(outside: Outside) -> None:
     assert outside.wrong_but_clean() == []
 
 
-def test_ingested_at_is_what_the_clock_said(monkeypatch: pytest.MonkeyPatch, outside: Outside) -> None:
-    """One write with a clock that is ahead changes no later time; the bounds are of the oldest and newest."""
-    monkeypatch.setattr(ingest, "utc_now", lambda: "2036-01-01T00:00:00.000Z")
+def test_what_arrives_has_the_time_that_the_clock_says(calendar: type[Calendar], outside: Outside) -> None:
+    """A clock that was ahead once must not date all that comes after it."""
+    right = calendar.moment
+    calendar.moment = right + timedelta(days=365)
     write(upsert("a"))
-    monkeypatch.setattr(ingest, "utc_now", lambda: "2026-01-01T00:00:00.000Z")
+    calendar.moment = right
     write(upsert("b"))
-    assert outside("SELECT ingested_at FROM records ORDER BY version") == [
-        ("2036-01-01T00:00:00.000Z",),
-        ("2026-01-01T00:00:00.000Z",),
-    ]
+    arrived = [time for (time,) in outside("SELECT ingested_at FROM records ORDER BY version")]
+    assert arrived == ["2027-03-01T12:00:00.000Z", "2026-03-01T12:00:00.000Z"]
+    bounds = outside("SELECT earliest_ingested_at, latest_ingested_at FROM retained_size_stream")
+    assert bounds == [(arrived[0], arrived[1])], "of the oldest and of the newest version"
+    assert list(verify.differences()) == []
 
 
 def activate(stream: str, version: int) -> Activated:

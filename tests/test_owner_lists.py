@@ -257,19 +257,27 @@ def test_a_stream_that_is_not_there(owner: FlaskClient, query: str) -> None:
 
 def test_growth_is_drawn_and_told_as_a_table(owner: FlaskClient, outside: Outside) -> None:
     fill(3)
-    for ago, size in ((60, 100), (20, 900)):
+    for number, (ago, size) in enumerate(((60, 100), (20, 900)), start=-3):
         outside(
-            "INSERT INTO retained_size_global_days (id, day, blob_bytes) VALUES (1, ?, ?)",
+            "INSERT INTO retained_size_global_days (id, day, blob_bytes, previous_generation, generation) "
+            "VALUES (1, ?, ?, ?, ?)",
             days_before(ago),
             size,
+            number,
+            number + 1,
         )
+    outside("UPDATE retained_size_global_days SET previous_generation = -1 WHERE generation > 0")
     page = soup(owner.get("/dashboard").text)
     picture = page.select_one(".growth svg[role=img]")
     assert isinstance(picture, Tag)
     assert "100 B" in str(picture["aria-label"])
     table_rows = page.select(".days tbody tr")
-    assert len(table_rows) == len(picture.select("rect title")) == 3
-    assert [figures(row, "td data")[-1] for row in table_rows][1:] == [900, 100], "the newest comes first"
+    assert len(table_rows) == len(picture.select("rect title")) == 4
+    assert [figures(row, "td data")[-1] for row in table_rows[:3]][1:] == [900, 100], (
+        "the newest comes first"
+    )
+    assert "unknown" in words(table_rows[3]), "what was before"
+    assert "unknown" in str(picture["aria-label"])
     total = figures(page, "#hero .total data")[0]
     assert figures(page, ".grown data") == [total - 100]
     assert page.select_one(".growth time")
@@ -281,6 +289,8 @@ def test_growth_is_drawn_and_told_as_a_table(owner: FlaskClient, outside: Outsid
 def test_growth_that_is_not_known_is_not_zero(owner: FlaskClient, outside: Outside) -> None:
     fill(1)
     outside("UPDATE connections SET created_at = '2020-01-01T00:00:00.000Z'")
+    for grain in ("connection", "global"):
+        outside(f"UPDATE retained_size_{grain}_days SET previous_generation = 1")
     page = soup(owner.get("/dashboard").text)
     assert "not known" in words(page.select_one("#connections tbody"))  # type: ignore[arg-type]
     assert "not known" in words(page.select_one(".grown"))  # type: ignore[arg-type]

@@ -2,16 +2,27 @@
 
 import os
 import threading
+from datetime import date, timedelta
 from pathlib import Path
 
 import peewee
 import pytest
 
-from pdpp_ref import database, schema
+from pdpp_ref import database, schema, schema_days
 from pdpp_ref.database import DatabaseUnusable, db, fetch_all
-from pdpp_ref.services import pruning, reconcile, verify
+from pdpp_ref.services import growth, pruning, reconcile, verify
 from tests import postgres
-from tests.world import Outside, assert_sized_and_ranked, fill, statements
+from tests.world import (
+    Calendar,
+    Outside,
+    assert_sized_and_ranked,
+    fill,
+    ids,
+    mark,
+    statements,
+    upsert,
+    write,
+)
 
 DATABASES = Path(__file__).parent / "databases"
 
@@ -139,6 +150,43 @@ def test_a_postgresql_database_of_an_earlier_version_opens_and_is_as_a_new_one(
         schema.prepare()
         assert layout_of_postgres() == migrated
         db.close()
+
+
+@pytest.mark.usefixtures("app")
+def test_days_of_schema_2_are_linked_only_where_they_are_proven(
+    calendar: type[Calendar], outside: Outside
+) -> None:
+    """It recorded none while rows were dirty: a later day seemed to follow an earlier one."""
+    start = calendar.moment
+    for day in range(0, 30, 3):
+        calendar.moment = start + timedelta(days=day)
+        if day in (9, 12):
+            mark("laptop", "notes")
+        write(upsert(f"{day}"))
+        if day in (9, 15):
+            reconcile.run_until_fresh()
+    for grain in ("stream", "connection", "global"):
+        outside(f"DELETE FROM retained_size_{grain}_days WHERE unknown")
+        outside(f"UPDATE retained_size_{grain}_days SET previous_generation = 0, generation = 0")
+        outside(f"UPDATE retained_size_{grain} SET generation = 0")
+    outside("DELETE FROM retained_size_stream_days")
+    calendar.moment = start + timedelta(days=40)
+    with database.exclusive_transaction():
+        schema_days.number_days()
+    row = ids("laptop", "notes")
+    for found in (growth.days(90), growth.days(90, row["connection"])):
+        known = [(date.fromisoformat(each.day) - start.date()).days for each in found if each.total]
+        assert known == [0, 3, 6, 9, 15, 18, 21, 24, 27]
+        unknown = [
+            (date.fromisoformat(each.day) - start.date()).days for each in found if each.parts is None
+        ]
+        assert unknown[-1] == 12
+    assert [each.total is None for each in growth.days(90, stream_id=row["id"])] == [False, True, False]
+    assert list(verify.differences()) == []
+    calendar.moment = start + timedelta(days=41)
+    write(upsert("later"))
+    assert growth.days(90)[-2].total == growth.days(90, stream_id=row["id"])[-2].total
+    assert list(verify.differences()) == []
 
 
 def layout_of_postgres() -> dict[str, object]:

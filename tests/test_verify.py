@@ -3,7 +3,8 @@
 import pytest
 
 from pdpp_ref.services import blobs, pruning, verify
-from tests.world import MEASURES, Outside, delete, mark, stored, upsert, write
+from pdpp_ref.times import days_before
+from tests.world import MEASURES, Calendar, Outside, delete, mark, stored, upsert, write
 
 pytestmark = pytest.mark.usefixtures("app")
 
@@ -58,6 +59,39 @@ def test_a_difference_of_a_marked_row_says_so(outside: Outside) -> None:
     differences = found()
     assert differences
     assert all(dirty for *_, dirty in differences)
+
+
+@pytest.mark.parametrize("grain", ["stream", "connection", "global"])
+def test_the_newest_day_is_checked_at_every_grain(grain: str, outside: Outside) -> None:
+    write(upsert("a"))
+    outside(f"UPDATE retained_size_{grain}_days SET record_count = 5, generation = 7")
+    names = {"stream": ("laptop", "notes"), "connection": ("laptop",), "global": ()}[grain]
+    row = ("day", days_before(0), grain, *names)
+    assert list(verify.differences()) == [
+        verify.Difference(row, "generation", 7, 1, False),
+        verify.Difference(row, "record_count", 5, 1, False),
+    ]
+
+
+def test_a_day_that_is_not_there_differs(outside: Outside) -> None:
+    write(upsert("a"))
+    outside("DELETE FROM retained_size_global_days")
+    (first, *_, last) = verify.differences()
+    assert (first.row, first.figure, first.stored) == (("day", "none", "global"), "generation", None)
+    assert (last.figure, last.stored, last.counted) == ("blob_bytes", None, 0)
+
+
+def test_a_gap_that_is_not_marked_is_told(calendar: type[Calendar], outside: Outside) -> None:
+    """Versions came on a day that growth says nothing happened on."""
+    for day in (1, 3, 5):
+        calendar.moment = calendar.moment.replace(day=day)
+        write(upsert(f"{day}"))
+    assert found() == []
+    outside("DELETE FROM retained_size_stream_days WHERE day = '2026-03-03'")
+    assert found() == [], "unlinked: unknown"
+    outside("UPDATE retained_size_stream_days SET previous_generation = 1 WHERE day = '2026-03-05'")
+    row = ("day", "2026-03-03", "stream", "laptop", "notes")
+    assert list(verify.differences()) == [verify.Difference(row, "versions", 0, 1, False)]
 
 
 # ---- single records ----------------------------------------------------------------------------

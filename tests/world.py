@@ -6,6 +6,7 @@
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import Any
 
 import psycopg
@@ -36,6 +37,16 @@ class Clock:
 
     def advance(self, seconds: float) -> None:
         self.now += seconds
+
+
+class Calendar(datetime):
+    """The program's wall clock, which says what it was set to; see the fixture `calendar`."""
+
+    moment = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+    @classmethod
+    def now(cls, tz: Any = None) -> datetime:  # type: ignore[override]
+        return cls.moment
 
 
 def upsert(key: str, data: Any = None, stream: str = "notes") -> Change:

@@ -40,6 +40,8 @@ from ..models import (
     KeySpelling,
     Record,
     RecordChange,
+    RecordCount,
+    RecordRecount,
     Recount,
     RetainedSizeConnection,
     RetainedSizeGlobal,
@@ -72,7 +74,7 @@ COPIED: tuple[type[Table], ...] = (
 COUNTED: tuple[type[Table], ...] = (RetainedSizeStream, RetainedSizeConnection, RetainedSizeGlobal)
 GOES_ON = ("generation", "days_disordered", "stale_since")
 # Not copied, and empty until figures are counted.
-DERIVED: tuple[type[Table], ...] = (*COUNTED, Recount)
+DERIVED: tuple[type[Table], ...] = (*COUNTED, Recount, RecordRecount, RecordCount)
 DAYS: tuple[type[Table], ...] = (StreamDay, ConnectionDay, GlobalDay)
 OWN: tuple[type[Table], ...] = (SchemaVersion, Copying)
 BATCH_ROWS = 1_000

@@ -32,7 +32,7 @@ from ..measures import COUNT_MEASURES, MEASURE_NAMES
 from ..models import Recount, RetainedSizeGlobal, Stream
 from ..times import utc_now
 from . import rollups
-from .grains import CONNECTION, GLOBAL, STREAM, Grain, change_row
+from .grains import CONNECTION, GLOBAL, STREAM, Grain, change_row, record_gap
 from .retained_size import count_versions, mark_all, mark_connections, mark_global
 
 CHUNK_VERSIONS = 20_000  # about 5 ms of counting
@@ -191,8 +191,10 @@ def _discover_streams() -> tuple[list[int], bool]:
         return [], True
     locks = row_lock("s", wait=False) + key_lock("c", wait=False)
     found = _column(
-        "INSERT INTO retained_size_stream (stream_id, connection_id, dirty, rollups_dirty, stale_since) "
-        f"SELECT s.id, s.connection_id, TRUE, TRUE, ? {without}{locks} RETURNING connection_id",
+        "INSERT INTO retained_size_stream "
+        "(stream_id, connection_id, dirty, rollups_dirty, days_disordered, generation, stale_since) "
+        f"SELECT s.id, s.connection_id, TRUE, TRUE, TRUE, {STREAM.after_its_days('s.id')}, ? "
+        f"{without}{locks} RETURNING connection_id",
         [utc_now(), DISCOVER_ROWS],
     )
     return found, len(found) == missing < DISCOVER_ROWS
@@ -207,8 +209,10 @@ def _discover_connections() -> bool:
     if not missing:
         return True
     found = execute(
-        "INSERT INTO retained_size_connection (connection_id, dirty, stale_since) "
-        f"SELECT c.id, TRUE, ? {without}{row_lock('c', wait=False)}",
+        "INSERT INTO retained_size_connection "
+        "(connection_id, dirty, days_disordered, generation, stale_since) "
+        f"SELECT c.id, TRUE, TRUE, {CONNECTION.after_its_days('c.id')}, ? "
+        f"{without}{row_lock('c', wait=False)}",
         [utc_now(), DISCOVER_ROWS],
     )
     return found == missing < DISCOVER_ROWS
@@ -328,6 +332,7 @@ def _sum_global() -> None:
 
 def _publish(grain: Grain, key: int, figures: dict[str, int]) -> None:
     """Store recomputed figures and clear the mark, in the transaction that counted them."""
+    record_gap(grain, key)
     change_row(grain, grain.publish, (figures[name] for name in grain.counters), key)
 
 

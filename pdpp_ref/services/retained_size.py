@@ -11,9 +11,17 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import peewee
-from peewee import fn
+from peewee import SQL, fn
 
-from ..database import db, execute, execute_many, fetch_all, fetch_dicts, row_lock, transaction_lost
+from ..database import (
+    db,
+    execute,
+    execute_many,
+    fetch_all,
+    fetch_dicts,
+    row_lock,
+    transaction_lost,
+)
 from ..measures import MEASURE_NAMES, MEASURES, Measure, retains_anything
 from ..models import (
     GrainRow,
@@ -242,9 +250,16 @@ def mark_global() -> None:
 def _mark(grain: type[GrainRow], key: int, **new_row: Any) -> None:
     """An upsert: a row that does not exist yet would not be found by an update, and be forgotten."""
     primary_key = grain._meta.primary_key
-    grain.insert({primary_key: key, "dirty": True, "stale_since": utc_now(), **new_row}).on_conflict(
-        conflict_target=[primary_key], update=_marked(grain)
-    ).execute()
+    # A lost row's days may be in any order, and nothing links them to those to come.
+    lost: dict[Any, Any] = {
+        "generation": SQL(_GRAIN_OF[grain].after_its_days(f"{key:d}")),
+        "days_disordered": True,
+    }
+    row = {primary_key: key, "dirty": True, "stale_since": utc_now(), **lost, **new_row}
+    grain.insert(row).on_conflict(conflict_target=[primary_key], update=_marked(grain)).execute()
+
+
+_GRAIN_OF = {RetainedSizeStream: STREAM, RetainedSizeConnection: CONNECTION, RetainedSizeGlobal: GLOBAL}
 
 
 def _marked(grain: type[GrainRow]) -> dict[Any, Any]:

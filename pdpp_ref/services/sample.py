@@ -9,7 +9,7 @@ from itertools import accumulate, pairwise
 from ..database import execute, write_transaction
 from ..times import days_before, to_text
 from . import blobs, ingest, reconcile
-from .grains import CONNECTION, GLOBAL
+from .grains import CONNECTION, GLOBAL, STREAM
 from .messages import Change
 
 START = datetime(2024, 1, 1)
@@ -102,7 +102,7 @@ def _date_back(days: int) -> None:
         for table, column in _TIMES:
             later = f"UPDATE {table} SET {column} = ? || SUBSTR({column}, 11) WHERE {column} >= ?"
             execute(later, (then, today))
-        for grain in (CONNECTION, GLOBAL):
+        for grain in (STREAM, CONNECTION, GLOBAL):
             execute(f"UPDATE {grain.days} SET day = ? WHERE day = ?", (then, today))
 
 

@@ -3,20 +3,19 @@
 It shares neither the stored lengths nor the queries of the repair that it checks.
 """
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import date, timedelta
+from itertools import accumulate, groupby, zip_longest
 from typing import Any
 
-from ..database import byte_length, dicts, fetch_all, first, read_snapshot
+from ..database import byte_length, dicts, fetch_all, fetch_dicts, read_snapshot
 from ..measures import BOUNDS, MEASURE_NAMES, retains_anything
-from ..models import (
-    Connection,
-    GrainRow,
-    RetainedSizeConnection,
-    RetainedSizeGlobal,
-    RetainedSizeStream,
-    Stream,
-)
+from ..models import Connection, Stream
+from ..times import days_before
+from . import growth
+from .grains import CONNECTION, GLOBAL, STREAM, Grain
 
 Figures = dict[str, Any]
 
@@ -26,7 +25,8 @@ class Difference:
     """A figure that is not what a recount gives.  `dirty`: its row says itself that it may lag.
 
     `row` names it: `("record", connection, stream, key)`, `("stream", connection, stream)`,
-    `("connection", connection)` or `("global",)`.
+    `("connection", connection)` or `("global",)`; `("day", day, "stream", connection, stream)` and so on
+    are of that row's days.
     `stored` is None where the row is missing, `counted` where there is nothing that it could be of;
     bounds are times, everything else is a number.
     """
@@ -41,25 +41,27 @@ class Difference:
 def differences() -> Iterator[Difference]:
     """Every figure that differs from a recount, all of one moment."""
     with read_snapshot():
-        by_stream = _count_streams()
+        by_stream, came = _count_streams(), _count_days()
         connections = {row["id"]: row["connector_instance_id"] for row in dicts(Connection.select())}
         of_connection: dict[int, list[Figures]] = {key: [] for key in connections}
         for stream in dicts(Stream.select().order_by(Stream.id)):
             counted = by_stream.get(stream["id"]) or _total([])
             of_connection[stream["connection"]].append(counted)
             name = ("stream", connections[stream["connection"]], stream["name"])
-            yield from _compare(RetainedSizeStream, stream["id"], name, counted)
+            days = came[STREAM.table].get(stream["id"], Counter())
+            yield from _compare(STREAM, stream["id"], name, counted, days)
         totals = []
         for key, streams in of_connection.items():
             counted = _total(streams) | {"stream_count": _retaining(streams)}
             totals.append(counted)
-            yield from _compare(RetainedSizeConnection, key, ("connection", connections[key]), counted)
+            days = came[CONNECTION.table].get(key, Counter())
+            yield from _compare(CONNECTION, key, ("connection", connections[key]), counted, days)
         streams_in_all = sum(total["stream_count"] for total in totals)
         counted = _total(totals) | {
             "stream_count": streams_in_all,
             "connection_count": _retaining(totals),
         }
-        yield from _compare(RetainedSizeGlobal, 1, ("global",), counted)
+        yield from _compare(GLOBAL, 1, ("global",), counted, came[GLOBAL.table].get(1, Counter()))
         yield from _records()
         yield from _links()
 
@@ -88,16 +90,68 @@ def _retaining(parts: list[Figures]) -> int:
     return sum(retains_anything(part) for part in parts)
 
 
+def _count_days() -> dict[str, dict[int, Counter[str]]]:
+    """How many versions came on each day, in each row of each grain.
+
+    Not those of a clock that was wrong: of a stream's days each has newer versions than those before.
+    """
+    came: dict[str, dict[int, Counter[str]]] = {STREAM.table: {}, CONNECTION.table: {}, GLOBAL.table: {}}
+    for _, group in groupby(fetch_all(_CAME), lambda row: int(row[0])):
+        days = list(group)
+        newest_before = [0, *accumulate((day[-1] for day in days), max)]
+        oldest_after = [*accumulate((day[-2] for day in reversed(days)), min)][::-1][1:]
+        for (stream, connection, day, count, oldest, newest), before, after in zip_longest(
+            days, newest_before[:-1], oldest_after
+        ):
+            if before < oldest and (after is None or newest < after):
+                for grain, key in ((STREAM, stream), (CONNECTION, connection), (GLOBAL, 1)):
+                    came[grain.table].setdefault(key, Counter())[day] += count
+    return came
+
+
 def _compare(
-    grain: type[GrainRow], key: int, row: tuple[str, ...], counted: Figures
+    grain: Grain, key: int, row: tuple[str, ...], counted: Figures, came: Counter[str]
 ) -> Iterator[Difference]:
-    stored = first(grain.select().where(grain._meta.primary_key == key))
+    found = fetch_dicts(f"SELECT * FROM {grain.table} WHERE {grain.key} = ?", [key])
+    stored = found[0] if found else None
     for figure, value in counted.items():
-        if figure not in grain._meta.fields:
-            continue  # the global row has no mark of its own that record times are unknown
+        if grain is GLOBAL and figure == "record_times_unknown":
+            continue  # that row has no such mark of its own
         held = stored[figure] if stored else None
         if held != value or not stored:
             yield Difference(row, figure, held, value, not stored or bool(stored["dirty"]))
+    if stored:
+        days = fetch_dicts(f"SELECT * FROM {grain.days} WHERE {grain.key} = ? ORDER BY generation", [key])
+        yield from _newest_day(row, stored, counted, days)
+        if not stored["days_disordered"]:
+            yield from _unmarked_gaps(grain, key, row, {day["day"] for day in days}, came)
+
+
+def _newest_day(
+    row: tuple[str, ...], stored: Figures, counted: Figures, days: list[Figures]
+) -> Iterator[Difference]:
+    """The day of the last change has the figures that a clean row must have, and no day is newer."""
+    if stored["dirty"] or not (days or stored["generation"]):
+        return
+    newest: Figures = days[-1] if days else {}
+    expected = {"generation": stored["generation"], **{name: counted[name] for name in MEASURE_NAMES}}
+    for figure, value in expected.items():
+        if newest.get(figure) != value:
+            name = ("day", newest.get("day", "none"), *row)
+            yield Difference(name, figure, newest.get(figure), value, dirty=False)
+
+
+def _unmarked_gaps(
+    grain: Grain, key: int, row: tuple[str, ...], recorded: set[str], came: Counter[str]
+) -> Iterator[Difference]:
+    """Days on which versions came, while what is shown says that nothing changed."""
+    for day, count in sorted(came.items()):
+        # What came just before midnight may have been counted after it.
+        after = (date.fromisoformat(day) + timedelta(days=1)).isoformat()
+        if recorded & {day, after} or day >= days_before(0):
+            continue
+        if growth.stood_at(grain, key, day).parts is not None:
+            yield Difference(("day", day, *row), "versions", 0, count, dirty=False)
 
 
 def _records() -> Iterator[Difference]:
@@ -124,10 +178,10 @@ def _links() -> Iterator[Difference]:
 
 
 _BYTES = f"SUM(COALESCE({byte_length('data')}, 0))"
+_OF_TIMES = [bound for bound in BOUNDS if bound.of != "ingested_at"]
 _RECOUNT = {
-    ("record_count", "current_record_json_bytes", "earliest_ingested_at", "latest_ingested_at"): (
-        f"SELECT stream_id, COUNT(*), {_BYTES}, MIN(ingested_at), MAX(ingested_at) "
-        "FROM records GROUP BY stream_id"
+    ("record_count", "current_record_json_bytes"): (
+        f"SELECT stream_id, COUNT(*), {_BYTES} FROM records GROUP BY stream_id"
     ),
     ("record_times_unknown", "earliest_record_time", "latest_record_time"): (
         "SELECT stream_id, unknown, CASE WHEN NOT unknown THEN earliest END, "
@@ -137,6 +191,18 @@ _RECOUNT = {
         "MIN(NULLIF(record_time, '')) AS earliest, MAX(NULLIF(record_time, '')) AS latest "
         "FROM records JOIN streams ON id = stream_id GROUP BY stream_id) times"
     ),
+    # Of the oldest and the newest version: clocks may step back.
+    tuple(bound.name for bound in BOUNDS if bound not in _OF_TIMES): (
+        "SELECT ends.stream_id, "
+        + ", ".join(
+            f"(SELECT ingested_at FROM records r WHERE r.stream_id = ends.stream_id "
+            f"AND r.version = ends.{'newest' if bound.latest else 'oldest'})"
+            for bound in BOUNDS
+            if bound not in _OF_TIMES
+        )
+        + " FROM (SELECT stream_id, MIN(version) AS oldest, MAX(version) AS newest FROM records "
+        "GROUP BY stream_id) AS ends"
+    ),
     ("record_history_count", "record_history_json_bytes"): (
         f"SELECT stream_id, COUNT(*), {_BYTES} FROM record_changes GROUP BY stream_id"
     ),
@@ -145,6 +211,11 @@ _RECOUNT = {
         "JOIN blobs blob ON blob.sha256 = binding.sha256 GROUP BY binding.stream_id"
     ),
 }
+_CAME = (
+    "SELECT c.stream_id, s.connection_id, SUBSTR(c.ingested_at, 1, 10), COUNT(*), MIN(c.version), "
+    "MAX(c.version) FROM record_changes c JOIN streams s ON s.id = c.stream_id "
+    "GROUP BY 1, 2, 3 ORDER BY 1, 3"
+)
 # Of a record: what its row is to hold.  One of a single version and no file may do without a row.
 _OF_RECORD = {
     "version": "h.version",
