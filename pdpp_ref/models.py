@@ -403,8 +403,8 @@ for _model in (RetainedSizeStream, RetainedSizeConnection):
 # The versions that say which one was before them: those that RetainedSizeRecord is derived from.
 RecordChange.add_index(
     SQL(
-        "CREATE INDEX IF NOT EXISTS record_changes_later ON record_changes (stream_id, version) "
-        "WHERE previous_version IS NOT NULL"
+        "CREATE INDEX IF NOT EXISTS record_changes_later ON record_changes "
+        "(stream_id, version, previous_version) WHERE previous_version IS NOT NULL"
     )
 )
 

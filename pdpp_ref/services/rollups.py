@@ -151,6 +151,7 @@ class _Derivation:
         self.id, self.last = stream_id, last
         self.through = 0 if through is None and not has_counts else through
         self.after = after or ""
+        self.span = CHUNK_ROWS
 
     def run(self, deadline: float) -> bool:
         """False where time ran out first; the next one goes on from there."""
@@ -191,14 +192,16 @@ class _Derivation:
         reach = (self.id, through, upto)
         found = [_Version(*row) for row in fetch_all(_TO_COUNT, (*reach[1:], *reach * 4, CHUNK_ROWS))]
         if len(found) == CHUNK_ROWS:
-            upto = found[-1].version
+            upto, self.span = found[-1].version, CHUNK_ROWS
+        elif len(found) < CHUNK_ROWS // 2:
+            self.span = min(2 * self.span, CHUNK_VERSIONS)
         self._add([one for one in found if one.key > self.after])
         execute(_UNTOUCH, (self.id, through, upto))
         self.through = upto
 
     def _upto(self, through: int) -> int:
-        """The last version of the next step."""
-        upto = min(through + CHUNK_VERSIONS, self.last)
+        """The last version of the next step; the fewer rows there are to read, the more versions."""
+        upto = min(through + self.span, self.last)
         if upto - through <= FEW_VERSIONS:
             return upto
         ((full,),) = fetch_all(_FULL, (self.id, through, upto, CHUNK_BYTES))
