@@ -7,6 +7,7 @@ server serves all processes of a run.
 
 import os
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,8 @@ from tests.world import PASSWORD, TOKEN, Calendar, Clock
 # The URL, for the processes that xdist starts; no PDPP_ name, as tests take those away.
 SERVER = "POSTGRES_OF_THIS_RUN"
 DATABASES = ("sqlite", "postgres")
+COMMAND = str(Path(sys.executable).with_name("pdpp-ref"))
+Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -171,3 +174,34 @@ def summary(app: Flask) -> Callable[[], dict[str, Any]]:
         return body
 
     return read
+
+
+# ---- the command ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def environment(tmp_path: Path, backend: Backend) -> dict[str, str]:
+    return {
+        **os.environ,
+        "PDPP_DATABASE_URL": backend.url,
+        "PDPP_INSTANCE_PATH": str(tmp_path / "instance"),
+    }
+
+
+@pytest.fixture
+def run(environment: dict[str, str], tmp_path: Path) -> Run:
+    def call(*arguments: str, stdin: str | bytes = "", **settings: str) -> subprocess.CompletedProcess[str]:
+        given = stdin.encode() if isinstance(stdin, str) else stdin
+        done = subprocess.run(
+            [COMMAND, *arguments],
+            input=given,
+            capture_output=True,
+            cwd=tmp_path,
+            timeout=60,
+            env=environment | settings,
+        )
+        return subprocess.CompletedProcess(
+            done.args, done.returncode, done.stdout.decode(), done.stderr.decode()
+        )
+
+    return call

@@ -7,46 +7,15 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.conftest import Backend
+from tests.conftest import COMMAND, Backend, Run
 from tests.outside import Outside
-
-COMMAND = str(Path(sys.executable).with_name("pdpp-ref"))
-Run = Callable[..., subprocess.CompletedProcess[str]]
-
-
-@pytest.fixture
-def environment(tmp_path: Path, backend: Backend) -> dict[str, str]:
-    return {
-        **os.environ,
-        "PDPP_DATABASE_URL": backend.url,
-        "PDPP_INSTANCE_PATH": str(tmp_path / "instance"),
-    }
-
-
-@pytest.fixture
-def run(environment: dict[str, str], tmp_path: Path) -> Run:
-    def call(*arguments: str, stdin: str | bytes = "", **settings: str) -> subprocess.CompletedProcess[str]:
-        given = stdin.encode() if isinstance(stdin, str) else stdin
-        done = subprocess.run(
-            [COMMAND, *arguments],
-            input=given,
-            capture_output=True,
-            cwd=tmp_path,
-            timeout=60,
-            env=environment | settings,
-        )
-        return subprocess.CompletedProcess(
-            done.args, done.returncode, done.stdout.decode(), done.stderr.decode()
-        )
-
-    return call
 
 
 def line(key: str, **more: Any) -> str:

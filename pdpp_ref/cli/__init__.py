@@ -28,6 +28,7 @@ class Commands(click.Group):
             _show(error)
             code = error.exit_code
         finally:
+            stopping.finish()
             output.leave()
         sys.exit(code if isinstance(code, int) else 0)
 

@@ -61,10 +61,10 @@ class _Errors:
         data = _encoded(sys.stderr, text)
         if not wait and (self._rest or len(data) > PIPE_BYTES or not _has_room(descriptor, 0)):
             return
-        began = self._rest
-        self._rest = self._write(descriptor, began + data, wait)
-        if self._rest == began + data:
-            self._rest = began  # not one byte of the new line has gone, so it can be left out
+        self._rest = self._write(descriptor, self._rest, wait)
+        if not self._rest:
+            left = self._write(descriptor, data, wait)
+            self._rest = left if len(left) < len(data) else b""  # or it has not begun, and is left out
 
     def _write(self, descriptor: int, data: bytes, wait: bool) -> bytes:
         """What could not be written."""

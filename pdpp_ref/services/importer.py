@@ -127,8 +127,10 @@ def split_lines(blocks: Iterable[bytes | None], spool: Spool | None = None) -> I
                 yield None
                 continue
             *lines, last = block.split(b"\n")
+            if lines and begun:
+                yield begun.end(lines.pop(0))
             for line in lines:
-                yield begun.end(line) if begun or len(line) > MAX_LINE_BYTES else line
+                yield line if len(line) <= MAX_LINE_BYTES else begun.end(line)
             begun.add(last)
     except unpacking.Damaged as damage:
         yield Broken(damage.code, str(damage), begun.end(b""))

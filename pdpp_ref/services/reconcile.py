@@ -11,6 +11,7 @@ a read no more than the smallest, and no lock is held for longer than a pass.
 
 import time
 from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -27,6 +28,7 @@ from ..database import (
     repair_transaction,
     row_lock,
     scalar,
+    write_transaction,
 )
 from ..measures import COUNT_MEASURES, MEASURE_NAMES
 from ..models import Recount, RetainedSizeGlobal, Stream
@@ -126,13 +128,17 @@ def run_until_fresh(
 
 
 def finish_rebuild(progress: Callable[[Pass], None] = lambda _: None) -> Pass:
-    """Passes until a rebuild that has begun is done; one that fails is marked as failed."""
+    """Passes until a rebuild that has begun is done.  One that is cut short, by whatever, is marked as
+    failed; reads and `reconcile` finish it, and the next rebuild goes on with it.
+    """
     try:
         return run_until_fresh(progress=progress)
-    except peewee.DatabaseError:
-        RetainedSizeGlobal.update(rebuild_status="failed").where(
-            RetainedSizeGlobal.rebuild_status == "running"
-        ).execute()
+    except BaseException:
+        # Of a process that is killed it stays "running" until the same reads have finished it.
+        with suppress(Busy, peewee.DatabaseError), write_transaction():
+            RetainedSizeGlobal.update(rebuild_status="failed").where(
+                RetainedSizeGlobal.rebuild_status == "running"
+            ).execute()
         raise
 
 

@@ -2,7 +2,7 @@
 
 A command calls `listen`; then SIGINT and SIGTERM raise KeyboardInterrupt, once.  What must not be
 torn is done inside `uninterrupted`: a signal that comes there is raised at its end, and only a second
-one breaks it off.  Signals that come after that are ignored, so that counts can still be printed.
+one breaks it off.  Once it was raised, all that come are ignored, so that counts can still be printed.
 """
 
 import signal
@@ -16,7 +16,6 @@ class _State:
     listening = False
     depth = 0
     requested = False  # a signal came and waits for the end of an `uninterrupted`
-    raised = False
 
 
 _state = _State()
@@ -36,9 +35,14 @@ def ignore_hangup() -> None:
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
 
+def finish() -> None:
+    """Nothing is left to be stopped.  Python's end would hand a late signal to the system, which kills."""
+    if _state.listening:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
+
+
 def _stop(_number: int, _frame: FrameType | None) -> None:
-    if _state.raised:
-        return
     if _state.depth and not _state.requested:
         _state.requested = True
         return
@@ -46,7 +50,8 @@ def _stop(_number: int, _frame: FrameType | None) -> None:
 
 
 def _raise() -> None:
-    _state.raised, _state.requested = True, False
+    _state.requested = False
+    finish()
     raise KeyboardInterrupt
 
 
