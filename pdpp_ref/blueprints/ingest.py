@@ -36,6 +36,10 @@ class Source(Struct):
     connector_instance_id: Annotated[
         str | None, Meta(description="The connection; where it is left out, the connector's own.")
     ] = None
+    consent_time_field: Annotated[
+        str | None,
+        Meta(description="The field of the records that says when a thing happened; it is stored."),
+    ] = None
 
 
 class Held(Struct):
@@ -63,6 +67,7 @@ def ingest_lines(stream: str, query: Source) -> Response:
     connector = _name("connector_id", query.connector_id)
     connection = query.connector_instance_id
     connection = connector if connection is None else _name("connector_instance_id", connection)
+    field = query.consent_time_field
     errors: list[wire.LineError] = []
     skipped: list[wire.LineError] = []
 
@@ -75,7 +80,14 @@ def ingest_lines(stream: str, query: Source) -> Response:
             skipped.append(wire.LineError(line=line, message=reason))
 
     target = ingest.Target(connection, connector)
-    work = Importer(target, lambda _: None, reject, stream=_name("stream", stream), on_skipped=skip)
+    work = Importer(
+        target,
+        lambda _: None,
+        reject,
+        stream=_name("stream", stream),
+        on_skipped=skip,
+        time_fields={} if field is None else {None: _name("consent_time_field", field)},
+    )
     try:
         report = work.run(split_lines(_body()))
     except NotStored as reason:

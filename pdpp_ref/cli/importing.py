@@ -12,6 +12,7 @@ import click
 
 from ..models import Connection
 from ..services import hints, importer, ingest, stopping, unpacking
+from ..services.messages import Rejected, check_name
 from . import output, rejects
 from .common import REPORT_SECONDS, TryAgain, WrongCall, checked, opened_database, shown_name
 
@@ -32,8 +33,20 @@ Lines = Iterator[importer.Line | None]
     type=click.Path(path_type=Path),
     help="Append rejected lines to this file, with their reasons, and go on printing STATE.",
 )
+@click.option(
+    "--time-field",
+    "time_fields",
+    metavar="[STREAM=]FIELD",
+    multiple=True,
+    callback=lambda _, __, given: dict(map(_time_field, given)),
+    help="Field that says when a record's thing happened, of one stream or of all. Repeatable.",
+)
 def import_lines(
-    file: Path | None, connection: str | None, connector: str | None, rejects_file: Path | None
+    file: Path | None,
+    connection: str | None,
+    connector: str | None,
+    rejects_file: Path | None,
+    time_fields: dict[str | None, str],
 ) -> None:
     """Import JSON lines (PDPP Collection Profile or Singer) from FILE or standard input, compressed with
     gzip, bzip2, xz or zstd, or plain.
@@ -57,6 +70,7 @@ def import_lines(
                 told.progress,
                 stores_rejected=kept is not None,
                 on_skipped=told.skipped,
+                time_fields=time_fields,
             )
             with _failures_told(work.report):
                 work.run(lines)
@@ -64,6 +78,16 @@ def import_lines(
     if work.report.broken and work.report.broken.code == "unreadable":
         raise TryAgain(f"{work.report.broken.reason}. {AGAIN}")
     sys.exit(1 if work.report.rejected else 0)
+
+
+def _time_field(given: str) -> tuple[str | None, str]:
+    """The stream, None for all, and its field.  Raises WrongCall."""
+    stream, separator, field = given.rpartition("=")
+    try:
+        check_name("the field of --time-field", field)
+        return check_name("the stream of --time-field", stream) if separator else None, field
+    except Rejected as reason:
+        raise WrongCall(f"{reason}; use --time-field FIELD or --time-field STREAM=FIELD") from None
 
 
 # ---- input -------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ import os
 import select
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import BinaryIO, NamedTuple
 
@@ -230,7 +230,8 @@ class Importer:
 
     `on_state` gets each STATE line once it may be relied upon; `on_rejected` each rejected line, in
     order; `on_skipped` the number of each ACTIVATE_VERSION that was not carried out, and why;
-    `on_progress` the report after each batch.  `stream` is that of lines that name none.
+    `on_progress` the report after each batch.  `stream` is that of lines that name none, and
+    `time_fields` say where streams keep record times (see Reader).
     `stores_rejected`: what `on_rejected` was given is not lost, so a STATE may be handed back after it.
     """
 
@@ -244,6 +245,7 @@ class Importer:
         *,
         stores_rejected: bool = False,
         on_skipped: Callable[[int, str], None] = lambda *_: None,
+        time_fields: Mapping[str | None, str] = {},
     ) -> None:
         self.report = Report()
         self._target = target
@@ -253,7 +255,7 @@ class Importer:
         self._on_skipped = on_skipped
         self._stores_rejected = stores_rejected
         self._stream = stream
-        self._reader = Reader(stream)
+        self._reader = Reader(stream, time_fields)
         self._batch = self._begun_batch()
 
     def _begun_batch(self) -> _Batch:
