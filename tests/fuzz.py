@@ -15,7 +15,7 @@ import atheris
 
 with atheris.instrument_imports(include=["pdpp_ref.services", "json"]):
     from pdpp_ref.services.importer import LineTooLong, split_lines
-    from pdpp_ref.services.messages import Change, Reader, Rejected
+    from pdpp_ref.services.messages import Change, Reader, Rejected, check_name
     from pdpp_ref.times import is_time
 
 from tests.hostile import LINES
@@ -39,6 +39,7 @@ def try_one(data: bytes) -> None:
                 message = reader.read(line)
             except Rejected as reason:
                 assert 0 < len(str(reason)) < 3_000
+                assert reason.stream is None or check_name("stream", reason.stream)
                 continue
             if isinstance(message, Change):
                 check(message)

@@ -33,6 +33,8 @@ def record(data: bytes, key: bytes = b'"k"') -> bytes:
 LINES = [
     record(b'{"t":"\\ud800"}'),
     record(b'{"t":"\\udc00\\ud800"}'),
+    record(b'{"\\uD800":"\\\\ud800\\\\\\ud800","n":-0}'),
+    record(b"{}", b'["a","\\ud800"]'),
     record(b'{"t":"\\u0000"}'),
     record(b'{"t":"\x00"}'),
     record(b"{}", b'"\\u0000"'),
@@ -147,6 +149,10 @@ LARGE = {
     "many large lines of small objects": lambda: ingest(
         b"\n".join([record(b'{"a":[' + b'{"a":1},' * 249_000 + b"1]}")] * 10)
     ),
+    "16 MiB of halves of surrogate pairs": lambda: ingest(
+        record(b'{"a":"' + b"\\uD800x" * 2_390_000 + b'"}')
+    ),
+    "16 MiB of quotes": lambda: ingest(record(b'{"a":[' + b'""' * 8_380_000)),
     "16 MiB of small objects that are no JSON": lambda: ingest(
         record(b'{"a":[' + b'{"a":1},' * 2_090_000 + b"1 1]}")
     ),

@@ -356,8 +356,8 @@ MUTATIONS = [
     ),
     Mutation(
         "the limit of a line's values",
-        "        _check_values(line)",
-        "        pass",
+        "                check_values(line)",
+        "                pass",
         "tests/test_messages.py -k more_values",
     ),
     Mutation(
@@ -461,6 +461,66 @@ MUTATIONS = [
         "    if not _any_understood(held):",
         "    if True:",
         "tests/test_hints.py -k never_refused",
+    ),
+    Mutation(
+        "strings that are no values",
+        "        return  # it can't hold more, even if none of these is inside a string\n",
+        '        return\n    raise Rejected(f"more than {MAX_VALUES:,} values")\n',
+        "tests/test_messages.py -k inside_strings",
+    ),
+    Mutation(
+        "the stream that a refused line is of",
+        '        reason.stream = _name_or_none(self._stream if named == "" else named)',
+        "        pass",
+        "tests/test_messages.py -k which_stream_and_version",
+    ),
+    Mutation(
+        "remembering that a SCHEMA was refused",
+        "            self._schemas[reason.stream] = str(reason)",
+        "            pass",
+        "tests/test_messages.py -k refused_schema",
+    ),
+    Mutation(
+        "the type of a key's values",
+        "        schema = self._single.get(type(value))",
+        "        schema = self._single.get(str)",
+        "tests/test_messages.py -k says_the_type",
+    ),
+    Mutation(
+        "numbers that are too long for a key",
+        "    if len(sign) + length > MAX_NAME_BYTES:",
+        "    if length > 10**7:",
+        "tests/test_messages.py -k refused_unbuilt",
+    ),
+    Mutation(
+        "compound keys without any value",
+        "        if all(value is None for value in values):",
+        "        if False:",
+        "tests/test_messages.py -k some_value",
+    ),
+    Mutation(
+        "no halves of pairs in names",
+        "    if mark and mark in name:",
+        "    if False:",
+        "tests/test_messages.py -k in_a_name_or_key",
+    ),
+    Mutation(
+        "rows that Singer says are deleted",
+        "        if schema and record.get(DELETED_AT) is not None:",
+        "        if False:",
+        "tests/test_messages.py -k singer_says",
+    ),
+    Mutation(
+        "a bookmark that is no time",
+        'check_name("field", field, mark) if is_time else None',
+        'check_name("field", field, mark)',
+        "tests/test_messages.py -k only_if_its_schema",
+    ),
+    Mutation(
+        "numbers that may as well be seconds",
+        r'r"([1-9]\d{11,12})(?:\.\d+)?"',
+        r'r"([1-9]\d{6,12})(?:\.\d+)?"',
+        "tests/test_times.py -k twelve",
     ),
     Mutation(
         "the digest of a file",

@@ -168,7 +168,7 @@ def repaired(line: bytes) -> tuple[bytes, str]:
     line = line.removeprefix(BYTE_ORDER_MARK)
     if not _MAYBE_HALF.search(line):
         return line, ""
-    mark = secrets.token_hex(8)
+    mark = secrets.token_urlsafe(6)  # eight characters: a line may be full of halves
     # Without escaped backslashes, each `\u` is an escape.
     plain = line.replace(rb"\\", rb"\u005c")
     marked, end = bytearray(), 0
@@ -199,11 +199,14 @@ class _Heading(msgspec.Struct):
     version: msgspec.Raw = msgspec.Raw(b"null")
 
 
-def heading(line: bytes) -> Heading:
-    """Of a line that was rejected, whatever is wrong with the rest of it; takes no memory."""
+def heading(line: bytes, mark: str = "") -> Heading:
+    """Of a line that was rejected, whatever is wrong with the rest of it; takes no memory.
+
+    `mark` as it came from `repaired`, if the line did.
+    """
     try:
         try:
-            return _read_heading(line, "")
+            return _read_heading(line, mark)
         except msgspec.ValidationError:
             return Heading()
         except ValueError:

@@ -6,6 +6,7 @@ its key one text of equal values (see `keys`).
 
 import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -178,22 +179,20 @@ class Reader:
 
     def _read_repaired(self, line: bytes) -> Message:
         """A line that is not JSON as it is, or not to the decoder."""
-        try:
-            with _one_large_line:
-                whole, mark = repaired(line)
-                try:
-                    if whole != line:
+        with _one_large_line:
+            whole, mark = repaired(line)
+            try:
+                if whole != line:
+                    with suppress(ValueError):
                         return self._take(whole, mark, line)
-                except ValueError:
-                    pass
                 raise Rejected(why_not_json(line.removeprefix(BYTE_ORDER_MARK)))
-        except Rejected as reason:
-            self._locate(reason, line)
-            raise
+            except Rejected as reason:
+                self._locate(reason, whole, mark)
+                raise
 
-    def _locate(self, reason: Rejected, line: bytes) -> None:
+    def _locate(self, reason: Rejected, line: bytes, mark: str = "") -> None:
         """Say which stream and table version a rejected line is of, and remember a refused SCHEMA."""
-        kind, named, version = heading(line)
+        kind, named, version = heading(line, mark)
         reason.stream = _name_or_none(self._stream if named == "" else named)
         reason.table_version = version
         if kind == "SCHEMA" and reason.stream is not None:
