@@ -264,8 +264,8 @@ MUTATIONS = [
     ),
     Mutation(
         "durability in a session of somebody else",
-        "durable = [] if begin == SNAPSHOT else [DURABLE]",
-        "durable: list[str] = []",
+        "        look += [] if begin == SNAPSHOT else [DURABLE]\n",
+        "",
         "tests/test_pooler.py -k leaves_none",
     ),
     Mutation(

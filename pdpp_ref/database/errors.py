@@ -72,6 +72,8 @@ _POSTGRES = {
     "22": "constraint",
     "23": "constraint",
     "25006": "read_only",
+    "25P03": "slow",  # a transaction that a role's time-out ended while it was idle
+    "25P04": "slow",  # or that took longer than its time-out of transactions
     "40001": "busy",  # serialization_failure
     "40P01": "busy",  # deadlock_detected
     "42501": "forbidden",
