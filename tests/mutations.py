@@ -124,8 +124,8 @@ MUTATIONS = [
     ),
     Mutation(
         "the first time of a mark",
-        "grain.stale_since: fn.COALESCE(grain.stale_since, utc_now())",
-        "grain.stale_since: utc_now()",
+        "grain.stale_since: earliest}",
+        "grain.stale_since: now}",
         "tests/test_retained_size.py -k keeps_the_first_time",
     ),
     Mutation(

@@ -230,6 +230,21 @@ def test_deleting_a_connection_leaves_what_growth_says_of_the_rest(it_is: Callab
     assert growth.before() == {ids("young")["connection"]: 0}
 
 
+def test_a_mark_by_a_clock_that_was_ahead_hides_the_days_since_it_was_right(
+    it_is: Callable[[int], None],
+) -> None:
+    it_is(0)
+    put("a", 10)
+    it_is(7)
+    mark("laptop", "notes")
+    it_is(2)
+    put("b", 10)
+    it_is(9)
+    row = ids("laptop", "notes")
+    assert told(stream_id=row["id"]) == told(connection_id=row["connection"]) == {-81: 0, 0: 20, 2: None}
+    assert told() == {-81: 0, 0: 20, 2: None}
+
+
 def test_days_are_dropped_by_number_and_by_no_clock(it_is: Callable[[int], None], outside: Outside) -> None:
     it_is(0)
     put("a", 10)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import peewee
-from peewee import SQL, fn
+from peewee import SQL
 
 from ..database import (
     db,
@@ -97,6 +97,7 @@ def _apply(connection_id: int, deltas: Mapping[int, Delta]) -> None:
         delta = deltas[stream_id]
         if row["dirty"]:
             _correct_recount(stream_id, delta)
+            _mark_earlier(STREAM, row)
         else:
             clean.append((stream_id, delta))
             for name, change in delta.measures.items():
@@ -115,6 +116,9 @@ def _pass_up(connection_id: int) -> None:
     above = (_locked(CONNECTION, [connection_id]).get(connection_id), _locked(GLOBAL, [1]).get(1))
     if not all(row and row["dirty"] for row in above):
         mark_connection(connection_id)
+    for grain, row in zip((CONNECTION, GLOBAL), above, strict=True):
+        if row:
+            _mark_earlier(grain, row)
 
 
 def _apply_above(connection_id: int, changes: dict[str, int]) -> None:
@@ -137,6 +141,7 @@ def _add(grain: Grain, row: dict[str, Any], changes: dict[str, int]) -> None:
     """Add to one row, which is locked, unless it is dirty."""
     if not row["dirty"]:
         change_row(grain, grain.add, (changes[name] for name in grain.counters), row[grain.key])
+    _mark_earlier(grain, row)
 
 
 def _has_lost_a_row(connection_id: int) -> bool:
@@ -263,8 +268,17 @@ _GRAIN_OF = {RetainedSizeStream: STREAM, RetainedSizeConnection: CONNECTION, Ret
 
 
 def _marked(grain: type[GrainRow]) -> dict[Any, Any]:
-    """A mark on a marked row keeps its first time.  No figure is touched."""
-    return {grain.dirty: True, grain.stale_since: fn.COALESCE(grain.stale_since, utc_now())}
+    """A mark on a marked row keeps its earliest time.  No figure is touched."""
+    now = utc_now()
+    earliest = peewee.Case(None, [(grain.stale_since < now, grain.stale_since)], now)
+    return {grain.dirty: True, grain.stale_since: earliest}
+
+
+def _mark_earlier(grain: Grain, row: dict[str, Any]) -> None:
+    """A dirty row that is written to was dirty by now, whatever a clock that was ahead has said."""
+    now = utc_now()
+    if row["dirty"] and (row["stale_since"] or "") > now:
+        execute(f"UPDATE {grain.table} SET stale_since = ? WHERE {grain.key} = ?", (now, row[grain.key]))
 
 
 def mark_all() -> None:
@@ -275,10 +289,11 @@ def mark_all() -> None:
     exact from its first record on.
     """
     now = utc_now()
-    dirty = "dirty = TRUE, rollups_dirty = TRUE, stale_since = COALESCE(stale_since, ?)"
+    earliest = "CASE WHEN stale_since < ? THEN stale_since ELSE ? END"
+    dirty = f"dirty = TRUE, rollups_dirty = TRUE, stale_since = {earliest}"
     execute_many(
         f"UPDATE retained_size_stream SET {dirty} WHERE stream_id = ?",
-        [(now, stream_id) for stream_id in locks.change_all_streams()],
+        [(now, now, stream_id) for stream_id in locks.change_all_streams()],
     )
     Recount.delete().execute()
     RecordRecount.delete().execute()
