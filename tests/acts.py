@@ -23,6 +23,7 @@ from pdpp_ref.services import (
     ingest,
     pruning,
     reconcile,
+    rollups,
 )
 from pdpp_ref.services.messages import Change
 from tests.outside import Outside
@@ -67,8 +68,22 @@ def half_recounted(url: str) -> None:
     kept(url)
     with opened(url):
         reconcile.begin_rebuild()
-        for _ in range(2):
+        while not database.fetch_all("SELECT 1 FROM retained_size_recounts WHERE through_version >= 2"):
             reconcile.run_pass(reconcile.Limits(seconds=-1))
+
+
+def half_derived(url: str, until: str = "through_version >= 3") -> None:
+    """Rows of single records are lost, and being derived again."""
+    kept(url)
+    with opened(url):
+        database.execute("DELETE FROM retained_size_record")
+        reconcile.begin_rebuild()
+        while not database.fetch_all(f"SELECT 1 FROM retained_size_record_recounts WHERE {until}"):
+            reconcile.run_pass(reconcile.Limits(seconds=-1))
+
+
+def half_settled(url: str) -> None:
+    half_derived(url, "after_key <> ''")
 
 
 def of_two_versions(url: str) -> None:
@@ -143,6 +158,10 @@ def a_file_that_is_there() -> None:
     blobs.store("laptop", "notes", "b", iter([b"a file"]))
 
 
+def a_file_to_a_lost_row() -> None:
+    blobs.store("laptop", "notes", "a", iter([b"another ", b"file"]))
+
+
 def a_copy() -> None:
     """To a database beside this one, which is looked at too; one that is whole stays so."""
     here = database.db.obj
@@ -190,6 +209,11 @@ ACTS = {
     ),
     "prune": Act(lambda: pruning.prune(1), kept, is_one=False),
     "prune during a recount": Act(lambda: pruning.prune(1), half_recounted, is_one=False),
+    "write while rows are derived": Act(a_write, half_derived),
+    "write while rows are settled": Act(a_write, half_settled),
+    "upload to a lost row": Act(a_file_to_a_lost_row, half_settled),
+    "prune while rows are derived": Act(lambda: pruning.prune(1), half_derived, is_one=False),
+    "reconcile while rows are derived": Act(reconcile.run_until_fresh, half_derived, is_one=False),
     "mark": Act(lambda: mark("laptop", "notes"), kept),
     "pass": Act(lambda: reconcile.run_pass(reconcile.Limits()), half_recounted),
     "reconcile": Act(reconcile.run_until_fresh, half_recounted, is_one=False),
@@ -208,6 +232,8 @@ def acts_on(kind: str) -> dict[str, Act]:
 def small_steps(monkeypatch: Any) -> None:
     """What is done in parts has several of them, though there is little to do."""
     monkeypatch.setattr(reconcile, "CHUNK_VERSIONS", 1)
+    for name in ("CHUNK_VERSIONS", "CHUNK_ROWS", "CHUNK_KEYS"):
+        monkeypatch.setattr(rollups, name, 1)
     monkeypatch.setattr(pruning, "VERSIONS_PER_TRANSACTION", 1)
     monkeypatch.setattr(importer, "BATCH_RECORDS", 4)
     monkeypatch.setattr(ingest, "KEYS_PER_QUERY", 1)
