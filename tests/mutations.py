@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 HERE = Path(__file__).parent.parent
 COPIED = (
+    "LICENSE",
     "app.py",
     "docs",
     "openspec",
@@ -675,7 +676,7 @@ MUTATIONS = [
     ),
     Mutation(
         "no name that is taken",
-        "    if rename and ctypes.get_errno() == errno.EEXIST or os.path.lexists(path):",
+        "    if (rename and ctypes.get_errno() == errno.EEXIST) or os.path.lexists(path):",
         "    if False:",
         "tests/test_files.py -k appears_during",
     ),

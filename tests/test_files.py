@@ -169,9 +169,14 @@ def faults(tmp_path: Path) -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
+def paths(faults: Path) -> str:
+    """The faults, then the program that is tested, which may be a copy."""
+    return os.pathsep.join((str(faults), *sys.path))
+
+
 def backup_with(fault: str, faults: Path, instance: Path, target: Path) -> subprocess.CompletedProcess[str]:
     (faults / "sitecustomize.py").write_text(fault)
-    return call("backup", target, PDPP_INSTANCE_PATH=instance, PYTHONPATH=faults, APPEARS=target)
+    return call("backup", target, PDPP_INSTANCE_PATH=instance, PYTHONPATH=paths(faults), APPEARS=target)
 
 
 def assert_whole(backup: Path) -> None:
@@ -209,7 +214,7 @@ def test_secrets_need_no_hard_links(faults: Path, tmp_path: Path, way: str) -> N
     code = "import sys, pathlib; from pdpp_ref.services import credentials as c; print(c.load(pathlib.Path(sys.argv[1])).news)"
     folder = tmp_path / "secrets"
     folder.mkdir()
-    done = call("-c", code, folder, program=sys.executable, PYTHONPATH=f"{faults}:{Path.cwd()}")
+    done = call("-c", code, folder, program=sys.executable, PYTHONPATH=paths(faults))
     assert done.returncode == 0, done.stderr
     assert modes(folder) == dict.fromkeys(
         ("operator_token.hash", "owner_password.hash", "secret_key"), "600"
@@ -371,7 +376,7 @@ def test_data_outlives_an_environment_that_is_made_again(tmp_path: Path) -> None
     subprocess.run([*build, "--wheel-dir", str(tmp_path), str(root)], check=True)
     (wheel,) = tmp_path.glob("*.whl")
     tool = tmp_path / "tool"
-    settings = {"HOME": tmp_path / "home", "XDG_DATA_HOME": ""}
+    settings = {"HOME": tmp_path / "home", "XDG_DATA_HOME": "", "PYTHONPATH": ""}
 
     def install() -> Path:
         subprocess.run([sys.executable, "-m", "venv", "--clear", "--without-pip", str(tool)], check=True)
