@@ -98,12 +98,20 @@ class Postgres(Served, peewee.PostgresqlDatabase):
 
     def _begin(self, how: str, *, arrived: bool) -> Begun:
         connection = self._state.conn
-        text = self._preamble.text(how, checked=self.is_checked and how != ALONE, arrived=arrived)
-        found = begun(connection.cursor().execute(text, prepare=False))
+        checked = self.is_checked and how != ALONE
+
+        def send(ours: bool) -> Begun:
+            text = self._preamble.text(how, checked=checked, arrived=arrived, ours=ours)
+            return begun(connection.cursor().execute(text, prepare=False))
+
+        found = send(was_ours := connection.prepare_threshold is not None)
         # A pooler makes up the number of the process that it tells a client.  What is prepared is known
         # to one process alone, and to whoever the pooler gives it to next.
         is_ours = found.process == connection.info.backend_pid
         connection.prepare_threshold = PREPARE_AFTER if is_ours else None
+        if was_ours and not is_ours:
+            self.rollback()
+            found = send(False)
         self._state.begun = found
         return found
 
