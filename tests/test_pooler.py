@@ -151,6 +151,15 @@ def test_nothing_is_prepared_behind_a_pooler(pooled: str, direct: str) -> None:
         db.close()
 
 
+def test_a_session_that_was_our_own_and_is_not_any_more_is_noticed(pooled: str) -> None:
+    db.connection().prepare_threshold = 5  # as where the process was ours in the transaction before
+    spoil(pooled)
+    with read_snapshot():
+        assert setting("search_path") == '"$user", public'
+        assert setting("transaction_isolation") == "repeatable read"
+        assert db.connection().prepare_threshold is None
+
+
 def test_a_beginning_is_one_round_trip(pooled: str) -> None:
     with read_snapshot():
         pass
