@@ -246,8 +246,8 @@ MUTATIONS = [
     ),
     Mutation(
         "noticing that a session is somebody else's by now",
-        "        if was_ours and not is_ours:",
-        "        if False:",
+        "        if found is None or (was_ours and not is_ours):",
+        "        if found is None:",
         "tests/test_pooler.py -k not_any_more",
     ),
     Mutation(
