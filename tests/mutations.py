@@ -276,6 +276,12 @@ MUTATIONS = [
         "tests/test_pooler.py -k nothing_is_prepared",
     ),
     Mutation(
+        "noticing that a session is somebody else's by now",
+        "        if found is None or (was_ours and not is_ours):",
+        "        if found is None:",
+        "tests/test_pooler.py -k not_any_more",
+    ),
+    Mutation(
         "settings of a statement of its own",
         "            with self.transaction(WORK):\n                yield",
         "            yield",

@@ -52,14 +52,14 @@ def pooled(pooler: Pooler, direct: str) -> Iterator[str]:
     db.close()
 
 
-def spoil(url: str) -> None:
+def spoil(url: str, path: str = "pg_catalog") -> None:
     """In transaction mode what one client sets for its session is left to whoever comes next."""
     clients = [psycopg.connect(url) for _ in range(2)]  # in a transaction each, so on a session each
     for client in clients:
         for setting in (
             "lock_timeout = 0",
             "synchronous_commit = off",
-            "search_path = pg_catalog",
+            f"search_path = {path}",
             "default_transaction_isolation = 'serializable'",
             "row_security = on",
             "DateStyle = 'SQL, DMY'",
@@ -149,6 +149,17 @@ def test_nothing_is_prepared_behind_a_pooler(pooled: str, direct: str) -> None:
         with read_snapshot():
             assert fetch_all(named)[0][0] > 5, "a session of our own is used as one"
         db.close()
+
+
+@pytest.mark.parametrize("path", ["pg_catalog", "public, pg_temp"])
+def test_a_session_that_was_our_own_and_is_not_any_more_is_noticed(pooled: str, path: str) -> None:
+    """Whether or not its tables are found there."""
+    db.connection().prepare_threshold = 5  # as where the process was ours in the transaction before
+    spoil(pooled, path)
+    with read_snapshot():
+        assert setting("search_path") == '"$user", public'
+        assert setting("transaction_isolation") == "repeatable read"
+        assert db.connection().prepare_threshold is None
 
 
 def test_a_beginning_is_one_round_trip(pooled: str) -> None:

@@ -98,12 +98,26 @@ class Postgres(Served, peewee.PostgresqlDatabase):
 
     def _begin(self, how: str, *, arrived: bool) -> Begun:
         connection = self._state.conn
-        text = self._preamble.text(how, checked=self.is_checked and how != ALONE, arrived=arrived)
-        found = begun(connection.cursor().execute(text, prepare=False))
+        checked = self.is_checked and how != ALONE
+
+        def send(ours: bool) -> Begun:
+            text = self._preamble.text(how, checked=checked, arrived=arrived, ours=ours)
+            return begun(connection.cursor().execute(text, prepare=False))
+
+        was_ours = connection.prepare_threshold is not None
+        try:
+            found = send(was_ours)
+        except (psycopg.errors.UndefinedTable, psycopg.errors.InsufficientPrivilege):
+            if not was_ours:
+                raise
+            found = None  # with somebody else's search_path or role
         # A pooler makes up the number of the process that it tells a client.  What is prepared is known
         # to one process alone, and to whoever the pooler gives it to next.
-        is_ours = found.process == connection.info.backend_pid
+        is_ours = found is not None and found.process == connection.info.backend_pid
         connection.prepare_threshold = PREPARE_AFTER if is_ours else None
+        if found is None or (was_ours and not is_ours):
+            self.rollback()
+            found = send(False)
         self._state.begun = found
         return found
 

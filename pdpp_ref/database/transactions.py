@@ -59,20 +59,21 @@ class Preamble:
     """The message.  `settings` are those of the URL; ours come after them."""
 
     settings: tuple[tuple[str, str], ...] = ()
-    _texts: dict[tuple[str, bool, bool], str] = field(default_factory=dict)
+    _texts: dict[tuple[str, bool, bool, bool], str] = field(default_factory=dict)
 
-    def text(self, begin: str, *, checked: bool, arrived: bool = False) -> str:
-        key = begin, checked, arrived
+    def text(self, begin: str, *, checked: bool, arrived: bool = False, ours: bool = False) -> str:
+        """`ours`: nobody else has used the session."""
+        key = begin, checked, arrived, ours
         if key not in self._texts:
             self._texts[key] = self._text(*key)
         return self._texts[key]
 
-    def _text(self, begin: str, checked: bool, arrived: bool) -> str:
+    def _text(self, begin: str, checked: bool, arrived: bool, ours: bool) -> str:
         # SET takes no snapshot, as SELECT set_config() would, so the lock comes before it.
-        ours = (("lock_timeout", str(LOCK_TIMEOUT_MS)), ("row_security", "off"))
+        own = (("lock_timeout", str(LOCK_TIMEOUT_MS)), ("row_security", "off"))
         # What others have left in a pooler's session: another role, or the tables of another owner.
-        sets = ["SET LOCAL role TO DEFAULT", "SET LOCAL search_path TO DEFAULT"]
-        sets += [_set_local(*setting) for setting in (*self.settings, *ours)]
+        sets = [] if ours else ["SET LOCAL role TO DEFAULT", "SET LOCAL search_path TO DEFAULT"]
+        sets += [_set_local(*setting) for setting in (*self.settings, *own)]
         look = ["pg_backend_pid()", "pg_is_in_recovery()", LOOK if checked else "NULL, FALSE"]
         look += [] if begin == SNAPSHOT else [DURABLE]
         return "; ".join(
