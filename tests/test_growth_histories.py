@@ -93,7 +93,9 @@ class Model:
         """
         moments: list[Moment] = []
         for moment in self.moments:
-            if place in moment.totals and (not moments or moment.of(place) != moments[-1].of(place)):
+            if place not in moment.totals or moment.generations.get(place) == 0:
+                continue  # nothing has happened to it, so nothing says when that was
+            if not moments or moment.of(place) != moments[-1].of(place):
                 moments.append(moment)
         starts, ends = [], []
         for moment in moments:
@@ -101,7 +103,7 @@ class Model:
         for moment in reversed(moments):
             ends.append(min([max(moment[:2]), *ends[-1:]]))
         ends.reverse()
-        found = {0} if ends[0] > day else set()
+        found = {0} if not ends or ends[0] > day else set()
         for number, moment in enumerate(moments):
             later = ends[number + 1] if number + 1 < len(ends) else "9999"
             if starts[number] <= day < later:
