@@ -171,8 +171,12 @@ def _rows_add_up(stream: dict[str, Any]) -> bool:
 def _history(row: dict[str, Any], most: int) -> list[_Version] | None:
     """A record's newest versions, at most so many; None where its row can't be right."""
     stream_id, key = row["stream_id"], row["key"]
-    live = fetch_all("SELECT version FROM records WHERE stream_id = ? AND key = ?", (stream_id, key))
+    live = fetch_all(
+        "SELECT version, json_bytes FROM records WHERE stream_id = ? AND key = ?", (stream_id, key)
+    )
     row["live"] = bool(live)
+    if (row["record_count"], row["current_record_json_bytes"]) != (len(live), live[0][1] if live else 0):
+        return None
     versions: list[_Version] = []
     version = row["version"]
     while version is not None and len(versions) < most:
