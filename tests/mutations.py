@@ -301,7 +301,7 @@ MUTATIONS = [
     ),
     Mutation(
         "asking the record whether it is deleted",
-        '    if (row["record_count"], row["current_record_json_bytes"]) != (len(live), live[0][1] if live else 0):',
+        "    if (records, current) != (len(live), live[0][1] if live else 0):",
         '    row["live"] = bool(row["record_count"])\n    if False:',
         "tests/test_pruning.py -k 'lost_or_wrong and sqlite-2000'",
     ),
