@@ -171,8 +171,13 @@ def _rows_add_up(stream: dict[str, Any]) -> bool:
 def _history(row: dict[str, Any], most: int) -> list[_Version] | None:
     """A record's newest versions, at most so many; None where its row can't be right."""
     stream_id, key = row["stream_id"], row["key"]
-    live = fetch_all("SELECT version FROM records WHERE stream_id = ? AND key = ?", (stream_id, key))
+    live = fetch_all(
+        "SELECT version, json_bytes FROM records WHERE stream_id = ? AND key = ?", (stream_id, key)
+    )
     row["live"] = bool(live)
+    records, current, *stored, _, _ = (row[name] for name in MEASURE_NAMES)
+    if (records, current) != (len(live), live[0][1] if live else 0):
+        return None
     versions: list[_Version] = []
     version = row["version"]
     while version is not None and len(versions) < most:
@@ -186,8 +191,7 @@ def _history(row: dict[str, Any], most: int) -> list[_Version] | None:
     if (newest.version != live[0][0]) if live else newest.json_bytes:
         return None
     count, size = len(versions), sum(one.json_bytes for one in versions)
-    stored = row["record_history_count"], row["record_history_json_bytes"]
-    is_right = stored == (count, size) if version is None else stored[0] > count and stored[1] >= size
+    is_right = stored == [count, size] if version is None else stored[0] > count and stored[1] >= size
     return versions if is_right else None
 
 
