@@ -99,7 +99,7 @@ def test_memory_stays_flat_whatever_a_small_input_unpacks_to(made: Format, pack:
 
 def test_a_million_empty_members_take_linear_time() -> None:
     """Each costs the same, however many follow it in the block."""
-    data = gzip.compress(b"") * 20_000
+    data = gzip.compress(b"") * 40_000
 
     def seconds(size: int) -> float:
         began = time.process_time()
@@ -107,7 +107,7 @@ def test_a_million_empty_members_take_linear_time() -> None:
         return time.process_time() - began
 
     # Copying all that follows would take a hundred times as long.
-    assert seconds(len(data)) < 10 * seconds(4000) + 0.1
+    assert seconds(len(data)) < 6 * seconds(4000) + 0.1
 
 
 @packed
