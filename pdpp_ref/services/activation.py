@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 from ..database import fetch_all, write_transaction
 from . import locks
-from .ingest import StreamWrite, Target, Unknown, check_connector, known_stream, store
+from .ingest import Target, Unknown, check_connector, known_stream
+from .stream_write import StreamWrite, store
 
 KEYS_PER_PAGE = 2_000
 

@@ -1,0 +1,83 @@
+"""The tables.  Canonical ones hold what was received; the projection holds figures derived from it."""
+
+from .base import Table
+from .canonical import (
+    Blob,
+    BlobBinding,
+    BlobChunk,
+    Connection,
+    KeySpelling,
+    Record,
+    RecordChange,
+    Stream,
+)
+from .housekeeping import (
+    Copying,
+    SchemaVersion,
+)
+from .projection import (
+    ConnectionDay,
+    Day,
+    Figures,
+    GlobalDay,
+    GrainRow,
+    RecordCount,
+    RecordRecount,
+    Recount,
+    RetainedSizeConnection,
+    RetainedSizeGlobal,
+    RetainedSizeRecord,
+    RetainedSizeStream,
+    StreamDay,
+)
+
+__all__ = [
+    "TABLES",
+    "Blob",
+    "BlobBinding",
+    "BlobChunk",
+    "Connection",
+    "ConnectionDay",
+    "Copying",
+    "Day",
+    "Figures",
+    "GlobalDay",
+    "GrainRow",
+    "KeySpelling",
+    "Record",
+    "RecordChange",
+    "RecordCount",
+    "RecordRecount",
+    "Recount",
+    "RetainedSizeConnection",
+    "RetainedSizeGlobal",
+    "RetainedSizeRecord",
+    "RetainedSizeStream",
+    "SchemaVersion",
+    "Stream",
+    "StreamDay",
+    "Table",
+]
+
+TABLES = (
+    SchemaVersion,
+    Copying,
+    Connection,
+    Stream,
+    Record,
+    RecordChange,
+    KeySpelling,
+    Blob,
+    BlobChunk,
+    BlobBinding,
+    RetainedSizeRecord,
+    RetainedSizeStream,
+    RetainedSizeConnection,
+    RetainedSizeGlobal,
+    StreamDay,
+    ConnectionDay,
+    GlobalDay,
+    Recount,
+    RecordRecount,
+    RecordCount,
+)

@@ -1,0 +1,28 @@
+"""What all tables share."""
+
+import peewee
+from peewee import SQL, BigIntegerField, BooleanField
+
+from ..database import db
+from ..measures import TOTAL, TOTAL_SQL
+
+
+class Table(peewee.Model):
+    class Meta:
+        database = db
+        legacy_table_names = False
+
+
+def count() -> BigIntegerField:
+    return BigIntegerField(default=0, constraints=[SQL("DEFAULT 0")])
+
+
+def flag() -> BooleanField:
+    return BooleanField(default=False, constraints=[SQL("DEFAULT FALSE")])
+
+
+def rank(table: str, measure: str, then: str = "", where: str = "") -> SQL:
+    """An index that finds the largest of a table by a measure, whatever its size."""
+    expression = TOTAL_SQL if measure == TOTAL else measure
+    name = f"{table}_by_{measure}"
+    return SQL(f"CREATE INDEX IF NOT EXISTS {name} ON {table} ({expression}{then}){where}")

@@ -1,0 +1,185 @@
+"""The canonical tables: what was received, the source of truth."""
+
+import peewee
+from peewee import SQL, BigAutoField, BigIntegerField, ForeignKeyField, TextField
+
+from ..database import byte_length
+from .base import Table, count, flag, rank
+
+
+class Connection(Table):
+    """`unattributed_rejections`: how many rejected lines there were whose stream is unknown."""
+
+    id = BigAutoField()
+    connector_instance_id = TextField(unique=True)
+    connector_id = TextField(index=True)
+    created_at = TextField()
+    unattributed_rejections = count()
+
+    class Meta:
+        table_name = "connections"
+
+
+class Stream(Table):
+    """`last_version` numbers this stream's history densely, from 1.
+
+    `record_time_field` is the field of its records that says when a thing happened, as the last
+    sender declared it.  `undated_records` is how many live records were stored up to version
+    `record_time_field_since`, before it was declared, and were not sent again.
+
+    `key_schema` is JSON: `[[property, type or null], ...]` of the live records' keys, `[]` if records
+    are keyed by their content, `null` if they are from before it was stored, and NULL if keys came as
+    such.  `respelled_keys`: some keys are stored in another spelling than a sender's, see KeySpelling.
+
+    `last_contact_at` is when its source last sent anything about it.
+
+    A table version with a rejected line is not activated: `rejected_table_version` is the newest
+    such, `rejected_unversioned` tells of lines whose version is unknown, and `rejections_seen` how
+    many of the connection's `unattributed_rejections` an activation has taken into account.
+    """
+
+    id = BigAutoField()
+    connection = ForeignKeyField(Connection, on_delete="CASCADE", index=False)
+    name = TextField()
+    last_version = BigIntegerField(default=0)
+    last_ingested_at = TextField(null=True)
+    created_at = TextField()
+    record_time_field = TextField(null=True)
+    record_time_field_since = count()
+    undated_records = count()
+    key_schema = TextField(null=True)
+    respelled_keys = flag()
+    last_contact_at = TextField(null=True)
+    rejected_table_version = BigIntegerField(null=True)
+    rejected_unversioned = flag()
+    rejections_seen = count()
+
+    class Meta:
+        table_name = "streams"
+        indexes = ((("connection", "name"), True),)
+
+
+class Record(Table):
+    """The live version of a key.  `source_version` is a Singer table version, if one was sent.
+
+    `touched` tells that more is kept of the key than this one version: see RetainedSizeRecord.
+    `record_time` is when the thing happened, if the sender says so; empty if the record was sent again
+    after its field was declared, and has no such time.
+    """
+
+    stream = ForeignKeyField(Stream, on_delete="CASCADE", index=False)
+    key = TextField()
+    version = BigIntegerField()
+    data = TextField()
+    json_bytes = BigIntegerField()
+    emitted_at = TextField(null=True)
+    ingested_at = TextField()
+    source_version = BigIntegerField(null=True)
+    record_time = TextField(null=True)
+    touched = flag()
+
+    class Meta:
+        table_name = "records"
+        primary_key = peewee.CompositeKey("stream", "key")
+        constraints = [peewee.Check(f"json_bytes = {byte_length('data')}")]
+        # Covers a recount: it walks versions and never opens a row.
+        indexes = ((("stream", "version", "json_bytes"), False),)
+
+
+class RecordChange(Table):
+    """One version, until history is pruned; a tombstone has no data and 0 bytes.
+
+    `previous_version` is the key's version before this one: a record's history is followed from
+    its newest version on, so that no import pays for an index by key.
+
+    On a key's oldest version, `pruned_at` is the time of the latest version that was pruned of it,
+    by `emitted_at` or else by arrival, and `pruned_digest` that version's SHA-256 (empty: a delete).
+    """
+
+    stream = ForeignKeyField(Stream, on_delete="CASCADE", index=False)
+    version = BigIntegerField()
+    key = TextField()
+    data = TextField(null=True)
+    json_bytes = BigIntegerField()
+    emitted_at = TextField(null=True)
+    ingested_at = TextField()
+    previous_version = BigIntegerField(null=True)
+    pruned_at = TextField(null=True)
+    pruned_digest = TextField(null=True)
+
+    class Meta:
+        table_name = "record_changes"
+        primary_key = peewee.CompositeKey("stream", "version")
+        constraints = [peewee.Check(f"json_bytes = COALESCE({byte_length('data')}, 0)")]
+        indexes = ((("stream", "version", "json_bytes"), False),)
+
+
+class KeySpelling(Table):
+    """The spelling of a key that was stored before numbers in keys were compared by value."""
+
+    stream = ForeignKeyField(Stream, on_delete="CASCADE", index=False)
+    key = TextField()
+    spelling = TextField()
+
+    class Meta:
+        table_name = "key_spellings"
+        primary_key = peewee.CompositeKey("stream", "key")
+
+
+class Blob(Table):
+    """A file's bytes, stored once; `sha256` is its lower-case hex digest."""
+
+    sha256 = TextField(primary_key=True)
+    byte_length = BigIntegerField(constraints=[peewee.Check("byte_length >= 0")])
+    created_at = TextField()
+
+    class Meta:
+        table_name = "blobs"
+
+
+class BlobChunk(Table):
+    """A part of a file's bytes, in order from 0: no row is larger than a driver likes to hold."""
+
+    blob = ForeignKeyField(Blob, column_name="sha256", on_delete="CASCADE", index=False)
+    number = BigIntegerField()
+    data = peewee.BlobField()
+
+    class Meta:
+        table_name = "blob_chunks"
+        primary_key = peewee.CompositeKey("blob", "number")
+
+
+class BlobBinding(Table):
+    """A file that a record holds; `version` is the record's when it was bound."""
+
+    stream = ForeignKeyField(Stream, on_delete="CASCADE", index=False)
+    key = TextField()
+    blob = ForeignKeyField(Blob, column_name="sha256", on_delete="RESTRICT")
+    version = BigIntegerField()
+    byte_length = BigIntegerField(constraints=[peewee.Check("byte_length >= 0")])
+    bound_at = TextField(default="", constraints=[SQL("DEFAULT ''")])
+
+    class Meta:
+        table_name = "blob_bindings"
+        primary_key = peewee.CompositeKey("stream", "key", "blob")
+        indexes = (
+            (("stream", "version", "byte_length"), False),
+            (("byte_length", "stream", "key", "blob"), False),  # ranks the largest
+        )
+
+
+# Of a record with one version everything follows from its length, so that an import pays for one index.
+Record.add_index(rank("records", "json_bytes", ", stream_id, key", " WHERE NOT touched"))
+Record.add_index(
+    SQL(
+        "CREATE INDEX IF NOT EXISTS records_record_time ON records (stream_id, record_time) "
+        "WHERE record_time IS NOT NULL"
+    )
+)
+# The versions that say which one was before them: those that RetainedSizeRecord is derived from.
+RecordChange.add_index(
+    SQL(
+        "CREATE INDEX IF NOT EXISTS record_changes_later ON record_changes "
+        "(stream_id, version, previous_version) WHERE previous_version IS NOT NULL"
+    )
+)

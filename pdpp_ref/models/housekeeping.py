@@ -1,0 +1,34 @@
+"""What the database says of itself."""
+
+import peewee
+from peewee import SQL, BigIntegerField, TextField
+
+from .base import Table, flag
+
+
+class SchemaVersion(Table):
+    """One row; its presence marks a database as ours.  `created_at` is NULL if nobody knows.
+
+    `unfinished`: there is a row of Copying.  Every transaction looks here, and nowhere else.
+    """
+
+    version = BigIntegerField(primary_key=True)
+    created_at = TextField(null=True)
+    unfinished = flag()
+
+    class Meta:
+        table_name = "pdpp_ref_schema"
+
+
+class Copying(Table):
+    """One row while a copy to this database is not finished; `state` is the source's.
+
+    `progress` is JSON: how many rows of each table have been sent, so that rows of anybody else show.
+    """
+
+    id = BigIntegerField(primary_key=True, constraints=[peewee.Check("id = 1")])
+    state = TextField()
+    progress = TextField(default="{}", constraints=[SQL("DEFAULT '{}'")])
+
+    class Meta:
+        table_name = "pdpp_ref_copying"

@@ -1,0 +1,205 @@
+"""The projection's tables: figures derived from the canonical ones."""
+
+import peewee
+from peewee import SQL, BigIntegerField, ForeignKeyField, TextField
+
+from ..measures import BOUNDS, MEASURE_NAMES, TOTAL
+from .base import Table, count, flag, rank
+from .canonical import Connection, Stream
+
+
+class Figures(Table):
+    """The measures.  A negative figure is refused: it is drift, and refusing it gets it repaired."""
+
+
+def _counter(name: str) -> BigIntegerField:
+    return BigIntegerField(default=0, constraints=[SQL("DEFAULT 0"), peewee.Check(f"{name} >= 0")])
+
+
+for _name in MEASURE_NAMES:
+    Figures._meta.add_field(_name, _counter(_name))
+
+
+class GrainRow(Figures):
+    """Figures at one grain.  Those of a dirty row stay as they were, exact, at `computed_at`.
+
+    `generation` rises with each change of the figures, and when they become unknown.
+    `days_disordered`: the clock has stepped back between two of them, so that the row's days may not be
+    in the order of their generations.
+    """
+
+    dirty = flag()
+    stale_since = TextField(null=True)
+    computed_at = TextField(null=True)
+    generation = count()
+    days_disordered = flag()
+
+
+for _bound in BOUNDS:
+    GrainRow._meta.add_field(_bound.name, TextField(null=True))
+
+
+class RetainedSizeRecord(Figures):
+    """What is kept of one key that was changed, deleted or given a file.
+
+    It is written with the record itself; should it be lost or wrong, its stream is `rollups_dirty` until
+    all rows of it have been derived again.  A record of one version needs no row: its figures follow
+    from its own.  `version` is the key's newest; `changed_at` the time of that, or of a file.
+    """
+
+    stream = ForeignKeyField(Stream, on_delete="CASCADE", index=False)
+    key = TextField()
+    version = BigIntegerField()
+    changed_at = TextField()
+
+    class Meta:
+        table_name = "retained_size_record"
+        primary_key = peewee.CompositeKey("stream", "key")
+
+
+class RetainedSizeStream(GrainRow):
+    """`record_times_unknown`, here and above: it holds a record that no declared field dates."""
+
+    stream = ForeignKeyField(Stream, primary_key=True, on_delete="CASCADE")
+    connection = ForeignKeyField(Connection, on_delete="CASCADE", index=False)
+    rollups_dirty = flag()  # the stream's rows of RetainedSizeRecord are to be derived again
+    record_times_unknown = flag()
+
+    class Meta:
+        table_name = "retained_size_stream"
+        indexes = tuple((("connection", bound.name), False) for bound in BOUNDS)
+
+
+class RetainedSizeConnection(GrainRow):
+    connection = ForeignKeyField(Connection, primary_key=True, on_delete="CASCADE")
+    stream_count = _counter("stream_count")
+    record_times_unknown = flag()
+
+    class Meta:
+        table_name = "retained_size_connection"
+        indexes = tuple(((bound.name,), False) for bound in BOUNDS)
+
+
+class RetainedSizeGlobal(GrainRow):
+    """One row.  `rebuild_total` is how many versions there were to count when a rebuild began."""
+
+    id = BigIntegerField(primary_key=True, constraints=[peewee.Check("id = 1")])
+    stream_count = _counter("stream_count")
+    connection_count = _counter("connection_count")
+    rebuild_status = TextField(
+        default="idle",
+        constraints=[
+            SQL("DEFAULT 'idle'"),
+            peewee.Check("rebuild_status IN ('idle', 'running', 'failed')"),
+        ],
+    )
+    rebuild_total = BigIntegerField(null=True)
+
+    class Meta:
+        table_name = "retained_size_global"
+
+
+class Recount(Figures):
+    """A stream's recount that one pass could not finish: figures of versions 1..through_version."""
+
+    stream = ForeignKeyField(Stream, primary_key=True, on_delete="CASCADE")
+    through_version = BigIntegerField()
+
+    class Meta:
+        table_name = "retained_size_recounts"
+
+
+class RecordRecount(Table):
+    """How far the rows of a stream's records have been derived again, see `services/rollups.py`.
+
+    Versions up to `through_version` are in RecordCount, and the rows of keys up to `after_key` are right.
+    """
+
+    stream = ForeignKeyField(Stream, primary_key=True, on_delete="CASCADE")
+    through_version = BigIntegerField()
+    after_key = TextField()
+
+    class Meta:
+        table_name = "retained_size_record_recounts"
+
+
+class RecordCount(Table):
+    """The versions of a key up to `version`, while rows of RetainedSizeRecord are being derived again.
+
+    A live version is not among them: most keys have no other, and need no row here.
+    """
+
+    stream = ForeignKeyField(Stream, on_delete="CASCADE", index=False)
+    key = TextField()
+    version = BigIntegerField()
+    versions = BigIntegerField()
+    json_bytes = BigIntegerField()
+
+    class Meta:
+        table_name = "retained_size_record_counts"
+        primary_key = peewee.CompositeKey("stream", "key")
+
+
+class Day(Figures):
+    """Figures as they last were on a day (UTC); a day without a row stands at the day before.
+
+    `unknown`: from this day on nobody knows what they were, until the next row.  `generation` is that of
+    the grain row at the day's last change, and `previous_generation` the one before the day's first: 0
+    if there was nothing before.  So the figures of one row stand until the next only if that one's
+    `previous_generation` is this one's `generation`, whatever the clock said.
+    """
+
+    day = TextField()
+    generation = count()
+    previous_generation = count()
+    unknown = flag()
+
+
+class StreamDay(Day):
+    stream = ForeignKeyField(Stream, on_delete="CASCADE", index=False)
+
+    class Meta:
+        table_name = "retained_size_stream_days"
+        primary_key = peewee.CompositeKey("stream", "day")
+
+
+class ConnectionDay(Day):
+    connection = ForeignKeyField(Connection, on_delete="CASCADE", index=False)
+
+    class Meta:
+        table_name = "retained_size_connection_days"
+        primary_key = peewee.CompositeKey("connection", "day")
+
+
+class GlobalDay(Day):
+    id = BigIntegerField(constraints=[peewee.Check("id = 1")])
+
+    class Meta:
+        table_name = "retained_size_global_days"
+        primary_key = peewee.CompositeKey("id", "day")
+
+
+# Finding what is dirty costs what is dirty, not what there is.
+for _model, _columns in (
+    (RetainedSizeStream, "connection_id, stream_id"),
+    (RetainedSizeConnection, "connection_id"),
+):
+    _table = _model._meta.table_name
+    _model.add_index(SQL(f"CREATE INDEX IF NOT EXISTS {_table}_dirty ON {_table} ({_columns}) WHERE dirty"))
+
+
+for _name in (*MEASURE_NAMES, TOTAL):
+    for _model in (RetainedSizeStream, RetainedSizeConnection):
+        _model.add_index(rank(_model._meta.table_name, _name))
+    if _name != "record_count":
+        _where = " WHERE blob_count <> 0" if _name.startswith("blob") else ""
+        RetainedSizeRecord.add_index(rank("retained_size_record", _name, ", stream_id, key", _where))
+# A bound over part of the records is not a bound: one stream of which they are unknown is enough.
+for _model in (RetainedSizeStream, RetainedSizeConnection):
+    _table = _model._meta.table_name
+    _model.add_index(
+        SQL(
+            f"CREATE INDEX IF NOT EXISTS {_table}_times_unknown ON {_table} (connection_id) "
+            "WHERE record_times_unknown"
+        )
+    )
