@@ -6,7 +6,7 @@ SECONDS ?= 600
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help setup setup-tests demo run test test-long lint audit bench bench-parallel real-input load fuzz mutations screenshots lock clean
+.PHONY: help setup setup-tests demo run test test-long lint audit bench bench-parallel real-input real-taps load fuzz mutations screenshots lock clean
 
 help: ## Show the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -40,6 +40,9 @@ bench-parallel: setup-tests ## Measure importers, small writes and reads of seve
 
 real-input: setup-tests ## Import 336,776 real flights, and a Singer tap, and count them apart
 	@$(BIN)/python -m tests.real_input
+
+real-taps: setup-tests ## Pipe real Singer taps in, twice, and kill one half-way
+	@$(BIN)/python -m tests.real_taps
 
 load: setup-tests ## Owners, operators and importers at once, for MINUTES
 	@$(BIN)/python -m tests.load --minutes $(MINUTES)
