@@ -103,7 +103,8 @@ def _write(
         for one in writes:
             of_stream = places.get(one.stream["name"], [])
             one.reject(each for each in rejections if each.stream == one.stream["name"])
-            one.take([changes[place] for place in of_stream])
+            if of_stream:
+                one.take([changes[place] for place in of_stream])
         store(writes, connection_id)
     return writes
 
