@@ -33,6 +33,9 @@ from tests.world import delete, mark, upsert, write
 
 DATABASES = Path(__file__).parent / "databases"
 
+# Columns that tell when and how often, which a repeat may change, and not what is stored.
+PASSING = ("_at", "_since", "day", "generation", "days_disordered")
+
 # What a (column, number) stands for.
 Names = dict[tuple[str, Any], tuple[str, ...]]
 
@@ -297,7 +300,7 @@ def _look(url: str) -> dict[str, list[tuple[Any, ...]]]:
         names = outside.names() if "streams" in tables else {}
         found = {}
         for table, columns in tables.items():
-            shown = [name for name in columns if not name.endswith(("_at", "_since", "day"))]
+            shown = [name for name in columns if not name.endswith(PASSING)]
             rows = outside(f"SELECT {', '.join(shown)} FROM {table}")
             found[table] = sorted((_named(table, shown, row, names) for row in rows), key=repr)
         return found

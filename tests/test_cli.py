@@ -208,7 +208,7 @@ class TestImport:
         )
         done = run("import", "--connection", "crm", stdin=lines)
         assert done.returncode == 0
-        assert "4 accepted (2 new, 0 changed, 1 deleted, 1 unchanged)" in done.stderr
+        assert "3 accepted (2 new, 0 changed, 0 deleted, 1 unchanged), 1 removed" in done.stderr
         assert summary(run)["record_count"] == 1
         assert run("verify").returncode == 0
 

@@ -208,7 +208,7 @@ def test_a_log_that_is_lost_leaves_what_was_in_the_file(logged: Path, path: Path
     assert outcome(path)[0].startswith("fresh [10,")
 
 
-def test_verify_says_what_to_do(file: bytes, path: Path, capsys: Any) -> None:
+def test_verify_says_what_to_do(file: bytes, path: Path, capfd: Any) -> None:
     from click.testing import CliRunner
 
     from pdpp_ref.cli import main
@@ -218,10 +218,11 @@ def test_verify_says_what_to_do(file: bytes, path: Path, capsys: Any) -> None:
         outside.db.execute("PRAGMA writable_schema = ON")
         outside.db.execute(
             "UPDATE sqlite_master SET rootpage = (SELECT rootpage FROM sqlite_master WHERE name = 'streams') "
-            "WHERE type = 'index' AND tbl_name = 'record_changes' AND sql IS NOT NULL"
+            "WHERE type = 'index' AND tbl_name = 'record_changes' AND name LIKE '%json_bytes'"
         )
     ended = CliRunner().invoke(main, ["verify"], env={"PDPP_DATABASE_URL": f"sqlite:///{path}"})
     db.close()
     assert ended.exit_code == 3
-    assert "PDPP_DATABASE_URL" in ended.output
-    assert "Traceback" not in ended.output
+    said = capfd.readouterr().err
+    assert "PDPP_DATABASE_URL" in said
+    assert "Traceback" not in said

@@ -57,6 +57,7 @@ ROUTES = [
     "POST /v1/blobs",
     "POST /v1/ingest/{stream}",
     "DELETE /v1/connections/{connection}",
+    "DELETE /v1/records",
     "DELETE /v1/streams/{stream}/records",
     "DELETE /v1/streams/{stream}/records/{key}",
 ]

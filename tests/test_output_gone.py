@@ -123,7 +123,7 @@ def test_an_error_pipe_that_has_no_room_stops_nothing_and_its_lines_are_whole(
     assert (work.returncode, count(backend)) == (1, 1)
     *whole, _ = told.split("\n")
     assert whole == [
-        f"line {number}: not JSON: Expecting value at character 1" for number in range(1, len(whole) + 1)
+        f"line {number}: not JSON: a value is missing at character 1" for number in range(1, len(whole) + 1)
     ]
 
 

@@ -128,7 +128,6 @@ class Histories(RuleBasedStateMachine):
         self.history: dict[Place, dict[str, list[str | None]]] = {}
         self.files: dict[Place, dict[str, set[bytes]]] = {}
         self.last: Counter[Place] = Counter()
-        self.links_damaged = False
         self.clock, self.place = Clock(), fresh()
         WallClock.ahead = timedelta()
         self.url = self.place.__enter__()
@@ -154,10 +153,6 @@ class Histories(RuleBasedStateMachine):
 
     @rule(connection=connections, batch=batches)
     def write(self, connection: str, batch: Sequence[Change]) -> None:
-        if self.links_damaged and len(batch) > len({(change.stream, change.key) for change in batch}):
-            # Whether they are a replay is seen by following the links.
-            reconcile.run_until_fresh()
-            self.links_damaged = False
         counts = write(*batch, connection=connection)
         replayed = {
             place
@@ -302,7 +297,8 @@ class Histories(RuleBasedStateMachine):
                 locks.change_stream(stream)
                 noticed = key if "{0}" in damage or "{key}" in damage else ""  # the first of all keys
                 retained_size.mark_rollups(stream, connection, noticed)
-        self.links_damaged = self.links_damaged or "previous_version" in damage
+        if "previous_version" in damage:
+            reconcile.run_until_fresh()  # whether a write is a replay is seen by following the links
 
     @rule(limits=limits)
     def run_pass(self, limits: Limits) -> None:

@@ -178,7 +178,10 @@ def record_gap(grain: Grain, key: int) -> None:
 
     Those of days before stand: the row was exact until it was marked.
     """
-    (row,) = fetch_dicts(f"SELECT * FROM {grain.table} WHERE {grain.key} = ?", [key])
+    found = fetch_dicts(f"SELECT * FROM {grain.table} WHERE {grain.key} = ?", [key])
+    if not found:
+        raise peewee.OperationalError("a row that was to be published is not there")
+    row = found[0]
     since = day_marked(row)
     if row["dirty"] and since != utc_now()[:10]:
         execute_one(grain.lose_track, (since or "", key))
