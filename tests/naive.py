@@ -32,7 +32,9 @@ def clear_without_compare(patched: pytest.MonkeyPatch) -> None:
         for grain in (STREAM, CONNECTION, GLOBAL):
             for (key,) in fetch_all(f"SELECT {grain.key} FROM {grain.table} WHERE dirty"):
                 figures = count(grain, key)
-                execute(grain.publish, ("now", *(figures[name] for name in grain.counters), key))
+                execute(
+                    grain.publish, ("2026-01-01", "now", *(figures[name] for name in grain.counters), key)
+                )
         return Pass(fresh=True)
 
     patched.setattr(reconcile, "run_pass", run_pass)

@@ -12,7 +12,6 @@ import random
 import shutil
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import peewee
 import pytest
@@ -25,6 +24,7 @@ from pdpp_ref.services.auto_reconcile import AutoReconcile
 from pdpp_ref.services.cooldown import Cooldown
 from pdpp_ref.services.reconcile import Limits
 from tests.acts import opened
+from tests.conftest import Run
 from tests.outside import MEASURES, Outside
 from tests.places import restore
 from tests.world import PASSWORD, TOKEN, fill, upsert, write
@@ -208,11 +208,7 @@ def test_a_log_that_is_lost_leaves_what_was_in_the_file(logged: Path, path: Path
     assert outcome(path)[0].startswith("fresh [10,")
 
 
-def test_verify_says_what_to_do(file: bytes, path: Path, capfd: Any) -> None:
-    from click.testing import CliRunner
-
-    from pdpp_ref.cli import main
-
+def test_verify_says_what_to_do(file: bytes, path: Path, run: Run) -> None:
     restore(path, file)
     with Outside(path) as outside:  # an index that lacks an entry, as a lost page does
         outside.db.execute("PRAGMA writable_schema = ON")
@@ -220,9 +216,7 @@ def test_verify_says_what_to_do(file: bytes, path: Path, capfd: Any) -> None:
             "UPDATE sqlite_master SET rootpage = (SELECT rootpage FROM sqlite_master WHERE name = 'streams') "
             "WHERE type = 'index' AND tbl_name = 'record_changes' AND name LIKE '%json_bytes'"
         )
-    ended = CliRunner().invoke(main, ["verify"], env={"PDPP_DATABASE_URL": f"sqlite:///{path}"})
-    db.close()
-    assert ended.exit_code == 3
-    said = capfd.readouterr().err
-    assert "PDPP_DATABASE_URL" in said
-    assert "Traceback" not in said
+    ended = run("verify", PDPP_DATABASE_URL=f"sqlite:///{path}")
+    assert ended.returncode == 3
+    assert "PDPP_DATABASE_URL" in ended.stderr
+    assert "Traceback" not in ended.stderr
