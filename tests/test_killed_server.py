@@ -11,6 +11,7 @@ import os
 import random
 import threading
 import time
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,7 @@ class Client(threading.Thread):
         self.stored: dict[str, Stream] = {}
         self.either = [self.stored]
         self.answers = 0
+        self.numbers = count()
         self.wrong: str | None = None
 
     def run(self) -> None:
@@ -69,7 +71,9 @@ class Client(threading.Thread):
         live, versions, files = after.get(stream, ({}, 0, set()))
         lines = []
         for _ in range(self.chance.choice([1, 20, 1_500])):
-            key, data = str(self.chance.randrange(300)), f'{{"n":{self.chance.randrange(9)}}}'
+            key, data = str(self.chance.randrange(300)), f'{{"n":{next(self.numbers)}}}'
+            if key in live and self.chance.random() < 0.2:
+                data = live[key]  # the same again; no other data comes twice, so nothing is a replay
             versions += live.get(key) != data
             live[key] = data
             lines.append(f'{{"key":"{key}","data":{data}}}\n')

@@ -150,10 +150,9 @@ class Batch:
 
 def _may_be_replay(head: Head | None, events: Sequence[Change]) -> bool:
     """Whether rule 1 is worth a look; of one event, rule 2 says the same."""
-    last = events[-1]
-    if head is None or len(events) < 2 or last.data != head.data:
+    if head is None or len(events) < 2 or events[-1].data != head.data:
         return False
-    return last.emitted_at in (None, head.emitted_at)
+    return _without_repeats(head, events)[-1].emitted_at in (None, head.emitted_at)
 
 
 def _needs_history(head: Head | None, events: Sequence[Change], now: str) -> bool:
