@@ -4,6 +4,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+import msgspec
+
 from ..database import execute, execute_many, fetch_all, fetch_each, insert_many
 from ..measures import MEASURE_NAMES
 from ..models import Record, RecordChange, RetainedSizeRecord
@@ -48,7 +50,7 @@ class Rejection(NamedTuple):
     table_version: int | None = None
 
 
-class Head(NamedTuple):
+class Head(msgspec.Struct):
     """A key as it is before the next change; `data` and `size` are None and 0 once it is deleted.
 
     `time` is when this version was emitted, or else arrived; `versions` and `history` are how many
@@ -138,7 +140,7 @@ class StreamWrite:
             self.stream["undated_records"] -= 1
         if (seen, time) != (before.source_version, before.record_time):
             self.noted.add(change.key)
-            self.heads[change.key] = before._replace(source_version=seen, record_time=time)
+            before.source_version, before.record_time = seen, time
 
     def delete(self, change: Change, before: Head | None) -> None:
         if before is not None and before.data is not None:
@@ -171,16 +173,22 @@ class StreamWrite:
         row = (self.id, self.version, change.key, data, size, change.emitted_at, self.now)
         self.history.append((*row, before and before.version))
         self.delta.add_version(size)
-        emitted_at = change.emitted_at
-        sent = (change.source_version, time, before is not None, emitted_at, emitted_at or self.now)
-        head = Head(self.version, size, data, *sent, 1, size)
+        head = Head(
+            self.version,
+            size,
+            data,
+            change.source_version,
+            time,
+            before is not None,
+            change.emitted_at,
+            change.emitted_at or self.now,
+            1,
+            size,
+        )
         if before is not None:
-            head = head._replace(
-                versions=before.versions + 1,
-                history=before.history + size,
-                blob_count=before.blob_count,
-                blob_bytes=before.blob_bytes,
-            )
+            head.versions += before.versions
+            head.history += before.history
+            head.blob_count, head.blob_bytes = before.blob_count, before.blob_bytes
         self.heads[change.key] = head
         self.batch.add(change.key, head, size)
         return self.history[-1]
@@ -269,21 +277,23 @@ def _heads(stream_id: int, events: dict[str, list[Change]]) -> tuple[dict[str, H
     dead: dict[int, str] = {}
     is_touched = fetch_all("SELECT 1 FROM retained_size_record WHERE stream_id = ? LIMIT 1", [stream_id])
     for part in _parts(sorted(events), KEYS_PER_QUERY):
-        for key, version, size, *sent, arrived_at in fetch_each(_LIVE, [stream_id], part):
-            time = sent[-1] or arrived_at
-            found[key] = Head._make((version, size, *sent, time, 1, size, 0, 0))
+        for key, *stored in fetch_each(_LIVE, [stream_id], part):
+            version, size, data, seen, time, touched, emitted_at, arrived_at = stored
+            when = emitted_at or arrived_at
+            found[key] = Head(version, size, data, seen, time, bool(touched), emitted_at, when, 1, size)
         for key, version, *kept in fetch_each(_TOUCHED, [stream_id], part) if is_touched else ():
             rolled.add(key)
             if key not in found:
                 dead[version] = key
                 found[key] = Head(version, 0, None, None, None, True, None, "", 0, 0)
-            found[key] = found[key]._replace(**dict(zip(Head._fields[-len(kept) :], kept, strict=True)))
+            head = found[key]
+            head.versions, head.history, head.blob_count, head.blob_bytes = kept
     # When a key was deleted matters only for an event that has a time itself.
     timed = [version for version, key in dead.items() if any(each.emitted_at for each in events[key])]
     for part in _parts(timed, KEYS_PER_QUERY):
         for version, emitted_at, arrived_at in fetch_each(_DELETED, [stream_id], part):
-            key = dead[version]
-            found[key] = found[key]._replace(emitted_at=emitted_at, time=emitted_at or arrived_at)
+            head = found[dead[version]]
+            head.emitted_at, head.time = emitted_at, emitted_at or arrived_at
     return found, {key for key, head in found.items() if head.touched != (key in rolled)}
 
 
