@@ -21,7 +21,7 @@ LAYERS = (
     ("config",),
     ("blueprints",),
     ("__init__", "server"),
-    ("cli",),
+    ("cli", "__main__"),
 )
 
 

@@ -121,10 +121,12 @@ class Batch:
     def __init__(
         self, stream_id: int, heads: Mapping[str, Head], events: Mapping[str, list[Change]], now: str
     ) -> None:
-        replays = {key for key, of_key in events.items() if _may_be_replay(heads.get(key), of_key)}
+        # A new key with one event, as most have in a first import, has no history to look for.
+        asked = {key: of_key for key, of_key in events.items() if len(of_key) > 1 or key in heads}
+        replays = {key for key, of_key in asked.items() if _may_be_replay(heads.get(key), of_key)}
         needed = [
             key
-            for key, of_key in events.items()
+            for key, of_key in asked.items()
             if key in replays or _needs_history(heads.get(key), of_key, now)
         ]
         self._histories = _load(stream_id, heads, {key: events[key] for key in needed})

@@ -1,0 +1,5 @@
+"""`python -m pdpp_ref` is `pdpp-ref`."""
+
+from .cli import main
+
+main(prog_name="pdpp-ref")
