@@ -605,7 +605,7 @@ MUTATIONS = [
         "rule 3: the history holds an older event",
         "            if self._was(event, self.versions[place]):\n                return True  # 3",
         "            if False:\n                return True  # 3",
-        "tests/test_sending_again.py -k any_events",
+        "tests/test_sending_again.py -k same_time",
     ),
     Mutation(
         "rule 4: the version in effect then",

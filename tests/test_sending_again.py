@@ -79,6 +79,13 @@ def test_an_older_event_that_the_first_run_found_unchanged_is_so_again(outside: 
     assert [row[1] for row in versions(outside)] == ["a", "b"]
 
 
+def test_an_older_event_is_held_beside_another_of_the_same_time(outside: Outside) -> None:
+    """Rule 3: `a` is in the history, though `b` was in effect from the same moment on."""
+    write(at(2, "a"), at(2, "b"), at(5, "c"))
+    assert write(at(2, "a")) == ingest.Counts(unchanged=1)
+    assert len(versions(outside)) == 3
+
+
 def test_an_older_event_that_the_history_does_not_hold_is_a_new_version(outside: Outside) -> None:
     write(at(1, "a"), at(5, "b"))
     assert write(at(3, "c")) == ingest.Counts(updated=1)

@@ -73,6 +73,7 @@ def test_records_from_before_it_are_undated_until_they_are_sent_again(client: Fl
     post(client, "notes", *records)
     for sent in range(3):
         assert bounds() == (None, None)
+        assert list(verify.differences()) == [], "nor has the stream a bound"
         post(client, "notes", records[sent], field="at")
     assert bounds() == (OLD, NEW), "the last one has no time, and was sent again"
     assert list(verify.differences()) == []
