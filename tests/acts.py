@@ -18,13 +18,11 @@ from pdpp_ref.services import (
     blobs,
     copying,
     deletion,
-    history,
     importer,
     ingest,
     pruning,
     reconcile,
     rollups,
-    stream_write,
 )
 from pdpp_ref.services.messages import Change
 from tests.outside import Outside
@@ -240,9 +238,8 @@ def small_steps(monkeypatch: Any) -> None:
         monkeypatch.setattr(rollups, name, 1)
     monkeypatch.setattr(pruning, "VERSIONS_PER_TRANSACTION", 1)
     monkeypatch.setattr(importer, "BATCH_RECORDS", 4)
-    monkeypatch.setattr(stream_write, "KEYS_PER_QUERY", 1)
+    monkeypatch.setattr(database, "KEYS_PER_QUERY", 1)
     monkeypatch.setattr(activation, "KEYS_PER_PAGE", 1)
-    monkeypatch.setattr(history, "VERSIONS_PER_QUERY", 1)
     monkeypatch.setattr(blobs, "CHUNK_BYTES", 4)
 
 

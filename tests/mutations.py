@@ -687,8 +687,8 @@ MUTATIONS = [
     ),
     Mutation(
         "the contact of a source that sends nothing new",
-        "return (self.version, arrived, self.now, *self.keys.stored(), *kept, self.id)",
-        'return (self.version, arrived, self.stream["last_contact_at"], *self.keys.stored(), *kept, self.id)',
+        "return (self.version, arrived, self.now, *self.keys.stored(), *sent, self.id)",
+        'return (self.version, arrived, self.stream["last_contact_at"], *self.keys.stored(), *sent, self.id)',
         "tests/test_contact.py -k is_contact",
     ),
     Mutation(

@@ -19,6 +19,8 @@ from .sqlite import PRAGMAS
 
 __all__ = ["PRAGMAS", "PROBLEM_TEXT", "Busy", "DatabaseUnusable", "NotServed", "db", "problem"]
 
+KEYS_PER_QUERY = 500
+
 db = peewee.DatabaseProxy()
 
 
@@ -267,9 +269,12 @@ def fetch_chains(columns: Sequence[str], stream_id: int, versions: Sequence[int]
 
     Before its columns, each row has the version that its chain begins with.
     """
-    with _fetching():
-        rows = db.execute_sql(*db.chains(columns, stream_id, versions)).fetchall()
-        return [row[: len(columns) + 1] for row in rows]
+    found: list[tuple[Any, ...]] = []
+    for part in _parts(versions):
+        with _fetching():
+            rows = db.execute_sql(*db.chains(columns, stream_id, part)).fetchall()
+            found += [row[: len(columns) + 1] for row in rows]
+    return found
 
 
 def fetch_each(
@@ -279,8 +284,17 @@ def fetch_each(
 
     There is at most one row for a key, and each is one look-up, whatever else a planner may expect.
     """
-    with _fetching():
-        return list(db.execute_sql(*db.look_up(sql, values, keys)).fetchall())
+    found: list[tuple[Any, ...]] = []
+    for part in _parts(keys):
+        with _fetching():
+            found += db.execute_sql(*db.look_up(sql, values, part)).fetchall()
+    return found
+
+
+def _parts(keys: Sequence[Any]) -> Iterator[Sequence[Any]]:
+    """As many as one statement asks for."""
+    for start in range(0, len(keys), KEYS_PER_QUERY):
+        yield keys[start : start + KEYS_PER_QUERY]
 
 
 def byte_length(column: str) -> str:

@@ -6,15 +6,14 @@ current version never needs a history, so an ordinary import reads none.
 """
 
 from bisect import bisect_right, insort
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 from ..database import fetch_chains, fetch_each
 from .messages import Change
 
-VERSIONS_PER_QUERY = 500
 _NEWEST = 2**63
 
 
@@ -191,7 +190,7 @@ def _load(
         head = heads.get(key)
         if head and not head.touched:
             found.add(head.version, head.time, head.emitted_at, head.data, len((head.data or "").encode()))
-    for head_version, *row in _chains(stream_id, list(of_head)):
+    for head_version, *row in fetch_chains(_COLUMNS, stream_id, list(of_head)):
         found = histories[of_head[head_version]]
         version, emitted_at, ingested_at, size, deleted, pruned_at, digest = row
         found.versions.append(_Version(emitted_at or ingested_at, version, emitted_at, size, bool(deleted)))
@@ -201,21 +200,9 @@ def _load(
     for key in of_head.values():
         histories[key].versions.sort()
         wanted |= dict.fromkeys(histories[key].candidates(events[key]), histories[key])
-    _load_contents(stream_id, wanted)
+    for version, data in fetch_each(_CONTENT, [stream_id], list(wanted)):
+        wanted[version].contents[version] = data
     return histories
-
-
-def _chains(stream_id: int, heads: Sequence[int]) -> Iterator[tuple[Any, ...]]:
-    for start in range(0, len(heads), VERSIONS_PER_QUERY):
-        yield from fetch_chains(_COLUMNS, stream_id, heads[start : start + VERSIONS_PER_QUERY])
-
-
-def _load_contents(stream_id: int, wanted: Mapping[int, History]) -> None:
-    versions = list(wanted)
-    for start in range(0, len(versions), VERSIONS_PER_QUERY):
-        part = versions[start : start + VERSIONS_PER_QUERY]
-        for version, data in fetch_each(_CONTENT, [stream_id], part):
-            wanted[version].contents[version] = data
 
 
 _COLUMNS = (

@@ -4,12 +4,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from ..database import (
-    execute,
-    fetch_all,
-    first,
-    write_transaction,
-)
+from ..database import execute, fetch_all, first, write_transaction
 from ..models import Connection, Stream
 from ..times import utc_now
 from . import locks, retained_size
@@ -86,7 +81,7 @@ def _write(
     places: dict[str, list[int]],
     rejections: Sequence[Rejection],
     contacts: Collection[str],
-) -> list["StreamWrite"] | None:
+) -> list[StreamWrite] | None:
     """None, and nothing is stored, where a stream was deleted before it could be locked."""
     creates = {change.stream for change in changes if change.data is not None}
     with write_transaction():

@@ -16,7 +16,7 @@ from ..models import KeySpelling
 from .keys import KeySchema, canonical_number
 from .messages import Change, Rejected
 
-KEYS_PER_QUERY = 10_000
+KEYS_PER_PAGE = 10_000
 UNKNOWN = "null"  # of a stream with records from before key schemas were stored
 
 
@@ -127,23 +127,19 @@ class StreamKeys:
     def _keys(self, table: str) -> Iterator[str]:
         after = ""
         page = f"SELECT key FROM {table} WHERE stream_id = ? AND key > ? ORDER BY key LIMIT ?"
-        while rows := fetch_all(page, (self._stream_id, after, KEYS_PER_QUERY)):
+        while rows := fetch_all(page, (self._stream_id, after, KEYS_PER_PAGE)):
             for (after,) in rows:
                 yield after
 
     def _existing(self, table: str, keys: Sequence[str]) -> Iterator[str]:
         query = f"SELECT key FROM {table} WHERE stream_id = ? AND key"
-        for start in range(0, len(keys), KEYS_PER_QUERY):
-            for (key,) in fetch_each(query, [self._stream_id], keys[start : start + KEYS_PER_QUERY]):
-                yield key
+        for (key,) in fetch_each(query, [self._stream_id], keys):
+            yield key
 
     def _spelled(self, changes: list[Change]) -> list[Change]:
         sent = sorted({change.key for change in changes if change.key_schema is not None})
-        found: dict[str, str] = {}
         query = "SELECT key, spelling FROM key_spellings WHERE stream_id = ? AND key"
-        for start in range(0, len(sent), KEYS_PER_QUERY):
-            part = sent[start : start + KEYS_PER_QUERY]
-            found |= dict(fetch_each(query, [self._stream_id], part))
+        found: dict[str, str] = dict(fetch_each(query, [self._stream_id], sent))
         return [
             msgspec.structs.replace(change, key=found[change.key])
             if change.key_schema is not None and change.key in found

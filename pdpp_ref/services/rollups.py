@@ -239,7 +239,7 @@ class _Derivation:
         return [(expected, self.id, one.version)] if one.previous != expected else []
 
     def _counts(self, keys: Sequence[str]) -> dict[str, _Count]:
-        found = fetch_each(_COUNTED, [self.id], keys) if keys else []
+        found = fetch_each(_COUNTED, [self.id], keys)
         return {key: _Count(*count) for key, *count in found}
 
     # ---- settling

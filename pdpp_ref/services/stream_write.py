@@ -15,7 +15,6 @@ from .key_schema import StreamKeys
 from .messages import Change, time_in
 from .retained_size import Delta
 
-KEYS_PER_QUERY = 500
 NO_TIME = ""  # of a record that was sent again after its time field was declared, and has no such time
 
 Row = tuple[Any, ...]
@@ -257,8 +256,8 @@ class StreamWrite:
     def stream_row(self) -> Row:
         """Values for _UPDATE_STREAM."""
         arrived = self.now if self.history else self.stream["last_ingested_at"]
-        kept = (bool(self.stream[name]) if name in _FLAGS else self.stream[name] for name in _SENT)
-        return (self.version, arrived, self.now, *self.keys.stored(), *kept, self.id)
+        sent = (self.stream[name] for name in _SENT)
+        return (self.version, arrived, self.now, *self.keys.stored(), *sent, self.id)
 
     def touched(self) -> Iterator[Row]:
         """Rows of RetainedSizeRecord, for the keys of this write that have or need one."""
@@ -276,24 +275,23 @@ def _heads(stream_id: int, events: dict[str, list[Change]]) -> tuple[dict[str, H
     rolled: set[str] = set()
     dead: dict[int, str] = {}
     is_touched = fetch_all("SELECT 1 FROM retained_size_record WHERE stream_id = ? LIMIT 1", [stream_id])
-    for part in _parts(sorted(events), KEYS_PER_QUERY):
-        for key, *stored in fetch_each(_LIVE, [stream_id], part):
-            version, size, data, seen, time, touched, emitted_at, arrived_at = stored
-            when = emitted_at or arrived_at
-            found[key] = Head(version, size, data, seen, time, bool(touched), emitted_at, when, 1, size)
-        for key, version, *kept in fetch_each(_TOUCHED, [stream_id], part) if is_touched else ():
-            rolled.add(key)
-            if key not in found:
-                dead[version] = key
-                found[key] = Head(version, 0, None, None, None, True, None, "", 0, 0)
-            head = found[key]
-            head.versions, head.history, head.blob_count, head.blob_bytes = kept
+    keys = sorted(events)
+    for key, *stored in fetch_each(_LIVE, [stream_id], keys):
+        version, size, data, seen, time, touched, emitted_at, arrived_at = stored
+        when = emitted_at or arrived_at
+        found[key] = Head(version, size, data, seen, time, bool(touched), emitted_at, when, 1, size)
+    for key, version, *kept in fetch_each(_TOUCHED, [stream_id], keys) if is_touched else ():
+        rolled.add(key)
+        if key not in found:
+            dead[version] = key
+            found[key] = Head(version, 0, None, None, None, True, None, "", 0, 0)
+        head = found[key]
+        head.versions, head.history, head.blob_count, head.blob_bytes = kept
     # When a key was deleted matters only for an event that has a time itself.
     timed = [version for version, key in dead.items() if any(each.emitted_at for each in events[key])]
-    for part in _parts(timed, KEYS_PER_QUERY):
-        for version, emitted_at, arrived_at in fetch_each(_DELETED, [stream_id], part):
-            head = found[dead[version]]
-            head.emitted_at, head.time = emitted_at, emitted_at or arrived_at
+    for version, emitted_at, arrived_at in fetch_each(_DELETED, [stream_id], timed):
+        head = found[dead[version]]
+        head.emitted_at, head.time = emitted_at, emitted_at or arrived_at
     return found, {key for key, head in found.items() if head.touched != (key in rolled)}
 
 
@@ -325,11 +323,6 @@ def store(writes: Sequence[StreamWrite], connection_id: int) -> None:
             retained_size.mark_rollups(one.id, connection_id, key)
 
 
-def _parts(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
-    for start in range(0, len(items), size):
-        yield items[start : start + size]
-
-
 _LIVE = (
     "SELECT key, version, json_bytes, data, source_version, record_time, touched, emitted_at, ingested_at "
     "FROM records WHERE stream_id = ? AND key"
@@ -348,7 +341,6 @@ _SENT = (
     "rejected_unversioned",
     "rejections_seen",
 )
-_FLAGS = ("rejected_unversioned",)
 _UPDATE_STREAM = (
     "UPDATE streams SET last_version = ?, last_ingested_at = ?, last_contact_at = ?, key_schema = ?, "
     f"respelled_keys = ?, {', '.join(f'{name} = ?' for name in _SENT)} WHERE id = ?"
