@@ -182,6 +182,19 @@ def repaired(line: bytes) -> tuple[bytes, str]:
     return bytes(marked), mark
 
 
+_record = msgspec.json.Decoder(dict[str, Any], float_hook=msgspec.Raw)
+
+
+def stored_record(data: str) -> tuple[dict[str, Any], str]:
+    """A record's canonical text, decoded as its line was, and the mark of `repaired`."""
+    line = data.encode()
+    try:
+        return decode_exactly(line, _record), ""
+    except ValueError:  # half of a surrogate pair
+        whole, mark = repaired(line)
+        return decode_exactly(whole, _record), mark
+
+
 class Heading(NamedTuple):
     """What a line says of itself; `stream` is "" if it names none, None if it can't be read."""
 

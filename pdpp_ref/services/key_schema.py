@@ -13,7 +13,8 @@ import msgspec
 
 from ..database import execute, fetch_all, fetch_each, insert_many
 from ..models import KeySpelling
-from .keys import KeySchema, canonical_number
+from .json_lines import stored_record
+from .keys import KeyProperties, KeySchema, canonical_number
 from .messages import Change, Rejected
 
 KEYS_PER_PAGE = 10_000
@@ -101,8 +102,8 @@ class StreamKeys:
         if not found:
             return  # all of them are of this write
         key, data = found[0]
-        derived = _schema_of(data, _names(sent) or ())
-        if derived is not None and _is_key_of(key, data, derived):
+        derived = _schema_of(key, data, _names(sent) or ())
+        if derived is not None:
             self._schema, self._is_unknown = derived, False
             self._respelled = self._find_spellings(derived)
         else:
@@ -172,34 +173,14 @@ def _listed(schema: KeySchema) -> str:
     return ", ".join(repr(name) for name, _ in schema) or "their content"
 
 
-def _values(data: str, names: Sequence[str]) -> list[Any]:
-    record = json.loads(data, parse_int=_Number, parse_float=_Number)
-    return [record.get(name) for name in names]
-
-
-def _schema_of(data: str, names: Sequence[str]) -> KeySchema | None:
-    """The types of a record's key properties; None if it can't be keyed by them."""
-    values = _values(data, names)
-    if any(isinstance(value, dict | list) for value in values):
+def _schema_of(key: str, data: str, names: Sequence[str]) -> KeySchema | None:
+    """The types of a record's key properties; None if its key is not made of them."""
+    try:
+        record, mark = stored_record(data)
+        made, schema = KeyProperties(names).key(record, data, mark)
+    except Rejected:
         return None
-    return tuple(zip(names, map(_kind, values), strict=True))
-
-
-def _kind(value: Any) -> str | None:
-    if value is None:
-        return None
-    if isinstance(value, bool):
-        return "boolean"
-    return "number" if isinstance(value, _Number) else "string"
-
-
-def _is_key_of(key: str, data: str, schema: KeySchema) -> bool:
-    if not schema:
-        return key.startswith("sha256:")
-    parts = [_part(value) for value in _values(data, [name for name, _ in schema])]
-    if len(parts) == 1:
-        return parts[0] is not None and _canonical(key, schema) == parts[0]
-    return _canonical(key, schema) == _array(parts)
+    return schema if _canonical(key, schema) == made else None
 
 
 def _is_key_of_something(key: str, data: str) -> bool:
@@ -216,14 +197,6 @@ def _is_key_of_something(key: str, data: str) -> bool:
     if isinstance(parts, list) and len(parts) > 1:
         return all(part is None or part in texts for part in parts)
     return key in texts
-
-
-def _part(value: Any) -> str | None:
-    if value is None:
-        return None
-    if isinstance(value, bool):
-        return str(value).lower()
-    return canonical_number(value) if isinstance(value, _Number) else value
 
 
 def _canonical(key: str, schema: KeySchema) -> str:
