@@ -252,7 +252,7 @@ def _list_context(path: str, query: ListQuery, shown: kept.List, whole: kept.Row
 
 
 def _file(wanted: str, kind: str, read: Callable[[], kept.Whole | None], **names: str) -> Response:
-    """A list as a file that is named for what it holds and as of when, sent out of one snapshot."""
+    """A list as a file named after its content and time, sent out of one snapshot."""
     summary.read(auto_reconcile())  # repairs what it may, which a snapshot can't
     with ExitStack() as held:
         held.enter_context(read_snapshot())

@@ -62,7 +62,7 @@ _TYPES = {
 }
 
 
-# Of a database that can't be used, what the client is told; for all else, nothing.
+# What to answer about a database that can't be used; other problems have no message of their own.
 _OF_PROBLEM = {
     "upgraded": "The database was upgraded by another version of this server.  Restart this one.",
     "unfinished": "A copy to this database is not finished.  Run it again until it is.",

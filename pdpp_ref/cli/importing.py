@@ -184,7 +184,7 @@ def _counts(report: importer.Report) -> str:
 
 
 class _Told:
-    """What a person, and the source, are told of an import."""
+    """Reports an import: progress and rejected lines to a person, STATE to the source."""
 
     def __init__(self, kept: rejects.Rejects | None) -> None:
         self._kept = kept
