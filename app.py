@@ -3,7 +3,7 @@
 import sys
 
 from pdpp_ref import create_app
-from pdpp_ref.cli import main
+from pdpp_ref.cli.main import main
 from pdpp_ref.config import WrongSetting
 from pdpp_ref.database import DatabaseUnusable
 

@@ -13,8 +13,7 @@ import click
 from flask import Flask
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from . import config, database, schema
-from .services import credentials
+from . import config, credentials, database, migrations
 from .services.auto_reconcile import AutoReconcile
 from .services.background_rebuild import BackgroundRebuild
 from .services.cooldown import Cooldown
@@ -34,7 +33,16 @@ def create_app(
 
     Raises config.WrongSetting and database.DatabaseUnusable, whose messages are for the operator.
     """
-    from .blueprints import auth, dashboard, http, ingest, look, monitoring, openapi, reference
+    from .blueprints import (
+        auth,
+        connector_api,
+        dashboard,
+        metrics,
+        middleware,
+        operator_api,
+    )
+    from .blueprints.openapi import document
+    from .blueprints.owner import formatting
 
     app = bare_app(settings)
     open_database(app)
@@ -56,11 +64,11 @@ def create_app(
         click.echo(f"New {what}, shown this once: {secret}", err=True)
     app.extensions["credentials"] = known
     app.config["SECRET_KEY"] = known.secret_key
-    http.init_app(app)
+    middleware.init_app(app)
     auth.init_app(app)
-    monitoring.init_app(app)
-    openapi.init_app(app)
-    for part in (auth, dashboard, ingest, look, monitoring, openapi, reference):
+    metrics.init_app(app)
+    document.init_app(app)
+    for part in (auth, dashboard, connector_api, formatting, metrics, document, operator_api):
         app.register_blueprint(part.blueprint)
     return app
 
@@ -86,7 +94,7 @@ def open_database(app: Flask) -> None:
     url = app.config["DATABASE_URL"]
     folder = Path() if url else config.instance_folder(app)
     database.connect(url, folder)
-    schema.prepare()
+    migrations.prepare()
     if not url:
         config.warn_of_others(folder)
 

@@ -1,5 +1,5 @@
 """`python -m pdpp_ref` is `pdpp-ref`."""
 
-from .cli import main
+from .cli.main import main
 
 main(prog_name="pdpp-ref")

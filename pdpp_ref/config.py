@@ -12,7 +12,7 @@ import click
 import platformdirs
 from flask import Flask
 
-from . import files
+from . import private_files
 
 
 class WrongSetting(Exception):
@@ -128,7 +128,7 @@ def instance_folder(app: Flask) -> Path:
     """The folder of this installation's own files, created for its owner alone."""
     folder = Path(app.instance_path)
     try:
-        files.make_folder(folder)
+        private_files.make_folder(folder)
     except OSError:
         raise WrongSetting(INSTANCE_UNUSABLE) from None
     return folder
@@ -136,7 +136,7 @@ def instance_folder(app: Flask) -> Path:
 
 def warn_of_others(folder: Path) -> None:
     """Of a folder that we have not made: whoever made it may have meant it so."""
-    if files.is_open_to_others(folder):
+    if private_files.is_open_to_others(folder):
         _warn(f"Others can look into the instance folder.  Close it with: chmod 700 {quote(str(folder))}")
 
 

@@ -16,12 +16,12 @@ from waitress.parser import HTTPRequestParser, ParsingError
 from waitress.task import ErrorTask
 from waitress.utilities import RequestEntityTooLarge
 
-from .blueprints import errors, http, ingest
+from .blueprints import connector_api, errors, middleware
 
 THREADS = 8
 # What the largest body of any route may be, and what it may be without the operator's token.  A larger
 # one is refused before it is received; all else is received whole before the application sees it.
-LARGEST_REQUEST, LARGEST_OF_STRANGERS = ingest.MAX_BODY_BYTES, http.MAX_BODY_BYTES
+LARGEST_REQUEST, LARGEST_OF_STRANGERS = connector_api.MAX_BODY_BYTES, middleware.MAX_BODY_BYTES
 
 
 class Parser(HTTPRequestParser):  # type: ignore[misc]  # waitress has no stubs

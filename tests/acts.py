@@ -10,21 +10,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pdpp_ref import database, schema
-from pdpp_ref.database.postgres import Postgres
-from pdpp_ref.database.sqlite import Sqlite
-from pdpp_ref.services import (
+from pdpp_ref import database, migrations
+from pdpp_ref.canonical import (
     activation,
     blobs,
-    copying,
     deletion,
     importer,
-    ingest,
-    pruning,
-    reconcile,
-    rollups,
+    records,
+    retention,
 )
-from pdpp_ref.services.messages import Change
+from pdpp_ref.database.postgres import Postgres
+from pdpp_ref.database.sqlite import Sqlite
+from pdpp_ref.operations import transfer
+from pdpp_ref.parsing.messages import Change
+from pdpp_ref.projection import record_rollups
+from pdpp_ref.services import reconcile
 from tests.outside import Outside
 from tests.places import Before, Place, Statement
 from tests.world import delete, mark, upsert, write
@@ -145,11 +145,11 @@ def fail_here(table: str) -> None:
 
 def an_import() -> None:
     lines = [b'{"stream":"notes","key":"%d","data":{"n":%d}}' % (number, number) for number in range(9)]
-    importer.Importer(ingest.Target("laptop", "files"), print, print).run(iter(lines))
+    importer.Importer(records.Target("laptop", "files"), print, print).run(iter(lines))
 
 
 def an_activation() -> None:
-    activation.activate_version(ingest.Target("laptop", "files"), "rows", 2)
+    activation.activate_version(records.Target("laptop", "files"), "rows", 2)
 
 
 def a_file() -> None:
@@ -171,8 +171,8 @@ def a_copy() -> None:
         beside = database.at(f"sqlite:///{here.database}.copy", Path())
     else:
         beside = Postgres(here._settings | {"dbname": f"{here.database}_copy"})
-    with suppress(copying.NotEmpty):
-        copying.copy(beside)
+    with suppress(transfer.NotEmpty):
+        transfer.copy(beside)
     beside.close()
 
 
@@ -180,7 +180,7 @@ def gone(remove: Callable[..., None], *names: str) -> Callable[[], None]:
     """Take something away; that a repeat finds nothing is no fault."""
 
     def act() -> None:
-        with suppress(ingest.Unknown):
+        with suppress(records.Unknown):
             remove(*names)
 
     return act
@@ -209,21 +209,21 @@ ACTS = {
     "delete a stream during a recount": Act(
         gone(deletion.delete_stream, "laptop", "notes"), half_recounted
     ),
-    "prune": Act(lambda: pruning.prune(1), kept, is_one=False),
-    "prune during a recount": Act(lambda: pruning.prune(1), half_recounted, is_one=False),
+    "prune": Act(lambda: retention.prune(1), kept, is_one=False),
+    "prune during a recount": Act(lambda: retention.prune(1), half_recounted, is_one=False),
     "write while rows are derived": Act(a_write, half_derived),
     "write while rows are settled": Act(a_write, half_settled),
     "upload to a lost row": Act(a_file_to_a_lost_row, half_settled),
-    "prune while rows are derived": Act(lambda: pruning.prune(1), half_derived, is_one=False),
+    "prune while rows are derived": Act(lambda: retention.prune(1), half_derived, is_one=False),
     "reconcile while rows are derived": Act(reconcile.run_until_fresh, half_derived, is_one=False),
     "mark": Act(lambda: mark("laptop", "notes"), kept),
     "pass": Act(lambda: reconcile.run_pass(reconcile.Limits()), half_recounted),
     "reconcile": Act(reconcile.run_until_fresh, half_recounted, is_one=False),
     "rebuild": Act(a_rebuild, kept, is_one=False),
     "copy": Act(a_copy, kept, is_one=False),
-    "migrate from 1": Act(schema.prepare, of_schema_1, opens=True),
-    "migrate": Act(schema.prepare, of_schema_2, opens=True),
-    "create": Act(schema.prepare, None, opens=True),
+    "migrate from 1": Act(migrations.prepare, of_schema_1, opens=True),
+    "migrate": Act(migrations.prepare, of_schema_2, opens=True),
+    "create": Act(migrations.prepare, None, opens=True),
 }
 
 
@@ -235,8 +235,8 @@ def small_steps(monkeypatch: Any) -> None:
     """What is done in parts has several of them, though there is little to do."""
     monkeypatch.setattr(reconcile, "CHUNK_VERSIONS", 1)
     for name in ("CHUNK_VERSIONS", "CHUNK_ROWS", "CHUNK_KEYS"):
-        monkeypatch.setattr(rollups, name, 1)
-    monkeypatch.setattr(pruning, "VERSIONS_PER_TRANSACTION", 1)
+        monkeypatch.setattr(record_rollups, name, 1)
+    monkeypatch.setattr(retention, "VERSIONS_PER_TRANSACTION", 1)
     monkeypatch.setattr(importer, "BATCH_RECORDS", 4)
     monkeypatch.setattr(database, "KEYS_PER_QUERY", 1)
     monkeypatch.setattr(activation, "KEYS_PER_PAGE", 1)
@@ -252,7 +252,7 @@ def opened(url: str, *, prepare: bool = True) -> Iterator[None]:
     database.connect(url, Path())
     try:
         if prepare:
-            schema.prepare()
+            migrations.prepare()
         yield
     finally:
         database.db.close()

@@ -8,12 +8,12 @@ from typing import Any
 import jsonschema_rs
 from flask import Flask, request
 from flask.testing import FlaskClient
+from pdpp_ref.blueprints.openapi.document.document import document, path_of
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import RequestRedirect
 
-from pdpp_ref.blueprints import addresses
+from pdpp_ref.blueprints import routing
 from pdpp_ref.blueprints.errors import ApiError
-from pdpp_ref.blueprints.openapi import document, path_of
 
 Document = dict[str, Any]
 
@@ -66,9 +66,9 @@ class CheckedClient(FlaskClient):
 
 
 def _asked_for(app: Flask, environ: Document, path: str, method: str) -> str | None:
-    if path.startswith(addresses.PREFIX):  # not read as Werkzeug reads a path
+    if path.startswith(routing.PREFIX):  # not read as Werkzeug reads a path
         with app.request_context(dict(environ)), suppress(ApiError, HTTPException):
-            addresses.resolve()
+            routing.resolve()
             return path_of(request.url_rule) if request.url_rule else None
     try:
         rule, _ = app.url_map.bind("localhost").match(path, method, return_rule=True)

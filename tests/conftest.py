@@ -17,7 +17,12 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from pdpp_ref import create_app, database, schema, times
+from pdpp_ref import (
+    create_app,
+    database,
+    migrations,
+    timestamps,
+)
 from pdpp_ref.database import db
 from tests import pooler, postgres
 from tests.conformance import CheckedClient
@@ -79,7 +84,7 @@ def reused(server: str, worker_id: str, testrun_uid: str) -> Iterator[postgres.R
 
     def prepare(url: str) -> None:
         database.connect(url, Path())
-        schema.prepare()
+        migrations.prepare()
         db.close()
 
     with postgres.new_database(server, f"pdpp_{testrun_uid[:8]}_{worker_id}") as url:
@@ -113,7 +118,7 @@ def clock() -> Clock:
 @pytest.fixture
 def calendar(monkeypatch: pytest.MonkeyPatch) -> type[Calendar]:
     """The wall clock, which stands still at noon of 2026-03-01 until its `moment` is set."""
-    monkeypatch.setattr(times, "datetime", Calendar)
+    monkeypatch.setattr(timestamps, "datetime", Calendar)
     monkeypatch.setattr(Calendar, "moment", Calendar.moment)
     return Calendar
 

@@ -14,9 +14,14 @@ from pathlib import Path
 import atheris
 
 with atheris.instrument_imports(include=["pdpp_ref.services", "json"]):
-    from pdpp_ref.services.importer import LineTooLong, split_lines
-    from pdpp_ref.services.messages import Change, Reader, Rejected, check_name
-    from pdpp_ref.times import is_time
+    from pdpp_ref.parsing.lines import LineTooLong, split_lines
+    from pdpp_ref.parsing.messages import (
+        Change,
+        Reader,
+        Rejected,
+        check_name,
+    )
+    from pdpp_ref.timestamps import is_time
 
 from tests.hostile import LINES
 

@@ -21,7 +21,7 @@ from typing import Any
 
 import httpx
 
-from pdpp_ref.times import utc_now
+from pdpp_ref.timestamps import utc_now
 from tests.live import Server
 from tests.outside import Outside
 from tests.world import PASSWORD, TOKEN

@@ -6,15 +6,22 @@ from typing import Any
 
 import pytest
 
+from pdpp_ref.canonical import records
 from pdpp_ref.database import execute, fetch_all, write_transaction
-from pdpp_ref.services import ingest, reconcile, retained_size
-from pdpp_ref.services.grains import CONNECTION, GLOBAL, STREAM, Grain
+from pdpp_ref.projection import counting, deltas, marks
+from pdpp_ref.projection.grains import (
+    CONNECTION,
+    GLOBAL,
+    STREAM,
+    Grain,
+)
+from pdpp_ref.services import reconcile
 from pdpp_ref.services.reconcile import Limits, Pass
 
 
 def no_row_lock(patched: pytest.MonkeyPatch) -> None:
     """The projection's rows are read, and changed by a later statement, without a lock in between."""
-    for module in (retained_size, reconcile):
+    for module in (deltas, reconcile):
         patched.setattr(module, "row_lock", lambda *_, **__: "")
 
 
@@ -23,7 +30,7 @@ def clear_without_compare(patched: pytest.MonkeyPatch) -> None:
 
     def count(grain: Grain, key: int) -> dict[str, int]:
         if grain is STREAM:
-            return retained_size.count_versions(key, 0, 2**60)
+            return counting.count_versions(key, 0, 2**60)
         if grain is CONNECTION:
             return reconcile._summed(CONNECTION, reconcile._SUM_OF_STREAMS, [key])
         return reconcile._summed(GLOBAL, reconcile._SUM_OF_CONNECTIONS)
@@ -43,20 +50,18 @@ def clear_without_compare(patched: pytest.MonkeyPatch) -> None:
 def mark_after_the_commit(patched: pytest.MonkeyPatch) -> None:
     """A write commits, and what must be recomputed is marked then."""
     changed: list[tuple[int, list[int]]] = []
-    write = ingest.write
+    write = records.write
 
-    def write_and_mark(*arguments: Any) -> ingest.Written:
+    def write_and_mark(*arguments: Any) -> records.Written:
         changed.clear()
         written = write(*arguments)
         with write_transaction():
             for connection_id, streams in changed:
-                retained_size.mark_streams(streams, connection_id)
+                marks.mark_streams(streams, connection_id)
         return written
 
-    patched.setattr(
-        retained_size, "record", lambda connection, deltas: changed.append((connection, list(deltas)))
-    )
-    patched.setattr(ingest, "write", write_and_mark)
+    patched.setattr(deltas, "record", lambda connection, deltas: changed.append((connection, list(deltas))))
+    patched.setattr(records, "write", write_and_mark)
 
 
 VARIANTS: dict[str, Callable[[pytest.MonkeyPatch], None]] = {

@@ -7,9 +7,9 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from pdpp_ref.services import activation, importer, ingest
-from pdpp_ref.services.importer import Importer, Report
-from pdpp_ref.services.messages import Change
+from pdpp_ref.canonical import activation, importer, records
+from pdpp_ref.canonical.importer import Importer, Report
+from pdpp_ref.parsing.messages import Change
 from tests.world import TOKEN, Outside, statements, write
 
 pytestmark = pytest.mark.usefixtures("app")
@@ -33,7 +33,7 @@ def feed(*messages: dict[str, Any] | bytes) -> tuple[Report, list[int]]:
     lines = [each if isinstance(each, bytes) else json.dumps(each).encode() for each in messages]
     skipped: list[int] = []
     work = Importer(
-        ingest.Target("tap", "tap"), print, print, on_skipped=lambda line, _: skipped.append(line)
+        records.Target("tap", "tap"), print, print, on_skipped=lambda line, _: skipped.append(line)
     )
     return work.run(iter(lines)), skipped
 
@@ -113,7 +113,7 @@ def test_its_cost_is_linear() -> None:
     write(*(Change("rows", f"{key:05}", "{}", source_version=1 + key % 2) for key in range(3_000)))
     with pytest.MonkeyPatch.context() as patched, statements() as seen:
         patched.setattr(activation, "KEYS_PER_PAGE", 100)
-        done = activation.activate_version(ingest.Target("laptop", "files"), "rows", 2)
+        done = activation.activate_version(records.Target("laptop", "files"), "rows", 2)
     pages = [sql for sql in seen if sql.startswith("SELECT key, source_version")]
     assert (done.removed, len(pages)) == (1_500, 31)
 
@@ -128,7 +128,7 @@ def test_of_a_connection_or_stream_that_there_is_not_it_creates_nothing(outside:
 
 def test_a_kill_between_its_pages_leaves_a_part_and_a_repeat_does_the_rest(outside: Outside) -> None:
     write(*(Change("rows", f"{key:05}", "{}", source_version=1) for key in range(10)))
-    target = ingest.Target("laptop", "files")
+    target = records.Target("laptop", "files")
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(activation, "KEYS_PER_PAGE", 4)
         pages = activation._older(target, "rows", 2)

@@ -7,8 +7,10 @@ from typing import Any
 import peewee
 import pytest
 
-from pdpp_ref.services import blobs, deletion, pruning, reconcile, verify
-from pdpp_ref.services.ingest import Unknown
+from pdpp_ref.canonical import blobs, deletion, retention
+from pdpp_ref.canonical.records import Unknown
+from pdpp_ref.operations import verify
+from pdpp_ref.services import reconcile
 from tests.world import Outside, delete, mark, stored, upsert, write
 
 pytestmark = pytest.mark.usefixtures("app")
@@ -144,13 +146,13 @@ def test_a_deleted_record_keeps_its_file_until_only_its_tombstone_is_left(outsid
     store("b")
     write(delete("a"))
     assert counted(outside) == (2, 12, 0)
-    pruning.prune(2)
+    retention.prune(2)
     assert counted(outside) == (2, 12, 0)
-    pruning.prune(1)
+    retention.prune(1)
     assert counted(outside) == (1, 6, 0)
     assert outside("SELECT COUNT(*) FROM blobs") == [(1,)], "the other record holds it"
     write(delete("b"))
-    pruning.prune(1)
+    retention.prune(1)
     assert outside("SELECT (SELECT COUNT(*) FROM blobs), (SELECT COUNT(*) FROM blob_chunks)") == [(0, 0)]
     assert list(verify.differences()) == []
 

@@ -8,7 +8,8 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from pdpp_ref.services import blobs, verify
+from pdpp_ref.canonical import blobs
+from pdpp_ref.operations import verify
 from tests.world import TOKEN, Outside, upsert, write
 
 Read = Callable[[], dict[str, Any]]

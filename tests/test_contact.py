@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from pdpp_ref.services import deletion, ingest
-from pdpp_ref.services.importer import Importer
+from pdpp_ref.canonical import deletion, records
+from pdpp_ref.canonical.importer import Importer
 from tests.world import TOKEN, Outside, upsert, write
 
 pytestmark = pytest.mark.usefixtures("app")
@@ -30,7 +30,7 @@ def heard_of(outside: Outside) -> list[str]:
 
 def feed(*messages: Any) -> None:
     lines = [each if isinstance(each, bytes) else json.dumps(each).encode() for each in messages]
-    Importer(ingest.Target("laptop", "files"), lambda _: None, lambda _: None).run(iter(lines))
+    Importer(records.Target("laptop", "files"), lambda _: None, lambda _: None).run(iter(lines))
 
 
 @pytest.mark.usefixtures("_silent")
@@ -81,7 +81,7 @@ def test_a_delete_never_creates_anything(outside: Outside, monkeypatch: pytest.M
         return found
 
     monkeypatch.setattr(deletion, "known_stream", then_gone)
-    with pytest.raises(ingest.Unknown):
+    with pytest.raises(records.Unknown):
         deletion.delete_record("laptop", "notes", "a")
     assert outside("SELECT * FROM connections") == outside("SELECT * FROM streams") == []
     assert outside.wrong_but_clean() == []

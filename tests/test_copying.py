@@ -16,10 +16,23 @@ import httpx
 import pytest
 from flask import Flask
 
-from pdpp_ref import database, schema
-from pdpp_ref.database import Busy, DatabaseUnusable, db, fetch_all
-from pdpp_ref.models import TABLES, GlobalDay, Record, RecordChange, Table
-from pdpp_ref.services import blobs, copying, growth, pruning, verify
+from pdpp_ref import database, migrations
+from pdpp_ref.canonical import blobs, retention
+from pdpp_ref.database import (
+    Busy,
+    DatabaseUnusable,
+    db,
+    fetch_all,
+)
+from pdpp_ref.models import (
+    TABLES,
+    GlobalDay,
+    Record,
+    RecordChange,
+    Table,
+)
+from pdpp_ref.operations import transfer, verify
+from pdpp_ref.queries import growth
 from tests import postgres
 from tests.conftest import Backend
 from tests.live import Server
@@ -62,7 +75,7 @@ def _filled(app: Flask) -> None:
         connection="laptop",
     )
     write(upsert("0000001", {"n": 2}), upsert("t", {"t": "2020"}, "photos"), connection="phone")
-    pruning.prune(2)
+    retention.prune(2)
     blobs.store("laptop", "notes", "0000003", iter([bytes(range(256)) * 9_000]))
     blobs.store("phone", "photos", "t", iter([b""]))
     mark("phone", "photos")
@@ -71,15 +84,15 @@ def _filled(app: Flask) -> None:
 def copy(url: str, progress: Callable[..., None] = lambda *_: None) -> int:
     target = database.at(url, Path())
     try:
-        return copying.copy(target, progress)
+        return transfer.copy(target, progress)
     finally:
         target.close()
 
 
 def content() -> dict[str, list[Any]]:
     return {
-        model._meta.table_name: [row for batch in copying._batches(model) for row in batch]
-        for model in copying.COPIED
+        model._meta.table_name: [row for batch in transfer._batches(model) for row in batch]
+        for model in transfer.COPIED
     }
 
 
@@ -90,7 +103,7 @@ def test_everything_arrives_and_counts(target: str) -> None:
     assert content() == before, "the source is as it was"
     other = database.at(target, Path())
     with database.bound(other):
-        schema.prepare()
+        migrations.prepare()
         arrived = content()
         days = [f"retained_size_{grain}_days" for grain in ("stream", "connection", "global")]
         assert {name: rows for name, rows in arrived.items() if name not in days} == {
@@ -115,25 +128,25 @@ def test_one_that_is_cut_short_goes_on_and_is_not_served_before(
         if table == "records":
             raise Cut
 
-    monkeypatch.setattr(copying, "BATCH_ROWS", 7)
+    monkeypatch.setattr(transfer, "BATCH_ROWS", 7)
     with pytest.raises(Cut):
         copy(target, cut)
     other = database.at(target, Path())
     with database.bound(other):
         with pytest.raises(DatabaseUnusable, match="not finished"):
-            schema.prepare()
+            migrations.prepare()
         assert fetch_all("SELECT COUNT(*) FROM records")[0][0] > 40
         other.close()
     sent: list[type[Table]] = []
-    send = copying.insert_many
+    send = transfer.insert_many
     monkeypatch.setattr(
-        copying, "insert_many", lambda model, *rest: (sent.append(model), send(model, *rest))
+        transfer, "insert_many", lambda model, *rest: (sent.append(model), send(model, *rest))
     )
     copy(target)
     assert sent
     assert Record not in sent, "these had arrived"
     with database.bound(other):
-        schema.prepare()
+        migrations.prepare()
         assert list(verify.differences()) == []
         other.close()
 
@@ -153,7 +166,7 @@ def test_one_whose_source_has_changed_begins_anew(target: str) -> None:
 def test_a_target_with_data_of_its_own_is_left_alone(target: str) -> None:
     fill(1)
     copy(target)
-    with pytest.raises(copying.NotEmpty):
+    with pytest.raises(transfer.NotEmpty):
         copy(target)
 
 
@@ -174,7 +187,7 @@ def everything(url: str) -> dict[str, list[Any]]:
 
 
 def test_every_table_is_copied_counted_or_the_targets_own() -> None:
-    assert set(TABLES) == {*copying.COPIED, *copying.DERIVED, *copying.OWN}
+    assert set(TABLES) == {*transfer.COPIED, *transfer.DERIVED, *transfer.OWN}
 
 
 @pytest.mark.usefixtures("_filled")
@@ -206,25 +219,27 @@ def test_a_server_on_a_half_copied_target_answers_503_also_one_that_was_there_be
 
 
 @pytest.mark.parametrize(
-    "model", [model for model in copying.COPIED if model is not GlobalDay], ids=lambda model: model.__name__
+    "model",
+    [model for model in transfer.COPIED if model is not GlobalDay],
+    ids=lambda model: model.__name__,
 )
 @pytest.mark.usefixtures("_filled")
 def test_a_target_with_a_row_of_any_table_is_not_empty(model: type[Table], target: str) -> None:
     other = database.at(target, Path())
-    row = next((batch[0] for batch in copying._batches(model)), None)
+    row = next((batch[0] for batch in transfer._batches(model)), None)
     with database.bound(other):
-        schema.prepare()
+        migrations.prepare()
         other.close()
     with Outside(target) as outside:
         outside("PRAGMA foreign_keys = 0" if target.startswith("sqlite") else OFF)
-        names = copying._names(model)
+        names = transfer._names(model)
         if row is None:
             kinds = {"TEXT": "x", "BOOL": False}
             row = tuple(kinds.get(field.field_type, 1) for field in model._meta.sorted_fields)
         values = ", ".join("?" * len(names))
-        outside(f"INSERT INTO {copying._table(model)} ({', '.join(names)}) VALUES ({values})", *row)
+        outside(f"INSERT INTO {transfer._table(model)} ({', '.join(names)}) VALUES ({values})", *row)
     before = everything(target)
-    with pytest.raises(copying.NotEmpty):
+    with pytest.raises(transfer.NotEmpty):
         copy(target)
     assert everything(target) == before
 
@@ -249,7 +264,7 @@ def test_an_unfinished_copy_that_somebody_has_written_to_is_refused_and_nothing_
     if not same:
         write(upsert("later"))
     before = everything(target)
-    with pytest.raises(copying.NotOurs):
+    with pytest.raises(transfer.NotOurs):
         copy(target)
     assert everything(target) == before
 
@@ -262,7 +277,7 @@ def test_what_the_copy_has_sent_and_somebody_has_changed_is_not_deleted(target: 
         outside("UPDATE records SET emitted_at = '2020-01-01T00:00:00.000Z' WHERE key = '0000001'")
     before = everything(target)
     write(upsert("later"))
-    with pytest.raises(copying.NotOurs):
+    with pytest.raises(transfer.NotOurs):
         copy(target)
     assert everything(target) == before
 
@@ -273,14 +288,14 @@ def test_a_copy_cut_short_while_it_counts_is_finished(target: str, monkeypatch: 
         raise KeyboardInterrupt
 
     for moment in ("mark_all", "run_until_fresh"):
-        module = copying.retained_size if moment == "mark_all" else copying.reconcile
+        module = transfer.retained_size if moment == "mark_all" else transfer.reconcile
         with monkeypatch.context() as patched:
             patched.setattr(module, moment, cut)
             with pytest.raises(KeyboardInterrupt):
                 copy(target)
     assert copy(target) == sum(map(len, content().values()))
     with database.bound(database.at(target, Path())):
-        schema.prepare()
+        migrations.prepare()
         assert list(verify.differences()) == []
         db.close()
 
@@ -314,15 +329,15 @@ def test_a_row_that_did_not_arrive_as_it_was_is_noticed(
     target: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fill(3)
-    send = copying.insert_many
+    send = transfer.insert_many
 
     def spoil(model: type[Table], columns: tuple[str, ...], rows: list[Any]) -> None:
         if model is RecordChange:
             rows = [(*row[:-2], "2000-01-01T00:00:00.000Z", row[-1]) for row in rows]
         send(model, columns, rows)
 
-    monkeypatch.setattr(copying, "insert_many", spoil)
-    with pytest.raises(copying.Different, match="record_changes"):
+    monkeypatch.setattr(transfer, "insert_many", spoil)
+    with pytest.raises(transfer.Different, match="record_changes"):
         copy(target)
 
 
@@ -458,7 +473,7 @@ def test_growth_goes_on_in_a_copy(target: str, calendar: type[Calendar], dirty: 
     row = ids("laptop", "notes")
     other = database.at(target, Path())
     with database.bound(other):
-        schema.prepare()
+        migrations.prepare()
         every = growth.days(9), growth.days(9, row["connection"]), growth.days(9, stream_id=row["id"])
         assert [[day.total for day in found] for found in every] == [[20, *[None] * dirty, 20]] * 3
         assert list(verify.differences()) == []

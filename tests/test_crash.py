@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from pdpp_ref import database, schema
+from pdpp_ref import database, migrations
 from tests import postgres
 from tests.conftest import Backend
 from tests.outside import Outside
@@ -46,7 +46,7 @@ def opened(url: str) -> Iterator[None]:
     """The database in this process."""
     database.connect(url, Path())
     with database.db.connection_context():
-        schema.prepare()
+        migrations.prepare()
         yield
 
 

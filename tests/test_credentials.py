@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pdpp_ref.services import credentials
+from pdpp_ref import credentials
 
 
 def start(folder: Path) -> tuple[dict[str, str], str]:

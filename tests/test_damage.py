@@ -18,8 +18,14 @@ import pytest
 from flask import Flask
 
 from pdpp_ref import create_app, database
-from pdpp_ref.database import PROBLEM_TEXT, DatabaseUnusable, db, problem
-from pdpp_ref.services import summary, verify
+from pdpp_ref.database import (
+    PROBLEM_TEXT,
+    DatabaseUnusable,
+    db,
+    problem,
+)
+from pdpp_ref.operations import verify
+from pdpp_ref.services import summary
 from pdpp_ref.services.auto_reconcile import AutoReconcile
 from pdpp_ref.services.cooldown import Cooldown
 from pdpp_ref.services.reconcile import Limits

@@ -8,7 +8,7 @@ import pytest
 from bs4 import BeautifulSoup, Tag
 from flask.testing import FlaskClient
 
-from pdpp_ref.blueprints.look import size_text
+from pdpp_ref.blueprints.owner.formatting import size_text
 from pdpp_ref.models import RetainedSizeGlobal
 from pdpp_ref.services import reconcile
 from tests.world import Clock, Outside, fill, mark, upsert, write

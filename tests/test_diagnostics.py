@@ -105,7 +105,7 @@ def test_an_error_that_was_wrapped_twice_is_still_told_by_its_kind() -> None:
 
 
 def test_an_import_rejection_quotes_no_data(capsys: pytest.CaptureFixture[str]) -> None:
-    from pdpp_ref.services.messages import Reader, Rejected
+    from pdpp_ref.parsing.messages import Reader, Rejected
 
     for line in (f'{{"stream":"s","key":5,"data":{{"x":"{CANARY}"}}}}', f'{{"key":"{CANARY}'):
         with pytest.raises(Rejected) as refused:

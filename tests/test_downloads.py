@@ -21,10 +21,12 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from pdpp_ref.blueprints import dashboard
+from pdpp_ref.blueprints.owner import exports
+from pdpp_ref.canonical import blobs
 from pdpp_ref.database import db
 from pdpp_ref.database.sqlite import Sqlite
-from pdpp_ref.measures import TOTAL
-from pdpp_ref.services import blobs, kept, takeaway, top
+from pdpp_ref.models.measures import TOTAL
+from pdpp_ref.queries import listings, rankings
 from tests import live
 from tests.conftest import Backend
 from tests.world import Outside, delete, fill, ids, make_connections, statements, upsert, write
@@ -104,7 +106,7 @@ def test_all_streams_of_a_connection_are_in_its_file(owner: FlaskClient) -> None
 def test_all_records_and_files_of_a_stream_are_in_its_file(
     owner: FlaskClient, outside: Outside, monkeypatch: pytest.MonkeyPatch, batch: int
 ) -> None:
-    monkeypatch.setattr(kept, "BATCH_ROWS", batch)
+    monkeypatch.setattr(listings, "BATCH_ROWS", batch)
     write(*(upsert(f"{number:02}", {"t": "x" * number}) for number in range(20)))
     write(upsert("03", "again"), delete("05"), delete("19"), upsert("other", stream="other"))
     for key in ("03", "07"):
@@ -138,15 +140,15 @@ def test_a_batch_of_records_reads_a_bounded_number(
     write(*(upsert(key) for key in keys))
     write(*(upsert(key, "again") for key in keys[:60]), *(delete(key) for key in keys[100:160]))
     read = []
-    real = top.fetch_dicts
+    real = rankings.fetch_dicts
 
     def fetch(*arguments: Any) -> list[dict[str, Any]]:
         found = real(*arguments)
         read.append(len(found))
         return found
 
-    monkeypatch.setattr(top, "fetch_dicts", fetch)
-    batches = list(top.every_record(ids("laptop", "notes")["id"], 10))
+    monkeypatch.setattr(rankings, "fetch_dicts", fetch)
+    batches = list(rankings.every_record(ids("laptop", "notes")["id"], 10))
     assert [row["key"] for batch in batches for row in batch] == sorted(keys)
     assert max(map(len, batches)) <= 20
     assert max(read) <= 10
@@ -261,10 +263,10 @@ def test_a_list_of_other_rows_than_were_counted_breaks_off(
     owner: FlaskClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fill(700)
-    real = top.count_of_records
-    monkeypatch.setattr(top, "count_of_records", lambda stream_id: real(stream_id) + 1)
+    real = rankings.count_of_records
+    monkeypatch.setattr(rankings, "count_of_records", lambda stream_id: real(stream_id) + 1)
     _, parts = begun(owner, "/dashboard/streams?connection=laptop&stream=notes&format=json")
-    with pytest.raises(takeaway.Incomplete):
+    with pytest.raises(exports.Incomplete):
         list(parts)
     assert not in_a_snapshot()
 
@@ -361,8 +363,8 @@ def test_a_page_reads_and_shows_a_bounded_number_of_many_connections(
         return fetch
 
     for name in ("fetch_all", "fetch_dicts"):
-        monkeypatch.setattr(kept, name, counted(getattr(kept, name)))
-    monkeypatch.setattr(kept.growth, "fetch_all", counted(kept.growth.fetch_all))
+        monkeypatch.setattr(listings, name, counted(getattr(listings, name)))
+    monkeypatch.setattr(listings.growth, "fetch_all", counted(listings.growth.fetch_all))
     make_connections(outside, MANY)
     with statements() as seen:
         page = owner.get("/dashboard").text

@@ -8,7 +8,8 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from pdpp_ref.services import export, wire
+from pdpp_ref import schemas
+from pdpp_ref.blueprints import csv_export
 from tests.world import TOKEN, Outside, fill, mark, upsert, write
 
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
@@ -126,7 +127,7 @@ def test_json_is_shown_where_nothing_else_is_asked_for(operator: FlaskClient) ->
 
 
 def test_figures_that_were_never_counted_have_no_time_in_the_name() -> None:
-    assert export.file_name("size-global", None, "csv") == "retained-size-global-never-counted.csv"
+    assert csv_export.file_name("size-global", None, "csv") == "retained-size-global-never-counted.csv"
 
 
 @pytest.mark.parametrize(
@@ -145,6 +146,6 @@ def test_another_format_is_told(operator: FlaskClient, query: str, message: str)
 
 
 def test_the_columns_are_the_fields_of_the_row() -> None:
-    row = wire.SIZE_ROWS["stream"]
-    assert export.columns(row)[:4] == ["grain", "connector_id", "connector_instance_id", "stream"]
-    assert export.columns(row)[-3:] == ["total_retained_bytes", "dirty", "computed_at"]
+    row = schemas.SIZE_ROWS["stream"]
+    assert csv_export.columns(row)[:4] == ["grain", "connector_id", "connector_instance_id", "stream"]
+    assert csv_export.columns(row)[-3:] == ["total_retained_bytes", "dirty", "computed_at"]

@@ -19,7 +19,7 @@ import peewee
 import pytest
 
 from pdpp_ref import database
-from pdpp_ref.services.importer import NotStored
+from pdpp_ref.canonical.importer import NotStored
 from tests.acts import ACTS, acts_on, look, perform, settled, small_steps
 from tests.failing_disk import Disk, How
 from tests.places import Before, Database, File, Place, Statement

@@ -18,9 +18,8 @@ from pathlib import Path
 import apsw
 import pytest
 
-from pdpp_ref import config
+from pdpp_ref import config, credentials
 from pdpp_ref.database import db
-from pdpp_ref.services import credentials
 from tests.live import PROGRAM, Server
 from tests.outside import Outside
 

@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
+from pdpp_ref.projection.rows import NEVER_COUNTED
 from pdpp_ref.services.freshness import hero
-from pdpp_ref.services.summary import NEVER_COUNTED, Summary
-from pdpp_ref.times import to_text
+from pdpp_ref.services.summary import Summary
+from pdpp_ref.timestamps import to_text
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
 

@@ -6,12 +6,15 @@ from datetime import date, timedelta
 
 import pytest
 
-from pdpp_ref.blueprints.chart import HEIGHT, WIDTH, chart
+from pdpp_ref.blueprints.owner.chart import HEIGHT, WIDTH, chart
+from pdpp_ref.canonical import deletion
 from pdpp_ref.database import read_snapshot
-from pdpp_ref.services import deletion, growth, reconcile, verify
-from pdpp_ref.services.grains import DAYS_KEPT
-from pdpp_ref.services.growth import COMPARED_DAYS, Day
-from pdpp_ref.times import days_before
+from pdpp_ref.operations import verify
+from pdpp_ref.projection.grains import DAYS_KEPT
+from pdpp_ref.queries import growth
+from pdpp_ref.queries.growth import COMPARED_DAYS, Day
+from pdpp_ref.services import reconcile
+from pdpp_ref.timestamps import days_before
 from tests.world import Calendar, Outside, fill, ids, mark, statements, upsert, write
 
 pytestmark = pytest.mark.usefixtures("app")

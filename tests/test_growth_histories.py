@@ -12,7 +12,10 @@ from typing import NamedTuple
 
 import pytest
 
-from pdpp_ref.services import deletion, growth, reconcile, verify
+from pdpp_ref.canonical import deletion
+from pdpp_ref.operations import verify
+from pdpp_ref.queries import growth
+from pdpp_ref.services import reconcile
 from tests.world import Calendar, Outside, delete, ids, mark, upsert, write
 
 SEEDS = 400 if os.environ.get("PDPP_TEST_LONG") == "1" else 4

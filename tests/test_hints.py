@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from pdpp_ref.services import hints
-from pdpp_ref.services.importer import Line, split_lines
+from pdpp_ref.parsing import hints
+from pdpp_ref.parsing.lines import Line, split_lines
 from tests.conftest import COMMAND, Run
 from tests.test_cli import line, one_line
 

@@ -6,9 +6,10 @@ from typing import Any
 import peewee
 import pytest
 
-from pdpp_ref.services import activation, ingest, verify
-from pdpp_ref.services.activation import Activated
-from pdpp_ref.services.messages import Change
+from pdpp_ref.canonical import activation, records
+from pdpp_ref.canonical.activation import Activated
+from pdpp_ref.operations import verify
+from pdpp_ref.parsing.messages import Change
 from tests.world import Calendar, Outside, delete, stored, upsert, write
 
 pytestmark = pytest.mark.usefixtures("app")
@@ -19,7 +20,7 @@ def history(outside: Outside) -> list[tuple[Any, ...]]:
 
 
 def test_a_record_is_kept_with_its_first_version(outside: Outside) -> None:
-    assert write(upsert("a", {"n": "é"})) == ingest.Counts(created=1)
+    assert write(upsert("a", {"n": "é"})) == records.Counts(created=1)
     assert outside("SELECT key, version, data, json_bytes FROM records") == [("a", 1, '{"n":"é"}', 10)]
     assert history(outside) == [(1, "a", '{"n":"é"}', 10)]
 
@@ -27,38 +28,38 @@ def test_a_record_is_kept_with_its_first_version(outside: Outside) -> None:
 def test_the_same_data_again_is_a_no_op(outside: Outside) -> None:
     write(upsert("a"), upsert("b"))
     before = stored()
-    assert write(upsert("b"), upsert("a"), upsert("a")) == ingest.Counts(unchanged=3)
+    assert write(upsert("b"), upsert("a"), upsert("a")) == records.Counts(unchanged=3)
     assert stored() == before
 
 
 def test_nothing_to_write_is_a_no_op(outside: Outside) -> None:
-    assert write() == ingest.Counts()
+    assert write() == records.Counts()
     assert outside("SELECT COUNT(*) FROM connections") == [(0,)]
 
 
 def test_other_data_is_a_new_version(outside: Outside) -> None:
     write(upsert("a", {"n": 1}))
-    assert write(upsert("a", {"n": 22})) == ingest.Counts(updated=1)
+    assert write(upsert("a", {"n": 22})) == records.Counts(updated=1)
     assert [row[:2] for row in history(outside)] == [(1, "a"), (2, "a")]
     assert outside("SELECT version, json_bytes FROM records") == [(2, 8)]
 
 
 def test_a_delete_is_a_tombstone_of_no_bytes(outside: Outside) -> None:
     write(upsert("a"))
-    assert write(delete("a")) == ingest.Counts(deleted=1)
+    assert write(delete("a")) == records.Counts(deleted=1)
     assert history(outside)[-1] == (2, "a", None, 0)
     assert outside("SELECT COUNT(*) FROM records") == [(0,)]
 
 
 def test_deleting_what_is_not_there_changes_nothing(outside: Outside) -> None:
     write(upsert("a"), delete("a"))
-    assert write(delete("a"), delete("never")) == ingest.Counts(unchanged=2)
+    assert write(delete("a"), delete("never")) == records.Counts(unchanged=2)
     assert len(history(outside)) == 2
 
 
 def test_a_key_may_change_many_times_in_one_write(outside: Outside) -> None:
     counts = write(upsert("a", 1), upsert("a", 2), delete("a"), upsert("a", 2), upsert("a", 2), upsert("b"))
-    assert counts == ingest.Counts(created=3, updated=1, deleted=1, unchanged=1)
+    assert counts == records.Counts(created=3, updated=1, deleted=1, unchanged=1)
     assert outside("SELECT key, version FROM records ORDER BY key") == [("a", 4), ("b", 5)]
     assert outside.wrong_but_clean() == []
 
@@ -89,7 +90,7 @@ def test_a_write_that_fails_stores_nothing(outside: Outside) -> None:
 
 def test_a_connection_belongs_to_one_connector() -> None:
     write(upsert("a"), connector="files")
-    with pytest.raises(ingest.WrongConnector):
+    with pytest.raises(records.WrongConnector):
         write(upsert("b"), connector="mail")
 
 
@@ -136,7 +137,7 @@ def test_what_arrives_has_the_time_that_the_clock_says(calendar: type[Calendar],
 
 
 def activate(stream: str, version: int) -> Activated:
-    return activation.activate_version(ingest.Target("laptop", "files"), stream, version)
+    return activation.activate_version(records.Target("laptop", "files"), stream, version)
 
 
 class TestActivateVersion:
@@ -152,7 +153,7 @@ class TestActivateVersion:
 
     def test_an_unchanged_record_moves_on_with_its_version(self, outside: Outside) -> None:
         write(self.versioned("kept", 1), self.versioned("gone", 1))
-        assert write(self.versioned("kept", 2)) == ingest.Counts(unchanged=1)
+        assert write(self.versioned("kept", 2)) == records.Counts(unchanged=1)
         activate("notes", 2)
         assert outside("SELECT key FROM records") == [("kept",)]
 

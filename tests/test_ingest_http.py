@@ -10,8 +10,9 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from pdpp_ref.blueprints import ingest as routes
-from pdpp_ref.services import importer, verify
+from pdpp_ref.blueprints import connector_api as routes
+from pdpp_ref.canonical import importer
+from pdpp_ref.operations import verify
 from tests.world import TOKEN, Outside, fill, mark
 
 Read = Callable[[], dict[str, Any]]

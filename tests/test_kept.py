@@ -6,16 +6,17 @@ from typing import Any
 
 import pytest
 
+from pdpp_ref.canonical import blobs
 from pdpp_ref.database import read_snapshot
-from pdpp_ref.measures import MEASURE_NAMES, TOTAL
-from pdpp_ref.services import blobs, kept, top
-from pdpp_ref.services.kept import GROWTH, NAME, Order
+from pdpp_ref.models.measures import MEASURE_NAMES, TOTAL
+from pdpp_ref.queries import listings, rankings
+from pdpp_ref.queries.listings import GROWTH, NAME, Order
 from tests.world import Outside, delete, fill, ids, statements, upsert, write
 
 pytestmark = pytest.mark.usefixtures("app")
 
 
-def names(found: kept.List) -> list[str]:
+def names(found: listings.List) -> list[str]:
     return [row["name"] for row in found.rows]
 
 
@@ -29,11 +30,11 @@ def several() -> list[str]:
     return sorted(("b", "a", "Mail home", "mail WORK", "z", "y"))
 
 
-@pytest.mark.parametrize("sort", kept.SORTS)
+@pytest.mark.parametrize("sort", listings.SORTS)
 def test_any_column_sorts_and_equals_stand_by_name(several: list[str], sort: str) -> None:
-    rows = kept.connections(Order()).rows
-    rising = kept.connections(Order(sort, descending=False)).rows
-    falling = kept.connections(Order(sort, descending=True)).rows
+    rows = listings.connections(Order()).rows
+    rising = listings.connections(Order(sort, descending=False)).rows
+    falling = listings.connections(Order(sort, descending=True)).rows
     assert rising == sorted(rows, key=lambda row: (row[sort], row["name"]))
     if sort == NAME:
         assert falling == rising[::-1]
@@ -44,8 +45,8 @@ def test_any_column_sorts_and_equals_stand_by_name(several: list[str], sort: str
 def test_what_is_not_known_comes_last_either_way(several: list[str], outside: Outside) -> None:
     outside("DELETE FROM retained_size_connection WHERE connection_id = ?", ids("a")["connection"])
     for sort, descending in itertools.product((TOTAL, GROWTH, "record_count"), (True, False)):
-        assert names(kept.connections(Order(sort, descending)))[-1] == "a"
-    found = kept.connections(Order())
+        assert names(listings.connections(Order(sort, descending)))[-1] == "a"
+    found = listings.connections(Order())
     assert (found.complete, found.rows[-1]["share"], found.rows[-1][GROWTH]) == (False, None, None)
 
 
@@ -56,7 +57,7 @@ def test_what_is_not_known_comes_last_either_way(several: list[str], outside: Ou
 def test_a_part_of_a_name_or_of_the_connector_is_found(
     several: list[str], search: str, expected: set[str]
 ) -> None:
-    found = kept.connections(Order(search=search))
+    found = listings.connections(Order(search=search))
     assert set(names(found)) == (set(several) if expected == "all" else expected)
     assert found.matching == len(found.rows)
 
@@ -67,7 +68,7 @@ def test_a_part_of_a_name_or_of_the_connector_is_found(
 def test_what_is_shown_and_what_is_left_out_add_up(
     several: list[str], order: Order, outside: Outside
 ) -> None:
-    found = kept.connections(order)
+    found = listings.connections(order)
     assert len(found.rows) + found.others == len(several)
     ((total,),) = outside(
         "SELECT current_record_json_bytes + record_history_json_bytes + blob_bytes FROM retained_size_global"
@@ -76,12 +77,12 @@ def test_what_is_shown_and_what_is_left_out_add_up(
     for name in MEASURE_NAMES:
         ((whole,),) = outside(f"SELECT {name} FROM retained_size_global")
         assert sum(row[name] for row in found.rows) + found.left_out[name] == whole
-    everything = kept.connections(Order()).rows
+    everything = listings.connections(Order()).rows
     assert sum(row["share"] for row in everything) == pytest.approx(1)
 
 
 def test_nothing_at_all_is_a_list_too() -> None:
-    found = kept.connections(Order())
+    found = listings.connections(Order())
     assert (found.rows, found.others, found.counted_bytes, found.complete) == ([], 0, 0, True)
 
 
@@ -92,14 +93,14 @@ def test_a_list_costs_the_same_statements_however_long_it_is() -> None:
             write(upsert("a"), connection=f"c{each}")
             write(upsert("a", stream=f"s{each}"))
         with read_snapshot(), statements() as seen:
-            kept.connections(Order())
-            kept.connection("laptop", Order(), 90)
+            listings.connections(Order())
+            listings.connection("laptop", Order(), 90)
         counts.append(len(seen))
     assert counts[0] == counts[1] <= 11
 
 
 @pytest.mark.parametrize(
-    "read", [lambda: kept.connection("no", Order(), 90), lambda: kept.stream("no", "x")]
+    "read", [lambda: listings.connection("no", Order(), 90), lambda: listings.stream("no", "x")]
 )
 def test_of_what_is_not_there_nothing_is_told(read: Any) -> None:
     assert read() is None
@@ -138,11 +139,11 @@ def test_the_largest_records_are_those_that_sorting_all_gives(outside: Outside, 
     stream_id = ids("laptop", "notes")["id"]
     kept_of = everything(outside, stream_id)
     for limit in (1, 5, 10):
-        found = top.records_of(stream_id, limit)
+        found = rankings.records_of(stream_id, limit)
         assert [row[TOTAL] for row in found] == sorted(kept_of.values(), reverse=True)[:limit]
         assert all(kept_of[row["key"]] == row[TOTAL] for row in found)
         assert len({row["key"] for row in found}) == len(found)
-        files = top.files_of(stream_id, limit)
+        files = rankings.files_of(stream_id, limit)
         sizes = outside("SELECT byte_length FROM blob_bindings WHERE stream_id = ?", stream_id)
         assert [row["blob_bytes"] for row in files] == sorted((size for (size,) in sizes), reverse=True)[
             :limit
@@ -152,18 +153,18 @@ def test_the_largest_records_are_those_that_sorting_all_gives(outside: Outside, 
 def test_of_a_very_long_stream_the_newest_are_looked_through(monkeypatch: pytest.MonkeyPatch) -> None:
     write(*(upsert(str(number), {"t": "x" * (100 - number)}) for number in range(20)))
     stream_id = ids("laptop", "notes")["id"]
-    assert top.looks_through(stream_id)
-    assert [row["key"] for row in top.records_of(stream_id, 2)] == ["0", "1"]
-    monkeypatch.setattr(top, "LOOKED_THROUGH", 5)
-    assert not top.looks_through(stream_id)
-    assert [row["key"] for row in top.records_of(stream_id, 2)] == ["15", "16"]
+    assert rankings.looks_through(stream_id)
+    assert [row["key"] for row in rankings.records_of(stream_id, 2)] == ["0", "1"]
+    monkeypatch.setattr(rankings, "LOOKED_THROUGH", 5)
+    assert not rankings.looks_through(stream_id)
+    assert [row["key"] for row in rankings.records_of(stream_id, 2)] == ["15", "16"]
 
 
 @pytest.mark.only("sqlite")
 def test_no_index_is_made_for_it_and_none_is_missed(outside: Outside) -> None:
     fill(100)
     with statements() as seen:
-        top.records_of(ids("laptop", "notes")["id"], 10)
+        rankings.records_of(ids("laptop", "notes")["id"], 10)
     (largest,) = [sql for sql in seen if "ORDER BY json_bytes" in sql]
     plan = " ".join(row[-1] for row in outside(f"EXPLAIN QUERY PLAN {largest}", 1, 1, 10))
     assert "COVERING INDEX" in plan

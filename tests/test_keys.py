@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from pdpp_ref import database, schema
+from pdpp_ref import database, migrations
+from pdpp_ref.canonical import records
+from pdpp_ref.canonical.importer import Importer
 from pdpp_ref.database import db, execute, fetch_all
-from pdpp_ref.services import ingest
-from pdpp_ref.services.importer import Importer
 from tests import postgres
 from tests.outside import Outside as Other
 from tests.world import Outside, delete, upsert, write
@@ -31,7 +31,7 @@ def feed(*messages: dict[str, Any] | str, connection: str = "tap") -> list[tuple
     rejected: list[tuple[int, str]] = []
     lines = [(each if isinstance(each, str) else json.dumps(each)).encode() for each in messages]
     work = Importer(
-        ingest.Target(connection, connection),
+        records.Target(connection, connection),
         print,
         lambda line: rejected.append((line.number, line.reason)),
     )
@@ -123,7 +123,7 @@ def _old(request: pytest.FixtureRequest, server: str, tmp_path: Path) -> Any:
         with Other(tmp_path / "old.sqlite3") as outside:
             outside.db.execute((DATABASES / "schema-2.sql").read_text())
         database.connect(f"sqlite:///{tmp_path}/old.sqlite3", tmp_path)
-        schema.prepare()
+        migrations.prepare()
         yield
         db.close()
         return
@@ -131,7 +131,7 @@ def _old(request: pytest.FixtureRequest, server: str, tmp_path: Path) -> Any:
         with Other(url) as outside:
             outside((DATABASES / "schema-2-postgres.sql").read_text())
         database.connect(url, tmp_path)
-        schema.prepare()
+        migrations.prepare()
         yield
         db.close()
 

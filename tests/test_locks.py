@@ -11,7 +11,8 @@ import pytest
 from flask import Flask
 
 from pdpp_ref.database import Busy, db, write_transaction
-from pdpp_ref.services import grains, reconcile, retained_size
+from pdpp_ref.projection import grains, marks
+from pdpp_ref.services import reconcile
 from pdpp_ref.services import summary as reading
 from pdpp_ref.services.auto_reconcile import AutoReconcile
 from pdpp_ref.services.reconcile import Limits, run_until_fresh
@@ -227,7 +228,7 @@ def test_a_commit_of_a_transaction_that_failed_inside_is_no_success() -> None:
 
     def swallow() -> None:
         with write_transaction():
-            retained_size.mark_global()
+            marks.mark_global()
             with suppress(peewee.DatabaseError):
                 db.execute_sql("SELECT 1 / 0")
 

@@ -6,7 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from pdpp_ref.database import db, fetch_all, read_snapshot, sqlite
+from pdpp_ref.database import (
+    db,
+    fetch_all,
+    read_snapshot,
+    sqlite,
+)
 from tests.conftest import Backend
 from tests.world import fill, upsert, write
 

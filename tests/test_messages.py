@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pdpp_ref.services.keys import canonical_number
-from pdpp_ref.services.messages import (
+from pdpp_ref.parsing.keys import canonical_number
+from pdpp_ref.parsing.messages import (
     MAX_NAME_BYTES,
     MAX_VALUES,
     ActivateVersion,

@@ -11,10 +11,11 @@ import pytest
 from bs4 import BeautifulSoup, Tag
 from flask.testing import FlaskClient
 
-from pdpp_ref.measures import MEASURE_NAMES, TOTAL
+from pdpp_ref.canonical import blobs
 from pdpp_ref.models import RetainedSizeConnection, RetainedSizeGlobal
-from pdpp_ref.services import blobs, kept
-from pdpp_ref.times import days_before
+from pdpp_ref.models.measures import MEASURE_NAMES, TOTAL
+from pdpp_ref.queries import listings
+from pdpp_ref.timestamps import days_before
 from tests.test_dashboard import FORBIDDEN, figures, hero_of, soup, words
 from tests.world import PASSWORD, Outside, delete, fill, ids, mark, upsert, write
 
@@ -104,13 +105,13 @@ def test_a_wrong_parameter_is_named(owner: FlaskClient, query: str) -> None:
 
 
 def test_a_long_list_is_cut_and_still_adds_up(owner: FlaskClient) -> None:
-    for number in range(kept.MOST_ROWS + 3):
+    for number in range(listings.MOST_ROWS + 3):
         write(upsert("a"), connection=f"c{number:03}")
     page = soup(owner.get("/dashboard").text)
-    assert len(rows_of(page)) == kept.MOST_ROWS
+    assert len(rows_of(page)) == listings.MOST_ROWS
     assert "3 other connections" in words(page.select_one(".others"))  # type: ignore[arg-type]
     (link,) = [link for link in page.select("#list a") if words(link) == "Show all 103"]
-    assert len(rows_of(soup(owner.get(str(link["href"])).text))) == kept.MOST_ROWS + 3
+    assert len(rows_of(soup(owner.get(str(link["href"])).text))) == listings.MOST_ROWS + 3
 
 
 def test_zero_unknown_and_least_look_different(owner: FlaskClient, outside: Outside) -> None:

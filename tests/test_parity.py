@@ -8,10 +8,17 @@ from typing import Any
 import peewee
 import pytest
 
-from pdpp_ref import database, schema
+from pdpp_ref import database, migrations
+from pdpp_ref.canonical import (
+    blobs,
+    importer,
+    records,
+    retention,
+)
 from pdpp_ref.database import db
 from pdpp_ref.models import RetainedSizeGlobal
-from pdpp_ref.services import blobs, importer, ingest, pruning, sizes, top, verify
+from pdpp_ref.operations import verify
+from pdpp_ref.queries import rankings, sizes
 from tests.conftest import Backend
 from tests.world import Outside, upsert, write
 
@@ -74,12 +81,12 @@ def account(seed: int) -> dict[str, Any]:
     """Import the lines, bind a file, prune, and give all figures that there are."""
     told: list[tuple[int, str]] = []
     for connection in ("laptop", "Laptop", "lap top"):
-        target = ingest.Target(connection, "files")
+        target = records.Target(connection, "files")
         work = importer.Importer(target, lambda _: None, lambda line: told.append(line[:2]))
         work.run(iter(lines(seed)))
     write(upsert("filed", stream="a"))
     blobs.store("laptop", "a", "filed", iter([b"\x00\xff" * 1000]))
-    pruned = pruning.prune(2)
+    pruned = retention.prune(2)
     assert list(verify.differences()) == []
     return {
         "rejected": told,
@@ -89,8 +96,8 @@ def account(seed: int) -> dict[str, Any]:
             for grain in ("global", "connection", "stream")
         },
         "top": {
-            (scope, measure): [unstamped(row) for row in top.rows(scope, measure, 25)]
-            for scope, measures in top.MEASURES_OF.items()
+            (scope, measure): [unstamped(row) for row in rankings.rows(scope, measure, 25)]
+            for scope, measures in rankings.MEASURES_OF.items()
             for measure in measures
         },
     }
@@ -108,7 +115,7 @@ def test_the_same_lines_give_the_same_account(seed: int, backend: Backend, tmp_p
     found = []
     for url in (f"sqlite:///{tmp_path}/test.sqlite3", backend.url):
         database.connect(url, tmp_path)
-        schema.prepare()
+        migrations.prepare()
         found.append(account(seed))
         db.close()
     assert found[0] == found[1]

@@ -13,11 +13,21 @@ from typing import Any
 import psycopg
 import pytest
 
-from pdpp_ref import database, schema
-from pdpp_ref.database import Busy, DatabaseUnusable, bound, db, fetch_all, read_snapshot, write_transaction
+from pdpp_ref import database, migrations
+from pdpp_ref.canonical import retention
+from pdpp_ref.database import (
+    Busy,
+    DatabaseUnusable,
+    bound,
+    db,
+    fetch_all,
+    read_snapshot,
+    write_transaction,
+)
 from pdpp_ref.database.postgres import Postgres
-from pdpp_ref.database.transactions import taken_from
-from pdpp_ref.services import copying, pruning, reconcile, summary, verify
+from pdpp_ref.database.preamble import taken_from
+from pdpp_ref.operations import transfer, verify
+from pdpp_ref.services import reconcile, summary
 from pdpp_ref.services.auto_reconcile import AutoReconcile
 from pdpp_ref.services.cooldown import Cooldown
 from tests import postgres
@@ -47,7 +57,7 @@ def pooled(pooler: Pooler, direct: str) -> Iterator[str]:
     url = pooler.url(direct)
     spoil(url)
     database.connect(url, Path())
-    schema.prepare()
+    migrations.prepare()
     yield url
     db.close()
 
@@ -143,7 +153,7 @@ def test_nothing_is_prepared_behind_a_pooler(pooled: str, direct: str) -> None:
         write(upsert(str(number)))
     assert fetch_all(named) == [(0,)]
     with bound(database.at(direct, Path())):
-        schema.prepare()
+        migrations.prepare()
         for number in range(20):
             write(upsert(str(number)))
         with read_snapshot():
@@ -172,11 +182,11 @@ def test_a_beginning_is_one_round_trip(pooled: str) -> None:
 
 
 def test_a_wait_for_a_lock_ends(pooled: str, direct: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pdpp_ref.database.transactions.LOCK_TIMEOUT_MS", 200)
+    monkeypatch.setattr("pdpp_ref.database.preamble.LOCK_TIMEOUT_MS", 200)
     write(upsert("a"))
     db.close()
     database.connect(pooled, Path())
-    schema.prepare()
+    migrations.prepare()
     with psycopg.connect(direct) as holds:
         holds.execute("SELECT * FROM streams FOR UPDATE")
         with pytest.raises(Busy):
@@ -248,14 +258,14 @@ def test_importers_readers_and_repairs_at_once_end_as_without_a_pooler(
             list(importers.map(a_source, range(4)))
         finally:
             ended.set()
-    pruning.prune(1)
+    retention.prune(1)
     reconcile.run_until_fresh()
     assert list(verify.differences()) == []
     with Outside(direct) as outside:
         assert outside.wrong_but_clean() == []
     found = stored()
     with postgres.new_database(server, f"plain_{os.getpid()}") as url, bound(database.at(url, Path())):
-        schema.prepare()
+        migrations.prepare()
         for number in range(4):
             a_source(number)
         assert stored() == found
@@ -266,9 +276,9 @@ def test_a_copy_goes_through_a_pooler_both_ways(pooler: Pooler, pooled: str, ser
     fill(500)
     with postgres.new_database(server, f"copied_{os.getpid()}") as url:
         target = database.at(pooler.url(url), Path())
-        copying.copy(target)
+        transfer.copy(target)
         with bound(target):
-            schema.prepare()
+            migrations.prepare()
             assert fetch_all("SELECT COUNT(*) FROM records") == [(500,)]
             assert list(verify.differences()) == []
         target.close()
@@ -300,7 +310,7 @@ def test_each_owners_schema_is_its_own(pooler: Pooler, direct: str) -> None:
         quoted = name if name == name.lower() else f"%22{name.replace(' ', '%5C%20')}%22"
         owners.append(database.at(f"{url}&options=-c%20search_path%3D{quoted}", Path()))
         with bound(owners[-1]):
-            schema.prepare()
+            migrations.prepare()
     for number in range(5):
         for which, owner in enumerate(owners):
             with bound(owner):

@@ -16,7 +16,7 @@ from flask import Flask
 
 from pdpp_ref import create_app, database
 from pdpp_ref.database import db, fetch_all
-from pdpp_ref.services import verify
+from pdpp_ref.operations import verify
 from tests import postgres
 from tests.conftest import Backend
 from tests.world import PASSWORD, TOKEN, Outside, fill, upsert, write

@@ -22,25 +22,22 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
-from pdpp_ref import database, schema, times
-from pdpp_ref.models import GrainRow, RetainedSizeStream
-from pdpp_ref.services import (
+from pdpp_ref import database, migrations, timestamps
+from pdpp_ref.canonical import (
     activation,
     blobs,
     deletion,
-    ingest,
-    locks,
-    pruning,
-    reconcile,
-    retained_size,
-    rollups,
-    summary,
-    verify,
+    records,
+    retention,
 )
+from pdpp_ref.models import GrainRow, RetainedSizeStream, locking
+from pdpp_ref.operations import verify
+from pdpp_ref.parsing.messages import Change
+from pdpp_ref.projection import deltas, marks, record_rollups
+from pdpp_ref.projection.grains import Grain
+from pdpp_ref.services import reconcile, summary
 from pdpp_ref.services.auto_reconcile import AutoReconcile
 from pdpp_ref.services.cooldown import Cooldown
-from pdpp_ref.services.grains import Grain
-from pdpp_ref.services.messages import Change
 from pdpp_ref.services.reconcile import Limits
 from tests.postgres import Reused
 from tests.world import Clock, Outside, assert_sized_and_ranked, mark, stored, write
@@ -71,7 +68,7 @@ changes = st.builds(
     data=st.sampled_from([None, "{}", '{"t":"é"}', '{"t":"a longer text"}']),
     source_version=st.sampled_from([None, 1, 2, 3]),
 )
-deltas = grains | st.just("recounts")
+failing_deltas = grains | st.just("recounts")
 batches = st.lists(changes, min_size=1, max_size=10)
 limits = st.builds(Limits, rows=st.integers(1, 3), seconds=st.sampled_from([-1, 60]))
 
@@ -135,7 +132,7 @@ class Histories(RuleBasedStateMachine):
 
     def open(self) -> None:
         database.connect(self.url, Path())
-        schema.prepare()
+        migrations.prepare()
         self.outside = Outside(self.url)
         self.auto = AutoReconcile(Limits(rows=2, seconds=-1), Cooldown(30, self.clock))
 
@@ -204,12 +201,12 @@ class Histories(RuleBasedStateMachine):
     def activate_version(self, place: Place, version: int) -> None:
         live = self.live.get(place, {}).items()
         older = [key for key, (_, source) in live if source is not None and source < version]
-        done = activation.activate_version(ingest.Target(place[0], "files"), place[1], version)
+        done = activation.activate_version(records.Target(place[0], "files"), place[1], version)
         assert done == activation.Activated(len(older))
         for key in older:
             self.follow(place, Change(place[1], key, None))
 
-    @rule(connection=connections, batch=batches, delta=deltas)
+    @rule(connection=connections, batch=batches, delta=failing_deltas)
     def write_whose_delta_fails(self, connection: str, batch: Sequence[Change], delta: str) -> None:
         with self.broken(f"UPDATE OF record_count ON retained_size_{delta}"):
             self.write(connection, batch)
@@ -226,7 +223,7 @@ class Histories(RuleBasedStateMachine):
     @rule(place=stream_places, key=keys, content=contents)
     def bind_a_file(self, place: Place, key: str, content: bytes) -> None:
         if key not in self.live.get(place, {}):
-            with pytest.raises(ingest.Unknown):
+            with pytest.raises(records.Unknown):
                 blobs.store(*place, key, iter([content]))
             return
         held = self.files.setdefault(place, {}).setdefault(key, set())
@@ -236,8 +233,8 @@ class Histories(RuleBasedStateMachine):
     @rule(keep=st.integers(1, 3), place=stream_places | st.just(()), most=st.integers(1, 9))
     def prune(self, keep: int, place: Place, most: int) -> None:
         with pytest.MonkeyPatch.context() as patched:
-            patched.setattr(pruning, "VERSIONS_PER_TRANSACTION", most)
-            gone = pruning.prune(keep, *place)
+            patched.setattr(retention, "VERSIONS_PER_TRANSACTION", most)
+            gone = retention.prune(keep, *place)
         before = self.history_bytes()
         for pruned in [place] if place else self.history:
             for key, versions in self.history.get(pruned, {}).items():
@@ -292,11 +289,11 @@ class Histories(RuleBasedStateMachine):
         self.outside(damage.format(f"stream_id = {stream} AND key = '{key}'", stream=stream, key=key))
         with database.write_transaction():
             if everything:
-                retained_size.mark_all()
+                marks.mark_all()
             else:
-                locks.change_stream(stream)
+                locking.change_stream(stream)
                 noticed = key if "{0}" in damage or "{key}" in damage else ""  # the first of all keys
-                retained_size.mark_rollups(stream, connection, noticed)
+                marks.mark_rollups(stream, connection, noticed)
         if "previous_version" in damage:
             reconcile.run_until_fresh()  # whether a write is a replay is seen by following the links
 
@@ -422,9 +419,9 @@ def _small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reconcile, "CHUNK_VERSIONS", 1)
     monkeypatch.setattr(reconcile, "DISCOVER_ROWS", 2)
     for name, number in {"CHUNK_VERSIONS": 3, "CHUNK_ROWS": 2, "CHUNK_KEYS": 2, "FEW_VERSIONS": 1}.items():
-        monkeypatch.setattr(rollups, name, number)
+        monkeypatch.setattr(record_rollups, name, number)
     monkeypatch.setitem(database.PRAGMAS, "synchronous", "off")
-    monkeypatch.setattr(times, "datetime", WallClock)
+    monkeypatch.setattr(timestamps, "datetime", WallClock)
 
 
 def try_histories(fresh: Fresh = fresh_file, **options: Any) -> None:
@@ -453,12 +450,12 @@ def test_no_history_leaves_a_wrong_figure_clean_on_postgresql(part: int, reused:
 
 def mark_and_keep_the_recount(stream_ids: Iterable[int], connection_id: int) -> None:
     for stream_id in stream_ids:
-        retained_size._mark(RetainedSizeStream, stream_id, connection=connection_id)
-    retained_size.mark_connection(connection_id)
+        marks._mark(RetainedSizeStream, stream_id, connection=connection_id)
+    marks.mark_connection(connection_id)
 
 
 def mark_what_exists(grain: type[GrainRow], key: int, **_: Any) -> None:
-    grain.update(retained_size._marked(grain)).where(grain._meta.primary_key == key).execute()
+    grain.update(marks._marked(grain)).where(grain._meta.primary_key == key).execute()
 
 
 def clear_without_repair(grain: Grain, key: int, _: Any) -> None:
@@ -467,7 +464,7 @@ def clear_without_repair(grain: Grain, key: int, _: Any) -> None:
 
 def forget_a_failed_delta(*deltas: Any) -> None:
     with suppress(peewee.DatabaseError), database.db.savepoint():
-        retained_size._apply(*deltas)
+        deltas._apply(*deltas)
 
 
 @contextmanager
@@ -476,7 +473,7 @@ def commit_half_a_write() -> Iterator[None]:
         yield
 
 
-def count_nothing_new(derivation: rollups._Derivation, through: int) -> None:
+def count_nothing_new(derivation: record_rollups._Derivation, through: int) -> None:
     """What was written since the last step is left out once settling has begun."""
     count(derivation, through) if not derivation.after else None
     derivation.through = max(through, derivation.through or 0) if derivation.after else derivation.through
@@ -484,20 +481,20 @@ def count_nothing_new(derivation: rollups._Derivation, through: int) -> None:
         derivation.last = derivation.through or 0
 
 
-count = rollups._Derivation._count
+count = record_rollups._Derivation._count
 
 MUTATIONS = {
-    "recount_not_corrected": (retained_size, "_correct_recount", lambda *_: None),
-    "recount_kept_by_a_mark": (retained_size, "mark_streams", mark_and_keep_the_recount),
-    "mark_not_passed_up": (retained_size, "mark_connection", lambda *_: None),
-    "mark_without_a_row_lost": (retained_size, "_mark", mark_what_exists),
-    "failed_delta_forgotten": (retained_size, "record", forget_a_failed_delta),
+    "recount_not_corrected": (deltas, "_correct_recount", lambda *_: None),
+    "recount_kept_by_a_mark": (deltas, "mark_streams", mark_and_keep_the_recount),
+    "mark_not_passed_up": (deltas, "mark_connection", lambda *_: None),
+    "mark_without_a_row_lost": (deltas, "_mark", mark_what_exists),
+    "failed_delta_forgotten": (deltas, "record", forget_a_failed_delta),
     "cleared_without_repair": (reconcile, "_publish", clear_without_repair),
     "totals_cleared_too_early": (reconcile, "_dirty_below", lambda: 0),
-    "half_a_write_kept": (ingest, "write_transaction", commit_half_a_write),
-    "rows_of_records_not_settled": (rollups._Derivation, "_settle", lambda _: True),
-    "replaced_versions_not_counted": (rollups._Derivation, "_was_live", lambda *_: None),
-    "settled_before_all_is_counted": (rollups._Derivation, "_count", count_nothing_new),
+    "half_a_write_kept": (records, "write_transaction", commit_half_a_write),
+    "rows_of_records_not_settled": (record_rollups._Derivation, "_settle", lambda _: True),
+    "replaced_versions_not_counted": (record_rollups._Derivation, "_was_live", lambda *_: None),
+    "settled_before_all_is_counted": (record_rollups._Derivation, "_count", count_nothing_new),
     "no_cooldown": (Cooldown, "failed", lambda *_: None),
 }
 

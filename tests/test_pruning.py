@@ -10,9 +10,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pdpp_ref.services import blobs, deletion, pruning, reconcile, verify
-from pdpp_ref.services.messages import Change
-from pdpp_ref.services.pruning import Pruned, prune
+from pdpp_ref.canonical import blobs, deletion, retention
+from pdpp_ref.canonical.retention import Pruned, prune
+from pdpp_ref.operations import verify
+from pdpp_ref.parsing.messages import Change
+from pdpp_ref.services import reconcile
 from tests.world import Outside, delete, mark, statements, upsert, write
 
 pytestmark = pytest.mark.usefixtures("app")
@@ -65,8 +67,8 @@ def test_only_what_is_named_is_pruned(outside: Outside) -> None:
 def test_a_long_history_goes_in_several_transactions(
     outside: Outside, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pruning, "VERSIONS_PER_TRANSACTION", 3)
-    monkeypatch.setattr(pruning, "KEYS_PER_TRANSACTION", 2)
+    monkeypatch.setattr(retention, "VERSIONS_PER_TRANSACTION", 3)
+    monkeypatch.setattr(retention, "KEYS_PER_TRANSACTION", 2)
     for key in "abc":
         change(key, 8)
     steps: list[Pruned] = []
@@ -76,7 +78,7 @@ def test_a_long_history_goes_in_several_transactions(
 
 
 def test_one_that_is_cut_short_is_run_again(outside: Outside, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pruning, "VERSIONS_PER_TRANSACTION", 2)
+    monkeypatch.setattr(retention, "VERSIONS_PER_TRANSACTION", 2)
     change("a", 5)
     change("b", 5)
     outside.fail("DELETE ON record_changes", "OLD.key = 'b'")
@@ -144,7 +146,7 @@ def test_rows_that_are_lost_or_wrong_are_derived_and_all_is_pruned(
     change("b", 3)
     write(upsert("gone", 1), delete("gone"), upsert("file", 1), upsert("file", 2))
     blobs.store("laptop", "notes", "file", iter([b"a file"]))
-    monkeypatch.setattr(pruning, "VERSIONS_PER_TRANSACTION", most)
+    monkeypatch.setattr(retention, "VERSIONS_PER_TRANSACTION", most)
     outside(damage)
     assert prune(1) == Pruned(7, 7)
     assert versions(outside) == [("a", 4), ("b", 7), ("file", 11), ("gone", 9)]
@@ -225,7 +227,7 @@ def test_of_two_versions_of_one_time_the_later_is_marked(outside: Outside) -> No
 def test_of_one_time_the_later_is_marked_in_many_transactions_too(
     outside: Outside, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pruning, "VERSIONS_PER_TRANSACTION", 1)
+    monkeypatch.setattr(retention, "VERSIONS_PER_TRANSACTION", 1)
     write(dated("a", 2, '"first"'), dated("a", 2, '"second"'), dated("a", 2, '"third"'), dated("a", 3, "1"))
     prune(1)
     assert marks(outside) == [("a", 4, at(2), sha256('"third"'))]
@@ -276,7 +278,7 @@ def test_any_history_has_the_mark_of_all_that_was_ever_pruned(
             continue
         before = outside(every)
         with pytest.MonkeyPatch.context() as patched:
-            patched.setattr(pruning, "VERSIONS_PER_TRANSACTION", how)
+            patched.setattr(retention, "VERSIONS_PER_TRANSACTION", how)
             if flag:  # it ends after its first transaction
                 with suppress(InterruptedError):
                     prune(what, progress=interrupt)

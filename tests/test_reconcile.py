@@ -13,10 +13,16 @@ import psycopg
 import pytest
 
 from pdpp_ref.database import db, fetch_all, write_transaction
-from pdpp_ref.measures import MEASURES
 from pdpp_ref.models import Recount
-from pdpp_ref.services import reconcile, retained_size
-from pdpp_ref.services.reconcile import Limits, Pass, run_pass, run_until_fresh
+from pdpp_ref.models.measures import MEASURES
+from pdpp_ref.projection import counting, marks
+from pdpp_ref.services import reconcile
+from pdpp_ref.services.reconcile import (
+    Limits,
+    Pass,
+    run_pass,
+    run_until_fresh,
+)
 from tests.conftest import Backend
 from tests.world import Outside, delete, fill, mark, statements, stored, traced, upsert, write
 
@@ -26,7 +32,7 @@ Read = Callable[[], dict[str, Any]]
 
 def mark_everything() -> None:
     with write_transaction():
-        retained_size.mark_all()
+        marks.mark_all()
 
 
 def rebuild() -> Pass:
@@ -260,7 +266,7 @@ def test_a_fresh_read_touches_two_tables_of_the_projection(summary: Read) -> Non
 
 def plan_of_a_recount(explain: str, table: str) -> list[tuple[Any, ...]]:
     measures = [measure for measure in MEASURES if measure.table == table]
-    return fetch_all(f"{explain} {retained_size.count_query(table, measures)}", (1, 0, 10))
+    return fetch_all(f"{explain} {counting.count_query(table, measures)}", (1, 0, 10))
 
 
 @pytest.mark.only("sqlite")

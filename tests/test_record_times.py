@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from pdpp_ref.services import importer, ingest
-from pdpp_ref.services.importer import Importer, split_lines
+from pdpp_ref.canonical import importer, records
+from pdpp_ref.canonical.importer import Importer
+from pdpp_ref.parsing.lines import split_lines
 from tests.world import TOKEN, Calendar, Outside, mark, upsert, write
 
 Read = Callable[[], dict[str, Any]]
@@ -23,7 +24,7 @@ def feed(messages: Sequence[dict[str, Any]], connection: str = "laptop") -> impo
     rejected: list[str] = []
     lines = io.BytesIO(b"".join(json.dumps(each).encode() + b"\n" for each in (DECLARATION, *messages)))
     work = Importer(
-        ingest.Target(connection, connection), lambda _: None, lambda line: rejected.append(line.reason)
+        records.Target(connection, connection), lambda _: None, lambda line: rejected.append(line.reason)
     )
     report = work.run(split_lines(iter(lambda: lines.read(100), b"")))
     assert rejected == []

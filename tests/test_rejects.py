@@ -14,11 +14,12 @@ from typing import Any
 import pytest
 from flask import Flask
 
+from pdpp_ref.canonical import importer, records
+from pdpp_ref.canonical.importer import Importer, RejectedLine
 from pdpp_ref.cli import rejects
 from pdpp_ref.cli.common import WrongCall
-from pdpp_ref.services import importer, ingest
-from pdpp_ref.services.importer import Importer, LineTooLong, RejectedLine, split_lines
-from pdpp_ref.services.messages import Change
+from pdpp_ref.parsing.lines import READ_BYTES, LineTooLong, split_lines
+from pdpp_ref.parsing.messages import Change
 from tests.conftest import COMMAND, Run
 from tests.test_cli import line, one_line
 from tests.world import TOKEN, Outside
@@ -92,7 +93,7 @@ def test_a_line_over_the_limit_is_kept_whole(run: Run, tmp_path: Path) -> None:
 
 
 def test_a_line_over_the_limit_takes_no_more_memory_the_longer_it_is(tmp_path: Path) -> None:
-    blocks = (b"x" * importer.READ_BYTES for _ in range(400))  # 100 MB
+    blocks = (b"x" * READ_BYTES for _ in range(400))  # 100 MB
     tracemalloc.start()
     try:
         with rejects.opened(tmp_path / "bad") as kept:
@@ -103,7 +104,7 @@ def test_a_line_over_the_limit_takes_no_more_memory_the_longer_it_is(tmp_path: P
         assert tracemalloc.get_traced_memory()[1] < 3 * importer.MAX_LINE_BYTES
     finally:
         tracemalloc.stop()
-    assert (tmp_path / "bad").stat().st_size > 400 * importer.READ_BYTES * 4 // 3
+    assert (tmp_path / "bad").stat().st_size > 400 * READ_BYTES * 4 // 3
 
 
 @pytest.mark.only("sqlite")
@@ -244,20 +245,20 @@ def test_what_a_state_vouches_for_is_in_the_file_when_it_is_killed(
 
 def refuse(monkeypatch: pytest.MonkeyPatch, *keys: str) -> None:
     """The write stores all but these."""
-    write = ingest.write
+    write = records.write
 
-    def refusing(target: ingest.Target, changes: Sequence[Change], *more: Any) -> ingest.Written:
+    def refusing(target: records.Target, changes: Sequence[Change], *more: Any) -> records.Written:
         refused = [(index, f"no {each.key}") for index, each in enumerate(changes) if each.key in keys]
         taken = [each for each in changes if each.key not in keys]
-        return ingest.Written(write(target, taken, *more).counts, refused)
+        return records.Written(write(target, taken, *more).counts, refused)
 
-    monkeypatch.setattr(ingest, "write", refusing)
+    monkeypatch.setattr(records, "write", refusing)
 
 
 def imported(lines: str, **options: Any) -> tuple[importer.Report, list[RejectedLine], list[str]]:
     told: list[RejectedLine] = []
     states: list[str] = []
-    work = Importer(ingest.Target("c", "c"), states.append, told.append, **options)
+    work = Importer(records.Target("c", "c"), states.append, told.append, **options)
     work.run(split_lines(iter([lines.encode()])))
     return work.report, told, [f"{state}\n" for state in states]
 
@@ -309,7 +310,7 @@ def test_rejected_lines_alone_do_not_fill_the_memory(app: Flask) -> None:
     """They wait for the end of a batch, and a batch has an end."""
     waiting: list[int] = []
     work = Importer(
-        ingest.Target("c", "c"), print, lambda each: waiting.append(work.report.lines - each.number)
+        records.Target("c", "c"), print, lambda each: waiting.append(work.report.lines - each.number)
     )
     work.run(iter([b"x" * 1_000_000] * 50 + [b"x"] * 5000))
     assert len(waiting) == 5050

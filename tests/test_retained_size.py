@@ -6,11 +6,14 @@ from typing import Any
 import peewee
 import pytest
 
+from pdpp_ref.canonical import records
 from pdpp_ref.database import write_transaction
-from pdpp_ref.measures import MEASURES
 from pdpp_ref.models import RetainedSizeGlobal
-from pdpp_ref.services import ingest, reconcile, retained_size, verify
-from pdpp_ref.services.messages import Change
+from pdpp_ref.models.measures import MEASURES
+from pdpp_ref.operations import verify
+from pdpp_ref.parsing.messages import Change
+from pdpp_ref.projection import deltas, marks
+from pdpp_ref.services import reconcile
 from tests.world import MEASURES as EXPECTED_MEASURES
 from tests.world import Outside, delete, fill, ids, mark, stored, upsert, write
 
@@ -51,7 +54,7 @@ def test_a_failed_delta_marks_and_does_not_fail_the_write(grain: str, outside: O
     outside.fail(f"UPDATE OF record_count ON retained_size_{grain}")
     before = stored()
 
-    assert write(upsert("b")) == ingest.Counts(created=1)
+    assert write(upsert("b")) == records.Counts(created=1)
 
     assert outside("SELECT COUNT(*) FROM records") == [(2,)]
     assert outside.dirty() == (1, 1, 1)
@@ -101,7 +104,7 @@ def test_a_mark_keeps_the_first_time_and_touches_no_figure(
     write(upsert("a"))
     mark("laptop", "notes")
     first = stored()
-    monkeypatch.setattr(retained_size, "utc_now", lambda: "2999-01-01T00:00:00.000Z")
+    monkeypatch.setattr(deltas, "utc_now", lambda: "2999-01-01T00:00:00.000Z")
     mark("laptop", "notes")
     assert stored() == first
     assert first["retained_size_stream"][0]["record_count"] == 1
@@ -113,7 +116,7 @@ def test_a_mark_on_a_stream_that_has_no_row_is_not_forgotten(outside: Outside, s
         outside(f"DELETE FROM retained_size_{grain}")
     row = ids("laptop", "notes")
     with write_transaction():
-        retained_size.mark_stream(row["id"], row["connection"])
+        marks.mark_stream(row["id"], row["connection"])
     assert outside.dirty() == (1, 1, 1)
     assert summary()["projection"]["state"] == "fresh"
     assert summary()["record_count"] == 30
@@ -126,7 +129,7 @@ def test_a_mark_rolls_back_with_its_transaction(outside: Outside) -> None:
 
     def failing_write() -> None:
         with write_transaction():
-            retained_size.mark_stream(row["id"], row["connection"])
+            marks.mark_stream(row["id"], row["connection"])
             raise RuntimeError("the canonical write failed")
 
     with pytest.raises(RuntimeError):

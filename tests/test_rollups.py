@@ -7,8 +7,12 @@ from typing import Any
 
 import pytest
 
+from pdpp_ref.canonical import blobs, deletion, retention
 from pdpp_ref.database import write_transaction
-from pdpp_ref.services import blobs, deletion, pruning, reconcile, retained_size, rollups, top, verify
+from pdpp_ref.operations import verify
+from pdpp_ref.projection import marks, record_rollups
+from pdpp_ref.queries import rankings
+from pdpp_ref.services import reconcile
 from pdpp_ref.services.reconcile import Limits, run_pass, run_until_fresh
 from tests.world import MEASURES, Outside, delete, mark, upsert, write
 
@@ -30,7 +34,7 @@ def one_step() -> reconcile.Pass:
 @pytest.fixture
 def small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("CHUNK_VERSIONS", "CHUNK_ROWS", "CHUNK_KEYS"):
-        monkeypatch.setattr(rollups, name, 1)
+        monkeypatch.setattr(record_rollups, name, 1)
 
 
 @pytest.fixture
@@ -113,8 +117,8 @@ def test_rows_are_derived_in_steps_and_nothing_is_fresh_before(kept: list[Any], 
 def test_a_step_reads_no_more_bytes_than_it_may(
     kept: list[Any], outside: Outside, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rollups, "FEW_VERSIONS", 1)
-    monkeypatch.setattr(rollups, "CHUNK_BYTES", 4)
+    monkeypatch.setattr(record_rollups, "FEW_VERSIONS", 1)
+    monkeypatch.setattr(record_rollups, "CHUNK_BYTES", 4)
     reconcile.begin_rebuild()
     reach = []
     while not one_step().fresh:
@@ -154,7 +158,7 @@ def test_a_mark_begins_a_derivation_again(kept: list[Any], outside: Outside) -> 
     outside("DELETE FROM retained_size_record WHERE key = 'changed'")
     ((stream, connection),) = outside("SELECT id, connection_id FROM streams")
     with write_transaction():
-        retained_size.mark_rollups(stream, connection, "changed")
+        marks.mark_rollups(stream, connection, "changed")
     run_until_fresh()
     assert outside(ALL) == kept
     assert list(verify.differences()) == []
@@ -189,9 +193,9 @@ def test_a_stream_goes_with_its_half_derived_rows(outside: Outside, small_steps:
 
 def test_a_ranked_record_says_that_its_row_may_be_wrong(kept: list[Any], outside: Outside) -> None:
     write(upsert("other", stream="photos"))
-    assert {row["dirty"] for row in top.rows("record", "total_retained_bytes", 9)} == {False}
+    assert {row["dirty"] for row in rankings.rows("record", "total_retained_bytes", 9)} == {False}
     outside("UPDATE retained_size_stream SET rollups_dirty = TRUE, dirty = TRUE WHERE stream_id = 1")
-    rows = top.rows("record", "total_retained_bytes", 9)
+    rows = rankings.rows("record", "total_retained_bytes", 9)
     assert {(row["stream"], row["dirty"]) for row in rows} == {("notes", True), ("photos", False)}
 
 
@@ -223,7 +227,7 @@ def test_pruning_derives_rows_first(kept: list[Any], outside: Outside, small_ste
     outside("DELETE FROM retained_size_record")
     reconcile.begin_rebuild()
     one_step()
-    assert pruning.prune(1) == pruning.Pruned(3, 5)
+    assert retention.prune(1) == retention.Pruned(3, 5)
     assert outside("SELECT key, record_history_count FROM retained_size_record ORDER BY key") == [
         ("changed", 1),
         ("deleted", 1),

@@ -8,9 +8,13 @@ from pathlib import Path
 import peewee
 import pytest
 
-from pdpp_ref import database, schema, schema_days
+from pdpp_ref import database, migrations
+from pdpp_ref.canonical import retention
 from pdpp_ref.database import DatabaseUnusable, db, fetch_all
-from pdpp_ref.services import growth, pruning, reconcile, verify
+from pdpp_ref.migrations import days
+from pdpp_ref.operations import verify
+from pdpp_ref.queries import growth
+from pdpp_ref.services import reconcile
 from tests import postgres
 from tests.world import (
     Calendar,
@@ -30,7 +34,7 @@ DATABASES = Path(__file__).parent / "databases"
 @pytest.fixture
 def opened(tmp_path: Path) -> None:
     database.connect(f"sqlite:///{tmp_path}/test.sqlite3", tmp_path)
-    schema.prepare()
+    migrations.prepare()
 
 
 def tables() -> list[str]:
@@ -71,7 +75,7 @@ class TestOpened:
         fill(3)
         before = tables()
         database.connect(f"sqlite:///{tmp_path}/test.sqlite3", tmp_path)
-        schema.prepare()
+        migrations.prepare()
         assert tables() == before
         assert list(verify.differences()) == []
 
@@ -80,12 +84,12 @@ class TestOpened:
     ) -> None:
         fill(3)
         steps: list[int] = []
-        new = [schema.CURRENT + 1, schema.CURRENT + 2]
+        new = [migrations.CURRENT + 1, migrations.CURRENT + 2]
         for version in new:
-            monkeypatch.setitem(schema.MIGRATIONS, version, lambda v=version: steps.append(v))
-        monkeypatch.setattr(schema, "CURRENT", new[-1])
-        schema.prepare()
-        schema.prepare()
+            monkeypatch.setitem(migrations.MIGRATIONS, version, lambda v=version: steps.append(v))
+        monkeypatch.setattr(migrations, "CURRENT", new[-1])
+        migrations.prepare()
+        migrations.prepare()
         assert steps == new
         assert fetch_all("SELECT version FROM pdpp_ref_schema") == [(new[-1],)]
         assert list(verify.differences()) == []
@@ -95,23 +99,23 @@ class TestOpened:
             db.execute_sql("CREATE TABLE half_done (x TEXT)")
             raise RuntimeError
 
-        before = schema.CURRENT
-        monkeypatch.setitem(schema.MIGRATIONS, before + 1, fail)
-        monkeypatch.setattr(schema, "CURRENT", before + 1)
+        before = migrations.CURRENT
+        monkeypatch.setitem(migrations.MIGRATIONS, before + 1, fail)
+        monkeypatch.setattr(migrations, "CURRENT", before + 1)
         with pytest.raises(RuntimeError):
-            schema.prepare()
+            migrations.prepare()
         assert fetch_all("SELECT version FROM pdpp_ref_schema") == [(before,)]
         assert not [sql for sql in tables() if "half_done" in sql]
 
 
-@pytest.mark.parametrize("version", range(1, schema.CURRENT))
+@pytest.mark.parametrize("version", range(1, migrations.CURRENT))
 def test_a_database_of_an_earlier_version_opens_and_heals(version: int, tmp_path: Path) -> None:
     """`tests/databases` has one as each earlier version wrote it, with a marked stream."""
     with Outside(tmp_path / "test.sqlite3") as outside:
         outside.db.execute((DATABASES / f"schema-{version}.sql").read_text())
         records = outside("SELECT stream_id, key, data FROM records ORDER BY 1, 2")
     database.connect(f"sqlite:///{tmp_path}/test.sqlite3", tmp_path)
-    schema.prepare()
+    migrations.prepare()
     assert fetch_all("SELECT stream_id, key, data FROM records ORDER BY 1, 2") == records
     assert [found for found in verify.differences() if not found.dirty] == []
     reconcile.run_until_fresh()
@@ -121,14 +125,14 @@ def test_a_database_of_an_earlier_version_opens_and_heals(version: int, tmp_path
     migrated = layout()
     db.close()
     database.connect(f"sqlite:///{tmp_path}/new.sqlite3", tmp_path)
-    schema.prepare()
+    migrations.prepare()
     assert layout() == migrated
     fill(3)
-    pruning.prune(1)
+    retention.prune(1)
     assert list(verify.differences()) == []
 
 
-@pytest.mark.parametrize("version", range(2, schema.CURRENT))
+@pytest.mark.parametrize("version", range(2, migrations.CURRENT))
 def test_a_postgresql_database_of_an_earlier_version_opens_and_is_as_a_new_one(
     version: int, server: str, tmp_path: Path
 ) -> None:
@@ -138,7 +142,7 @@ def test_a_postgresql_database_of_an_earlier_version_opens_and_is_as_a_new_one(
             outside("SET search_path = public")
             records = outside("SELECT stream_id, key, data FROM records ORDER BY 1, 2")
         database.connect(url, tmp_path)
-        schema.prepare()
+        migrations.prepare()
         assert fetch_all("SELECT stream_id, key, data FROM records ORDER BY 1, 2") == records
         assert [found for found in verify.differences() if not found.dirty] == []
         reconcile.run_until_fresh()
@@ -147,7 +151,7 @@ def test_a_postgresql_database_of_an_earlier_version_opens_and_is_as_a_new_one(
         db.close()
     with postgres.new_database(server, f"new_{os.getpid()}") as url:
         database.connect(url, tmp_path)
-        schema.prepare()
+        migrations.prepare()
         assert layout_of_postgres() == migrated
         db.close()
 
@@ -172,7 +176,7 @@ def test_days_of_schema_2_are_linked_only_where_they_are_proven(
     outside("DELETE FROM retained_size_stream_days")
     calendar.moment = start + timedelta(days=40)
     with database.exclusive_transaction():
-        schema_days.number_days()
+        days.number_days()
     row = ids("laptop", "notes")
     for found in (growth.days(90), growth.days(90, row["connection"])):
         known = [(date.fromisoformat(each.day) - start.date()).days for each in found if each.total]
@@ -222,7 +226,7 @@ def test_programs_that_start_at_once_create_it_once(tmp_path: Path) -> None:
 
     def start() -> None:
         try:
-            schema.prepare()
+            migrations.prepare()
         except Exception as error:
             failed.append(error)
         finally:
@@ -235,7 +239,7 @@ def test_programs_that_start_at_once_create_it_once(tmp_path: Path) -> None:
         thread.join()
     assert failed == []
     with Outside(tmp_path / "test.sqlite3") as outside:
-        assert outside("SELECT version FROM pdpp_ref_schema") == [(schema.CURRENT,)]
+        assert outside("SELECT version FROM pdpp_ref_schema") == [(migrations.CURRENT,)]
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pdpp_ref.services import importer, ingest, pruning
-from pdpp_ref.services.messages import Change
+from pdpp_ref.canonical import importer, records, retention
+from pdpp_ref.parsing.messages import Change
 from tests.world import Outside, statements, write
 
 pytestmark = pytest.mark.usefixtures("app")
@@ -39,7 +39,7 @@ README = b"""\
 
 def test_the_three_lines_of_the_readme_three_times_add_nothing(outside: Outside) -> None:
     for _ in range(3):
-        importer.Importer(ingest.Target("laptop", "laptop"), print, print).run(iter(README.splitlines()))
+        importer.Importer(records.Target("laptop", "laptop"), print, print).run(iter(README.splitlines()))
         (size,) = outside(
             "SELECT record_history_json_bytes + current_record_json_bytes FROM retained_size_global"
         )
@@ -59,15 +59,15 @@ def test_an_import_that_was_killed_and_run_again_has_the_history_of_one_run(outs
 
 def test_an_event_newer_than_the_current_version_always_takes_effect(outside: Outside) -> None:
     write(at(1, "a"), at(2, "b"))
-    assert write(at(3, "a")) == ingest.Counts(updated=1), "though the history has this content"
+    assert write(at(3, "a")) == records.Counts(updated=1), "though the history has this content"
     assert outside("SELECT data FROM records") == [("a",)]
 
 
 def test_what_a_source_reads_again_every_night_adds_nothing(outside: Outside) -> None:
     """Whatever time it says: the content is that of the current version (rule 2)."""
     write(at(1, "a"))
-    assert write(at(9, "a")) == ingest.Counts(unchanged=1)
-    assert write(Change("notes", "k", "a")) == ingest.Counts(unchanged=1)
+    assert write(at(9, "a")) == records.Counts(unchanged=1)
+    assert write(Change("notes", "k", "a")) == records.Counts(unchanged=1)
     assert len(versions(outside)) == 1
 
 
@@ -82,22 +82,22 @@ def test_an_older_event_that_the_first_run_found_unchanged_is_so_again(outside: 
 def test_an_older_event_is_held_beside_another_of_the_same_time(outside: Outside) -> None:
     """Rule 3: `a` is in the history, though `b` was in effect from the same moment on."""
     write(at(2, "a"), at(2, "b"), at(5, "c"))
-    assert write(at(2, "a")) == ingest.Counts(unchanged=1)
+    assert write(at(2, "a")) == records.Counts(unchanged=1)
     assert len(versions(outside)) == 3
 
 
 def test_an_older_event_that_the_history_does_not_hold_is_a_new_version(outside: Outside) -> None:
     write(at(1, "a"), at(5, "b"))
-    assert write(at(3, "c")) == ingest.Counts(updated=1)
+    assert write(at(3, "c")) == records.Counts(updated=1)
 
 
 def test_pruned_versions_do_not_come_back(outside: Outside) -> None:
     events = [at(1, "a"), at(2, "b"), at(3, None), at(4, "d")]
     for event in events:
         write(event)
-    pruning.prune(1)
+    retention.prune(1)
     for event in events:
-        assert write(event) == ingest.Counts(unchanged=1)
+        assert write(event) == records.Counts(unchanged=1)
     assert versions(outside) == [("k", "d", HOUR.format(4))]
 
 
@@ -107,7 +107,7 @@ def test_untimed_events_of_one_file_again_add_nothing(outside: Outside) -> None:
     write(*events)
     assert [row[1] for row in versions(outside)] == ["a", "b", None, "a"]
     for _ in range(2):
-        assert write(*events) == ingest.Counts(unchanged=6)
+        assert write(*events) == records.Counts(unchanged=6)
     assert len(versions(outside)) == 4
 
 
@@ -212,7 +212,7 @@ def batches(
         start += size
 
 
-def send(key: str, batch: Sequence[tuple[int, str | None]]) -> ingest.Counts:
+def send(key: str, batch: Sequence[tuple[int, str | None]]) -> records.Counts:
     return write(*(Change("notes", key, data, emitted_at=_time(time)) for time, data in batch))
 
 
@@ -236,7 +236,7 @@ def test_any_part_of_increasing_events_again_changes_nothing(
     for batch in batches(events, chance):
         send(key, batch)
     if keep:
-        pruning.prune(keep)
+        retention.prune(keep)
     before = stored(outside, key)
     for _ in range(3):
         first = chance.randrange(len(events))
@@ -260,7 +260,7 @@ def test_any_events_in_any_order_are_taken_by_the_rules(
     naive, key = Naive(), f"key {next(_numbers)}"
     for act in acts:
         if isinstance(act, int):
-            pruning.prune(act)
+            retention.prune(act)
             naive.prune(act)
             continue
         newest = naive.versions[-1].time if naive.versions else 0

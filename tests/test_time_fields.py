@@ -6,7 +6,9 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from pdpp_ref.services import reconcile, summary, verify
+from pdpp_ref.operations import verify
+from pdpp_ref.projection import rows
+from pdpp_ref.services import reconcile
 from tests.conftest import Run
 from tests.world import TOKEN, Outside, mark
 
@@ -22,7 +24,7 @@ def post(client: FlaskClient, stream: str, *records: dict[str, Any], field: str 
 
 
 def bounds() -> tuple[str | None, str | None]:
-    found = summary.global_row()
+    found = rows.global_row()
     return found["earliest_record_time"], found["latest_record_time"]
 
 

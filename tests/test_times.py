@@ -7,7 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pdpp_ref.times import is_time, parse_milliseconds, parse_time, to_text
+from pdpp_ref.timestamps import (
+    is_time,
+    parse_milliseconds,
+    parse_time,
+    to_text,
+)
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from pdpp_ref.canonical import blobs, deletion, retention
 from pdpp_ref.database import db
-from pdpp_ref.services import blobs, deletion, pruning, reconcile, top
-from pdpp_ref.services.messages import Change
+from pdpp_ref.parsing.messages import Change
+from pdpp_ref.queries import rankings
+from pdpp_ref.services import reconcile
 from tests.world import Outside, assert_sized_and_ranked, delete, fill, statements, upsert, write
 
 pytestmark = pytest.mark.usefixtures("app")
@@ -63,7 +65,7 @@ def test_rankings_of_random_data_under_hostile_names(
         elif what == "file" and place in live:
             blobs.store(*place, iter([b"y" * number]))
         elif what == "prune":
-            pruning.prune(1 + number % 3)
+            retention.prune(1 + number % 3)
         elif what == "delete stream" and any(known[:2] == place[:2] for known in live):
             deletion.delete_stream(connection, stream)
             live = {known for known in live if known[:2] != place[:2]}
@@ -75,7 +77,7 @@ def test_rankings_of_random_data_under_hostile_names(
 def test_a_row_says_what_and_where_it_is() -> None:
     write(upsert("a", {"n": 1}), upsert("a", {"n": 22}), connection="laptop", connector="files")
     blobs.store("laptop", "notes", "a", iter([b"12345"]))
-    (row,) = top.rows("record", "total_retained_bytes", 10)
+    (row,) = rankings.rows("record", "total_retained_bytes", 10)
     assert json.loads(row["grain_key"]) == ["laptop", "notes", "a"]
     assert row["computed_at"]
     assert {name: row[name] for name in row if name not in ("grain_key", "computed_at")} == {
@@ -97,7 +99,7 @@ def test_a_row_says_what_and_where_it_is() -> None:
         "total_retained_bytes": 28,
         "dirty": False,
     }
-    (file,) = top.rows("blob", "blob_bytes", 10)
+    (file,) = rankings.rows("blob", "blob_bytes", 10)
     assert (file["record_key"], file["blob_bytes"], file["total_retained_bytes"]) == ("a", 5, 5)
     assert json.loads(file["grain_key"])[3] == file["blob_id"]
 
@@ -105,24 +107,24 @@ def test_a_row_says_what_and_where_it_is() -> None:
 def test_sums_past_the_exact_floats_are_exact(outside: Outside) -> None:
     fill(1)
     outside("UPDATE retained_size_connection SET record_history_json_bytes = 9007199254740993")
-    (row,) = top.rows("connection", "record_history_json_bytes", 1)
+    (row,) = rankings.rows("connection", "record_history_json_bytes", 1)
     assert row["record_history_json_bytes"] == 9007199254740993
 
 
-@pytest.mark.parametrize("scope", top.MEASURES_OF)
+@pytest.mark.parametrize("scope", rankings.MEASURES_OF)
 def test_nothing_ranks_nothing(scope: str) -> None:
-    for measure in top.MEASURES_OF[scope]:
-        assert top.rows(scope, measure, 25) == []
+    for measure in rankings.MEASURES_OF[scope]:
+        assert rankings.rows(scope, measure, 25) == []
 
 
-def rankings() -> list[tuple[str, str]]:
-    return [(scope, measure) for scope, measures in top.MEASURES_OF.items() for measure in measures]
+def every_ranking() -> list[tuple[str, str]]:
+    return [(scope, measure) for scope, measures in rankings.MEASURES_OF.items() for measure in measures]
 
 
 def cost_of_rankings(outside: Outside) -> dict[tuple[str, str], int]:
     """How many steps of SQLite's machine each ranking takes: time that does not depend on the machine."""
     found = {}
-    for ranking in rankings():
+    for ranking in every_ranking():
         steps = 0
 
         def count() -> bool:
@@ -132,7 +134,7 @@ def cost_of_rankings(outside: Outside) -> dict[tuple[str, str], int]:
 
         connection: Any = db.connection()
         connection.set_progress_handler(count, 10)
-        top.rows(*ranking, 25)
+        rankings.rows(*ranking, 25)
         connection.set_progress_handler(None)
         found[ranking] = steps * 10
     return found

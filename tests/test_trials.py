@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from pdpp_ref import database, schema
-from pdpp_ref.services import reconcile, verify
+from pdpp_ref import database, migrations
+from pdpp_ref.operations import verify
+from pdpp_ref.services import reconcile
 from tests import postgres, trials
 from tests.conftest import Backend
 
@@ -23,7 +24,7 @@ SEED = int(os.environ.get("PDPP_TEST_SEED") or random.randrange(10**6))
 def _opened(backend: Backend) -> None:
     database.connect(backend.url, Path())
     with database.db.connection_context():
-        schema.prepare()
+        migrations.prepare()
 
 
 def test_no_row_is_wrong_and_clean_while_many_processes_work(backend: Backend) -> None:

@@ -18,9 +18,15 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from pdpp_ref.blueprints import ingest as routes
-from pdpp_ref.services import unpacking
-from pdpp_ref.services.unpacking import BZIP2, GZIP, XZ, Damaged, Format
+from pdpp_ref.blueprints import connector_api as routes
+from pdpp_ref.parsing import unpacking
+from pdpp_ref.parsing.unpacking import (
+    BZIP2,
+    GZIP,
+    XZ,
+    Damaged,
+    Format,
+)
 from tests.conftest import COMMAND, Run
 from tests.test_cli import line, one_line
 from tests.world import TOKEN, Outside

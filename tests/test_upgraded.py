@@ -9,9 +9,16 @@ import peewee
 import pytest
 from flask import Flask
 
-from pdpp_ref import database, schema
-from pdpp_ref.database import DatabaseUnusable, db, problem, write_transaction
-from pdpp_ref.services import importer, pruning, reconcile, verify
+from pdpp_ref import database, migrations
+from pdpp_ref.canonical import importer, retention
+from pdpp_ref.database import (
+    DatabaseUnusable,
+    db,
+    problem,
+    write_transaction,
+)
+from pdpp_ref.operations import verify
+from pdpp_ref.services import reconcile
 from tests import acts
 from tests.conftest import Backend
 from tests.world import PASSWORD, TOKEN, Outside, fill, mark, upsert, write
@@ -57,7 +64,7 @@ def test_no_write_of_an_old_process_is_stored(
         lambda: mark("laptop"),
         lambda: reconcile.run_pass(reconcile.Limits()),
         reconcile.begin_rebuild,
-        lambda: pruning.prune(1),
+        lambda: retention.prune(1),
         lambda: database.execute("DELETE FROM records"),
         lambda: list(verify.differences()),
     ):
@@ -133,7 +140,7 @@ def routes(app: Flask) -> list[tuple[str, str, bytes | None]]:
 def test_a_process_that_starts_then_says_what_to_do(app: Flask, outside: Outside, backend: Backend) -> None:
     outside(MIGRATED)
     with pytest.raises(DatabaseUnusable, match="install a newer pdpp-ref"):
-        schema.prepare()
+        migrations.prepare()
 
 
 def test_a_commands_exit_code_is_try_again(
@@ -176,16 +183,16 @@ def test_of_two_that_start_at_once_the_older_one_does_not_touch_what_the_newer_m
 ) -> None:
     """It looked before the other one migrated, and gets the lock after that."""
     database.connect(f"sqlite:///{tmp_path}/test.sqlite3", tmp_path)
-    schema.prepare()
+    migrations.prepare()
     with Outside(tmp_path / "test.sqlite3") as outside:
         outside("UPDATE pdpp_ref_schema SET version = 1")
         ordinary = db.prepare_file
 
         def meanwhile() -> None:
             ordinary()
-            outside(f"UPDATE pdpp_ref_schema SET version = {schema.CURRENT + 1}")
+            outside(f"UPDATE pdpp_ref_schema SET version = {migrations.CURRENT + 1}")
 
         monkeypatch.setattr(db.obj, "prepare_file", meanwhile)
         with pytest.raises(DatabaseUnusable, match="install a newer"):
-            schema.prepare()
+            migrations.prepare()
     db.close()

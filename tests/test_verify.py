@@ -2,8 +2,9 @@
 
 import pytest
 
-from pdpp_ref.services import blobs, pruning, verify
-from pdpp_ref.times import days_before
+from pdpp_ref.canonical import blobs, retention
+from pdpp_ref.operations import verify
+from pdpp_ref.timestamps import days_before
 from tests.world import MEASURES, Calendar, Outside, delete, mark, stored, upsert, write
 
 pytestmark = pytest.mark.usefixtures("app")
@@ -181,7 +182,7 @@ def test_the_time_of_a_records_row_is_that_of_its_version_or_of_a_file(outside: 
 
 def test_a_record_of_which_one_version_is_left_may_have_a_row(outside: Outside) -> None:
     write(upsert("a", 1), upsert("a", 2))
-    pruning.prune(1)
+    retention.prune(1)
     assert found() == []
     outside("UPDATE retained_size_record SET record_history_count = 2")
     assert found() == [("record", "record_history_count", 2, 1, False)]

@@ -16,8 +16,14 @@ from pathlib import Path
 from typing import Any
 
 from pdpp_ref import database
+from pdpp_ref.canonical import (
+    blobs,
+    deletion,
+    records,
+    retention,
+)
 from pdpp_ref.database import Busy, db
-from pdpp_ref.services import blobs, deletion, ingest, pruning, reconcile, summary
+from pdpp_ref.services import reconcile, summary
 from pdpp_ref.services.auto_reconcile import AutoReconcile
 from pdpp_ref.services.cooldown import Cooldown
 from pdpp_ref.services.reconcile import Limits
@@ -91,7 +97,7 @@ def delete_something(chance: random.Random, _: int) -> int:
 
 def prune_some(chance: random.Random, _: int) -> int:
     time.sleep(0.05)
-    return pruning.prune(chance.randint(1, 3), chance.choice([None, *CONNECTIONS])).versions
+    return retention.prune(chance.randint(1, 3), chance.choice([None, *CONNECTIONS])).versions
 
 
 def bind_files(chance: random.Random, _: int) -> int:
@@ -143,7 +149,7 @@ def play(role: Role, number: int, seed: int, url: str, naive: str, stop: Any, to
         while not stop.is_set() and len(errors) < 3:
             try:
                 done += role(chance, number)
-            except (Busy, ingest.Unknown, IndexError):  # not there: deleted, or not yet written
+            except (Busy, records.Unknown, IndexError):  # not there: deleted, or not yet written
                 busy += 1
                 time.sleep(0.001)
             except Exception as error:

@@ -11,11 +11,19 @@ from typing import Any
 
 import psycopg
 
+from pdpp_ref.canonical import records
 from pdpp_ref.database import db, dicts, write_transaction
 from pdpp_ref.database.sqlite import Sqlite
-from pdpp_ref.models import RetainedSizeConnection, RetainedSizeGlobal, RetainedSizeStream, Stream
-from pdpp_ref.services import ingest, locks, retained_size, sizes, top
-from pdpp_ref.services.messages import Change
+from pdpp_ref.models import (
+    RetainedSizeConnection,
+    RetainedSizeGlobal,
+    RetainedSizeStream,
+    Stream,
+    locking,
+)
+from pdpp_ref.parsing.messages import Change
+from pdpp_ref.projection import marks
+from pdpp_ref.queries import rankings, sizes
 from tests.outside import MEASURES, Outside
 
 __all__ = ["MEASURES", "Outside"]
@@ -58,8 +66,8 @@ def delete(key: str, stream: str = "notes") -> Change:
     return Change(stream, key, None)
 
 
-def write(*changes: Change, connection: str = "laptop", connector: str = "files") -> ingest.Counts:
-    return ingest.write(ingest.Target(connection, connector), changes).counts
+def write(*changes: Change, connection: str = "laptop", connector: str = "files") -> records.Counts:
+    return records.write(records.Target(connection, connector), changes).counts
 
 
 def fill(records: int, stream: str = "notes", connection: str = "laptop", size: int = 40) -> None:
@@ -94,16 +102,16 @@ def mark(connection: str | None = None, stream: str | None = None) -> None:
     """Mark the global row, a connection or a stream, as `pdpp-ref mark-dirty` does."""
     with write_transaction():
         if connection is None:
-            retained_size.mark_global()
+            marks.mark_global()
             return
-        kept = locks.keep_connection(connection)
+        kept = locking.keep_connection(connection)
         if kept and stream is not None:
-            locks.keep_stream(kept[0], stream)
+            locking.keep_stream(kept[0], stream)
         row = ids(connection, stream)
         if stream is None:
-            retained_size.mark_connection(row["connection"])
+            marks.mark_connection(row["connection"])
         else:
-            retained_size.mark_stream(row["id"], row["connection"])
+            marks.mark_stream(row["id"], row["connection"])
 
 
 def ids(connection: str, stream: str | None = None) -> dict[str, Any]:
@@ -172,11 +180,11 @@ def assert_sized_and_ranked(outside: Outside) -> None:
         assert found == sorted(everything[grain])
     whole = {name: sum(row[name] for _, row in everything["connection"]) for name in (*MEASURES, TOTAL)}
     assert {name: getattr(sizes.global_size(), name) for name in whole} == whole
-    for scope, measures in top.MEASURES_OF.items():
+    for scope, measures in rankings.MEASURES_OF.items():
         for measure in measures:
             expected = sorted(everything[scope], key=lambda row: (-row[1][measure], row[0]))
             for limit in (1, 3, 25):
-                found = top.rows(scope, measure, limit)
+                found = rankings.rows(scope, measure, limit)
                 assert [row["rank"] for row in found] == list(range(1, len(found) + 1))
                 got = [
                     (
@@ -190,7 +198,7 @@ def assert_sized_and_ranked(outside: Outside) -> None:
 
 def _everything(outside: Outside) -> dict[str, list[tuple[list[str], dict[str, int]]]]:
     """All that can be ranked, by (names, figures), from the stored texts and bytes."""
-    figures: dict[str, dict[tuple[str, ...], list[int]]] = {scope: {} for scope in top.MEASURES_OF}
+    figures: dict[str, dict[tuple[str, ...], list[int]]] = {scope: {} for scope in rankings.MEASURES_OF}
 
     def add(names: tuple[str, ...], *numbers: int) -> None:
         for scope, length in (("connection", 1), ("stream", 2), ("record", 3)):

@@ -22,11 +22,18 @@ from flask_limiter.util import get_remote_address
 from flask_wtf.csrf import CSRFError, CSRFProtect
 from msgspec import Meta, Struct
 
-from ..services import wire
-from ..services.credentials import Credentials
+from .. import schemas
+from ..credentials import Credentials
 from .errors import ApiError
-from .http import error, wants_html
-from .operations import FORM, JSON, PAGE, Access, Answers, operation
+from .middleware import error, wants_html
+from .openapi.decorator import (
+    FORM,
+    JSON,
+    PAGE,
+    Access,
+    Answers,
+    operation,
+)
 
 blueprint = Blueprint("auth", __name__)
 
@@ -186,7 +193,7 @@ def login_form(query: ReturnTo) -> Any:
         "body_too_large",
         "too_many_requests",
     ),
-    body={JSON: wire.Login, FORM: wire.LoginForm},
+    body={JSON: schemas.Login, FORM: schemas.LoginForm},
 )
 def login() -> Any:
     check_form()
@@ -206,7 +213,7 @@ def _password() -> str:
     """The password that came, as JSON or in the form."""
     with suppress(msgspec.ValidationError, RecursionError):
         if request.is_json:
-            return msgspec.convert(request.get_json(silent=True), wire.Login).password
+            return msgspec.convert(request.get_json(silent=True), schemas.Login).password
         if "password" in request.form:
             return request.form["password"]
     raise ApiError("invalid_request", 'Send the password as {"password": "..."}.')

@@ -11,16 +11,26 @@ import peewee
 from flask import Blueprint, Response, current_app, flash, redirect, render_template, request, url_for
 from msgspec import Meta, Struct, structs
 
+from .. import schemas
 from ..database import Busy, NotServed, read_snapshot
-from ..measures import BYTE_MEASURES, COUNT_MEASURES, TOTAL
-from ..services import export, growth, kept, summary, takeaway, wire
+from ..models.measures import BYTE_MEASURES, COUNT_MEASURES, TOTAL
+from ..queries import growth, listings
+from ..services import summary
 from ..services.freshness import Hero, hero
-from ..times import utc_now
+from ..timestamps import utc_now
+from . import csv_export
 from .auth import check_form, local_path, owner_only
-from .chart import chart
 from .errors import ApiError
-from .http import auto_reconcile, streamed
-from .operations import CSV, FORM, JSON, PAGE, operation
+from .middleware import auto_reconcile, streamed
+from .openapi.decorator import (
+    CSV,
+    FORM,
+    JSON,
+    PAGE,
+    operation,
+)
+from .owner import exports
+from .owner.chart import chart
 
 blueprint = Blueprint("dashboard", __name__)
 
@@ -28,7 +38,7 @@ if TYPE_CHECKING:
     SortedBy = str
     Days = int
 else:
-    SortedBy = Literal[kept.SORTS]
+    SortedBy = Literal[listings.SORTS]
     Days = Literal[growth.RANGES]
 
 MOST_ROWS = 500  # of a page; a file has all
@@ -45,7 +55,7 @@ class ListQuery(Struct):
         Literal["asc", "desc"] | None, Meta(description="Names rise and figures fall by themselves.")
     ] = None
     q: Annotated[str, Meta(description="Leaves the rows with this in their name.")] = ""
-    limit: Annotated[int, Meta(description="How many rows a page shows, at most 500.")] = kept.MOST_ROWS
+    limit: Annotated[int, Meta(description="How many rows a page shows, at most 500.")] = listings.MOST_ROWS
     days: Annotated[Days, Meta(description="How far back growth is drawn.")] = 90
     format: Annotated[
         Literal["page", "csv", "json"], Meta(description=f"The list as a file, in its order.  {ALL_ROWS}")
@@ -53,19 +63,19 @@ class ListQuery(Struct):
 
 
 class Named(ListQuery):
-    name: wire.Connection = ""
+    name: schemas.Connection = ""
 
 
 class StreamQuery(Struct):
-    connection: wire.Connection = ""
-    stream: wire.Stream = ""
+    connection: schemas.Connection = ""
+    stream: schemas.Stream = ""
     of: Annotated[Literal["record", "file"], Meta(description="What a file lists.")] = "record"
     format: Annotated[
         Literal["page", "csv", "json"], Meta(description=f"All of them as a file, by name.  {ALL_ROWS}")
     ] = "page"
 
 
-LIST = (PAGE, takeaway.Kept, CSV)
+LIST = (PAGE, exports.Kept, CSV)
 
 
 @blueprint.get("/")
@@ -80,10 +90,10 @@ def index() -> Any:
 def dashboard(query: ListQuery) -> str | Response:
     order = _order(query)
     if query.format != "page":
-        return _file(query.format, "connection", lambda: kept.every_connection(order))
+        return _file(query.format, "connection", lambda: listings.every_connection(order))
     found = summary.read(
         auto_reconcile(),
-        lambda: (kept.connections(order), growth.days(query.days), growth.before_in_all()),
+        lambda: (listings.connections(order), growth.days(query.days), growth.before_in_all()),
     )
     shown, days, before = found.more
     figures = found.figures
@@ -116,7 +126,7 @@ def hero_fragment(query: Seen) -> str | Response:
     "Bring the totals up to date: one bounded pass",
     {302: "Sign in first.", 303: "Done, or not; the page tells."},
     errors=("csrf_token_required", "body_too_large"),
-    body={FORM: wire.Form},
+    body={FORM: schemas.Form},
 )
 def refresh() -> Any:
     check_form()
@@ -161,9 +171,9 @@ def connection_url(name: str) -> str:
 def connection(name: str, query: ListQuery) -> str | Response:
     order = _order(query)
     if query.format != "page":
-        return _file(query.format, "stream", lambda: kept.every_stream(name, order), connection=name)
-    found = summary.read(auto_reconcile(), lambda: kept.connection(name, order, query.days))
-    of: kept.OfConnection | None = found.more
+        return _file(query.format, "stream", lambda: listings.every_stream(name, order), connection=name)
+    found = summary.read(auto_reconcile(), lambda: listings.connection(name, order, query.days))
+    of: listings.OfConnection | None = found.more
     if of is None:
         raise ApiError("connection_not_found", "There is no connection of this name.")
     return render_template(
@@ -186,9 +196,9 @@ def connection(name: str, query: ListQuery) -> str | Response:
 def stream(query: StreamQuery) -> str | Response:
     if query.format != "page":
         names = (query.connection, query.stream, query.of)
-        return _file(query.format, query.of, lambda: kept.everything_in(*names))
-    found = summary.read(auto_reconcile(), lambda: kept.stream(query.connection, query.stream))
-    of: kept.OfStream | None = found.more
+        return _file(query.format, query.of, lambda: listings.everything_in(*names))
+    found = summary.read(auto_reconcile(), lambda: listings.stream(query.connection, query.stream))
+    of: listings.OfStream | None = found.more
     if of is None:
         raise ApiError("stream_not_found")
     return render_template(
@@ -216,16 +226,16 @@ def streams_of(connection: str) -> Callable[[str], str]:
 # ---- what pages share --------------------------------------------------------------------------
 
 
-def _order(query: ListQuery) -> kept.Order:
+def _order(query: ListQuery) -> listings.Order:
     limit = min(max(query.limit, 1), MOST_ROWS)
-    return kept.Order(query.sort, _descends(query), query.q.strip(), limit)
+    return listings.Order(query.sort, _descends(query), query.q.strip(), limit)
 
 
 def _descends(query: ListQuery) -> bool:
-    return query.order == "desc" if query.order else query.sort != kept.NAME
+    return query.order == "desc" if query.order else query.sort != listings.NAME
 
 
-def _list_context(path: str, query: ListQuery, shown: kept.List, whole: kept.Row) -> dict[str, Any]:
+def _list_context(path: str, query: ListQuery, shown: listings.List, whole: listings.Row) -> dict[str, Any]:
     def address(**changes: Any) -> str:
         """The page's own address with other parameters; those that go without saying are left out."""
         asked = structs.asdict(query) | changes
@@ -251,7 +261,7 @@ def _list_context(path: str, query: ListQuery, shown: kept.List, whole: kept.Row
     }
 
 
-def _file(wanted: str, kind: str, read: Callable[[], kept.Whole | None], **names: str) -> Response:
+def _file(wanted: str, kind: str, read: Callable[[], listings.Whole | None], **names: str) -> Response:
     """A list as a file named after its content and time, sent out of one snapshot."""
     summary.read(auto_reconcile())  # repairs what it may, which a snapshot can't
     with ExitStack() as held:
@@ -261,13 +271,13 @@ def _file(wanted: str, kind: str, read: Callable[[], kept.Whole | None], **names
             raise ApiError(*_MISSING[kind])
         as_of = found.figures["computed_at"]
         if wanted == "csv":
-            media, parts = f"{CSV.type}; charset=utf-8", takeaway.csv_parts(kind, whole, **names)
+            media, parts = f"{CSV.type}; charset=utf-8", exports.csv_parts(kind, whole, **names)
         else:
             may_lag = found.state != "fresh"
-            media, parts = JSON, takeaway.json_parts(kind, whole, as_of, may_lag, **names)
+            media, parts = JSON, exports.json_parts(kind, whole, as_of, may_lag, **names)
         response = streamed(parts, media, held)
     response.headers["PDPP-Rows"] = str(whole.count)
-    name = export.file_name(f"{kind}s", as_of, wanted)
+    name = csv_export.file_name(f"{kind}s", as_of, wanted)
     response.headers["Content-Disposition"] = f'attachment; filename="{name}"'
     return response
 

@@ -3,7 +3,7 @@
 from http import HTTPStatus
 from typing import NamedTuple
 
-from ..services import wire
+from .. import schemas
 
 
 class Meaning(NamedTuple):
@@ -93,8 +93,8 @@ def of_problem(kind: str) -> str:
     return _OF_PROBLEM.get(kind, "")
 
 
-def body(status: int, code: str, message: str, request_id: str | None) -> wire.Error:
+def body(status: int, code: str, message: str, request_id: str | None) -> schemas.Error:
     """The one shape."""
     kind = _TYPES.get(status, "invalid_request_error" if status < 500 else "api_error")
-    detail = wire.ErrorDetail(type=kind, code=code, message=message, request_id=request_id)
-    return wire.Error(error=detail)
+    detail = schemas.ErrorDetail(type=kind, code=code, message=message, request_id=request_id)
+    return schemas.Error(error=detail)

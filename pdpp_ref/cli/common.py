@@ -11,10 +11,21 @@ import click
 import peewee
 from flask import Flask
 
-from .. import bare_app, config, database, open_database
-from ..database import PROBLEM_TEXT, Busy, NotServed, problem, tuples
+from .. import (
+    bare_app,
+    config,
+    database,
+    open_database,
+)
+from ..database import (
+    PROBLEM_TEXT,
+    Busy,
+    NotServed,
+    problem,
+    tuples,
+)
 from ..models import Connection, Stream
-from ..services.messages import Rejected, check_name
+from ..parsing.messages import Rejected, check_name
 from . import output
 
 REPORT_SECONDS = 1.0

@@ -13,7 +13,8 @@ from typing import Any, BinaryIO
 
 import msgspec
 
-from ..services.importer import LineTooLong, RejectedLine
+from ..canonical.importer import RejectedLine
+from ..parsing.lines import LineTooLong
 from .common import WrongCall, shown_name
 
 START = b'{"line":'  # what each of its lines begins with

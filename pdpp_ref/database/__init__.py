@@ -14,7 +14,13 @@ from urllib.parse import urlsplit
 import peewee
 
 from . import postgres, sqlite
-from .errors import PROBLEM_TEXT, Busy, DatabaseUnusable, NotServed, problem
+from .errors import (
+    PROBLEM_TEXT,
+    Busy,
+    DatabaseUnusable,
+    NotServed,
+    problem,
+)
 from .sqlite import PRAGMAS
 
 __all__ = ["PRAGMAS", "PROBLEM_TEXT", "Busy", "DatabaseUnusable", "NotServed", "db", "problem"]

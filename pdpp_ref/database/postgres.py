@@ -10,10 +10,24 @@ from typing import Any
 
 import peewee
 
-from .errors import Busy, DatabaseUnusable, of_driver, problem
-from .inserts import insert
-from .served import LOOK, OF, Served
-from .transactions import ALONE, LOCK_ALONE, SNAPSHOT, WORK, Begun, Preamble, begun, taken_from
+from .errors import (
+    Busy,
+    DatabaseUnusable,
+    of_driver,
+    problem,
+)
+from .preamble import (
+    ALONE,
+    LOCK_ALONE,
+    SNAPSHOT,
+    WORK,
+    Begun,
+    Preamble,
+    begun,
+    taken_from,
+)
+from .schema_guard import LOOK, OF, Served
+from .statements import insert
 
 try:
     import psycopg

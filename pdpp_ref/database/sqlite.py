@@ -16,10 +16,10 @@ import peewee
 from playhouse import db_url
 from playhouse.apsw_ext import APSWDatabase
 
-from .. import files
+from .. import private_files
 from .errors import DatabaseUnusable, FileMoved, problem
-from .inserts import insert
-from .served import LOOK, OF, Served
+from .schema_guard import LOOK, OF, Served
+from .statements import insert
 
 log = logging.getLogger(__name__)
 
@@ -109,7 +109,7 @@ class Sqlite(Served, APSWDatabase):  # type: ignore[misc]  # playhouse has no st
         It is its owner's alone, too.  What SQLite puts beside a file gets that file's mode.
         """
         file = os.path.realpath(self.database)
-        closed = [files.close_to_others(file + each) for each in ("", "-wal", "-shm", "-journal")]
+        closed = [private_files.close_to_others(file + each) for each in ("", "-wal", "-shm", "-journal")]
         if not all(closed):
             log.warning("others can read the database file, and its permissions can't be changed")
         self.execute_sql("PRAGMA journal_mode = wal")
@@ -119,7 +119,7 @@ class Sqlite(Served, APSWDatabase):  # type: ignore[misc]  # playhouse has no st
     def _make_file(self) -> None:
         """A new file is made for its owner alone; SQLite would leave that to the umask."""
         with suppress(OSError):  # it is there; or SQLite says what is wrong
-            os.close(files.create(self.database))
+            os.close(private_files.create(self.database))
 
     def _check_place(self) -> None:
         """Raise FileMoved where the path names another file than it did, or none.
@@ -249,7 +249,7 @@ class Sqlite(Served, APSWDatabase):  # type: ignore[misc]  # playhouse has no st
         Raises FileExistsError, OSError or peewee.DatabaseError, and leaves no file then.
         """
         with (
-            files.whole(Path(path)) as part,
+            private_files.whole(Path(path)) as part,
             peewee.__exception_wrapper__,  # type: ignore[attr-defined]
             closing(apsw.Connection(str(part))) as target,
             target.backup("main", self.connection(), "main") as backup,

@@ -11,10 +11,7 @@ from .canonical import (
     RecordChange,
     Stream,
 )
-from .housekeeping import (
-    Copying,
-    SchemaVersion,
-)
+from .housekeeping import Copying, SchemaVersion
 from .projection import (
     ConnectionDay,
     Day,

@@ -4,7 +4,7 @@ import peewee
 from peewee import SQL, BigIntegerField, BooleanField
 
 from ..database import db
-from ..measures import TOTAL, TOTAL_SQL
+from .measures import TOTAL, TOTAL_SQL
 
 
 class Table(peewee.Model):

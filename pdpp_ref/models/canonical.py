@@ -4,7 +4,12 @@ import peewee
 from peewee import SQL, BigAutoField, BigIntegerField, ForeignKeyField, TextField
 
 from ..database import byte_length
-from .base import Table, count, flag, rank
+from .base import (
+    Table,
+    count,
+    flag,
+    rank,
+)
 
 
 class Connection(Table):

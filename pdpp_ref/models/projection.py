@@ -3,9 +3,14 @@
 import peewee
 from peewee import SQL, BigIntegerField, ForeignKeyField, TextField
 
-from ..measures import BOUNDS, MEASURE_NAMES, TOTAL
-from .base import Table, count, flag, rank
+from .base import (
+    Table,
+    count,
+    flag,
+    rank,
+)
 from .canonical import Connection, Stream
+from .measures import BOUNDS, MEASURE_NAMES, TOTAL
 
 
 class Figures(Table):
@@ -110,7 +115,7 @@ class Recount(Figures):
 
 
 class RecordRecount(Table):
-    """How far the rows of a stream's records have been derived again, see `services/rollups.py`.
+    """How far the rows of a stream's records have been derived again, see `projection/record_rollups.py`.
 
     Versions up to `through_version` are in RecordCount, and the rows of keys up to `after_key` are right.
     """

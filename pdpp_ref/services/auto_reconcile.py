@@ -5,7 +5,7 @@ import threading
 from collections.abc import Callable
 
 from ..database import PROBLEM_TEXT, Busy, problem
-from ..times import utc_now
+from ..timestamps import utc_now
 from . import reconcile
 from .cooldown import Cooldown
 

@@ -7,8 +7,8 @@ import hashlib
 from dataclasses import astuple, dataclass
 from datetime import datetime, timedelta
 
-from ..measures import BYTE_MEASURES, retains_anything
-from ..times import to_moment
+from ..models.measures import BYTE_MEASURES, retains_anything
+from ..timestamps import to_moment
 from .summary import Summary
 
 # Past this age "a few minutes" would be a lie.

@@ -30,12 +30,20 @@ from ..database import (
     scalar,
     write_transaction,
 )
-from ..measures import COUNT_MEASURES, MEASURE_NAMES
 from ..models import Recount, RetainedSizeGlobal, Stream
-from ..times import utc_now
-from . import rollups
-from .grains import CONNECTION, GLOBAL, STREAM, Grain, change_row, record_gap
-from .retained_size import count_versions, mark_all, mark_connections, mark_global
+from ..models.measures import COUNT_MEASURES, MEASURE_NAMES
+from ..projection import record_rollups
+from ..projection.counting import count_versions
+from ..projection.grains import (
+    CONNECTION,
+    GLOBAL,
+    STREAM,
+    Grain,
+    change_row,
+    record_gap,
+)
+from ..projection.marks import mark_all, mark_connections, mark_global
+from ..timestamps import utc_now
 
 CHUNK_VERSIONS = 20_000  # about 5 ms of counting
 DISCOVER_ROWS = 1_000
@@ -74,7 +82,7 @@ def run_pass(limits: Limits, *, wait: bool = True) -> Pass:
     with repair_transaction(wait=wait, seconds=limits.seconds):
         found, all_streams = _discover_streams()
         # Who has made rows holds streams, and waits for no writer that may wait for these.
-        rollups.derive(limits.rows, deadline, wait=wait and not found)
+        record_rollups.derive(limits.rows, deadline, wait=wait and not found)
         counted = _count_streams(limits.rows, deadline)
         all_connections = _discover_connections()
         # Marks go up by themselves, but for what was lost, or was marked in one table alone.

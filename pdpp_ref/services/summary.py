@@ -4,28 +4,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from ..database import fetch_dicts, is_replica, read_snapshot, replicated_until
-from ..measures import BOUNDS, MEASURE_NAMES, total_retained_bytes
-from ..times import is_time
-from . import wire
+from .. import schemas
+from ..database import (
+    fetch_dicts,
+    is_replica,
+    read_snapshot,
+)
+from ..projection.rows import global_row
 from .auto_reconcile import AutoReconcile
 from .reconcile import versions_left
 
 TOP_CONNECTORS = 3
-
-_TIMES = (*(bound.name for bound in BOUNDS), "stale_since", "computed_at")
-
-NEVER_COUNTED: dict[str, Any] = dict.fromkeys(MEASURE_NAMES, 0) | {
-    "stream_count": 0,
-    "connection_count": 0,
-    **dict.fromkeys((bound.name for bound in BOUNDS), None),
-    "dirty": True,
-    "stale_since": None,
-    "computed_at": None,
-    "rebuild_status": "idle",
-    "rebuild_total": None,
-    "total_retained_bytes": 0,
-}
 
 
 @dataclass(frozen=True)
@@ -40,7 +29,7 @@ class Summary:
 
     figures: dict[str, Any]
     top_connectors: list[dict[str, Any]]
-    state: wire.State
+    state: schemas.State
     last_error: str | None
     failures: int
     progress: tuple[int, int] | None
@@ -62,14 +51,7 @@ def read(auto: AutoReconcile, more: Callable[[], Any] = lambda: None) -> Summary
     return found
 
 
-def global_row() -> dict[str, Any]:
-    """The figures in all, for everybody who shows them; on a replica exact as of what has arrived there."""
-    found = fetch_dicts("SELECT * FROM retained_size_global")
-    row = shown(found[0]) if found else dict(NEVER_COUNTED)
-    return row | _as_of_the_replica(row) if is_replica() and not row["dirty"] else row
-
-
-def state_of(row: dict[str, Any], repairing: bool) -> wire.State:
+def state_of(row: dict[str, Any], repairing: bool) -> schemas.State:
     """The one place where a projection's state gets its name; in the snapshot that the row is of."""
     if not row["dirty"]:
         return "stale" if is_replica() else "fresh"
@@ -95,13 +77,6 @@ def load(auto: AutoReconcile, more: Callable[[], Any] = lambda: None) -> Summary
         )
 
 
-def _as_of_the_replica(row: dict[str, Any]) -> dict[str, Any]:
-    """Exact as of the last commit that has arrived; what came to the other database since, is not in."""
-    until = replicated_until()
-    since = max(until, row["computed_at"]) if until and row["computed_at"] else row["computed_at"]
-    return {"computed_at": since, "stale_since": since}
-
-
 def _top_connectors() -> list[dict[str, Any]]:
     rows = fetch_dicts(
         "SELECT c.connector_id, SUM(r.record_count) AS record_count FROM retained_size_connection r "
@@ -117,20 +92,9 @@ def _progress(row: dict[str, Any]) -> tuple[int, int]:
     return max(0, total - versions_left()), total
 
 
-def shown(row: dict[str, Any]) -> dict[str, Any]:
-    """A stored row of figures with its total, fit to be passed on."""
-    return with_checked_times(row) | {"total_retained_bytes": total_retained_bytes(row)}
-
-
-def with_checked_times(row: dict[str, Any]) -> dict[str, Any]:
-    """A text that is no time, whoever put it there, is not passed on."""
-    times = {name: row[name] for name in _TIMES if name in row}
-    return row | {name: text if text and is_time(text) else None for name, text in times.items()}
-
-
-def freshness(found: Summary) -> wire.Freshness:
+def freshness(found: Summary) -> schemas.Freshness:
     row = found.figures
-    return wire.Freshness(
+    return schemas.Freshness(
         computed_at=row["computed_at"],
         state=found.state,
         stale_since=row["stale_since"],
@@ -139,9 +103,9 @@ def freshness(found: Summary) -> wire.Freshness:
     )
 
 
-def body(found: Summary) -> wire.Summary:
+def body(found: Summary) -> schemas.Summary:
     row = found.figures
-    return wire.Summary(
+    return schemas.Summary(
         connector_count=row["connection_count"],
         stream_count=row["stream_count"],
         record_count=row["record_count"],
@@ -153,6 +117,6 @@ def body(found: Summary) -> wire.Summary:
         latest_record_time=row["latest_record_time"],
         earliest_ingested_at=row["earliest_ingested_at"],
         latest_ingested_at=row["latest_ingested_at"],
-        top_connectors=[wire.TopConnector(**top) for top in found.top_connectors],
+        top_connectors=[schemas.TopConnector(**top) for top in found.top_connectors],
         projection=freshness(found),
     )

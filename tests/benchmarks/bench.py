@@ -35,8 +35,9 @@ from corpus import LARGE, SMALL, layout, load, streams_of, write_file
 
 from pdpp_ref import auto_reconcile, bare_app, open_database
 from pdpp_ref.database import db, write_transaction
-from pdpp_ref.measures import MEASURE_NAMES
-from pdpp_ref.services import reconcile, retained_size, summary
+from pdpp_ref.models.measures import MEASURE_NAMES
+from pdpp_ref.projection import marks
+from pdpp_ref.services import reconcile, summary
 
 IMPORT, READ, REBUILD = "import", "fresh read", "rebuild"
 TOTALS, ONE, TWENTY = "repair: totals alone", "repair: 1 stream of 5,000", "repair: 20 streams of 250"
@@ -212,9 +213,9 @@ def reads_and_repairs(folder: Path, records: int, repeat: int) -> Iterator[Resul
 
 def mark(streams: Ids) -> None:
     with write_transaction():
-        retained_size.mark_global()
+        marks.mark_global()
         for stream, connection in streams:
-            retained_size.mark_stream(stream, connection)
+            marks.mark_stream(stream, connection)
 
 
 # ---- telling it --------------------------------------------------------------------------------

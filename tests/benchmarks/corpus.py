@@ -12,8 +12,7 @@ from pathlib import Path
 
 from pdpp_ref.database import tuples
 from pdpp_ref.models import Connection, Stream
-from pdpp_ref.services import ingest
-from pdpp_ref.services.messages import Reader
+from pdpp_ref.parsing.messages import Reader
 
 LARGE, SMALL, STREAMS_PER_CONNECTION = 5_000, 250, 20
 WORDS = (
@@ -70,7 +69,7 @@ def load(records: int) -> None:
     for connection, stream, size in layout(records):
         changes = map(Reader().read, lines(stream, size))
         while part := list(islice(changes, 2_000)):
-            ingest.write(ingest.Target(connection, connection), part)
+            records.write(records.Target(connection, connection), part)
 
 
 def streams_of(connection: str) -> list[tuple[int, int]]:

@@ -31,12 +31,19 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from pdpp_ref import database, schema
-from pdpp_ref.database import Busy, db, fetch_all, write_transaction
-from pdpp_ref.services import grains, ingest, reconcile, retained_size, summary
+from pdpp_ref import database, migrations
+from pdpp_ref.canonical import records
+from pdpp_ref.database import (
+    Busy,
+    db,
+    fetch_all,
+    write_transaction,
+)
+from pdpp_ref.parsing.messages import Change, Reader
+from pdpp_ref.projection import deltas, grains, marks
+from pdpp_ref.services import reconcile, summary
 from pdpp_ref.services.auto_reconcile import AutoReconcile
 from pdpp_ref.services.cooldown import Cooldown
-from pdpp_ref.services.messages import Change, Reader
 from tests import postgres
 
 processes = multiprocessing.get_context("forkserver")
@@ -47,10 +54,10 @@ Work = Callable[[str, int, float, Any, Any], None]
 # ---- what the processes do ---------------------------------------------------------------------
 
 
-def patiently(target: ingest.Target, changes: list[Change]) -> None:
+def patiently(target: records.Target, changes: list[Change]) -> None:
     while True:
         try:
-            ingest.write(target, changes)
+            records.write(target, changes)
             return
         except Busy:
             continue
@@ -65,14 +72,14 @@ def import_all(url: str, number: int, records: float, begin: Any, told: Any) -> 
     begin.wait()
     began, parts = time.perf_counter(), iter(changes)
     while part := list(islice(parts, 2_000)):
-        patiently(ingest.Target(name, "bench"), part)
+        patiently(records.Target(name, "bench"), part)
     told.put((began, time.perf_counter(), len(changes), []))
     db.close()
 
 
 def write_small(url: str, number: int, seconds: float, begin: Any, told: Any) -> None:
     database.connect(url, Path())
-    target = ingest.Target(f"writer {number}", "bench")
+    target = records.Target(f"writer {number}", "bench")
     data = '{"t":"%s"}' % ("x" * 200)
     begin.wait()
     began = time.perf_counter()
@@ -86,8 +93,8 @@ def write_small(url: str, number: int, seconds: float, begin: Any, told: Any) ->
 
 def write_small_apart(*arguments: Any) -> None:
     """As write_small, but the global row is left alone."""
-    add = retained_size._add
-    retained_size._add = lambda grain, *rest: 0 if grain is grains.GLOBAL else add(grain, *rest)
+    add = deltas._add
+    deltas._add = lambda grain, *rest: 0 if grain is grains.GLOBAL else add(grain, *rest)
     write_small(*arguments)
 
 
@@ -95,7 +102,7 @@ def import_on(url: str, number: int, seconds: float, begin: Any, told: Any) -> N
     from corpus import lines
 
     database.connect(url, Path())
-    target = ingest.Target(f"importer {number}", "bench")
+    target = records.Target(f"importer {number}", "bench")
     changes = list(map(Reader().read, lines(f"importer {number}", 2_000)))
     begin.wait()
     began, done = time.perf_counter(), 0
@@ -126,7 +133,7 @@ def read_on(url: str, _: int, seconds: float, begin: Any, told: Any) -> None:
 def mark_totals() -> None:
     try:
         with write_transaction():
-            retained_size.mark_global()
+            marks.mark_global()
     except Busy:
         pass
 
@@ -169,7 +176,7 @@ def fresh(kind: str, server: str) -> Iterator[str]:
 
 def prepare(url: str) -> None:
     database.connect(url, Path())
-    schema.prepare()
+    migrations.prepare()
     db.close()
 
 

@@ -1,0 +1,1 @@
+"""The OpenAPI document, and the decorator by which routes declare themselves."""

@@ -1,0 +1,251 @@
+"""The OpenAPI 3.1 document: made from the URL map and from what the views declare."""
+
+import re
+from collections.abc import Iterable, Iterator
+from importlib.metadata import version
+from typing import Any
+
+import msgspec
+from flask import Blueprint, Flask, Response, current_app
+from msgspec import Struct
+from werkzeug.routing import Rule
+
+from ... import schemas
+from ..auth import SAFE_METHODS, owner_or_operator
+from ..errors import ERRORS
+from .decorator import (
+    ANYBODY,
+    JSON,
+    PAGE,
+    Access,
+    Answer,
+    Answers,
+    Media,
+    Operation,
+    operation,
+)
+
+blueprint = Blueprint("openapi", __name__)
+
+Schema = dict[str, Any]
+
+ABOUT = (
+    "How much a personal data server keeps, exactly; and writing to it.  What is under `/_ref`, and the "
+    "owner's pages, is **reference-only**: it serves this implementation and is no part of the protocol, "
+    "and each of its responses carries `PDPP-Surface: reference-only`.  Parameters that are not described "
+    "are ignored; of one that is repeated a read takes the first, and a write takes none.  Times are UTC."
+)
+REFERENCE_ONLY, PROTOCOL, FILES = "reference-only", "connectors", "files"
+TAGS = {
+    REFERENCE_ONLY: "Serves this implementation alone; no part of the protocol.",
+    PROTOCOL: "For programs that bring records and take them away.",
+    FILES: "What the pages are made of.",
+}
+SCHEMES = {
+    "session": {"type": "apiKey", "in": "cookie", "name": "pdpp_owner_session"},
+    "bearer": {"type": "http", "scheme": "bearer"},
+}
+HEADERS = {
+    "Request-Id": {"description": "Names this request in the server's log.", "schema": {"type": "string"}},
+    "PDPP-Surface": {
+        "description": "This route is no part of the protocol.",
+        "schema": {"const": REFERENCE_ONLY},
+    },
+}
+_PART = r"<(?:\w+:)?(\w+)>"
+# What a part of a path is, by its name; it may hold any character, percent-encoded.
+PARTS = {
+    "stream": schemas.Stream,
+    "key": schemas.Key,
+    "connection": schemas.Connection,
+    "name": schemas.Connection,
+}
+
+
+@blueprint.get("/_ref/openapi.json")
+@owner_or_operator
+@operation("This document", Media(JSON, "An OpenAPI 3.1 document."))
+def openapi() -> Response:
+    made = current_app.extensions.setdefault("openapi", {})
+    if not made:
+        made["text"] = msgspec.json.encode(document(current_app)) + b"\n"
+    return Response(made["text"], mimetype=JSON)
+
+
+def init_app(app: Flask) -> None:
+    """Declares the one view that is Flask's own."""
+    statuses: dict[int, Answers] = {
+        200: Media("*/*", "The file."),
+        206: Media("*/*", "A part of it."),
+        304: "It is unchanged.",
+    }
+    declare = operation("A file of the pages", statuses, errors=("not_found", "range_not_satisfiable"))
+    declare(app.view_functions["static"])
+
+
+def document(app: Flask) -> Schema:
+    """Every route of the application.  Raises LookupError for a view that is not declared."""
+    paths: dict[str, Schema] = {}
+    routes = sorted(app.url_map.iter_rules(), key=lambda rule: rule.rule)
+    declared = {rule.endpoint: _declared(app, rule) for rule in routes}
+    schemas = _schemas(operation for operation, _ in declared.values())
+    for rule in routes:
+        for method in sorted(rule.methods or ()):
+            if method not in ("HEAD", "OPTIONS"):
+                described = _operation(rule, method, *declared[rule.endpoint])
+                paths.setdefault(path_of(rule), {})[method.lower()] = described
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "pdpp-ref", "version": version("pdpp-ref"), "description": ABOUT},
+        "tags": [{"name": name, "description": about} for name, about in TAGS.items()],
+        "paths": paths,
+        "components": {"schemas": schemas, "securitySchemes": SCHEMES, "headers": HEADERS},
+    }
+
+
+def _declared(app: Flask, rule: Rule) -> tuple[Operation, Access]:
+    view = app.view_functions[rule.endpoint]
+    found = getattr(view, "operation", None)
+    if found is None:
+        raise LookupError(f"{rule.endpoint} ({rule.rule}) is not declared; give its view an @operation")
+    return found, getattr(view, "access", ANYBODY)
+
+
+def path_of(rule: Rule) -> str:
+    return re.sub(_PART, r"{\1}", rule.rule)
+
+
+def _operation(rule: Rule, method: str, declared: Operation, access: Access) -> Schema:
+    tag = FILES if rule.endpoint == "static" else PROTOCOL if _is_protocol(rule) else REFERENCE_ONLY
+    described: Schema = {
+        "operationId": rule.endpoint,
+        "summary": declared.summary,
+        "tags": [tag],
+        "security": [{scheme: []} for scheme in access.schemes],
+        "parameters": [*_parts(rule), *_query(declared.query), *_headers(declared)],
+        "responses": _responses(rule, method, declared, access, tag),
+    }
+    if declared.body:
+        content = {media: {"schema": _body_schema(kind)} for media, kind in declared.body.items()}
+        described["requestBody"] = {"content": content, "required": True}
+    return described
+
+
+def _is_protocol(rule: Rule) -> bool:
+    return rule.rule.startswith("/v1/")
+
+
+# ---- parameters --------------------------------------------------------------------------------
+
+
+def _parts(rule: Rule) -> Iterator[Schema]:
+    for name in re.findall(_PART, rule.rule):
+        schema = msgspec.json.schema(PARTS.get(name, str)) | {"minLength": 1}
+        yield {"name": name, "in": "path", "required": True, "schema": schema}
+
+
+def _query(kind: type[Struct] | None) -> Iterator[Schema]:
+    if kind is None:
+        return
+    found = msgspec.json.schema_components([kind])[1][kind.__name__]
+    for name, schema in found["properties"].items():
+        schema = _without_null(schema)
+        about = schema.pop("description", None)
+        parameter = {"name": name, "in": "query", "required": name in found["required"], "schema": schema}
+        yield parameter | ({"description": about} if about else {})
+
+
+def _without_null(schema: Schema) -> Schema:
+    """A query can leave a parameter out, and has no word for null."""
+    (first, *_) = schema.get("anyOf", [{}])
+    kept = {name: value for name, value in schema.items() if name != "anyOf" and value is not None}
+    return {**first, **kept}
+
+
+def _headers(declared: Operation) -> Iterator[Schema]:
+    for name, values in declared.headers.items():
+        yield {"name": name, "in": "header", "required": False, "schema": {"enum": list(values)}}
+
+
+def _body_schema(kind: type[Struct] | str) -> Schema:
+    return {"type": "string", "description": kind} if isinstance(kind, str) else _ref(kind)
+
+
+# ---- responses ---------------------------------------------------------------------------------
+
+
+def _responses(rule: Rule, method: str, declared: Operation, access: Access, tag: str) -> Schema:
+    answers: dict[int, Any] = {}
+    for status, answer in declared.answers.items():
+        answers[status] = _answer(answer if isinstance(answer, tuple) else (answer,))
+    if access.redirects:
+        answers.setdefault(302, {"description": "A browser that has not signed in is sent to the form."})
+    pages = tag != PROTOCOL and not rule.rule.startswith("/_ref/")
+    answers |= _errors(_codes(method, declared, access), pages)
+    shared = ["Request-Id", "PDPP-Surface"] if tag == REFERENCE_ONLY else ["Request-Id"]
+    headers = {name: {"$ref": f"#/components/headers/{name}"} for name in shared}
+    return {str(status): answers[status] | {"headers": headers} for status in sorted(answers)}
+
+
+def _answer(kinds: tuple[Answer, ...]) -> Schema:
+    first = kinds[0]
+    if isinstance(first, str):
+        return {"description": first}
+    about = first.about if isinstance(first, Media) else str(first.__doc__)
+    by_type: dict[str, list[Schema]] = {}
+    for kind in kinds:
+        if not isinstance(kind, str):
+            by_type.setdefault(kind.type if isinstance(kind, Media) else JSON, []).append(_schema_of(kind))
+    content = {
+        media: {"schema": schemas[0] if len(schemas) == 1 else {"anyOf": schemas}}
+        for media, schemas in by_type.items()
+    }
+    return {"description": about, "content": content}
+
+
+def _schema_of(kind: Answer) -> Schema:
+    if isinstance(kind, type):
+        return _ref(kind)
+    return {} if isinstance(kind, Media) and kind.type in (JSON, "*/*") else {"type": "string"}
+
+
+def _codes(method: str, declared: Operation, access: Access) -> list[str]:
+    """What the view tells, what its guard tells, and what any request may meet."""
+    unsafe = [] if method in SAFE_METHODS else ["cross_site_request"]
+    anywhere = ["invalid_request", "unknown_host", "internal_error", "storage_unavailable"]
+    return [*access.errors, *declared.errors, *unsafe, *anywhere]
+
+
+def _errors(codes: list[str], pages: bool) -> dict[int, Schema]:
+    """Each status with its codes; a browser that opens a page gets a page that tells the same."""
+    by_status: dict[int, list[str]] = {}
+    for code in dict.fromkeys(codes):
+        by_status.setdefault(ERRORS[code].status, []).append(code)
+    return {status: _error(found, pages) for status, found in by_status.items()}
+
+
+def _error(codes: list[str], pages: bool) -> Schema:
+    one_of: Schema = {"properties": {"error": {"properties": {"code": {"enum": codes}}}}}
+    content: Schema = {JSON: {"schema": {"allOf": [_ref(schemas.Error), one_of]}}}
+    if pages:
+        content[PAGE.type] = {"schema": {"type": "string"}}
+    about = "  ".join(f"`{code}`: {ERRORS[code].about}" for code in codes)
+    return {"description": about, "content": content}
+
+
+# ---- schemas -----------------------------------------------------------------------------------
+
+_TEMPLATE = "#/components/schemas/{name}"
+
+
+def _ref(kind: type[Struct]) -> Schema:
+    return {"$ref": _TEMPLATE.format(name=kind.__name__)}
+
+
+def _schemas(operations: Iterable[Operation]) -> Schema:
+    kinds: dict[Any, None] = {schemas.Error: None}
+    for each in operations:
+        answers = (answer if isinstance(answer, tuple) else (answer,) for answer in each.answers.values())
+        told = [kind for answer in answers for kind in answer] + list(each.body.values())
+        kinds |= dict.fromkeys(kind for kind in told if isinstance(kind, type))
+    return msgspec.json.schema_components(list(kinds), ref_template=_TEMPLATE)[1]

@@ -1,0 +1,81 @@
+"""Growth as a picture: the geometry of an inline SVG, which templates draw and the stylesheet colours.
+
+What is kept stands until it changes, so lines go in steps.  A day that is unknown is a gap: no line
+goes across it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from itertools import groupby
+
+from ...models.measures import BYTE_MEASURES
+from ...queries.growth import Day
+from ...timestamps import days_before
+
+WIDTH, HEIGHT = 600, 160
+
+
+@dataclass(frozen=True)
+class Step:
+    """From `left`, for `width`, stood what `day` ended with."""
+
+    left: float
+    width: float
+    day: Day
+
+
+@dataclass(frozen=True)
+class Chart:
+    """`bands` are (name of the measure, path), to be drawn in their order: each goes over the last.
+
+    `known` are those of the `steps` that have figures.
+    """
+
+    bands: list[tuple[str, str]]
+    line: str
+    steps: list[Step]
+    top: int
+    first_day: str
+    last_day: str
+
+    @property
+    def known(self) -> list[Step]:
+        return [step for step in self.steps if step.day.parts is not None]
+
+
+def chart(days: Sequence[Day], shown: int) -> Chart | None:
+    """A picture of the last `shown` days; None where nothing that has a size is known of them."""
+    top = max((day.total or 0 for day in days), default=0)
+    if not top:
+        return None
+    first, last = date.fromisoformat(days_before(shown)), date.fromisoformat(days_before(0))
+    # The last day has a width too.
+    unit = WIDTH / ((last - first).days + 1)
+    lefts = [min(max(0, (date.fromisoformat(day.day) - first).days) * unit, WIDTH) for day in days]
+    rights = [*lefts[1:], float(WIDTH)]
+    steps = [
+        Step(round(left, 2), round(right - left, 2), day)
+        for left, right, day in zip(lefts, rights, days, strict=True)
+    ]
+    runs = [list(run) for known, run in groupby(steps, lambda step: step.day.parts is not None) if known]
+    # The whole first: each part that goes over it leaves the last one's share to be seen.
+    stacked = [
+        (measure.name, "".join(_area(run, place + 1, top) for run in runs))
+        for place, measure in reversed(list(enumerate(BYTE_MEASURES)))
+    ]
+    line = "".join(_line(run, len(BYTE_MEASURES), top) for run in runs)
+    return Chart(stacked, line, steps, top, first.isoformat(), last.isoformat())
+
+
+def _line(run: Sequence[Step], parts: int, top: int) -> str:
+    """Along the sums of each step's first `parts`; all of them are known."""
+    path = ""
+    for step in run:
+        height = HEIGHT - sum((step.day.parts or ())[:parts]) * HEIGHT / top
+        path += f"{'V' if path else f'M{step.left:g},'}{height:.1f}H{step.left + step.width:.1f}"
+    return path
+
+
+def _area(run: Sequence[Step], parts: int, top: int) -> str:
+    return f"{_line(run, parts, top)}V{HEIGHT}H{run[0].left:g}Z"

@@ -1,0 +1,256 @@
+"""Importing lines from a file or a pipe."""
+
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import chain
+from pathlib import Path
+
+import click
+
+from .. import signals
+from ..canonical import importer, records
+from ..models import Connection
+from ..parsing import hints, unpacking
+from ..parsing.lines import Line, read_lines
+from ..parsing.messages import Rejected, check_name
+from . import output, rejects
+from .common import (
+    REPORT_SECONDS,
+    TryAgain,
+    WrongCall,
+    checked,
+    opened_database,
+    shown_name,
+)
+
+LISTED = 1_000  # rejected lines; of the rest the number is given
+AGAIN = "Run the same import again: what is stored already is recognised"
+
+Lines = Iterator[Line | None]
+
+
+@click.command("import")
+@click.argument("file", required=False, type=click.Path(path_type=Path, allow_dash=True))
+@click.option("--connection", callback=checked, help="Connection that the records belong to.")
+@click.option("--connector", callback=checked, help="Connector of a new connection; by default its name.")
+@click.option(
+    "--rejects",
+    "rejects_file",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Append rejected lines to this file, with their reasons, and go on printing STATE.",
+)
+@click.option(
+    "--time-field",
+    "time_fields",
+    metavar="[STREAM=]FIELD",
+    multiple=True,
+    callback=lambda _, __, given: dict(map(_time_field, given)),
+    help="Field that says when a record's thing happened, of one stream or of all. Repeatable.",
+)
+def import_lines(
+    file: Path | None,
+    connection: str | None,
+    connector: str | None,
+    rejects_file: Path | None,
+    time_fields: dict[str | None, str],
+) -> None:
+    """Import JSON lines (PDPP Collection Profile or Singer) from FILE or standard input, compressed with
+    gzip, bzip2, xz or zstd, or plain.
+
+    STATE lines are printed on standard output once all that came before them is stored, and none after a
+    line that was rejected, unless --rejects has stored that line.
+    """
+    signals.ignore_hangup()
+    name = connection or connector
+    if not name:
+        raise WrongCall("say whose records these are: --connection NAME")
+    descriptor = _opened(file)
+    with rejects.opened(rejects_file, descriptor, *_outputs()) as kept:
+        lines = _lines(file, descriptor, kept)
+        with opened_database():
+            told = _Told(kept)
+            work = importer.Importer(
+                records.Target(name, _connector_of(name, connector)),
+                told.state,
+                told.rejected,
+                told.progress,
+                stores_rejected=kept is not None,
+                on_skipped=told.skipped,
+                time_fields=time_fields,
+            )
+            with _failures_told(work.report):
+                work.run(lines)
+                told.finish(work.report)
+    if work.report.broken and work.report.broken.code == "unreadable":
+        raise TryAgain(f"{work.report.broken.reason}. {AGAIN}")
+    sys.exit(1 if work.report.rejected else 0)
+
+
+def _time_field(given: str) -> tuple[str | None, str]:
+    """The stream, None for all, and its field.  Raises WrongCall."""
+    stream, separator, field = given.rpartition("=")
+    try:
+        check_name("the field of --time-field", field)
+        return check_name("the stream of --time-field", stream) if separator else None, field
+    except Rejected as reason:
+        raise WrongCall(f"{reason}; use --time-field FIELD or --time-field STREAM=FIELD") from None
+
+
+# ---- input -------------------------------------------------------------------------------------
+
+
+def _opened(file: Path | None) -> int:
+    """A descriptor of the input.  Raises WrongCall."""
+    if _is_stdin(file):
+        if sys.stdin is None:
+            raise WrongCall("standard input is closed; name a FILE")
+        return sys.stdin.fileno()
+    assert file is not None
+    try:
+        descriptor = os.open(file, os.O_RDONLY)
+    except FileNotFoundError:
+        raise WrongCall(f"there is no file {file.name!r}") from None
+    except OSError as error:
+        raise WrongCall(f"{file.name!r} can't be read: {error.strerror}") from None
+    if file.is_dir():
+        raise WrongCall(f"{file.name or '.'!r} is a folder; name a file in it")
+    if file.is_file() and not os.fstat(descriptor).st_size:
+        raise WrongCall(f"{file.name!r} is empty; there is nothing to import")
+    return descriptor
+
+
+def _is_stdin(file: Path | None) -> bool:
+    return file is None or str(file) == "-"
+
+
+def _outputs() -> list[int]:
+    """The descriptors that we write to."""
+    return [stream.fileno() for stream in (sys.stdout, sys.stderr) if stream is not None]
+
+
+def _lines(file: Path | None, descriptor: int, kept: rejects.Rejects | None) -> Lines:
+    """The lines of the input.  Raises WrongCall where it holds none: of a file here, of a pipe later."""
+    name = "standard input" if file is None or _is_stdin(file) else repr(file.name)
+    lines = _judged(read_lines(descriptor, kept.spool if kept else None), name)
+    return lines if file is None or not file.is_file() else chain([next(lines, None)], lines)
+
+
+def _judged(lines: Lines, name: str) -> Lines:
+    try:
+        yield from hints.checked(lines)
+    except (hints.NotLines, unpacking.Unsupported) as hint:
+        raise WrongCall(f"{name} {hint}") from None
+
+
+def _connector_of(connection: str, wanted: str | None) -> str:
+    query = Connection.select(Connection.connector_id)
+    known = query.where(Connection.connector_instance_id == connection).scalar()
+    if known is not None and wanted is not None and known != wanted:
+        raise WrongCall(
+            f"connection {connection!r} belongs to connector {known!r}, not {wanted!r}; "
+            "leave --connector out or choose another --connection"
+        )
+    return known or wanted or connection
+
+
+# ---- output ------------------------------------------------------------------------------------
+
+
+class _StateNotPrinted(Exception):
+    """Standard output can't take it; the message says why."""
+
+
+@contextmanager
+def _failures_told(report: importer.Report) -> Iterator[None]:
+    """What ends an import early, with the counts until then."""
+    try:
+        yield
+    except importer.NotStored as reason:
+        why = f"stopped near line {report.lines}: {reason}"
+    except rejects.NotWritten as reason:
+        why = f"stopped: a rejected line can't be written to the file of --rejects: {reason}"
+    except _StateNotPrinted as reason:
+        why = f"a STATE can't be written to standard output: {reason}"
+    except KeyboardInterrupt:
+        why = "stopped"
+    except records.WrongConnector as owner:
+        raise WrongCall(f"the connection belongs to connector {str(owner)!r} by now") from None
+    else:
+        return
+    raise TryAgain(f"{why}; {_counts(report)} until then. {AGAIN}")
+
+
+def _counts(report: importer.Report) -> str:
+    counts = report.counts
+    return (
+        f"{counts.accepted:,} accepted ({counts.created:,} new, {counts.updated:,} changed, "
+        f"{counts.deleted:,} deleted, {counts.unchanged:,} unchanged), "
+        f"{f'{counts.removed:,} removed, ' if counts.removed else ''}{report.rejected:,} rejected"
+    )
+
+
+class _Told:
+    """Reports an import: progress and rejected lines to a person, STATE to the source."""
+
+    def __init__(self, kept: rejects.Rejects | None) -> None:
+        self._kept = kept
+        self._reader_gone = False
+        self._rejected = 0
+        self._began = self._shown = time.monotonic()
+
+    def state(self, state: str) -> None:
+        """Print it, whole, after what was rejected before it is stored for good."""
+        if self._kept is not None:
+            self._kept.make_durable()
+        if self._reader_gone:
+            return
+        try:
+            with signals.uninterrupted():
+                output.put(f"{state}\n", "utf-8")
+        except output.Closed:
+            self._reader_gone = True
+        except OSError as error:
+            raise _StateNotPrinted(error.strerror) from None
+
+    def skipped(self, line: int, reason: str) -> None:
+        output.tell(f"line {line}: {reason}")
+
+    def rejected(self, line: importer.RejectedLine) -> None:
+        if self._kept is not None:
+            self._kept.add(line)
+        self._rejected += 1
+        if self._rejected <= LISTED:
+            output.tell(f"line {line.number}: {line.reason}")
+
+    def progress(self, report: importer.Report) -> None:
+        if time.monotonic() - self._shown >= REPORT_SECONDS:
+            self._shown = time.monotonic()
+            rate = report.lines / (self._shown - self._began)
+            output.mention(f"{report.lines:,} lines, {rate:,.0f} a second")
+
+    def finish(self, report: importer.Report) -> None:
+        if self._kept is not None:
+            self._kept.make_durable()
+        if self._rejected > LISTED:
+            output.tell(f"{self._rejected - LISTED:,} more rejected lines are not listed")
+        seconds = time.monotonic() - self._began
+        notes = "".join(f"; {note}" for note in self._notes(report))
+        output.tell(f"{report.lines:,} lines in {seconds:.1f} s: {_counts(report)}{notes}")
+
+    def _notes(self, report: importer.Report) -> Iterator[str]:
+        if report.ignored:
+            kinds = sorted(report.ignored.items())
+            yield "ignored " + ", ".join(f"{n:,} {shown_name(kind)[:100]}" for kind, n in kinds)
+        if report.rejected and self._kept is not None:
+            yield f"rejected lines are in {self._kept.name}"
+        if report.withheld:
+            yield (
+                f"no STATE was printed after line {report.first_rejected}, which was rejected: "
+                "correct it at the source, or run again with --rejects FILE"
+            )
+        if self._reader_gone:
+            yield "STATE could no longer be printed, as its reader has gone"

@@ -1,0 +1,106 @@
+"""What is kept, and where: forgetting old versions, backing up, moving to another database."""
+
+from errno import EDQUOT, ENOSPC
+from pathlib import Path
+
+import click
+import peewee
+
+from .. import database, private_files
+from ..canonical import retention
+from ..database import DatabaseUnusable, db, problem
+from ..operations import transfer
+from .common import (
+    TryAgain,
+    WrongCall,
+    answer,
+    checked,
+    id_of_connection,
+    id_of_stream,
+    opened_database,
+    progress,
+    shown_name,
+)
+
+
+@click.command("prune-history")
+@click.option("--keep", required=True, type=click.IntRange(1), help="How many versions of a record stay.")
+@click.option("--connection", callback=checked, help="Prune this connection alone.")
+@click.option("--stream", callback=checked, help="Prune this stream of the connection alone.")
+def prune_history(keep: int, connection: str | None, stream: str | None) -> None:
+    """Forget all but the newest versions of each record.  What is forgotten is gone.
+
+    A delete counts as a version.  Of a deleted record of which nothing else stays, the files go too.
+    """
+    if stream is not None and connection is None:
+        raise WrongCall("--stream needs --connection: streams belong to connections")
+    with opened_database():
+        if connection is not None:
+            connection_id = id_of_connection(connection)
+            if stream is not None:
+                id_of_stream(connection, connection_id, stream)
+        with progress("versions forgotten") as show:
+            gone = retention.prune(keep, connection, stream, lambda done: show(done.versions))
+    answer(f"Forgot {gone.versions:,} versions, {gone.json_bytes:,} bytes.")
+
+
+@click.command("backup")
+@click.argument("file", type=click.Path(path_type=Path))
+def back_up(file: Path) -> None:
+    """Write the SQLite database as it is at this moment to a new FILE; the server may go on.
+
+    To restore it, point PDPP_DATABASE_URL at it.  Kept secrets are not in it: they are in the
+    instance folder.
+    """
+    name = shown_name(file.name)
+    with opened_database():
+        try:
+            db.back_up(str(file))
+        except FileExistsError:
+            raise WrongCall(f"{name} exists; name a new file") from None
+        except OSError as error:
+            if error.errno in (ENOSPC, EDQUOT):
+                raise _no_room(name) from None
+            raise WrongCall(f"{name} can't be written: {error.strerror}") from None
+        except peewee.DatabaseError as error:
+            if problem(error) == "full":
+                raise _no_room(name) from None
+            if problem(error) == "input_output":
+                raise TryAgain(f"{name} can't be written, and nothing of it stays; try again") from None
+            raise
+    if private_files.is_open_to_others(file):
+        click.echo(f"Others can read {name}: its file system has no permissions.", err=True)
+    answer(f"Backed up {file.stat().st_size:,} bytes.")
+
+
+def _no_room(name: str) -> TryAgain:
+    return TryAgain(f"no space is left for {name}, and nothing of it stays; free some and try again")
+
+
+@click.command("copy")
+@click.option("--to", "url", required=True, envvar="PDPP_COPY_TO", help="URL of the database to fill.")
+def copy_to(url: str) -> None:
+    """Copy all that is kept to another database, and compare every row.
+
+    What is written here meanwhile is not in the copy: stop the server first.  A copy that was cut
+    short is taken up where it stopped.  A URL with a password is better given as PDPP_COPY_TO.
+    """
+    with opened_database():
+        try:
+            target = database.at(url, Path())
+            with progress("rows compared") as show:
+                rows = transfer.copy(target, lambda _, done: show(done))
+        except DatabaseUnusable as error:
+            raise WrongCall(str(error).replace("PDPP_DATABASE_URL", "--to")) from None
+        except transfer.NotOurs:
+            raise WrongCall(
+                "the database of --to is not what the unfinished copy has sent to it: somebody else has "
+                "written there.  Nothing was deleted; name an empty one"
+            ) from None
+        except transfer.NotEmpty:
+            raise WrongCall("the database of --to holds data already; name an empty one") from None
+        except transfer.Different as table:
+            raise TryAgain(
+                f"table {table} has not arrived as it is here; run it again, or to an empty database"
+            ) from None
+    answer(f"Copied {rows:,} rows, and compared each.  Use it with: PDPP_DATABASE_URL")

@@ -1,0 +1,100 @@
+"""Reading the figures, and having them recomputed."""
+
+import sys
+from collections.abc import Callable
+
+import click
+import msgspec
+
+from .. import auto_reconcile
+from ..database import db, write_transaction
+from ..models import RetainedSizeGlobal, locking
+from ..operations import verify
+from ..projection import marks
+from ..services import reconcile, summary
+from .common import (
+    DamagedFile,
+    WrongCall,
+    answer,
+    checked,
+    id_of_connection,
+    id_of_stream,
+    opened_database,
+    progress,
+    shown_name,
+)
+
+
+@click.command("summary")
+def show_summary() -> None:
+    """Print the JSON of GET /_ref/dataset/summary."""
+    with opened_database() as app:
+        found = summary.body(summary.read(auto_reconcile(app)))
+    answer(msgspec.json.format(msgspec.json.encode(found), indent=2).decode())
+
+
+@click.command("mark-dirty")
+@click.option("--connection", callback=checked, help="Mark this connection, not the global row.")
+@click.option("--stream", callback=checked, help="Mark this stream of the connection.")
+def mark_dirty(connection: str | None, stream: str | None) -> None:
+    """Mark figures as not to be trusted until they are recomputed."""
+    if stream is not None and connection is None:
+        raise WrongCall("--stream needs --connection: streams belong to connections")
+    with opened_database(), write_transaction():
+        if connection is None:
+            marks.mark_global()
+            marked = "the totals"
+        elif stream is None:
+            locking.keep_connection(connection)
+            marks.mark_connection(id_of_connection(connection))
+            marked = f"connection {shown_name(connection)}"
+        else:
+            locking.keep_connection(connection)
+            connection_id = id_of_connection(connection)
+            locking.keep_stream(connection_id, stream)
+            marks.mark_stream(id_of_stream(connection, connection_id, stream), connection_id)
+            marked = f"stream {shown_name(stream)} of connection {shown_name(connection)}"
+    answer(f"Marked {marked}.  The next reads recompute it; so does: pdpp-ref reconcile")
+
+
+@click.command("reconcile")
+def reconcile_dirty() -> None:
+    """Recompute what is marked, until nothing is."""
+    with opened_database():
+        answer(_recomputed(reconcile.run_until_fresh))
+
+
+@click.command("rebuild")
+def rebuild() -> None:
+    """Recount everything from the records; one that was cut short is taken up where it stopped."""
+    with opened_database():
+        reconcile.begin_rebuild()
+        answer(_recomputed(reconcile.finish_rebuild))
+
+
+def _recomputed(work: Callable[..., reconcile.Pass]) -> str:
+    """Do it under the reader's eyes."""
+    total = reconcile.versions_left()
+    with progress("versions counted", total) as show:
+        done = work(progress=lambda _: show(total - reconcile.versions_left()))
+    return f"Recomputed streams: {done.streams:,}, connections: {done.connections:,}.  All is fresh."
+
+
+@click.command("verify")
+def verify_figures() -> None:
+    """Recount from the records, change nothing, and print every figure that differs."""
+    found = 0
+    with opened_database():
+        for difference in verify.differences():
+            found += 1
+            where = " ".join([difference.row[0], *map(shown_name, difference.row[1:])])
+            known = " (marked: will be recomputed)" if difference.dirty else ""
+            answer(
+                f"{where}: {difference.figure} is {difference.stored}, "
+                f"a recount gives {difference.counted}{known}"
+            )
+        marked = RetainedSizeGlobal.select().where(RetainedSizeGlobal.dirty).exists()
+        if db.is_damaged():
+            raise DamagedFile
+    answer(f"{found:,} differences." if found else "No differences." + (" Totals are marked." * marked))
+    sys.exit(1 if found else 0)

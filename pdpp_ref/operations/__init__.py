@@ -1,0 +1,1 @@
+"""Operations of the whole database: verify, transfer, demo data."""

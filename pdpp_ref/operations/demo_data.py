@@ -1,0 +1,127 @@
+"""Sample data for the demo: made up, the same each time, and written as any other data is."""
+
+import json
+import random
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
+from itertools import accumulate, pairwise
+
+from ..canonical import blobs, records
+from ..database import execute, write_transaction
+from ..parsing.messages import Change
+from ..projection.grains import CONNECTION, GLOBAL, STREAM
+from ..services import reconcile
+from ..timestamps import days_before, to_text
+
+START = datetime(2024, 1, 1)
+SAMPLE_DAYS, STEP_DAYS = 84, 3
+WORDS = ("river", "stone", "lamp", "orbit", "maple", "cloud", "paper", "green", "quiet", "market")
+
+Make = Callable[[random.Random, int], dict[str, object]]
+
+
+def _words(chance: random.Random, count: int) -> str:
+    return " ".join(chance.choices(WORDS, k=count))
+
+
+def _photo(chance: random.Random, number: int) -> dict[str, object]:
+    place = {"lat": round(chance.uniform(-60, 60), 5), "lon": round(chance.uniform(-180, 180), 5)}
+    return {"name": f"IMG_{number:05}.jpg", "place": place, "tags": _words(chance, 4).split()}
+
+
+def _message(chance: random.Random, number: int) -> dict[str, object]:
+    return {"subject": _words(chance, 5), "body": _words(chance, chance.randint(20, 400))}
+
+
+def _payment(chance: random.Random, number: int) -> dict[str, object]:
+    return {"amount": f"{chance.uniform(1, 300):.2f}", "currency": "EUR", "payee": _words(chance, 2)}
+
+
+def _heartbeat(chance: random.Random, number: int) -> dict[str, object]:
+    return {"bpm": chance.randint(48, 175)}
+
+
+def _note(chance: random.Random, number: int) -> dict[str, object]:
+    return {"title": _words(chance, 3), "text": _words(chance, chance.randint(50, 900))}
+
+
+# connection, connector, stream, how many records, how one is made
+Sample = tuple[str, str, str, int, Make]
+SAMPLES: tuple[Sample, ...] = (
+    ("sample photo library", "sample-photos", "photos", 4_000, _photo),
+    ("sample mailbox (home)", "sample-mail", "messages", 2_500, _message),
+    ("sample mailbox (work)", "sample-mail", "messages", 3_500, _message),
+    ("sample bank", "sample-bank", "payments", 2_000, _payment),
+    ("sample fitness tracker", "sample-fitness", "heart rate", 9_000, _heartbeat),
+    ("sample fitness tracker", "sample-fitness", "workouts", 300, _note),
+    ("sample notebook", "sample-notes", "notes", 900, _note),
+)
+
+
+def load() -> None:
+    """Write every sample over the days that it is said to have come in: first versions, then changes to
+    some records, then a few deletes, and files for some photos.
+    """
+    parts = {sample: _parts(sample) for sample in SAMPLES}
+    for step, days in enumerate(range(SAMPLE_DAYS, -1, -STEP_DAYS)):
+        for (connection, connector, stream, _, _), changes in parts.items():
+            if changes[step]:
+                records.write(records.Target(connection, connector), changes[step])
+            if stream == "photos":
+                _add_files(connection, stream, changes[step])
+        if days:
+            _date_back(days)
+    reconcile.begin_rebuild()
+    reconcile.finish_rebuild()  # the first and last times are of before they were dated back
+
+
+def _parts(sample: Sample) -> list[list[Change]]:
+    """A sample's changes by step; they begin some steps in, and no two steps bring as many."""
+    _, _, stream, records, make = sample
+    chance = random.Random(f"steps of {stream} {records}")
+    steps = SAMPLE_DAYS // STEP_DAYS + 1
+    begin = chance.randrange(steps // 2)
+    shares = [0.0] * begin + [chance.expovariate(1) for _ in range(steps - begin)]
+    every = list(_changes(random.Random(f"{stream} {records}"), stream, records, make))
+    ends = [round(end / sum(shares) * len(every)) for end in accumulate(shares)]
+    return [every[start:end] for start, end in pairwise([0, *ends])]
+
+
+def _add_files(connection: str, stream: str, changes: list[Change]) -> None:
+    for change in changes:
+        number = int(change.key)
+        if number % 61 == 30 and number % 100:  # every hundredth is deleted
+            chance = random.Random(change.key)
+            photo = chance.randbytes(chance.randint(9_000, 190_000))
+            blobs.store(connection, stream, change.key, iter([photo]))
+
+
+def _date_back(days: int) -> None:
+    """Let what came in today have come so many days ago.  Only what is made up has a past like this."""
+    today, then = days_before(0), days_before(days)
+    with write_transaction():
+        for table, column in _TIMES:
+            later = f"UPDATE {table} SET {column} = ? || SUBSTR({column}, 11) WHERE {column} >= ?"
+            execute(later, (then, today))
+        for grain in (STREAM, CONNECTION, GLOBAL):
+            execute(f"UPDATE {grain.days} SET day = ? WHERE day = ?", (then, today))
+
+
+_TIMES = (
+    ("records", "ingested_at"),
+    ("record_changes", "ingested_at"),
+    ("retained_size_record", "changed_at"),
+    ("blob_bindings", "bound_at"),
+)
+
+
+def _changes(chance: random.Random, stream: str, records: int, make: Make) -> Iterator[Change]:
+    def change(number: int, deleted: bool = False) -> Change:
+        at = to_text(START + timedelta(hours=number))
+        data = {"at": at, **make(chance, number)}
+        text = None if deleted else json.dumps(data, ensure_ascii=False, separators=(",", ":"))
+        return Change(stream, f"{number:05}", text, at, record_time=at, record_time_field="at")
+
+    yield from (change(number) for number in range(records))
+    yield from (change(number) for number in range(0, records, 9))
+    yield from (change(number, deleted=True) for number in range(0, records, 100))

@@ -1,0 +1,1 @@
+"""Input: bytes to lines, lines to messages.  Nothing here knows the database."""

@@ -1,0 +1,1 @@
+"""Reads beyond the summary: sizes, rankings, listings and growth."""
