@@ -8,7 +8,7 @@ from typing import Any
 import jsonschema_rs
 from flask import Flask, request
 from flask.testing import FlaskClient
-from pdpp_ref.blueprints.openapi.document.document import document, path_of
+from pdpp_ref.blueprints.openapi.document import document, path_of
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import RequestRedirect
 

@@ -14,14 +14,24 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 
 # A module may import from its own layer and those below it, never from above.
 LAYERS = (
-    ("times", "measures", "files", "database"),
+    ("timestamps", "private_files", "signals"),
+    ("database", "parsing"),
     ("models",),
-    ("schema", "schema_days"),
-    ("services",),
-    ("config",),
+    ("migrations", "projection"),
+    ("canonical", "services", "queries"),
+    ("operations",),
+    ("config", "credentials", "schemas"),
     ("blueprints",),
     ("__init__", "server"),
     ("cli", "__main__"),
+)
+# Packages of one layer that do not know each other.
+APART = (
+    ("database", "parsing"),
+    ("migrations", "projection"),
+    ("canonical", "services"),
+    ("canonical", "queries"),
+    ("services", "queries"),
 )
 
 

@@ -10,7 +10,7 @@ import pytest
 import schemathesis
 from flask import Flask
 from hypothesis import HealthCheck, Phase, given, settings
-from pdpp_ref.blueprints.openapi.document.document import document
+from pdpp_ref.blueprints.openapi.document import document
 from schemathesis.checks import not_a_server_error
 from schemathesis.generation import GenerationMode
 from schemathesis.specs.openapi.checks import (

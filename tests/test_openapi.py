@@ -11,7 +11,7 @@ import jsonschema_rs
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
-from pdpp_ref.blueprints.openapi.document.document import document, path_of
+from pdpp_ref.blueprints.openapi.document import document, path_of
 
 from pdpp_ref.blueprints import errors
 from tests import contract

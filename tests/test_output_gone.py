@@ -286,7 +286,7 @@ def test_a_signal_during_a_write_waits_for_it_and_it_is_counted(
 
 
 SLOW = (
-    "from pdpp_ref.services import reconcile; from pdpp_ref.cli import main; import sys; "
+    "from pdpp_ref.services import reconcile; from pdpp_ref.cli.main import main; import sys; "
     "reconcile.PAUSE_SECONDS = 60; "
     "reconcile.run_until_fresh.__defaults__ = (reconcile.Limits(1, 0), lambda _: None); "
     "main(sys.argv[1:], prog_name='pdpp-ref')"
@@ -342,7 +342,7 @@ def test_sigterm_ends_any_command_in_one_line(
 ) -> None:
     """At the moment at which it opens the database."""
     script = (
-        "import os, signal, sys, pdpp_ref.cli.common as common; from pdpp_ref.cli import main; "
+        "import os, signal, sys, pdpp_ref.cli.common as common; from pdpp_ref.cli.main import main; "
         "common.open_database = lambda app: os.kill(os.getpid(), signal.SIGTERM); main(sys.argv[1:])"
     )
     done = subprocess.run(

@@ -138,7 +138,7 @@ def test_another_encoding_is_refused(own: postgres.Server) -> None:
 
 
 def test_a_driver_that_is_missing_is_one_line() -> None:
-    hidden = "import sys; sys.modules['psycopg'] = None; from pdpp_ref.cli import main; main()"
+    hidden = "import sys; sys.modules['psycopg'] = None; from pdpp_ref.cli.main import main; main()"
     told = run("postgresql://somebody@localhost/x", "summary", program=(sys.executable, "-c", hidden))
     assert "pip install 'pdpp-ref[postgres]'" in told
 
