@@ -4,7 +4,7 @@ import sys
 
 from pdpp_ref import create_app
 from pdpp_ref.cli.main import main
-from pdpp_ref.config import WrongSetting
+from pdpp_ref.config import InvalidSetting
 from pdpp_ref.database import DatabaseUnusable
 
 if __name__ == "__main__":
@@ -12,6 +12,6 @@ if __name__ == "__main__":
 
 try:
     app = create_app()
-except (WrongSetting, DatabaseUnusable) as error:
+except (InvalidSetting, DatabaseUnusable) as error:
     print(f"Error: {error}", file=sys.stderr)
     raise SystemExit(2) from None

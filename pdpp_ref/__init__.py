@@ -31,7 +31,7 @@ def create_app(
 ) -> Flask:
     """The WSGI application.  `settings` override the environment; `clock` is for the cooldown.
 
-    Raises config.WrongSetting and database.DatabaseUnusable, whose messages are for the operator.
+    Raises config.InvalidSetting and database.DatabaseUnusable, whose messages are for the operator.
     """
     from .blueprints import (
         auth,
@@ -57,7 +57,7 @@ def create_app(
             secret_key=app.config["SECRET_KEY"],
         )
     except OSError:
-        raise config.WrongSetting(config.INSTANCE_UNUSABLE) from None
+        raise config.InvalidSetting(config.INSTANCE_UNUSABLE) from None
     config.warn_of_others(folder)
     for name, secret in known.news.items():
         what = {"password": "owner password", "token": "operator token"}[name]

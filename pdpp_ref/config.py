@@ -15,7 +15,7 @@ from flask import Flask
 from . import private_files
 
 
-class WrongSetting(Exception):
+class InvalidSetting(Exception):
     """A setting can't be used.  The message names its variable and never quotes a secret."""
 
 
@@ -59,7 +59,7 @@ SETTINGS: dict[str, Number | Text | Names] = {
 
 
 def load(app: Flask, overrides: Mapping[str, Any] | None = None) -> None:
-    """Fill `app.config` from the environment, then from `overrides`.  Raises WrongSetting."""
+    """Fill `app.config` from the environment, then from `overrides`.  Raises InvalidSetting."""
     app.config.from_prefixed_env("PDPP")
     for name in SETTINGS:
         if f"PDPP_{name}" in os.environ:
@@ -81,7 +81,7 @@ def _checked(variable: str, kind: Number | Text | Names, value: Any) -> int | st
     except ValueError:
         number = kind.least - 1
     if not kind.least <= number <= kind.most:
-        raise WrongSetting(
+        raise InvalidSetting(
             f"{variable} must be a whole number from {kind.least} to {kind.most}, not {value!r}"
         )
     return number
@@ -130,7 +130,7 @@ def instance_folder(app: Flask) -> Path:
     try:
         private_files.make_folder(folder)
     except OSError:
-        raise WrongSetting(INSTANCE_UNUSABLE) from None
+        raise InvalidSetting(INSTANCE_UNUSABLE) from None
     return folder
 
 

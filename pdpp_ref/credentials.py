@@ -40,7 +40,7 @@ class Credentials:
         return right and scheme.lower() == "bearer"
 
     @property
-    def session_mark(self) -> str:
+    def session_fingerprint(self) -> str:
         """What a session holds; it changes with the password, so that old sessions end."""
         key = self.secret_key.encode()
         return hmac.new(key, self._password.encode(), hashlib.sha256).hexdigest()[:32]

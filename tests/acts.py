@@ -19,6 +19,7 @@ from pdpp_ref.canonical import (
     records,
     retention,
 )
+from pdpp_ref.canonical.errors import NotFound
 from pdpp_ref.database.postgres import Postgres
 from pdpp_ref.database.sqlite import Sqlite
 from pdpp_ref.operations import transfer
@@ -92,17 +93,11 @@ def of_two_versions(url: str) -> None:
     """And a stream that a Singer tap has sent a second version of."""
     kept(url)
     rows = [
-        Change("rows", key, "{}", source_version=version)
+        Change("rows", key, "{}", table_version=version)
         for key, version in zip("xyz", (1, 1, 2), strict=True)
     ]
     with opened(url):
         write(*rows)
-
-
-def of_schema_1(url: str) -> None:
-    """Which there was on SQLite alone."""
-    with Outside(url) as outside:
-        outside.db.execute((DATABASES / "schema-1.sql").read_text())
 
 
 def of_schema_2(url: str) -> None:
@@ -168,10 +163,10 @@ def a_copy() -> None:
     """To a database beside this one, which is looked at too; one that is whole stays so."""
     here = database.db.obj
     if isinstance(here, Sqlite):
-        beside = database.at(f"sqlite:///{here.database}.copy", Path())
+        beside = database.from_url(f"sqlite:///{here.database}.copy", Path())
     else:
         beside = Postgres(here._settings | {"dbname": f"{here.database}_copy"})
-    with suppress(transfer.NotEmpty):
+    with suppress(transfer.TargetNotEmpty):
         transfer.copy(beside)
     beside.close()
 
@@ -180,7 +175,7 @@ def gone(remove: Callable[..., None], *names: str) -> Callable[[], None]:
     """Take something away; that a repeat finds nothing is no fault."""
 
     def act() -> None:
-        with suppress(records.Unknown):
+        with suppress(NotFound):
             remove(*names)
 
     return act
@@ -221,14 +216,9 @@ ACTS = {
     "reconcile": Act(reconcile.run_until_fresh, half_recounted, is_one=False),
     "rebuild": Act(a_rebuild, kept, is_one=False),
     "copy": Act(a_copy, kept, is_one=False),
-    "migrate from 1": Act(migrations.prepare, of_schema_1, opens=True),
     "migrate": Act(migrations.prepare, of_schema_2, opens=True),
     "create": Act(migrations.prepare, None, opens=True),
 }
-
-
-def acts_on(kind: str) -> dict[str, Act]:
-    return {name: act for name, act in ACTS.items() if kind == "sqlite" or act.begin is not of_schema_1}
 
 
 def small_steps(monkeypatch: Any) -> None:
@@ -289,7 +279,7 @@ def look(place: Place) -> dict[str, list[tuple[Any, ...]]]:
 def _look(url: str) -> dict[str, list[tuple[Any, ...]]]:
     with Outside(url) as outside:
         outside.await_the_dead()
-        assert not outside.is_damaged()
+        assert not outside.is_corrupt()
         tables = outside.columns()
         # A file of an earlier schema, or of a copy that has not arrived, is not served.
         if "pdpp_ref_copying" in tables and not outside("SELECT 1 FROM pdpp_ref_copying"):

@@ -8,12 +8,12 @@ from typing import Any
 import jsonschema_rs
 from flask import Flask, request
 from flask.testing import FlaskClient
-from pdpp_ref.blueprints.openapi.document import document, path_of
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import RequestRedirect
 
 from pdpp_ref.blueprints import routing
 from pdpp_ref.blueprints.errors import ApiError
+from pdpp_ref.blueprints.openapi.document import document, path_of
 
 Document = dict[str, Any]
 

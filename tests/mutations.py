@@ -51,7 +51,7 @@ MUTATIONS = [
     ),
     Mutation(
         "the transaction of a pass",
-        "    with repair_transaction(wait=wait, seconds=limits.seconds):",
+        "    with reconcile_transaction(wait=wait, seconds=limits.seconds):",
         "    if True:",
         "tests/test_reconcile.py -k failure_at_any_statement",
     ),
@@ -87,7 +87,7 @@ MUTATIONS = [
     ),
     Mutation(
         "the lock of the projection's rows, on PostgreSQL",
-        "FROM {grain.table} {where}{row_lock()}",
+        "FROM {grain.table} {where}{for_no_key_update()}",
         "FROM {grain.table} {where}",
         "tests/test_trials.py -k 'no_row_is_wrong and postgres'",
     ),
@@ -130,7 +130,7 @@ MUTATIONS = [
     ),
     Mutation(
         "passing up a mark made by another program",
-        '    if any(row["dirty"] for row in held.values()):\n        _pass_up(connection_id)',
+        '    if any(row["dirty"] for row in held.values()):\n        _propagate_dirty(connection_id)',
         "    pass",
         "tests/test_retained_size.py -k one_table_alone",
     ),
@@ -155,13 +155,13 @@ MUTATIONS = [
     # ---- repair
     Mutation(
         "telling a recount what changed behind it",
-        "            _correct_recount(stream_id, delta)\n",
+        "            _adjust_checkpoint(stream_id, delta)\n",
         "            pass\n",
         "tests/test_reconcile.py -k writes_between",
     ),
     Mutation(
         "beginning a recount again after a mark",
-        "    Recount.delete().where(Recount.stream == stream_id).execute()\n    mark_connection",
+        "    RecountCheckpoint.delete().where(RecountCheckpoint.stream == stream_id).execute()\n    mark_connection",
         "    mark_connection",
         "tests/test_reconcile.py -k mark_during_a_recount",
     ),
@@ -324,7 +324,7 @@ MUTATIONS = [
     ),
     Mutation(
         "copying to an empty database alone",
-        "            raise NotEmpty\n\n\ndef _check_ours",
+        "            raise TargetNotEmpty\n\n\ndef _check_ours",
         "            pass\n\n\ndef _check_ours",
         "tests/test_copying.py -k row_of_any",
     ),
@@ -530,7 +530,7 @@ MUTATIONS = [
     ),
     Mutation(
         "the digest of a file",
-        "            raise WrongDigest",
+        "            raise DigestMismatch",
         "            pass",
         "tests/test_blobs_http.py -k other_bytes",
     ),
@@ -566,7 +566,7 @@ MUTATIONS = [
     ),
     Mutation(
         "marking a stream where a file finds a row lost",
-        '    if is_new == bool(record["touched"]):',
+        '    if is_new == bool(record["has_rollup"]):',
         "    if False:",
         "tests/test_blobs.py -k row_is_lost",
     ),
@@ -590,7 +590,7 @@ MUTATIONS = [
     ),
     Mutation(
         "deleting only what came with an older version",
-        "if head and head.source_version is not None and head.source_version < version:",
+        "if head and head.table_version is not None and head.table_version < version:",
         "if head and head.data is not None:",
         "tests/test_ingest.py -k meanwhile",
     ),
@@ -657,7 +657,7 @@ MUTATIONS = [
     ),
     Mutation(
         "a change that is refused counts as a rejected line",
-        "        self.reject(Rejection(table_version=changes[place].source_version) for place, _ in self.refused)",
+        "        self.reject(Rejection(table_version=changes[place].table_version) for place, _ in self.refused)",
         "        pass",
         "tests/test_activation.py -k does_not_fit",
     ),
@@ -930,7 +930,7 @@ MUTATIONS = [
     ),
     Mutation(
         "the number of days",
-        "    if generation == previous + 1 > DAYS_KEPT:",
+        "    if generation == previous + 1 > SNAPSHOT_RETENTION_DAYS:",
         "    if False:",
         "tests/test_growth.py -k dropped_by_number",
     ),

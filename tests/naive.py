@@ -22,7 +22,7 @@ from pdpp_ref.services.reconcile import Limits, Pass
 def no_row_lock(patched: pytest.MonkeyPatch) -> None:
     """The projection's rows are read, and changed by a later statement, without a lock in between."""
     for module in (deltas, reconcile):
-        patched.setattr(module, "row_lock", lambda *_, **__: "")
+        patched.setattr(module, "for_no_key_update", lambda *_, **__: "")
 
 
 def clear_without_compare(patched: pytest.MonkeyPatch) -> None:

@@ -88,7 +88,7 @@ class Outside:
     def await_the_dead(self) -> None:
         """Until it has noticed that clients were killed; a server finishes what it was told."""
 
-    def is_damaged(self) -> bool:
+    def is_corrupt(self) -> bool:
         """Whether the database contradicts itself, as far as it can tell."""
         return False
 
@@ -165,7 +165,7 @@ class SqliteOutside(Outside):
         of_table = "SELECT name FROM pragma_table_info(?)"
         return {table: [name for (name,) in self(of_table, table)] for (table,) in tables}
 
-    def is_damaged(self) -> bool:
+    def is_corrupt(self) -> bool:
         return self("PRAGMA integrity_check") != [("ok",)]
 
     def fail(self, event: str, when: str = "TRUE", name: str = "broken", why: str = "broken") -> None:

@@ -110,11 +110,11 @@ class TestOfAStreamWithOldRecords:
 
 def test_its_cost_is_linear() -> None:
     """Each key is read once, however few of them are old."""
-    write(*(Change("rows", f"{key:05}", "{}", source_version=1 + key % 2) for key in range(3_000)))
+    write(*(Change("rows", f"{key:05}", "{}", table_version=1 + key % 2) for key in range(3_000)))
     with pytest.MonkeyPatch.context() as patched, statements() as seen:
         patched.setattr(activation, "KEYS_PER_PAGE", 100)
         done = activation.activate_version(records.Target("laptop", "files"), "rows", 2)
-    pages = [sql for sql in seen if sql.startswith("SELECT key, source_version")]
+    pages = [sql for sql in seen if sql.startswith("SELECT key, table_version")]
     assert (done.removed, len(pages)) == (1_500, 31)
 
 
@@ -127,7 +127,7 @@ def test_of_a_connection_or_stream_that_there_is_not_it_creates_nothing(outside:
 
 
 def test_a_kill_between_its_pages_leaves_a_part_and_a_repeat_does_the_rest(outside: Outside) -> None:
-    write(*(Change("rows", f"{key:05}", "{}", source_version=1) for key in range(10)))
+    write(*(Change("rows", f"{key:05}", "{}", table_version=1) for key in range(10)))
     target = records.Target("laptop", "files")
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(activation, "KEYS_PER_PAGE", 4)

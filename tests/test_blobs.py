@@ -8,7 +8,7 @@ import peewee
 import pytest
 
 from pdpp_ref.canonical import blobs, deletion, retention
-from pdpp_ref.canonical.records import Unknown
+from pdpp_ref.canonical.errors import BlobTooLarge, DigestMismatch, NotFound
 from pdpp_ref.operations import verify
 from pdpp_ref.services import reconcile
 from tests.world import Outside, delete, mark, stored, upsert, write
@@ -60,7 +60,7 @@ def test_a_large_file_is_stored_in_parts_and_whole(outside: Outside) -> None:
 
 def test_a_record_that_is_not_there_takes_no_file(outside: Outside) -> None:
     for place in (("laptop", "notes"), ("laptop", "other"), ("nobody", "notes")):
-        with pytest.raises(Unknown):
+        with pytest.raises(NotFound):
             blobs.store(*place, "a", iter([b"x"]))
         write(upsert("b"))
     assert outside("SELECT COUNT(*) FROM blobs") == [(0,)]
@@ -71,9 +71,9 @@ def test_what_is_too_large_or_not_as_announced_leaves_nothing(
 ) -> None:
     write(upsert("a"))
     monkeypatch.setattr(blobs, "MAX_BYTES", 5)
-    with pytest.raises(blobs.TooLarge):
+    with pytest.raises(BlobTooLarge):
         store(content=b"123456")
-    with pytest.raises(blobs.WrongDigest):
+    with pytest.raises(DigestMismatch):
         store(content=b"12345", sha256="0" * 64)
     assert store(content=b"12345", sha256=hashlib.sha256(b"12345").hexdigest().upper()).created
     assert outside("SELECT COUNT(*) FROM blobs") == [(1,)]
@@ -123,7 +123,7 @@ def test_a_marked_stream_takes_a_file(outside: Outside) -> None:
     "damage",
     [
         "DELETE FROM retained_size_record WHERE key = 'a'",
-        "UPDATE records SET touched = FALSE WHERE key = 'a'",
+        "UPDATE records SET has_rollup = FALSE WHERE key = 'a'",
     ],
 )
 def test_a_record_whose_row_is_lost_takes_a_file_and_marks_its_stream(

@@ -7,6 +7,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from pdpp_ref.canonical import deletion, records
+from pdpp_ref.canonical.errors import NotFound
 from pdpp_ref.canonical.importer import Importer
 from tests.world import TOKEN, Outside, upsert, write
 
@@ -81,7 +82,7 @@ def test_a_delete_never_creates_anything(outside: Outside, monkeypatch: pytest.M
         return found
 
     monkeypatch.setattr(deletion, "known_stream", then_gone)
-    with pytest.raises(records.Unknown):
+    with pytest.raises(NotFound):
         deletion.delete_record("laptop", "notes", "a")
     assert outside("SELECT * FROM connections") == outside("SELECT * FROM streams") == []
     assert outside.wrong_but_clean() == []

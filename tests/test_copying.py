@@ -26,7 +26,7 @@ from pdpp_ref.database import (
 )
 from pdpp_ref.models import (
     TABLES,
-    GlobalDay,
+    GlobalSnapshot,
     Record,
     RecordChange,
     Table,
@@ -82,7 +82,7 @@ def _filled(app: Flask) -> None:
 
 
 def copy(url: str, progress: Callable[..., None] = lambda *_: None) -> int:
-    target = database.at(url, Path())
+    target = database.from_url(url, Path())
     try:
         return transfer.copy(target, progress)
     finally:
@@ -101,8 +101,8 @@ def test_everything_arrives_and_counts(target: str) -> None:
     before = content()
     assert copy(target) == sum(map(len, before.values()))
     assert content() == before, "the source is as it was"
-    other = database.at(target, Path())
-    with database.bound(other):
+    other = database.from_url(target, Path())
+    with database.using(other):
         migrations.prepare()
         arrived = content()
         days = [f"retained_size_{grain}_days" for grain in ("stream", "connection", "global")]
@@ -131,8 +131,8 @@ def test_one_that_is_cut_short_goes_on_and_is_not_served_before(
     monkeypatch.setattr(transfer, "BATCH_ROWS", 7)
     with pytest.raises(Cut):
         copy(target, cut)
-    other = database.at(target, Path())
-    with database.bound(other):
+    other = database.from_url(target, Path())
+    with database.using(other):
         with pytest.raises(DatabaseUnusable, match="not finished"):
             migrations.prepare()
         assert fetch_all("SELECT COUNT(*) FROM records")[0][0] > 40
@@ -145,7 +145,7 @@ def test_one_that_is_cut_short_goes_on_and_is_not_served_before(
     copy(target)
     assert sent
     assert Record not in sent, "these had arrived"
-    with database.bound(other):
+    with database.using(other):
         migrations.prepare()
         assert list(verify.differences()) == []
         other.close()
@@ -166,7 +166,7 @@ def test_one_whose_source_has_changed_begins_anew(target: str) -> None:
 def test_a_target_with_data_of_its_own_is_left_alone(target: str) -> None:
     fill(1)
     copy(target)
-    with pytest.raises(transfer.NotEmpty):
+    with pytest.raises(transfer.TargetNotEmpty):
         copy(target)
 
 
@@ -220,14 +220,14 @@ def test_a_server_on_a_half_copied_target_answers_503_also_one_that_was_there_be
 
 @pytest.mark.parametrize(
     "model",
-    [model for model in transfer.COPIED if model is not GlobalDay],
+    [model for model in transfer.COPIED if model is not GlobalSnapshot],
     ids=lambda model: model.__name__,
 )
 @pytest.mark.usefixtures("_filled")
 def test_a_target_with_a_row_of_any_table_is_not_empty(model: type[Table], target: str) -> None:
-    other = database.at(target, Path())
+    other = database.from_url(target, Path())
     row = next((batch[0] for batch in transfer._batches(model)), None)
-    with database.bound(other):
+    with database.using(other):
         migrations.prepare()
         other.close()
     with Outside(target) as outside:
@@ -239,7 +239,7 @@ def test_a_target_with_a_row_of_any_table_is_not_empty(model: type[Table], targe
         values = ", ".join("?" * len(names))
         outside(f"INSERT INTO {transfer._table(model)} ({', '.join(names)}) VALUES ({values})", *row)
     before = everything(target)
-    with pytest.raises(transfer.NotEmpty):
+    with pytest.raises(transfer.TargetNotEmpty):
         copy(target)
     assert everything(target) == before
 
@@ -264,7 +264,7 @@ def test_an_unfinished_copy_that_somebody_has_written_to_is_refused_and_nothing_
     if not same:
         write(upsert("later"))
     before = everything(target)
-    with pytest.raises(transfer.NotOurs):
+    with pytest.raises(transfer.TargetChanged):
         copy(target)
     assert everything(target) == before
 
@@ -277,7 +277,7 @@ def test_what_the_copy_has_sent_and_somebody_has_changed_is_not_deleted(target: 
         outside("UPDATE records SET emitted_at = '2020-01-01T00:00:00.000Z' WHERE key = '0000001'")
     before = everything(target)
     write(upsert("later"))
-    with pytest.raises(transfer.NotOurs):
+    with pytest.raises(transfer.TargetChanged):
         copy(target)
     assert everything(target) == before
 
@@ -294,7 +294,7 @@ def test_a_copy_cut_short_while_it_counts_is_finished(target: str, monkeypatch: 
             with pytest.raises(KeyboardInterrupt):
                 copy(target)
     assert copy(target) == sum(map(len, content().values()))
-    with database.bound(database.at(target, Path())):
+    with database.using(database.from_url(target, Path())):
         migrations.prepare()
         assert list(verify.differences()) == []
         db.close()
@@ -316,8 +316,8 @@ def test_days_go_on_in_their_order_and_the_databases_age_is_kept(target: str, ou
 def test_of_two_copies_at_once_one_gives_way(target: str) -> None:
     def meanwhile(table: str, _: int) -> None:
         if table == "connections":
-            other = database.at(target, Path())
-            with database.bound(other):
+            other = database.from_url(target, Path())
+            with database.using(other):
                 database.execute("UPDATE pdpp_ref_copying SET progress = '{\"tables\": {}}'")
                 other.close()
 
@@ -337,7 +337,7 @@ def test_a_row_that_did_not_arrive_as_it_was_is_noticed(
         send(model, columns, rows)
 
     monkeypatch.setattr(transfer, "insert_many", spoil)
-    with pytest.raises(transfer.Different, match="record_changes"):
+    with pytest.raises(transfer.TransferMismatch, match="record_changes"):
         copy(target)
 
 
@@ -448,7 +448,7 @@ def test_a_dump_of_postgresql_taken_during_writes_equals_its_own_recount(
         program("pg_restore", f"--dbname={restored}", str(file))
         assert_restored(backend, restored, 5_000)
         # Numbers go on behind those that came.
-        with database.bound(database.at(restored, Path())):
+        with database.using(database.from_url(restored, Path())):
             write(upsert("new", stream="new"), connection="new")
             db.close()
         assert_restored(backend, restored, 5_001)
@@ -471,8 +471,8 @@ def test_growth_goes_on_in_a_copy(target: str, calendar: type[Calendar], dirty: 
     calendar.moment = start + timedelta(days=9)
     copy(target)
     row = ids("laptop", "notes")
-    other = database.at(target, Path())
-    with database.bound(other):
+    other = database.from_url(target, Path())
+    with database.using(other):
         migrations.prepare()
         every = growth.days(9), growth.days(9, row["connection"]), growth.days(9, stream_id=row["id"])
         assert [[day.total for day in found] for found in every] == [[20, *[None] * dirty, 20]] * 3

@@ -26,7 +26,7 @@ def costs(app: Flask) -> dict[str, list[str]]:
     caller, found = app.test_client(), {}
     caller.environ_base["HTTP_AUTHORIZATION"] = f"Bearer {TOKEN}"
     with caller.session_transaction() as session:
-        session["owner"] = app.extensions["credentials"].session_mark
+        session["owner"] = app.extensions["credentials"].session_fingerprint
     for path in READS:
         with statements() as seen:
             assert caller.get(path).status_code == 200

@@ -92,7 +92,7 @@ def _read() -> str:
 
 def _verify() -> str:
     return (
-        "differs" if any(not found.dirty for found in verify.differences()) or db.is_damaged() else "clean"
+        "differs" if any(not found.dirty for found in verify.differences()) or db.is_corrupt() else "clean"
     )
 
 
@@ -139,7 +139,7 @@ def _answers(app: Flask) -> list[tuple[int, str]]:
     caller = app.test_client()
     caller.environ_base["HTTP_AUTHORIZATION"] = f"Bearer {TOKEN}"
     with caller.session_transaction() as session:
-        session["owner"] = app.extensions["credentials"].session_mark
+        session["owner"] = app.extensions["credentials"].session_fingerprint
     answers = [caller.get(read) for read in READS]
     answers.append(caller.post("/v1/ingest/notes?connector_id=files", data=b'{"key":"new","data":{}}'))
     return [(answer.status_code, answer.text) for answer in answers]

@@ -19,8 +19,8 @@ import peewee
 import pytest
 
 from pdpp_ref import database
-from pdpp_ref.canonical.importer import NotStored
-from tests.acts import ACTS, acts_on, look, perform, settled, small_steps
+from pdpp_ref.canonical.importer import StorageUnavailable
+from tests.acts import ACTS, look, perform, settled, small_steps
 from tests.failing_disk import Disk, How
 from tests.places import Before, Database, File, Place, Statement
 from tests.postgres import new_database
@@ -28,7 +28,7 @@ from tests.postgres import new_database
 LONG = os.environ.get("PDPP_TEST_LONG") == "1"
 # Of each act: deaths of a kind, failures of one statement, failures of all from one on.
 DEATHS, FAILURES, LASTING = (100_000, 100_000, 100_000) if LONG else (2, 5, 2)
-REFUSED = (peewee.DatabaseError, database.Busy, database.DatabaseUnusable, NotStored)
+REFUSED = (peewee.DatabaseError, database.Busy, database.DatabaseUnusable, StorageUnavailable)
 
 # Children that are forked from a process with neither threads nor a database.
 processes = multiprocessing.get_context("forkserver")
@@ -66,7 +66,7 @@ class Trial:
         assert settled(self.place) == self.final, what
 
 
-TRIALS = [(kind, name) for kind in ("sqlite", "postgres") for name in acts_on(kind)]
+TRIALS = [(kind, name) for kind in ("sqlite", "postgres") for name in ACTS]
 
 
 @pytest.fixture(params=TRIALS, ids=" ".join)

@@ -85,7 +85,7 @@ def test_whatever_the_umask_all_files_are_their_owners_alone(tmp_path: Path) -> 
 
 def test_a_database_file_is_its_owners_alone_from_its_beginning(tmp_path: Path) -> None:
     """Before anything is known of it, and as SQLite has it open."""
-    code = "import sys, pathlib; from pdpp_ref import database; database.at(sys.argv[1], pathlib.Path()).connect()"
+    code = "import sys, pathlib; from pdpp_ref import database; database.from_url(sys.argv[1], pathlib.Path()).connect()"
     done = call("-c", code, f"sqlite:///{tmp_path}/new", program=sys.executable)
     assert done.returncode == 0, done.stderr
     assert modes(tmp_path) == {"new": "600"}
@@ -181,7 +181,7 @@ def backup_with(fault: str, faults: Path, instance: Path, target: Path) -> subpr
 def assert_whole(backup: Path) -> None:
     with Outside(backup) as outside:
         assert outside("SELECT key FROM records") == [("a",)]
-        assert not outside.is_damaged()
+        assert not outside.is_corrupt()
 
 
 @pytest.mark.parametrize("way", WAYS)

@@ -10,7 +10,6 @@ import pytest
 import schemathesis
 from flask import Flask
 from hypothesis import HealthCheck, Phase, given, settings
-from pdpp_ref.blueprints.openapi.document import document
 from schemathesis.checks import not_a_server_error
 from schemathesis.generation import GenerationMode
 from schemathesis.specs.openapi.checks import (
@@ -20,6 +19,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
+from pdpp_ref.blueprints.openapi.document import document
 from tests.world import PASSWORD, TOKEN, Outside, fill
 
 EXAMPLES = 1_000 if os.environ.get("PDPP_TEST_LONG") == "1" else 12

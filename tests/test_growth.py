@@ -10,7 +10,7 @@ from pdpp_ref.blueprints.owner.chart import HEIGHT, WIDTH, chart
 from pdpp_ref.canonical import deletion
 from pdpp_ref.database import read_snapshot
 from pdpp_ref.operations import verify
-from pdpp_ref.projection.grains import DAYS_KEPT
+from pdpp_ref.projection.grains import SNAPSHOT_RETENTION_DAYS
 from pdpp_ref.queries import growth
 from pdpp_ref.queries.growth import COMPARED_DAYS, Day
 from pdpp_ref.services import reconcile
@@ -262,7 +262,7 @@ def test_days_are_dropped_by_number_and_by_no_clock(it_is: Callable[[int], None]
     it_is(20_000)
     put("b", 10)
     kept = outside("SELECT day FROM retained_size_global_days ORDER BY generation")
-    assert len(kept) == DAYS_KEPT
+    assert len(kept) == SNAPSHOT_RETENTION_DAYS
     assert kept[-2:] == [("2027-05-04",), ("2080-12-02",)]
 
 

@@ -115,7 +115,7 @@ def test_a_body_that_is_too_large_is_refused(client: FlaskClient, kind: str | No
 def test_a_name_with_a_nul_is_refused_on_every_database(app: Flask, method: str, path: str) -> None:
     client = app.test_client()
     with client.session_transaction() as session:
-        session["owner"] = app.extensions["credentials"].session_mark
+        session["owner"] = app.extensions["credentials"].session_fingerprint
     response = client.open(path, method=method, headers={"Authorization": f"Bearer {TOKEN}"})
     assert response.status_code == 400
     assert response.get_json()["error"]["code"] == "invalid_request"

@@ -8,6 +8,7 @@ import pytest
 
 from pdpp_ref.canonical import activation, records
 from pdpp_ref.canonical.activation import Activated
+from pdpp_ref.canonical.errors import ConnectorMismatch
 from pdpp_ref.operations import verify
 from pdpp_ref.parsing.messages import Change
 from tests.world import Calendar, Outside, delete, stored, upsert, write
@@ -90,7 +91,7 @@ def test_a_write_that_fails_stores_nothing(outside: Outside) -> None:
 
 def test_a_connection_belongs_to_one_connector() -> None:
     write(upsert("a"), connector="files")
-    with pytest.raises(records.WrongConnector):
+    with pytest.raises(ConnectorMismatch):
         write(upsert("b"), connector="mail")
 
 
@@ -143,7 +144,7 @@ def activate(stream: str, version: int) -> Activated:
 class TestActivateVersion:
     @staticmethod
     def versioned(key: str, version: int | None) -> Change:
-        return Change("notes", key, '{"a":1}', source_version=version)
+        return Change("notes", key, '{"a":1}', table_version=version)
 
     def test_older_records_become_tombstones_and_others_stay(self, outside: Outside) -> None:
         write(*(self.versioned(key, version) for key, version in (("old", 1), ("new", 2), ("none", None))))
@@ -159,9 +160,9 @@ class TestActivateVersion:
 
     def test_of_several_versions_in_one_write_the_last_counts(self, outside: Outside) -> None:
         write(*(self.versioned("kept", version) for version in (1, 2)))
-        changed = Change("notes", "changed", '{"a":2}', source_version=3)
+        changed = Change("notes", "changed", '{"a":2}', table_version=3)
         write(self.versioned("changed", 1), self.versioned("changed", 2), changed)
-        rows = outside("SELECT key, source_version FROM records ORDER BY key")
+        rows = outside("SELECT key, table_version FROM records ORDER BY key")
         assert rows == [("changed", 3), ("kept", 2)]
 
     def test_more_than_one_batch_is_deleted(self, outside: Outside) -> None:
@@ -182,5 +183,5 @@ class TestActivateVersion:
 
         monkeypatch.setattr(activation, "_older", then_another)
         assert activate("notes", 2) == Activated(removed=1)
-        assert outside("SELECT key, source_version FROM records") == [("sent again", 2)]
+        assert outside("SELECT key, table_version FROM records") == [("sent again", 2)]
         assert outside.wrong_but_clean() == []

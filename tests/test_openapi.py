@@ -11,9 +11,9 @@ import jsonschema_rs
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
-from pdpp_ref.blueprints.openapi.document import document, path_of
 
 from pdpp_ref.blueprints import errors
+from pdpp_ref.blueprints.openapi.document import document, path_of
 from tests import contract
 from tests.conformance import wrong
 from tests.world import TOKEN, upsert, write

@@ -190,7 +190,7 @@ def test_output_that_is_closed_or_full_from_the_start(
     )
     assert (done.returncode, count(backend)) == (code, 1)
     with backend.outside() as outside:
-        assert not outside.is_damaged(), "nothing was written into another file"
+        assert not outside.is_corrupt(), "nothing was written into another file"
 
 
 @sqlite

@@ -18,10 +18,10 @@ from pdpp_ref.canonical import retention
 from pdpp_ref.database import (
     Busy,
     DatabaseUnusable,
-    bound,
     db,
     fetch_all,
     read_snapshot,
+    using,
     write_transaction,
 )
 from pdpp_ref.database.postgres import Postgres
@@ -152,7 +152,7 @@ def test_nothing_is_prepared_behind_a_pooler(pooled: str, direct: str) -> None:
     for number in range(20):
         write(upsert(str(number)))
     assert fetch_all(named) == [(0,)]
-    with bound(database.at(direct, Path())):
+    with using(database.from_url(direct, Path())):
         migrations.prepare()
         for number in range(20):
             write(upsert(str(number)))
@@ -264,7 +264,10 @@ def test_importers_readers_and_repairs_at_once_end_as_without_a_pooler(
     with Outside(direct) as outside:
         assert outside.wrong_but_clean() == []
     found = stored()
-    with postgres.new_database(server, f"plain_{os.getpid()}") as url, bound(database.at(url, Path())):
+    with (
+        postgres.new_database(server, f"plain_{os.getpid()}") as url,
+        using(database.from_url(url, Path())),
+    ):
         migrations.prepare()
         for number in range(4):
             a_source(number)
@@ -275,9 +278,9 @@ def test_importers_readers_and_repairs_at_once_end_as_without_a_pooler(
 def test_a_copy_goes_through_a_pooler_both_ways(pooler: Pooler, pooled: str, server: str) -> None:
     fill(500)
     with postgres.new_database(server, f"copied_{os.getpid()}") as url:
-        target = database.at(pooler.url(url), Path())
+        target = database.from_url(pooler.url(url), Path())
         transfer.copy(target)
-        with bound(target):
+        with using(target):
             migrations.prepare()
             assert fetch_all("SELECT COUNT(*) FROM records") == [(500,)]
             assert list(verify.differences()) == []
@@ -308,15 +311,15 @@ def test_each_owners_schema_is_its_own(pooler: Pooler, direct: str) -> None:
         with psycopg.connect(direct, autocommit=True) as admin:
             admin.execute(f'CREATE SCHEMA "{name}"')
         quoted = name if name == name.lower() else f"%22{name.replace(' ', '%5C%20')}%22"
-        owners.append(database.at(f"{url}&options=-c%20search_path%3D{quoted}", Path()))
-        with bound(owners[-1]):
+        owners.append(database.from_url(f"{url}&options=-c%20search_path%3D{quoted}", Path()))
+        with using(owners[-1]):
             migrations.prepare()
     for number in range(5):
         for which, owner in enumerate(owners):
-            with bound(owner):
+            with using(owner):
                 write(upsert(f"{which}-{number}"))
     for which, owner in enumerate(owners):
-        with bound(owner):
+        with using(owner):
             assert [key for _, _, key, _ in stored()] == [f"{which}-{number}" for number in range(5)]
             assert list(verify.differences()) == []
             owner.close()
@@ -353,6 +356,6 @@ def test_a_value_arrives_as_it_is(direct: str, value: str, wanted: str) -> None:
     found = Postgres({"conninfo": direct, "options": ""})
     name = "search_path" if '"' in wanted else "pdpp.test"
     found._preamble = type(found._preamble)(((name, value),))
-    with bound(found):
+    with using(found):
         assert setting(name) == wanted
         db.close()

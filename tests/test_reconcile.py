@@ -13,7 +13,7 @@ import psycopg
 import pytest
 
 from pdpp_ref.database import db, fetch_all, write_transaction
-from pdpp_ref.models import Recount
+from pdpp_ref.models import RecountCheckpoint
 from pdpp_ref.models.measures import MEASURES
 from pdpp_ref.projection import counting, marks
 from pdpp_ref.services import reconcile
@@ -126,7 +126,7 @@ def test_a_large_stream_is_counted_over_several_passes(outside: Outside) -> None
     assert [done.streams for done in passes] == [0, 0, 0, 1]
     assert run_until_fresh().streams == 0
     assert outside.wrong_but_clean() == []
-    assert Recount.select().count() == 0
+    assert RecountCheckpoint.select().count() == 0
 
 
 @pytest.mark.usefixtures("small_chunks")
@@ -153,7 +153,7 @@ def test_a_mark_during_a_recount_begins_it_again(outside: Outside) -> None:
     # Something changed that no delta told of: that is what a mark means.
     outside("DELETE FROM records WHERE key = '0000001'")
     mark("laptop", "notes")
-    assert Recount.select().count() == 0
+    assert RecountCheckpoint.select().count() == 0
     while not one_chunk().fresh:
         pass
     assert outside.wrong_but_clean() == []

@@ -17,7 +17,7 @@ from flask import Flask
 from pdpp_ref.canonical import importer, records
 from pdpp_ref.canonical.importer import Importer, RejectedLine
 from pdpp_ref.cli import rejects
-from pdpp_ref.cli.common import WrongCall
+from pdpp_ref.cli.common import UsageError
 from pdpp_ref.parsing.lines import READ_BYTES, LineTooLong, split_lines
 from pdpp_ref.parsing.messages import Change
 from tests.conftest import COMMAND, Run
@@ -184,7 +184,7 @@ def test_a_wrong_call_leaves_no_empty_file(run: Run, tmp_path: Path) -> None:
 def test_two_imports_do_not_share_a_file(tmp_path: Path) -> None:
     with (
         rejects.opened(tmp_path / "bad"),
-        pytest.raises(WrongCall, match="another import writes to bad"),
+        pytest.raises(UsageError, match="another import writes to bad"),
         rejects.opened(tmp_path / "bad"),
     ):
         pass

@@ -77,8 +77,8 @@ def test_a_rebuild_of_what_is_right_changes_no_row(kept: list[Any], outside: Out
         "SELECT id, 'unknown', 3, 'x' FROM streams",
         "INSERT INTO retained_size_record (stream_id, key, version, changed_at) "
         "SELECT id, 'single', 4, 'x' FROM streams",
-        "UPDATE records SET touched = NOT touched",
-        "UPDATE records SET touched = TRUE",
+        "UPDATE records SET has_rollup = NOT has_rollup",
+        "UPDATE records SET has_rollup = TRUE",
         "UPDATE record_changes SET previous_version = NULL",
         "UPDATE record_changes SET previous_version = 1 WHERE version > 1",
         "UPDATE record_changes SET previous_version = 999",
@@ -96,7 +96,7 @@ def test_a_rebuild_puts_wrong_rows_flags_and_links_right(
     rebuild()
     assert outside(ALL) == kept
     assert outside(LINKS) == links
-    assert outside("SELECT key FROM records WHERE touched ORDER BY key") == [("changed",), ("file",)]
+    assert outside("SELECT key FROM records WHERE has_rollup ORDER BY key") == [("changed",), ("file",)]
     assert list(verify.differences()) == []
 
 

@@ -108,7 +108,7 @@ class TestOpened:
         assert not [sql for sql in tables() if "half_done" in sql]
 
 
-@pytest.mark.parametrize("version", range(1, migrations.CURRENT))
+@pytest.mark.parametrize("version", range(migrations.OLDEST, migrations.CURRENT))
 def test_a_database_of_an_earlier_version_opens_and_heals(version: int, tmp_path: Path) -> None:
     """`tests/databases` has one as each earlier version wrote it, with a marked stream."""
     with Outside(tmp_path / "test.sqlite3") as outside:
@@ -132,7 +132,7 @@ def test_a_database_of_an_earlier_version_opens_and_heals(version: int, tmp_path
     assert list(verify.differences()) == []
 
 
-@pytest.mark.parametrize("version", range(2, migrations.CURRENT))
+@pytest.mark.parametrize("version", range(migrations.OLDEST, migrations.CURRENT))
 def test_a_postgresql_database_of_an_earlier_version_opens_and_is_as_a_new_one(
     version: int, server: str, tmp_path: Path
 ) -> None:
@@ -260,3 +260,14 @@ def test_a_transaction_that_sqlite_ended_by_itself_is_not_taken_for_committed() 
     with pytest.raises(peewee.OperationalError):
         write()
     assert fetch_all("SELECT * FROM blobs") == []
+
+
+def test_a_database_that_is_too_old_is_refused(tmp_path: Path) -> None:
+    database.connect(f"sqlite:///{tmp_path}/test.sqlite3", tmp_path)
+    migrations.prepare()
+    with database.write_transaction():
+        db.execute_sql("UPDATE pdpp_ref_schema SET version = 1")
+    with pytest.raises(DatabaseUnusable, match="schema 1, which is older"):
+        migrations.prepare()
+    assert fetch_all("SELECT version FROM pdpp_ref_schema") == [(1,)]
+    db.close()

@@ -111,7 +111,7 @@ def test_a_million_empty_members_take_linear_time() -> None:
         assert unpacked(GZIP, data, size) == b""
         return time.process_time() - began
 
-    # Copying all that follows would take a hundred times as long.
+    # TransferState all that follows would take a hundred times as long.
     assert seconds(len(data)) < 6 * seconds(4000) + 0.1
 
 

@@ -84,7 +84,7 @@ def test_no_act_goes_on(outside: Outside, backend: Backend, name: str) -> None:
     with acts.opened(backend.url):
         outside(MIGRATED)
         before = all_rows(outside)
-        with pytest.raises((peewee.DatabaseError, importer.NotStored)) as refused:
+        with pytest.raises((peewee.DatabaseError, importer.StorageUnavailable)) as refused:
             act.do()
         assert problem(refused.value.__cause__ or refused.value) == "upgraded"
         assert all_rows(outside) == before
@@ -149,10 +149,10 @@ def test_a_commands_exit_code_is_try_again(
     """Of the same program, one that is started now is of the new version, or says what to do."""
     import click
 
-    from pdpp_ref.cli.common import errors_told
+    from pdpp_ref.cli.common import cli_errors
 
     outside(MIGRATED)
-    with pytest.raises(click.ClickException) as ended, errors_told():
+    with pytest.raises(click.ClickException) as ended, cli_errors():
         write(upsert("a"))
     assert ended.value.exit_code == 3
     assert "upgraded by another version" in ended.value.message
@@ -167,7 +167,7 @@ def test_a_migration_waits_for_a_write_and_later_writes_see_it(app: Flask, outsi
         outside("ROLLBACK")
     outside("BEGIN; LOCK TABLE pdpp_ref_schema IN ACCESS EXCLUSIVE MODE; " + MIGRATED)
     outside("COMMIT")
-    with pytest.raises(database.NotServed):
+    with pytest.raises(database.DatabaseNotReady):
         write(upsert("a"))
 
 

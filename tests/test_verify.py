@@ -111,7 +111,7 @@ def test_a_gap_that_is_not_marked_is_told(calendar: type[Calendar], outside: Out
                 ("a", "record_history_json_bytes", None, 3),
                 ("a", "blob_count", None, 0),
                 ("a", "blob_bytes", None, 0),
-                ("a", "touched", 1, 0),
+                ("a", "has_rollup", 1, 0),
             ],
         ),
         (
@@ -140,8 +140,8 @@ def test_a_gap_that_is_not_marked_is_told(calendar: type[Calendar], outside: Out
             "UPDATE retained_size_record SET record_history_count = 4, blob_bytes = 5 WHERE key = 'c'",
             [("c", "record_history_count", 4, 1), ("c", "blob_bytes", 5, 6)],
         ),
-        ("UPDATE records SET touched = FALSE WHERE key = 'c'", [("c", "touched", 0, 1)]),
-        ("UPDATE records SET touched = TRUE WHERE key = 'd'", [("d", "touched", 1, 0)]),
+        ("UPDATE records SET has_rollup = FALSE WHERE key = 'c'", [("c", "has_rollup", 0, 1)]),
+        ("UPDATE records SET has_rollup = TRUE WHERE key = 'd'", [("d", "has_rollup", 1, 0)]),
         (
             "UPDATE record_changes SET previous_version = NULL WHERE version = 5",
             [("a", "version before 5", None, 1)],

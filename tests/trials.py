@@ -19,9 +19,9 @@ from pdpp_ref import database
 from pdpp_ref.canonical import (
     blobs,
     deletion,
-    records,
     retention,
 )
+from pdpp_ref.canonical.errors import NotFound
 from pdpp_ref.database import Busy, db
 from pdpp_ref.services import reconcile, summary
 from pdpp_ref.services.auto_reconcile import AutoReconcile
@@ -149,7 +149,7 @@ def play(role: Role, number: int, seed: int, url: str, naive: str, stop: Any, to
         while not stop.is_set() and len(errors) < 3:
             try:
                 done += role(chance, number)
-            except (Busy, records.Unknown, IndexError):  # not there: deleted, or not yet written
+            except (Busy, NotFound, IndexError):  # not there: deleted, or not yet written
                 busy += 1
                 time.sleep(0.001)
             except Exception as error:

@@ -73,7 +73,7 @@ def _credentials() -> Credentials:
 
 
 def is_owner() -> bool:
-    return session.get("owner") == _credentials().session_mark
+    return session.get("owner") == _credentials().session_fingerprint
 
 
 def is_operator() -> bool:
@@ -205,7 +205,7 @@ def login() -> Any:
         raise ApiError("invalid_password")
     session.clear()
     session.permanent = True
-    session["owner"] = _credentials().session_mark
+    session["owner"] = _credentials().session_fingerprint
     return redirect(target)
 
 

@@ -8,7 +8,8 @@ from msgspec import Meta, Struct
 
 from .. import schemas
 from ..canonical import blobs, deletion, records
-from ..canonical.importer import Importer, NotStored, RejectedLine, Report
+from ..canonical.errors import Refused
+from ..canonical.importer import Importer, RejectedLine, Report, StorageUnavailable
 from ..parsing import unpacking
 from ..parsing.lines import READ_BYTES, split_lines
 from ..parsing.messages import Rejected, check_name
@@ -93,7 +94,7 @@ def ingest_lines(stream: str, query: Source) -> Response:
     )
     try:
         report = work.run(split_lines(_body()))
-    except NotStored as reason:
+    except StorageUnavailable as reason:
         raise ApiError("storage_unavailable", f"{_capital(reason)}. Send it again.") from None
     if report.broken:
         raise _broken(report, report.broken.code, report.broken.reason)
@@ -147,14 +148,7 @@ def store_blob(query: Holder) -> Response:
         raise ApiError("unsupported_encoding", "Send the file as it is, without Content-Encoding.")
     request.max_content_length = blobs.MAX_BYTES
     connection, stream, key = (_name(what, getattr(query, what)) for what in _HOLDER)
-    try:
-        stored = blobs.store(connection, stream, key, _blocks(), query.sha256)
-    except blobs.TooLarge:
-        raise ApiError("body_too_large") from None
-    except blobs.WrongDigest:
-        raise ApiError("digest_mismatch") from None
-    except blobs.NoRoom:
-        raise ApiError("storage_unavailable") from None
+    stored = blobs.store(connection, stream, key, _blocks(), query.sha256)
     body = schemas.BlobStored(blob_id=stored.sha256, byte_length=stored.byte_length, created=stored.created)
     return reply(body, 201 if stored.created else 200)
 
@@ -222,14 +216,9 @@ def delete_connection(connection: str) -> Response:
     return reply(schemas.ConnectionDeleted(connector_instance_id=connection))
 
 
-@blueprint.errorhandler(records.Unknown)
-def _unknown(raised: records.Unknown) -> Response:
-    return error(f"{raised}_not_found")
-
-
-@blueprint.errorhandler(records.WrongConnector)
-def _wrong_connector(_: records.WrongConnector) -> Response:
-    return error("connector_mismatch")
+@blueprint.errorhandler(Refused)
+def _refused(raised: Refused) -> Response:
+    return error(raised.code)
 
 
 def _connection(query: Held) -> str:

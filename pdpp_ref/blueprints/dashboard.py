@@ -12,7 +12,7 @@ from flask import Blueprint, Response, current_app, flash, redirect, render_temp
 from msgspec import Meta, Struct, structs
 
 from .. import schemas
-from ..database import Busy, NotServed, read_snapshot
+from ..database import Busy, DatabaseNotReady, read_snapshot
 from ..models.measures import BYTE_MEASURES, COUNT_MEASURES, TOTAL
 from ..queries import growth, listings
 from ..services import summary
@@ -140,7 +140,7 @@ def _refreshed() -> str:
         done = auto_reconcile().run(wait=False)
     except Busy:
         return "busy"
-    except NotServed:
+    except DatabaseNotReady:
         raise
     except peewee.DatabaseError:
         return "failed"

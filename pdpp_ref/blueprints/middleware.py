@@ -16,7 +16,7 @@ from werkzeug.routing import BaseConverter
 from ..database import (
     PROBLEM_TEXT,
     Busy,
-    check_served,
+    check_ready,
     db,
     problem,
 )
@@ -76,7 +76,7 @@ def _begin() -> None:
     if request.endpoint not in ASKS_NOBODY:
         db.connect(reuse_if_open=True)
     if request.endpoint in READS_NOTHING:
-        check_served()
+        check_ready()
 
 
 def _finish(response: Response) -> Response:

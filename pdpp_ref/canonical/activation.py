@@ -6,13 +6,13 @@ from typing import NamedTuple
 
 from ..database import fetch_all, write_transaction
 from ..models import locking
+from .errors import StreamNotFound
 from .records import (
     Target,
-    Unknown,
     check_connector,
     known_stream,
 )
-from .stream_batch import StreamWrite, store
+from .stream_batch import StreamBatch, store
 
 KEYS_PER_PAGE = 2_000
 
@@ -29,7 +29,7 @@ def activate_version(target: Target, stream: str, version: int) -> Activated:
 
     Each page commits by itself; a repeat does the rest.  Records without a version stay.  Nothing is
     deleted if a line of this version was rejected: its record may be among those of older versions.
-    Raises WrongConnector, Busy or peewee.DatabaseError.
+    Raises ConnectorMismatch, Busy or peewee.DatabaseError.
     """
     removed = 0
     for keys in chain([[]], _older(target, stream, version)):
@@ -43,14 +43,14 @@ def activate_version(target: Target, stream: str, version: int) -> Activated:
 def _activate(target: Target, stream: str, version: int, keys: Sequence[str]) -> int | None:
     """One page, checked again under the stream's lock.  None: a line of the version was rejected."""
     with write_transaction():
-        kept = locking.keep_connection(target.connection)
+        kept = locking.lock_connection_shared(target.connection)
         if kept is None:
             return 0
         check_connector(target, kept.connector)
-        found = locking.change_streams("WHERE connection_id = ? AND name = ?", (kept.id, stream))
+        found = locking.lock_streams_for_update("WHERE connection_id = ? AND name = ?", (kept.id, stream))
         if not found:
             return 0
-        work = StreamWrite(found[0])
+        work = StreamBatch(found[0])
         may = work.may_activate(version, kept.unattributed_rejections)
         if may:
             work.remove_older(keys, version)
@@ -62,7 +62,7 @@ def _older(target: Target, stream: str, version: int) -> Iterator[list[str]]:
     """The keys of records of older versions, in their order; every key is read once."""
     try:
         stream_id = known_stream(target.connection, stream)["id"]
-    except Unknown:
+    except StreamNotFound:
         return
     after = ""
     while page := fetch_all(_PAGE, (stream_id, after, KEYS_PER_PAGE)):
@@ -72,4 +72,4 @@ def _older(target: Target, stream: str, version: int) -> Iterator[list[str]]:
             yield keys
 
 
-_PAGE = "SELECT key, source_version FROM records WHERE stream_id = ? AND key > ? ORDER BY key LIMIT ?"
+_PAGE = "SELECT key, table_version FROM records WHERE stream_id = ? AND key > ? ORDER BY key LIMIT ?"

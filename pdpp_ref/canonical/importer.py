@@ -41,7 +41,7 @@ SKIPPED = (
 )
 
 
-class NotStored(Exception):
+class StorageUnavailable(Exception):
     """A batch could not be stored.  The message says why, and which lines are not in."""
 
 
@@ -129,7 +129,7 @@ class Importer:
         return _Batch(contacts={self._stream} if self._stream is not None else set())
 
     def run(self, lines: Iterable[Line | None]) -> Report:
-        """Take all lines.  Raises NotStored or ingest.WrongConnector; every STATE handed back holds."""
+        """Take all lines.  Raises StorageUnavailable or ConnectorMismatch; what was handed back holds."""
         for line in lines:
             if line is None:
                 self._flush()
@@ -223,9 +223,9 @@ class Importer:
                 stored = _patiently(write)
                 self.report.counts.add(stored.counts)
         except Busy as error:
-            raise NotStored(PROBLEM_TEXT["busy"]) from error
+            raise StorageUnavailable(PROBLEM_TEXT["busy"]) from error
         except peewee.DatabaseError as error:
-            raise NotStored(PROBLEM_TEXT[problem(error)]) from error
+            raise StorageUnavailable(PROBLEM_TEXT[problem(error)]) from error
         self._on_progress(self.report)
         return stored
 

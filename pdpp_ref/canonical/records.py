@@ -14,10 +14,11 @@ from ..models import Connection, Stream, locking
 from ..parsing.messages import Change
 from ..projection import marks
 from ..timestamps import utc_now
+from .errors import ConnectorMismatch, StreamNotFound
 from .stream_batch import (
     Counts,
     Rejection,
-    StreamWrite,
+    StreamBatch,
     store,
 )
 
@@ -25,20 +26,10 @@ __all__ = [
     "Counts",
     "Rejection",
     "Target",
-    "Unknown",
     "Written",
-    "WrongConnector",
     "known_stream",
     "write",
 ]
-
-
-class Unknown(Exception):
-    """There is no such connection, stream or record; the message says which of them."""
-
-
-class WrongConnector(Exception):
-    """The connection exists and belongs to another connector."""
 
 
 @dataclass
@@ -65,7 +56,7 @@ def write(
     """Store the changes, in order, or none of them; a record creates what it needs, a delete nothing.
 
     `rejections` are lines that came with them, which an activation has to know of; `contacts` are other
-    streams that their source said something about.  Raises WrongConnector, Busy, or
+    streams that their source said something about.  Raises ConnectorMismatch, Busy, or
     peewee.DatabaseError; after any of them the same call can be repeated, and counts what is stored
     already as unchanged.
     """
@@ -91,7 +82,7 @@ def _write(
     places: dict[str, list[int]],
     rejections: Sequence[Rejection],
     contacts: Collection[str],
-) -> list[StreamWrite] | None:
+) -> list[StreamBatch] | None:
     """None, and nothing is stored, where a stream was deleted before it could be locked."""
     creates = {change.stream for change in changes if change.data is not None}
     with write_transaction():
@@ -104,7 +95,7 @@ def _write(
         streams = _streams(connection_id, names, creates, rejected_before)
         if creates - {stream["name"] for stream in streams}:
             return None
-        writes = [StreamWrite(stream) for stream in streams]
+        writes = [StreamBatch(stream) for stream in streams]
         for one in writes:
             of_stream = places.get(one.stream["name"], [])
             one.reject(each for each in rejections if each.stream == one.stream["name"])
@@ -115,11 +106,11 @@ def _write(
 
 
 def known_stream(connection: str, stream: str) -> dict[str, Any]:
-    """The stream's row.  Raises Unknown."""
+    """The stream's row.  Raises StreamNotFound."""
     query = Stream.select(Stream).join(Connection).where(Connection.connector_instance_id == connection)
     found = first(query.where(Stream.name == stream))
     if found is None:
-        raise Unknown("stream")
+        raise StreamNotFound
     return found
 
 
@@ -128,11 +119,11 @@ def _connection(target: Target, create: bool, unattributed: int) -> tuple[int, i
 
     And how many lines of unknown streams had been rejected before; `unattributed` more are now.
     """
-    while not (found := locking.keep_connection(target.connection)):
+    while not (found := locking.lock_connection_shared(target.connection)):
         if not create:
             return None
         created = execute(_INSERT_CONNECTION, (target.connection, target.connector, utc_now()))
-        new = locking.keep_connection(target.connection) if created else None
+        new = locking.lock_connection_shared(target.connection) if created else None
         if new:
             marks.add_connection(new.id)
     check_connector(target, found.connector)
@@ -144,9 +135,9 @@ def _connection(target: Target, create: bool, unattributed: int) -> tuple[int, i
 
 
 def check_connector(target: Target, connector: str) -> None:
-    """Raises WrongConnector if the connection belongs to another."""
+    """Raises ConnectorMismatch if the connection belongs to another."""
     if connector != target.connector:
-        raise WrongConnector(connector)
+        raise ConnectorMismatch(connector)
 
 
 def _streams(
@@ -161,11 +152,11 @@ def _streams(
     values = (connection_id, *wanted)
     found = {name for (name,) in fetch_all(f"SELECT name FROM streams {where}", values)}
     if not creates <= found:
-        locking.create_in_connection(connection_id)
+        locking.lock_connection_for_update(connection_id)
         found = {name for (name,) in fetch_all(f"SELECT name FROM streams {where}", values)}
         for name in sorted(creates - found):
             _create_stream(connection_id, name, rejected_before)
-    return locking.change_streams(where, values) if wanted else []
+    return locking.lock_streams_for_update(where, values) if wanted else []
 
 
 def _create_stream(connection_id: int, name: str, rejected_before: int) -> None:

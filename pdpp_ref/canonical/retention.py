@@ -90,7 +90,7 @@ class _Pruning:
         is_wrong = not _rows_add_up(self.stream)
         while not self.is_done:
             with write_transaction():
-                found = locking.change_stream(self.id)
+                found = locking.lock_stream_for_update(self.id)
                 if found is None or not self._is_still(found):
                     return
                 if is_wrong:

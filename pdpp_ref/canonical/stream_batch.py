@@ -66,9 +66,9 @@ class Head(msgspec.Struct):
     version: int
     size: int
     data: str | None
-    source_version: int | None
+    table_version: int | None
     record_time: str | None
-    touched: bool
+    has_rollup: bool
     emitted_at: str | None
     time: str
     versions: int
@@ -78,7 +78,7 @@ class Head(msgspec.Struct):
 
 
 @dataclass
-class StreamWrite:
+class StreamBatch:
     """One stream's share of one write, worked out in memory before any of it is stored."""
 
     stream: dict[str, Any]
@@ -114,7 +114,7 @@ class StreamWrite:
 
     def take(self, changes: Sequence[Change]) -> None:
         fitting = self.keys.accepted(changes, self.refused)
-        self.reject(Rejection(table_version=changes[place].source_version) for place, _ in self.refused)
+        self.reject(Rejection(table_version=changes[place].table_version) for place, _ in self.refused)
         self._declare_time_field(fitting)
         events: dict[str, list[Change]] = {}
         for change in fitting:
@@ -138,15 +138,15 @@ class StreamWrite:
 
     def _note(self, change: Change, before: Head) -> None:
         """What was sent beside data that is stored already.  An older event dates no newer record."""
-        sent = [each for each in (before.source_version, change.source_version) if each is not None]
+        sent = [each for each in (before.table_version, change.table_version) if each is not None]
         seen = max(sent, default=None)
         time = before.record_time
         if time is None and change.data == before.data and self._is_undated(before):
             time = self._time_of(change) or NO_TIME
             self.stream["undated_records"] -= 1
-        if (seen, time) != (before.source_version, before.record_time):
+        if (seen, time) != (before.table_version, before.record_time):
             self.noted.add(change.key)
-            before.source_version, before.record_time = seen, time
+            before.table_version, before.record_time = seen, time
 
     def delete(self, change: Change, before: Head | None) -> None:
         if before is not None and before.data is not None:
@@ -164,8 +164,8 @@ class StreamWrite:
         time = self._time_of(change)
         row = self._append(change, data, size, before, time)
         self.delta.add_current(size)
-        touched = self.heads[change.key].touched
-        self.current[change.key] = (*row[:-1], change.source_version, time, touched)
+        has_rollup = self.heads[change.key].has_rollup
+        self.current[change.key] = (*row[:-1], change.table_version, time, has_rollup)
 
     def _is_replaced(self, before: Head) -> None:
         self.delta.remove_current(before.version, before.size)
@@ -183,7 +183,7 @@ class StreamWrite:
             self.version,
             size,
             data,
-            change.source_version,
+            change.table_version,
             time,
             before is not None,
             change.emitted_at,
@@ -254,7 +254,7 @@ class StreamWrite:
         self.batch = unchanged.Batch(self.id, {}, {}, self.now)
         for key, (gone,) in events.items():
             head = self.heads.get(key)
-            if head and head.source_version is not None and head.source_version < version:
+            if head and head.table_version is not None and head.table_version < version:
                 self.counts.removed += 1
                 self.delete(gone, head)
 
@@ -266,11 +266,11 @@ class StreamWrite:
         sent = (self.stream[name] for name in _SENT)
         return (self.version, arrived, self.now, *self.keys.stored(), *sent, self.id)
 
-    def touched(self) -> Iterator[Row]:
+    def rollups(self) -> Iterator[Row]:
         """Rows of RetainedSizeRecord, for the keys of this write that have or need one."""
         for key in self.current:
             head = self.heads[key]
-            if head.touched:
+            if head.has_rollup:
                 measures = (head.versions, head.history, head.blob_count, head.blob_bytes)
                 live = int(head.data is not None)
                 yield (self.id, key, head.version, self.now, live, head.size, *measures)
@@ -284,10 +284,10 @@ def _heads(stream_id: int, events: dict[str, list[Change]]) -> tuple[dict[str, H
     is_touched = fetch_all("SELECT 1 FROM retained_size_record WHERE stream_id = ? LIMIT 1", [stream_id])
     keys = sorted(events)
     for key, *stored in fetch_each(_LIVE, [stream_id], keys):
-        version, size, data, seen, time, touched, emitted_at, arrived_at = stored
+        version, size, data, seen, time, has_rollup, emitted_at, arrived_at = stored
         when = emitted_at or arrived_at
-        found[key] = Head(version, size, data, seen, time, bool(touched), emitted_at, when, 1, size)
-    for key, version, *kept in fetch_each(_TOUCHED, [stream_id], keys) if is_touched else ():
+        found[key] = Head(version, size, data, seen, time, bool(has_rollup), emitted_at, when, 1, size)
+    for key, version, *kept in fetch_each(_WITH_ROLLUP, [stream_id], keys) if is_touched else ():
         rolled.add(key)
         if key not in found:
             dead[version] = key
@@ -299,10 +299,10 @@ def _heads(stream_id: int, events: dict[str, list[Change]]) -> tuple[dict[str, H
     for version, emitted_at, arrived_at in fetch_each(_DELETED, [stream_id], timed):
         head = found[dead[version]]
         head.emitted_at, head.time = emitted_at, emitted_at or arrived_at
-    return found, {key for key, head in found.items() if head.touched != (key in rolled)}
+    return found, {key for key, head in found.items() if head.has_rollup != (key in rolled)}
 
 
-def store(writes: Sequence[StreamWrite], connection_id: int) -> None:
+def store(writes: Sequence[StreamBatch], connection_id: int) -> None:
     """Store all streams' shares, statement by statement, then what they do to the measures."""
     insert_many(RecordChange, _OF_CHANGE, [row for one in writes for row in one.history])
     current = [row for one in writes for row in one.current.values() if row]
@@ -311,11 +311,11 @@ def store(writes: Sequence[StreamWrite], connection_id: int) -> None:
         "DELETE FROM records WHERE stream_id = ? AND key = ?",
         [(one.id, key) for one in writes for key, row in one.current.items() if row is None],
     )
-    insert_many(RetainedSizeRecord, _OF_TOUCHED, [row for one in writes for row in one.touched()], _OF_KEY)
+    insert_many(RetainedSizeRecord, _OF_TOUCHED, [row for one in writes for row in one.rollups()], _OF_KEY)
     execute_many(
-        "UPDATE records SET source_version = ?, record_time = ? WHERE stream_id = ? AND key = ?",
+        "UPDATE records SET table_version = ?, record_time = ? WHERE stream_id = ? AND key = ?",
         [
-            (one.heads[key].source_version, one.heads[key].record_time, one.id, key)
+            (one.heads[key].table_version, one.heads[key].record_time, one.id, key)
             for one in writes
             for key in one.noted
             if one.current.get(key, True)
@@ -331,10 +331,10 @@ def store(writes: Sequence[StreamWrite], connection_id: int) -> None:
 
 
 _LIVE = (
-    "SELECT key, version, json_bytes, data, source_version, record_time, touched, emitted_at, ingested_at "
-    "FROM records WHERE stream_id = ? AND key"
+    "SELECT key, version, json_bytes, data, table_version, record_time, has_rollup, emitted_at, "
+    "ingested_at FROM records WHERE stream_id = ? AND key"
 )
-_TOUCHED = (
+_WITH_ROLLUP = (
     "SELECT key, version, record_history_count, record_history_json_bytes, blob_count, blob_bytes "
     "FROM retained_size_record WHERE stream_id = ? AND key"
 )
@@ -357,5 +357,5 @@ _UPDATE_STREAM = (
 _OF_KEY = ("stream_id", "key")
 _OF_VERSION = ("stream_id", "version", "key", "data", "json_bytes", "emitted_at", "ingested_at")
 _OF_CHANGE = (*_OF_VERSION, "previous_version")
-_OF_RECORD = (*_OF_VERSION, "source_version", "record_time", "touched")
+_OF_RECORD = (*_OF_VERSION, "table_version", "record_time", "has_rollup")
 _OF_TOUCHED = ("stream_id", "key", "version", "changed_at", *MEASURE_NAMES)

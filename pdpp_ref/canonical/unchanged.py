@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import NamedTuple, Protocol
 
-from ..database import fetch_chains, fetch_each
+from ..database import fetch_each, fetch_version_chains
 from ..parsing.messages import Change
 
 _NEWEST = 2**63
@@ -29,7 +29,7 @@ class Head(Protocol):
     @property
     def time(self) -> str: ...
     @property
-    def touched(self) -> bool: ...
+    def has_rollup(self) -> bool: ...
 
 
 class _Version(NamedTuple):
@@ -184,13 +184,13 @@ def _load(
     stream_id: int, heads: Mapping[str, Head], events: Mapping[str, Sequence[Change]]
 ) -> dict[str, History]:
     histories: dict[str, History] = {}
-    of_head = {heads[key].version: key for key in events if key in heads and heads[key].touched}
+    of_head = {heads[key].version: key for key in events if key in heads and heads[key].has_rollup}
     for key in events:
         histories[key] = found = History()
         head = heads.get(key)
-        if head and not head.touched:
+        if head and not head.has_rollup:
             found.add(head.version, head.time, head.emitted_at, head.data, len((head.data or "").encode()))
-    for head_version, *row in fetch_chains(_COLUMNS, stream_id, list(of_head)):
+    for head_version, *row in fetch_version_chains(_COLUMNS, stream_id, list(of_head)):
         found = histories[of_head[head_version]]
         version, emitted_at, ingested_at, size, deleted, pruned_at, digest = row
         found.versions.append(_Version(emitted_at or ingested_at, version, emitted_at, size, bool(deleted)))

@@ -20,7 +20,7 @@ from .. import (
 from ..database import (
     PROBLEM_TEXT,
     Busy,
-    NotServed,
+    DatabaseNotReady,
     problem,
     tuples,
 )
@@ -34,7 +34,7 @@ REPORT_SECONDS = 1.0
 _RESTORE = "restore what PDPP_DATABASE_URL names from a backup"
 
 
-class WrongCall(click.ClickException):
+class UsageError(click.ClickException):
     """The call or the set-up is wrong.  Nothing was changed."""
 
     exit_code = 2
@@ -44,30 +44,30 @@ class DamagedFile(Exception):
     """What is stored contradicts itself."""
 
 
-class TryAgain(click.ClickException):
+class TemporaryFailure(click.ClickException):
     """The database could not store or answer."""
 
     exit_code = 3
 
 
 @contextmanager
-def errors_told() -> Iterator[None]:
+def cli_errors() -> Iterator[None]:
     try:
         yield
-    except (config.WrongSetting, database.DatabaseUnusable) as error:
-        raise WrongCall(str(error)) from None
+    except (config.InvalidSetting, database.DatabaseUnusable) as error:
+        raise UsageError(str(error)) from None
     except Busy:
-        raise TryAgain(f"{PROBLEM_TEXT['busy']}; try again") from None
-    except NotServed as error:
-        raise TryAgain(PROBLEM_TEXT[problem(error)]) from None
+        raise TemporaryFailure(f"{PROBLEM_TEXT['busy']}; try again") from None
+    except DatabaseNotReady as error:
+        raise TemporaryFailure(PROBLEM_TEXT[problem(error)]) from None
     except DamagedFile:
-        raise TryAgain(f"{PROBLEM_TEXT['corrupt']}; {_RESTORE}") from None
+        raise TemporaryFailure(f"{PROBLEM_TEXT['corrupt']}; {_RESTORE}") from None
     except Exception as error:  # the driver's own, too, as it comes while rows are fetched
         kind = problem(error)
         if kind == "other" and not isinstance(error, peewee.DatabaseError):
             raise
         advice = _RESTORE if kind in ("corrupt", "not_a_database") else "nothing is half done, try again"
-        raise TryAgain(f"{PROBLEM_TEXT[kind]}; {advice}") from None
+        raise TemporaryFailure(f"{PROBLEM_TEXT[kind]}; {advice}") from None
 
 
 def answer(text: str) -> None:
@@ -78,13 +78,13 @@ def answer(text: str) -> None:
     except output.Closed:
         return
     except OSError as error:
-        raise TryAgain(f"standard output can't be written: {error.strerror}") from None
+        raise TemporaryFailure(f"standard output can't be written: {error.strerror}") from None
 
 
 @contextmanager
 def opened_database() -> Iterator[Flask]:
     """The database of the settings, opened; its errors as one line."""
-    with errors_told():
+    with cli_errors():
         app = bare_app()
         open_database(app)
         yield app
@@ -98,7 +98,7 @@ def checked(_: click.Context, option: click.Parameter, name: str | None) -> str 
     try:
         return None if name is None else check_name(f"--{option.name}", name)
     except Rejected as reason:
-        raise WrongCall(str(reason)) from None
+        raise UsageError(str(reason)) from None
 
 
 def shown_name(text: str) -> str:
@@ -111,7 +111,7 @@ def id_of_connection(name: str) -> int:
     found: int | None = query.scalar()
     if found is None:
         query = Connection.select(Connection.connector_instance_id)
-        raise WrongCall(f"there is no connection {shown_name(name)}; {_known(query)}")
+        raise UsageError(f"there is no connection {shown_name(name)}; {_known(query)}")
     return found
 
 
@@ -120,7 +120,7 @@ def id_of_stream(connection: str, connection_id: int, name: str) -> int:
     found = of_connection.where(Stream.name == name).first()
     if found is None:
         query = Stream.select(Stream.name).where(Stream.connection == connection_id)
-        raise WrongCall(
+        raise UsageError(
             f"connection {shown_name(connection)} has no stream {shown_name(name)}; {_known(query)}"
         )
     return int(found.id)

@@ -12,6 +12,7 @@ import click
 
 from .. import signals
 from ..canonical import importer, records
+from ..canonical.errors import ConnectorMismatch
 from ..models import Connection
 from ..parsing import hints, unpacking
 from ..parsing.lines import Line, read_lines
@@ -19,8 +20,8 @@ from ..parsing.messages import Rejected, check_name
 from . import output, rejects
 from .common import (
     REPORT_SECONDS,
-    TryAgain,
-    WrongCall,
+    TemporaryFailure,
+    UsageError,
     checked,
     opened_database,
     shown_name,
@@ -67,7 +68,7 @@ def import_lines(
     signals.ignore_hangup()
     name = connection or connector
     if not name:
-        raise WrongCall("say whose records these are: --connection NAME")
+        raise UsageError("say whose records these are: --connection NAME")
     descriptor = _opened(file)
     with rejects.opened(rejects_file, descriptor, *_outputs()) as kept:
         lines = _lines(file, descriptor, kept)
@@ -86,40 +87,40 @@ def import_lines(
                 work.run(lines)
                 told.finish(work.report)
     if work.report.broken and work.report.broken.code == "unreadable":
-        raise TryAgain(f"{work.report.broken.reason}. {AGAIN}")
+        raise TemporaryFailure(f"{work.report.broken.reason}. {AGAIN}")
     sys.exit(1 if work.report.rejected else 0)
 
 
 def _time_field(given: str) -> tuple[str | None, str]:
-    """The stream, None for all, and its field.  Raises WrongCall."""
+    """The stream, None for all, and its field.  Raises UsageError."""
     stream, separator, field = given.rpartition("=")
     try:
         check_name("the field of --time-field", field)
         return check_name("the stream of --time-field", stream) if separator else None, field
     except Rejected as reason:
-        raise WrongCall(f"{reason}; use --time-field FIELD or --time-field STREAM=FIELD") from None
+        raise UsageError(f"{reason}; use --time-field FIELD or --time-field STREAM=FIELD") from None
 
 
 # ---- input -------------------------------------------------------------------------------------
 
 
 def _opened(file: Path | None) -> int:
-    """A descriptor of the input.  Raises WrongCall."""
+    """A descriptor of the input.  Raises UsageError."""
     if _is_stdin(file):
         if sys.stdin is None:
-            raise WrongCall("standard input is closed; name a FILE")
+            raise UsageError("standard input is closed; name a FILE")
         return sys.stdin.fileno()
     assert file is not None
     try:
         descriptor = os.open(file, os.O_RDONLY)
     except FileNotFoundError:
-        raise WrongCall(f"there is no file {file.name!r}") from None
+        raise UsageError(f"there is no file {file.name!r}") from None
     except OSError as error:
-        raise WrongCall(f"{file.name!r} can't be read: {error.strerror}") from None
+        raise UsageError(f"{file.name!r} can't be read: {error.strerror}") from None
     if file.is_dir():
-        raise WrongCall(f"{file.name or '.'!r} is a folder; name a file in it")
+        raise UsageError(f"{file.name or '.'!r} is a folder; name a file in it")
     if file.is_file() and not os.fstat(descriptor).st_size:
-        raise WrongCall(f"{file.name!r} is empty; there is nothing to import")
+        raise UsageError(f"{file.name!r} is empty; there is nothing to import")
     return descriptor
 
 
@@ -133,7 +134,7 @@ def _outputs() -> list[int]:
 
 
 def _lines(file: Path | None, descriptor: int, kept: rejects.Rejects | None) -> Lines:
-    """The lines of the input.  Raises WrongCall where it holds none: of a file here, of a pipe later."""
+    """The lines of the input.  Raises UsageError where it holds none: of a file here, of a pipe later."""
     name = "standard input" if file is None or _is_stdin(file) else repr(file.name)
     lines = _judged(read_lines(descriptor, kept.spool if kept else None), name)
     return lines if file is None or not file.is_file() else chain([next(lines, None)], lines)
@@ -143,14 +144,14 @@ def _judged(lines: Lines, name: str) -> Lines:
     try:
         yield from hints.checked(lines)
     except (hints.NotLines, unpacking.Unsupported) as hint:
-        raise WrongCall(f"{name} {hint}") from None
+        raise UsageError(f"{name} {hint}") from None
 
 
 def _connector_of(connection: str, wanted: str | None) -> str:
     query = Connection.select(Connection.connector_id)
     known = query.where(Connection.connector_instance_id == connection).scalar()
     if known is not None and wanted is not None and known != wanted:
-        raise WrongCall(
+        raise UsageError(
             f"connection {connection!r} belongs to connector {known!r}, not {wanted!r}; "
             "leave --connector out or choose another --connection"
         )
@@ -169,7 +170,7 @@ def _failures_told(report: importer.Report) -> Iterator[None]:
     """What ends an import early, with the counts until then."""
     try:
         yield
-    except importer.NotStored as reason:
+    except importer.StorageUnavailable as reason:
         why = f"stopped near line {report.lines}: {reason}"
     except rejects.NotWritten as reason:
         why = f"stopped: a rejected line can't be written to the file of --rejects: {reason}"
@@ -177,11 +178,11 @@ def _failures_told(report: importer.Report) -> Iterator[None]:
         why = f"a STATE can't be written to standard output: {reason}"
     except KeyboardInterrupt:
         why = "stopped"
-    except records.WrongConnector as owner:
-        raise WrongCall(f"the connection belongs to connector {str(owner)!r} by now") from None
+    except ConnectorMismatch as error:
+        raise UsageError(f"the connection belongs to connector {error.owner!r} by now") from None
     else:
         return
-    raise TryAgain(f"{why}; {_counts(report)} until then. {AGAIN}")
+    raise TemporaryFailure(f"{why}; {_counts(report)} until then. {AGAIN}")
 
 
 def _counts(report: importer.Report) -> str:

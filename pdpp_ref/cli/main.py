@@ -16,7 +16,7 @@ from . import (
     projection,
     serve,
 )
-from .common import TryAgain
+from .common import TemporaryFailure
 
 SERVERS = ("serve", "demo")  # end by themselves when they are stopped
 
@@ -41,7 +41,9 @@ class Commands(click.Group):
         try:
             return super().invoke(context)
         except KeyboardInterrupt:
-            raise TryAgain("stopped; what is stored already stays: run it again for the rest") from None
+            raise TemporaryFailure(
+                "stopped; what is stored already stays: run it again for the rest"
+            ) from None
 
 
 def _show(error: click.ClickException) -> None:

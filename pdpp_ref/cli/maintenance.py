@@ -11,8 +11,8 @@ from ..canonical import retention
 from ..database import DatabaseUnusable, db, problem
 from ..operations import transfer
 from .common import (
-    TryAgain,
-    WrongCall,
+    TemporaryFailure,
+    UsageError,
     answer,
     checked,
     id_of_connection,
@@ -33,7 +33,7 @@ def prune_history(keep: int, connection: str | None, stream: str | None) -> None
     A delete counts as a version.  Of a deleted record of which nothing else stays, the files go too.
     """
     if stream is not None and connection is None:
-        raise WrongCall("--stream needs --connection: streams belong to connections")
+        raise UsageError("--stream needs --connection: streams belong to connections")
     with opened_database():
         if connection is not None:
             connection_id = id_of_connection(connection)
@@ -57,24 +57,28 @@ def back_up(file: Path) -> None:
         try:
             db.back_up(str(file))
         except FileExistsError:
-            raise WrongCall(f"{name} exists; name a new file") from None
+            raise UsageError(f"{name} exists; name a new file") from None
         except OSError as error:
             if error.errno in (ENOSPC, EDQUOT):
                 raise _no_room(name) from None
-            raise WrongCall(f"{name} can't be written: {error.strerror}") from None
+            raise UsageError(f"{name} can't be written: {error.strerror}") from None
         except peewee.DatabaseError as error:
             if problem(error) == "full":
                 raise _no_room(name) from None
             if problem(error) == "input_output":
-                raise TryAgain(f"{name} can't be written, and nothing of it stays; try again") from None
+                raise TemporaryFailure(
+                    f"{name} can't be written, and nothing of it stays; try again"
+                ) from None
             raise
     if private_files.is_open_to_others(file):
         click.echo(f"Others can read {name}: its file system has no permissions.", err=True)
     answer(f"Backed up {file.stat().st_size:,} bytes.")
 
 
-def _no_room(name: str) -> TryAgain:
-    return TryAgain(f"no space is left for {name}, and nothing of it stays; free some and try again")
+def _no_room(name: str) -> TemporaryFailure:
+    return TemporaryFailure(
+        f"no space is left for {name}, and nothing of it stays; free some and try again"
+    )
 
 
 @click.command("copy")
@@ -87,20 +91,20 @@ def copy_to(url: str) -> None:
     """
     with opened_database():
         try:
-            target = database.at(url, Path())
+            target = database.from_url(url, Path())
             with progress("rows compared") as show:
                 rows = transfer.copy(target, lambda _, done: show(done))
         except DatabaseUnusable as error:
-            raise WrongCall(str(error).replace("PDPP_DATABASE_URL", "--to")) from None
-        except transfer.NotOurs:
-            raise WrongCall(
+            raise UsageError(str(error).replace("PDPP_DATABASE_URL", "--to")) from None
+        except transfer.TargetChanged:
+            raise UsageError(
                 "the database of --to is not what the unfinished copy has sent to it: somebody else has "
                 "written there.  Nothing was deleted; name an empty one"
             ) from None
-        except transfer.NotEmpty:
-            raise WrongCall("the database of --to holds data already; name an empty one") from None
-        except transfer.Different as table:
-            raise TryAgain(
+        except transfer.TargetNotEmpty:
+            raise UsageError("the database of --to holds data already; name an empty one") from None
+        except transfer.TransferMismatch as table:
+            raise TemporaryFailure(
                 f"table {table} has not arrived as it is here; run it again, or to an empty database"
             ) from None
     answer(f"Copied {rows:,} rows, and compared each.  Use it with: PDPP_DATABASE_URL")

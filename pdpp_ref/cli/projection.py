@@ -14,7 +14,7 @@ from ..projection import marks
 from ..services import reconcile, summary
 from .common import (
     DamagedFile,
-    WrongCall,
+    UsageError,
     answer,
     checked,
     id_of_connection,
@@ -39,19 +39,19 @@ def show_summary() -> None:
 def mark_dirty(connection: str | None, stream: str | None) -> None:
     """Mark figures as not to be trusted until they are recomputed."""
     if stream is not None and connection is None:
-        raise WrongCall("--stream needs --connection: streams belong to connections")
+        raise UsageError("--stream needs --connection: streams belong to connections")
     with opened_database(), write_transaction():
         if connection is None:
             marks.mark_global()
             marked = "the totals"
         elif stream is None:
-            locking.keep_connection(connection)
+            locking.lock_connection_shared(connection)
             marks.mark_connection(id_of_connection(connection))
             marked = f"connection {shown_name(connection)}"
         else:
-            locking.keep_connection(connection)
+            locking.lock_connection_shared(connection)
             connection_id = id_of_connection(connection)
-            locking.keep_stream(connection_id, stream)
+            locking.lock_stream_shared(connection_id, stream)
             marks.mark_stream(id_of_stream(connection, connection_id, stream), connection_id)
             marked = f"stream {shown_name(stream)} of connection {shown_name(connection)}"
     answer(f"Marked {marked}.  The next reads recompute it; so does: pdpp-ref reconcile")
@@ -66,7 +66,7 @@ def reconcile_dirty() -> None:
 
 @click.command("rebuild")
 def rebuild() -> None:
-    """Recount everything from the records; one that was cut short is taken up where it stopped."""
+    """Count everything again from the records; an interrupted rebuild continues."""
     with opened_database():
         reconcile.begin_rebuild()
         answer(_recomputed(reconcile.finish_rebuild))
@@ -82,7 +82,7 @@ def _recomputed(work: Callable[..., reconcile.Pass]) -> str:
 
 @click.command("verify")
 def verify_figures() -> None:
-    """Recount from the records, change nothing, and print every figure that differs."""
+    """Count again from the records, change nothing, and print every figure that differs."""
     found = 0
     with opened_database():
         for difference in verify.differences():
@@ -94,7 +94,7 @@ def verify_figures() -> None:
                 f"a recount gives {difference.counted}{known}"
             )
         marked = RetainedSizeGlobal.select().where(RetainedSizeGlobal.dirty).exists()
-        if db.is_damaged():
+        if db.is_corrupt():
             raise DamagedFile
     answer(f"{found:,} differences." if found else "No differences." + (" Totals are marked." * marked))
     sys.exit(1 if found else 0)

@@ -15,7 +15,7 @@ import msgspec
 
 from ..canonical.importer import RejectedLine
 from ..parsing.lines import LineTooLong
-from .common import WrongCall, shown_name
+from .common import UsageError, shown_name
 
 START = b'{"line":'  # what each of its lines begins with
 PART_BYTES = 3 * 64 * 1024  # a multiple of three: base64 of the parts is that of the whole
@@ -28,7 +28,7 @@ class NotWritten(Exception):
 
 @contextmanager
 def opened(path: Path | None, *others: int) -> Iterator["Rejects | None"]:
-    """The file, created if need be, for this process alone.  Raises WrongCall.
+    """The file, created if need be, for this process alone.  Raises UsageError.
 
     `others` are the descriptors of files that it must not be.  If the call turns out to be wrong, no
     new file is left.
@@ -39,7 +39,7 @@ def opened(path: Path | None, *others: int) -> Iterator["Rejects | None"]:
     kept = Rejects(path, others)
     try:
         yield kept
-    except WrongCall:
+    except UsageError:
         kept.forget()
         raise
     finally:
@@ -60,7 +60,7 @@ class Rejects:
                 self.close()
                 raise
         except OSError as error:
-            raise WrongCall(f"{self.name} can't be written: {error.strerror}") from None
+            raise UsageError(f"{self.name} can't be written: {error.strerror}") from None
         self._is_durable = True
 
     @property
@@ -80,9 +80,9 @@ class Rejects:
     def _prepare(self, others: tuple[int, ...]) -> None:
         found = os.fstat(self._file)
         if not stat.S_ISREG(found.st_mode):
-            raise WrongCall(f"{self.name} is not an ordinary file; name another for --rejects")
+            raise UsageError(f"{self.name} is not an ordinary file; name another for --rejects")
         if any(os.path.samestat(found, os.fstat(other)) for other in others):
-            raise WrongCall(f"{self.name} is in use as input or output; name another for --rejects")
+            raise UsageError(f"{self.name} is in use as input or output; name another for --rejects")
         self._lock()
         self._end_last_line(os.fstat(self._file).st_size)
         os.fchmod(self._file, 0o600)
@@ -98,13 +98,13 @@ class Rejects:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             if error.errno in (errno.EAGAIN, errno.EACCES):
-                raise WrongCall(f"another import writes to {self.name}; name another file") from None
+                raise UsageError(f"another import writes to {self.name}; name another file") from None
             # Not every file system has locks.
 
     def _end_last_line(self, size: int) -> None:
-        """Take out a line that an import was killed in.  Raises WrongCall if the file is none of ours."""
+        """Take out a line that an import was killed in.  Raises UsageError if the file is none of ours."""
         if not START.startswith(start := os.pread(self._file, len(START), 0)) and start:
-            raise WrongCall(f"{self.name} holds something else; name another file for --rejects")
+            raise UsageError(f"{self.name} holds something else; name another file for --rejects")
         end = size
         while end and os.pread(self._file, 1, end - 1) != b"\n":
             step = min(end, PART_BYTES)

@@ -11,7 +11,7 @@ from .. import bare_app, config, create_app
 from ..models import Connection
 from ..operations import demo_data
 from ..server import listen
-from .common import TryAgain, WrongCall, errors_told
+from .common import TemporaryFailure, UsageError, cli_errors
 
 PORT = 7663
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -27,7 +27,7 @@ _port = click.option(
 @_port
 def serve(host: str, port: int) -> None:
     """Serve the dashboard and the API."""
-    with errors_told():
+    with cli_errors():
         app = create_app()
     _serve(app, host, port, "with the owner password (forgotten? set PDPP_OWNER_PASSWORD)")
 
@@ -37,7 +37,7 @@ def serve(host: str, port: int) -> None:
 @_port
 def demo(host: str, port: int) -> None:
     """Serve sample data from a database of its own."""
-    with errors_told():
+    with cli_errors():
         folder = config.instance_folder(bare_app()) / "demo"
         password = os.environ.get("PDPP_OWNER_PASSWORD") or secrets.token_urlsafe(9)
         settings = {
@@ -58,8 +58,8 @@ def _serve(app: Flask, host: str, port: int, way_in: str) -> None:
         server = listen(app, host, port)
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
-            raise WrongCall(f"port {port} is in use; choose another with --port") from None
-        raise WrongCall(f"can't listen on {host} port {port}: {error.strerror or 'unknown'}") from None
+            raise UsageError(f"port {port} is in use; choose another with --port") from None
+        raise UsageError(f"can't listen on {host} port {port}: {error.strerror or 'unknown'}") from None
     if host not in LOOPBACK:
         click.echo("Others can reach this address, unencrypted: put a proxy with TLS in front.", err=True)
     shown = f"[{host}]" if ":" in host else host
@@ -67,4 +67,4 @@ def _serve(app: Flask, host: str, port: int, way_in: str) -> None:
     try:
         server.run()
     except OSError as error:  # the server thread could not go on, as where memory or files ran out
-        raise TryAgain(f"the server stopped: {error.strerror}") from None
+        raise TemporaryFailure(f"the server stopped: {error.strerror}") from None

@@ -17,13 +17,13 @@ from . import postgres, sqlite
 from .errors import (
     PROBLEM_TEXT,
     Busy,
+    DatabaseNotReady,
     DatabaseUnusable,
-    NotServed,
     problem,
 )
 from .sqlite import PRAGMAS
 
-__all__ = ["PRAGMAS", "PROBLEM_TEXT", "Busy", "DatabaseUnusable", "NotServed", "db", "problem"]
+__all__ = ["PRAGMAS", "PROBLEM_TEXT", "Busy", "DatabaseNotReady", "DatabaseUnusable", "db", "problem"]
 
 KEYS_PER_QUERY = 500
 
@@ -32,10 +32,10 @@ db = peewee.DatabaseProxy()
 
 def connect(url: str, instance: Path) -> None:
     """Bind `db` to the database at `url`.  Raises DatabaseUnusable."""
-    db.initialize(at(url, instance))
+    db.initialize(from_url(url, instance))
 
 
-def at(url: str, instance: Path) -> peewee.Database:
+def from_url(url: str, instance: Path) -> peewee.Database:
     """The database at `url`: `sqlite:///path`, relative to the working directory, or
     `postgresql://user:password@host/database`.
 
@@ -47,9 +47,9 @@ def at(url: str, instance: Path) -> peewee.Database:
     except ValueError:  # UnicodeEncodeError is one
         raise DatabaseUnusable("PDPP_DATABASE_URL is not a URL") from None
     if scheme in ("postgresql", "postgres"):
-        return postgres.at(url)
+        return postgres.from_url(url)
     if scheme == "sqlite" or not url:
-        return sqlite.at(url, instance)
+        return sqlite.from_url(url, instance)
     raise DatabaseUnusable(
         f"PDPP_DATABASE_URL starts with {scheme!r}; use sqlite:///path/to/file.sqlite3 "
         "or postgresql://user:password@host/database"
@@ -57,7 +57,7 @@ def at(url: str, instance: Path) -> peewee.Database:
 
 
 @contextmanager
-def bound(other: peewee.Database) -> Iterator[None]:
+def using(other: peewee.Database) -> Iterator[None]:
     """Binds `db` to another database for a while.  For a program of one thread."""
     before = db.obj
     db.initialize(other)
@@ -87,7 +87,7 @@ os.register_at_fork(after_in_child=_after_fork)
 
 
 @contextmanager
-def _busy_told() -> Iterator[None]:
+def _translate_busy() -> Iterator[None]:
     """Busy for what a database says of others' locks, deadlocks included: all is rolled back."""
     try:
         yield
@@ -105,18 +105,18 @@ def write_transaction() -> Iterator[None]:
     by one, always in this order: connection, streams by id, then the projection's rows of streams by
     id, of the connection, and the global one.
     """
-    with _busy_told(), db.writing():
+    with _translate_busy(), db.write_transaction():
         yield
 
 
 @contextmanager
-def repair_transaction(*, wait: bool, seconds: float) -> Iterator[None]:
+def reconcile_transaction(*, wait: bool, seconds: float) -> Iterator[None]:
     """The one write transaction that repairs; no other process runs one at the same time.
 
     `wait=False` raises Busy at once where SQLite has another writer or PostgreSQL another repair, and
     then waits for no row for longer than `seconds`.
     """
-    with _busy_told(), db.repairing(wait, seconds):
+    with _translate_busy(), db.reconcile_transaction(wait, seconds):
         yield
 
 
@@ -125,27 +125,28 @@ def exclusive_transaction() -> Iterator[None]:
     """A write transaction during which there is no other, nor a read on PostgreSQL: for changes of the
     schema, and of what a database is used for.
     """
-    with _busy_told(), db.alone():
+    with _translate_busy(), db.exclusive_transaction():
         yield
 
 
 @contextmanager
 def lock_attempt() -> Iterator[None]:
     """Inside a transaction, for one lock: raises Busy where it is not to be had, and all else stands."""
-    with _busy_told(), db.lock_attempt():
+    with _translate_busy(), db.lock_attempt():
         yield
 
 
 def read_snapshot() -> Any:
     """A context in which all reads see one moment; it never waits for a writer.
 
-    Raises NotServed, as each kind of transaction does, where the database is no longer what was prepared.
+    Raises DatabaseNotReady, as each kind of transaction does, if the database is no longer what was
+    prepared.
     """
-    return db.snapshot()
+    return db.read_snapshot()
 
 
-def check_served() -> None:
-    """Raises NotServed where the database is no longer what was prepared."""
+def check_ready() -> None:
+    """Raises DatabaseNotReady where the database is no longer what was prepared."""
     with read_snapshot():
         pass
 
@@ -166,7 +167,7 @@ def transaction_lost() -> bool:
     return bool(db.transaction_lost())
 
 
-def row_lock(of: str = "", *, wait: bool = True) -> str:
+def for_no_key_update(of: str = "", *, wait: bool = True) -> str:
     """What a SELECT ends with to lock its rows, or those of one of its tables, until the transaction
     ends; `wait=False` leaves out those that others hold.
 
@@ -175,13 +176,13 @@ def row_lock(of: str = "", *, wait: bool = True) -> str:
     return str(db.lock("NO KEY UPDATE", of, wait))
 
 
-def key_lock(of: str = "", *, wait: bool = True) -> str:
-    """Like row_lock, but it keeps rows only from being deleted."""
+def for_key_share(of: str = "", *, wait: bool = True) -> str:
+    """Like for_no_key_update, but it keeps rows only from being deleted."""
     return str(db.lock("KEY SHARE", of, wait))
 
 
-def delete_lock() -> str:
-    """Like row_lock, for rows that are going to be deleted."""
+def for_update() -> str:
+    """Like for_no_key_update, for rows that are going to be deleted."""
     return str(db.lock("UPDATE", "", True))
 
 
@@ -247,7 +248,7 @@ def execute_many(sql: str, rows: Sequence[Iterable[Any]]) -> None:
 
 def execute(sql: str, values: Sequence[Any] = ()) -> int:
     """One statement, written with `?` for its values.  Returns how many rows it changed."""
-    return int(db.rows_affected(db.execute_sql(db.placed(sql), values)))
+    return int(db.rows_affected(db.execute_sql(db.translate_placeholders(sql), values)))
 
 
 def execute_one(sql: str, values: Sequence[Any] = ()) -> None:
@@ -259,7 +260,7 @@ def execute_one(sql: str, values: Sequence[Any] = ()) -> None:
 def fetch_dicts(sql: str, values: Sequence[Any] = ()) -> list[dict[str, Any]]:
     """The rows of one SELECT, by column name."""
     with _fetching():
-        cursor = db.execute_sql(db.placed(sql), values)
+        cursor = db.execute_sql(db.translate_placeholders(sql), values)
         names = db.columns(cursor)
         return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()] if names else []
 
@@ -267,10 +268,12 @@ def fetch_dicts(sql: str, values: Sequence[Any] = ()) -> list[dict[str, Any]]:
 def fetch_all(sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
     """The rows of one SELECT, written with `?` for its values."""
     with _fetching():
-        return list(db.execute_sql(db.placed(sql), values).fetchall())
+        return list(db.execute_sql(db.translate_placeholders(sql), values).fetchall())
 
 
-def fetch_chains(columns: Sequence[str], stream_id: int, versions: Sequence[int]) -> list[tuple[Any, ...]]:
+def fetch_version_chains(
+    columns: Sequence[str], stream_id: int, versions: Sequence[int]
+) -> list[tuple[Any, ...]]:
     """Rows of record_changes, from each of the versions back along `previous_version`.
 
     Before its columns, each row has the version that its chain begins with.

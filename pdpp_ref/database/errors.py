@@ -11,17 +11,17 @@ class FileMoved(peewee.OperationalError):
     """The path of the open database names another file now, or none."""
 
 
-class NotServed(peewee.OperationalError):
+class DatabaseNotReady(peewee.OperationalError):
     """The database is not, or no longer, one that this program may read or write."""
 
 
-class Upgraded(NotServed):
+class SchemaUpgraded(DatabaseNotReady):
     """Another version of the program has migrated it: what this one would read or write means
     something else by now.
     """
 
 
-class CopyUnfinished(NotServed):
+class TransferUnfinished(DatabaseNotReady):
     """A copy to it is not finished: part of the data is missing."""
 
 
@@ -50,8 +50,8 @@ PROBLEM_TEXT = {
 
 # Our own and APSW's.
 _BY_TYPE = {
-    "Upgraded": "upgraded",
-    "CopyUnfinished": "unfinished",
+    "SchemaUpgraded": "upgraded",
+    "TransferUnfinished": "unfinished",
     "BusyError": "busy",
     "LockedError": "busy",
     "ReadOnlyError": "read_only",

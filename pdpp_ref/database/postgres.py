@@ -174,7 +174,7 @@ class Postgres(Served, peewee.PostgresqlDatabase):
             model._meta.strict_tables = False  # all tables are, there
         super().create_tables(models, **options)
 
-    def is_damaged(self) -> bool:
+    def is_corrupt(self) -> bool:
         """Not known: the server has checksums and tools of its own."""
         return False
 
@@ -202,14 +202,14 @@ class Postgres(Served, peewee.PostgresqlDatabase):
             return "the PostgreSQL server refuses the user or the password in PDPP_DATABASE_URL"
         return "the PostgreSQL server refuses the user or the database in PDPP_DATABASE_URL, or is full"
 
-    def snapshot(self) -> Any:
+    def read_snapshot(self) -> Any:
         return self.transaction(SNAPSHOT)
 
-    def writing(self) -> Any:
+    def write_transaction(self) -> Any:
         return self.transaction(WORK)
 
     @contextmanager
-    def alone(self) -> Iterator[None]:
+    def exclusive_transaction(self) -> Iterator[None]:
         with self.transaction(ALONE):
             self.execute_sql(f"SELECT pg_advisory_xact_lock({ALONE_LOCK})")
             # There is none before the tables are created.
@@ -220,7 +220,7 @@ class Postgres(Served, peewee.PostgresqlDatabase):
             yield
 
     @contextmanager
-    def repairing(self, wait: bool, seconds: float) -> Iterator[None]:
+    def reconcile_transaction(self, wait: bool, seconds: float) -> Iterator[None]:
         """One repair at a time, of all processes; a read's waits for no row for longer than a moment."""
         with self.transaction(WORK):
             if wait:
@@ -261,7 +261,7 @@ class Postgres(Served, peewee.PostgresqlDatabase):
 
     def execute_each(self, sql: str, rows: Sequence[Iterable[Any]]) -> None:
         with self._in_transaction():
-            self.cursor().executemany(self.placed(sql), rows)
+            self.cursor().executemany(self.translate_placeholders(sql), rows)
 
     def columns(self, cursor: Any) -> list[str]:
         return [column.name for column in cursor.description]
@@ -270,7 +270,7 @@ class Postgres(Served, peewee.PostgresqlDatabase):
         """Without LATERAL, the planner takes a stream that it has no statistics of yet to be small, and
         reads all of it for a handful of keys.
         """
-        each = f"CROSS JOIN LATERAL ({self.placed(sql)} = wanted.each LIMIT 1) AS found"
+        each = f"CROSS JOIN LATERAL ({self.translate_placeholders(sql)} = wanted.each LIMIT 1) AS found"
         kind = "text" if isinstance(keys[0], str) else "bigint"
         return f"SELECT found.* FROM unnest(%b::{kind}[]) AS wanted(each) {each}", [list(keys), *values]
 
@@ -298,7 +298,7 @@ class Postgres(Served, peewee.PostgresqlDatabase):
         found: str | None = self._state.begun.arrived
         return found
 
-    def number_after(self, table: str, column: str) -> None:
+    def reset_sequence(self, table: str, column: str) -> None:
         """New rows are numbered after the last one, though that came with its number."""
         last = f"(SELECT MAX({column}) FROM {table})"
         sequence = f"pg_get_serial_sequence('{table}', '{column}')"
@@ -309,7 +309,7 @@ class Postgres(Served, peewee.PostgresqlDatabase):
             "PostgreSQL has a program for it; run: pg_dump --format=custom --file=FILE URL"
         )
 
-    def placed(self, sql: str) -> str:
+    def translate_placeholders(self, sql: str) -> str:
         return sql.replace("%", "%%").replace("?", "%s")
 
 
@@ -339,7 +339,7 @@ def _is_dead(connection: Any) -> bool:
     return bool(poll.poll(0))
 
 
-def at(url: str) -> Postgres:
+def from_url(url: str) -> Postgres:
     """The database of a `postgresql://` URL, in any form that PostgreSQL's own programs take."""
     if psycopg is None:
         raise DatabaseUnusable("PostgreSQL needs its driver; run: pip install 'pdpp-ref[postgres]'")

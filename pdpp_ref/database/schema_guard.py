@@ -4,7 +4,7 @@ Another process may migrate it, or begin to copy into it, at any time.  What thi
 is wrong in a way that no rebuild corrects, and what it would read means something else.
 """
 
-from .errors import CopyUnfinished, Upgraded
+from .errors import SchemaUpgraded, TransferUnfinished
 
 # What is looked up, in one row of one table: every transaction pays for it.
 LOOK, OF = "version, unfinished", "FROM pdpp_ref_schema"
@@ -17,9 +17,10 @@ class Served:
     _is_filled = False
 
     def serve(self, version: int | None, *, filled: bool = False) -> None:
-        """From here on every transaction finds this schema version, or raises Upgraded; None: any.
+        """From here on every transaction finds this schema version, or raises SchemaUpgraded; None: any.
 
-        `filled`: it is this process that copies into it.  Otherwise an unfinished copy is CopyUnfinished.
+        `filled`: it is this process that copies into it.  Otherwise an unfinished copy raises
+        TransferUnfinished.
         """
         self._version, self._is_filled = version, filled
 
@@ -30,6 +31,6 @@ class Served:
     def check(self, version: int | None, unfinished: bool) -> None:
         """Judges what LOOK has found."""
         if version != self._version:
-            raise Upgraded
+            raise SchemaUpgraded
         if unfinished and not self._is_filled:
-            raise CopyUnfinished
+            raise TransferUnfinished

@@ -172,19 +172,19 @@ class Sqlite(Served, APSWDatabase):  # type: ignore[misc]  # playhouse has no st
         """
         if self.in_transaction() or not self.is_checked or not sql.startswith(_STATEMENTS):
             return super().execute_sql(sql, params)
-        with self.snapshot() if sql.startswith(_READS) else self.writing():
+        with self.read_snapshot() if sql.startswith(_READS) else self.write_transaction():
             return super().execute_sql(sql, params)
 
-    def snapshot(self) -> Any:
+    def read_snapshot(self) -> Any:
         return self.transaction("DEFERRED")
 
-    def writing(self) -> Any:
+    def write_transaction(self) -> Any:
         return self.transaction()
 
-    def alone(self) -> Any:
+    def exclusive_transaction(self) -> Any:
         return self.transaction()  # as every writer is
 
-    def repairing(self, wait: bool, _: float) -> Any:
+    def reconcile_transaction(self, wait: bool, _: float) -> Any:
         return self.transaction(None if wait else NOW)
 
     def lock_attempt(self) -> Any:
@@ -231,7 +231,7 @@ class Sqlite(Served, APSWDatabase):  # type: ignore[misc]  # playhouse has no st
         )
         return sql, [stream_id, *versions, stream_id, stream_id]
 
-    def placed(self, sql: str) -> str:
+    def translate_placeholders(self, sql: str) -> str:
         return sql
 
     def is_replica(self) -> bool:
@@ -240,7 +240,7 @@ class Sqlite(Served, APSWDatabase):  # type: ignore[misc]  # playhouse has no st
     def replicated_until(self) -> str | None:
         return None
 
-    def number_after(self, table: str, column: str) -> None:
+    def reset_sequence(self, table: str, column: str) -> None:
         """New rows are numbered after the last one, as they always are here."""
 
     def back_up(self, path: str) -> None:
@@ -256,7 +256,7 @@ class Sqlite(Served, APSWDatabase):  # type: ignore[misc]  # playhouse has no st
         ):
             backup.step()
 
-    def is_damaged(self) -> bool:
+    def is_corrupt(self) -> bool:
         """Whether pages, indexes or checked columns contradict each other.  It reads the whole file."""
         return tuple(self.execute_sql("PRAGMA integrity_check(1)").fetchone()) != ("ok",)
 
@@ -284,7 +284,7 @@ def _identity_of(file: Path) -> tuple[int, int] | None:
     return found.st_dev, found.st_ino
 
 
-def at(url: str, instance: Path) -> Sqlite:
+def from_url(url: str, instance: Path) -> Sqlite:
     """The file of `sqlite:///path`, or of the instance folder where the url is empty."""
     path = str(instance / "pdpp-ref.sqlite3") if not url else db_url.parse(url)["database"]
     if not path or path == ":memory:" or urlsplit(url).netloc:

@@ -16,53 +16,17 @@ from ..database import (
 )
 from ..models import (
     TABLES,
-    ConnectionDay,
-    Copying,
-    GlobalDay,
+    ConnectionSnapshot,
+    GlobalSnapshot,
     RetainedSizeGlobal,
-    RetainedSizeRecord,
     SchemaVersion,
-    StreamDay,
+    StreamSnapshot,
+    TransferState,
 )
 from ..timestamps import utc_now
 from .days import number_days
 
-CURRENT = 3
-
-
-def _keep_more_of_records() -> None:
-    """2: when things happened, each record's own history, files' bytes, figures by day."""
-    for table, column in (
-        ("streams", "record_time_field TEXT"),
-        ("streams", "record_time_field_since INTEGER NOT NULL DEFAULT 0"),
-        ("records", "record_time TEXT"),
-        ("records", "touched INTEGER NOT NULL DEFAULT FALSE"),
-        ("record_changes", "previous_version INTEGER"),
-        ("blob_bindings", "bound_at TEXT NOT NULL DEFAULT ''"),
-        *((table, f"{which}_record_time TEXT") for table in _GRAINS for which in ("earliest", "latest")),
-    ):
-        db.execute_sql(f"ALTER TABLE {table} ADD COLUMN {column}")
-    db.create_tables([RetainedSizeRecord])
-    # By key, once: from here on each version knows the one before it.
-    db.execute_sql("CREATE INDEX by_key ON record_changes (stream_id, key, version)")
-    db.execute_sql(
-        "UPDATE record_changes SET previous_version = (SELECT MAX(p.version) FROM record_changes p WHERE "
-        "p.stream_id = record_changes.stream_id AND p.key = record_changes.key "
-        "AND p.version < record_changes.version)"
-    )
-    db.execute_sql(
-        "INSERT INTO retained_size_record (stream_id, key, version, changed_at, record_count, "
-        "current_record_json_bytes, record_history_count, record_history_json_bytes) "
-        "SELECT c.stream_id, c.key, MAX(c.version), MAX(c.ingested_at), COUNT(DISTINCT r.version), "
-        "COALESCE(MAX(r.json_bytes), 0), COUNT(*), SUM(c.json_bytes) FROM record_changes c "
-        "LEFT JOIN records r ON r.stream_id = c.stream_id AND r.key = c.key "
-        "GROUP BY c.stream_id, c.key HAVING COUNT(*) > 1 OR COUNT(r.version) = 0"
-    )
-    db.execute_sql("DROP INDEX by_key")
-    db.execute_sql(
-        "UPDATE records SET touched = TRUE WHERE EXISTS (SELECT 1 FROM retained_size_record t "
-        "WHERE t.stream_id = records.stream_id AND t.key = records.key)"
-    )
+CURRENT, OLDEST = 3, 2
 
 
 def _add_columns_of_schema_3() -> None:
@@ -71,6 +35,8 @@ def _add_columns_of_schema_3() -> None:
     count = f"{number} NOT NULL DEFAULT 0"
     flag = f"{db.field_types.get('BOOL', 'BOOLEAN')} NOT NULL DEFAULT FALSE"
     text = db.field_types.get("TEXT", "TEXT")
+    db.execute_sql("ALTER TABLE records RENAME COLUMN touched TO has_rollup")
+    db.execute_sql("ALTER TABLE records RENAME COLUMN source_version TO table_version")
     for table, columns in {
         "pdpp_ref_schema": {"created_at": text, "unfinished": flag},
         "pdpp_ref_copying": {"progress": f"{text} NOT NULL DEFAULT '{{}}'"},
@@ -95,9 +61,9 @@ def _add_columns_of_schema_3() -> None:
         _add_column(table, "record_times_unknown", flag)
     db.execute_sql("UPDATE streams SET key_schema = 'null' WHERE last_version > 0")
     _mark_record_times()
-    if Copying._meta.table_name in db.get_tables() and tuples(Copying.select(Copying.id)):
+    if TransferState._meta.table_name in db.get_tables() and tuples(TransferState.select(TransferState.id)):
         SchemaVersion.update(unfinished=True).execute()
-    db.create_tables([StreamDay, ConnectionDay, GlobalDay])
+    db.create_tables([StreamSnapshot, ConnectionSnapshot, GlobalSnapshot])
     number_days()
 
 
@@ -140,7 +106,6 @@ _DAYS = ("retained_size_connection_days", "retained_size_global_days")
 # What takes a database from the version before to the one named.  A new database is created as
 # CURRENT, so each schema change adds an entry here and raises CURRENT.
 MIGRATIONS: dict[int, Callable[[], None]] = {
-    2: _keep_more_of_records,
     3: _add_columns_of_schema_3,
 }
 
@@ -165,7 +130,7 @@ def prepare(*, unfinished: bool = False) -> None:
         if version != CURRENT:
             with exclusive_transaction():
                 _upgrade()
-        if not unfinished and tuples(Copying.select(Copying.state)):
+        if not unfinished and tuples(TransferState.select(TransferState.state)):
             raise DatabaseUnusable(PROBLEM_TEXT["unfinished"])
         db.serve(CURRENT, filled=unfinished)
     except Busy:
@@ -184,6 +149,11 @@ def _check_known(version: int | None) -> None:
         raise DatabaseUnusable(
             f"the database has schema {version}, this program knows up to {CURRENT}; "
             "install a newer pdpp-ref"
+        )
+    if version is not None and version < OLDEST:
+        raise DatabaseUnusable(
+            f"the database has schema {version}, which is older than this program can migrate; "
+            "start from a new database"
         )
 
 

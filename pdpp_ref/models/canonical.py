@@ -65,9 +65,9 @@ class Stream(Table):
 
 
 class Record(Table):
-    """The live version of a key.  `source_version` is a Singer table version, if one was sent.
+    """The live version of a key.  `table_version` is a Singer table version, if one was sent.
 
-    `touched` tells that more is kept of the key than this one version: see RetainedSizeRecord.
+    `has_rollup` tells that more is kept of the key than this one version: see RetainedSizeRecord.
     `record_time` is when the thing happened, if the sender says so; empty if the record was sent again
     after its field was declared, and has no such time.
     """
@@ -79,9 +79,9 @@ class Record(Table):
     json_bytes = BigIntegerField()
     emitted_at = TextField(null=True)
     ingested_at = TextField()
-    source_version = BigIntegerField(null=True)
+    table_version = BigIntegerField(null=True)
     record_time = TextField(null=True)
-    touched = flag()
+    has_rollup = flag()
 
     class Meta:
         table_name = "records"
@@ -174,7 +174,7 @@ class BlobBinding(Table):
 
 
 # Of a record with one version everything follows from its length, so that an import pays for one index.
-Record.add_index(rank("records", "json_bytes", ", stream_id, key", " WHERE NOT touched"))
+Record.add_index(rank("records", "json_bytes", ", stream_id, key", " WHERE NOT has_rollup"))
 Record.add_index(
     SQL(
         "CREATE INDEX IF NOT EXISTS records_record_time ON records (stream_id, record_time) "

@@ -9,7 +9,7 @@ from .base import Table, flag
 class SchemaVersion(Table):
     """One row; its presence marks a database as ours.  `created_at` is NULL if nobody knows.
 
-    `unfinished`: there is a row of Copying.  Every transaction looks here, and nowhere else.
+    `unfinished`: there is a row of TransferState.  Every transaction looks here, and nowhere else.
     """
 
     version = BigIntegerField(primary_key=True)
@@ -20,7 +20,7 @@ class SchemaVersion(Table):
         table_name = "pdpp_ref_schema"
 
 
-class Copying(Table):
+class TransferState(Table):
     """One row while a copy to this database is not finished; `state` is the source's.
 
     `progress` is JSON: how many rows of each table have been sent, so that rows of anybody else show.

@@ -1,4 +1,4 @@
-"""What is measured.  A measure is declared once, in MEASURES, and a bound of times in BOUNDS; columns,
+"""What is measured.  A measure is declared once, in MEASURES, and a bound of times in EXTENTS; columns,
 sums, JSON keys, `?measure=` values and headings all follow.
 """
 
@@ -42,7 +42,7 @@ class Bound(NamedTuple):
     latest: bool
 
 
-BOUNDS = (
+EXTENTS = (
     Bound("earliest_ingested_at", "ingested_at", latest=False),
     Bound("latest_ingested_at", "ingested_at", latest=True),
     Bound("earliest_record_time", "record_time", latest=False),

@@ -10,7 +10,7 @@ from .base import (
     rank,
 )
 from .canonical import Connection, Stream
-from .measures import BOUNDS, MEASURE_NAMES, TOTAL
+from .measures import EXTENTS, MEASURE_NAMES, TOTAL
 
 
 class Figures(Table):
@@ -40,7 +40,7 @@ class GrainRow(Figures):
     days_disordered = flag()
 
 
-for _bound in BOUNDS:
+for _bound in EXTENTS:
     GrainRow._meta.add_field(_bound.name, TextField(null=True))
 
 
@@ -72,7 +72,7 @@ class RetainedSizeStream(GrainRow):
 
     class Meta:
         table_name = "retained_size_stream"
-        indexes = tuple((("connection", bound.name), False) for bound in BOUNDS)
+        indexes = tuple((("connection", bound.name), False) for bound in EXTENTS)
 
 
 class RetainedSizeConnection(GrainRow):
@@ -82,7 +82,7 @@ class RetainedSizeConnection(GrainRow):
 
     class Meta:
         table_name = "retained_size_connection"
-        indexes = tuple(((bound.name,), False) for bound in BOUNDS)
+        indexes = tuple(((bound.name,), False) for bound in EXTENTS)
 
 
 class RetainedSizeGlobal(GrainRow):
@@ -104,7 +104,7 @@ class RetainedSizeGlobal(GrainRow):
         table_name = "retained_size_global"
 
 
-class Recount(Figures):
+class RecountCheckpoint(Figures):
     """A stream's recount that one pass could not finish: figures of versions 1..through_version."""
 
     stream = ForeignKeyField(Stream, primary_key=True, on_delete="CASCADE")
@@ -114,10 +114,10 @@ class Recount(Figures):
         table_name = "retained_size_recounts"
 
 
-class RecordRecount(Table):
+class RollupCheckpoint(Table):
     """How far the rows of a stream's records have been derived again, see `projection/record_rollups.py`.
 
-    Versions up to `through_version` are in RecordCount, and the rows of keys up to `after_key` are right.
+    Versions up to `through_version` are in RollupCount, and the rows of keys up to `after_key` are right.
     """
 
     stream = ForeignKeyField(Stream, primary_key=True, on_delete="CASCADE")
@@ -128,7 +128,7 @@ class RecordRecount(Table):
         table_name = "retained_size_record_recounts"
 
 
-class RecordCount(Table):
+class RollupCount(Table):
     """The versions of a key up to `version`, while rows of RetainedSizeRecord are being derived again.
 
     A live version is not among them: most keys have no other, and need no row here.
@@ -160,7 +160,7 @@ class Day(Figures):
     unknown = flag()
 
 
-class StreamDay(Day):
+class StreamSnapshot(Day):
     stream = ForeignKeyField(Stream, on_delete="CASCADE", index=False)
 
     class Meta:
@@ -168,7 +168,7 @@ class StreamDay(Day):
         primary_key = peewee.CompositeKey("stream", "day")
 
 
-class ConnectionDay(Day):
+class ConnectionSnapshot(Day):
     connection = ForeignKeyField(Connection, on_delete="CASCADE", index=False)
 
     class Meta:
@@ -176,7 +176,7 @@ class ConnectionDay(Day):
         primary_key = peewee.CompositeKey("connection", "day")
 
 
-class GlobalDay(Day):
+class GlobalSnapshot(Day):
     id = BigIntegerField(constraints=[peewee.Check("id = 1")])
 
     class Meta:

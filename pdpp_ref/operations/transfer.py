@@ -18,13 +18,13 @@ import peewee
 from .. import migrations
 from ..database import (
     Busy,
-    bound,
     db,
     exclusive_transaction,
     execute,
     fetch_all,
     insert_many,
     read_snapshot,
+    using,
     write_transaction,
 )
 from ..models import (
@@ -33,24 +33,24 @@ from ..models import (
     BlobBinding,
     BlobChunk,
     Connection,
-    ConnectionDay,
-    Copying,
+    ConnectionSnapshot,
     Figures,
-    GlobalDay,
+    GlobalSnapshot,
     KeySpelling,
     Record,
     RecordChange,
-    RecordCount,
-    RecordRecount,
-    Recount,
+    RecountCheckpoint,
     RetainedSizeConnection,
     RetainedSizeGlobal,
     RetainedSizeRecord,
     RetainedSizeStream,
+    RollupCheckpoint,
+    RollupCount,
     SchemaVersion,
     Stream,
-    StreamDay,
+    StreamSnapshot,
     Table,
+    TransferState,
 )
 from ..projection import marks
 from ..services import reconcile
@@ -67,17 +67,17 @@ COPIED: tuple[type[Table], ...] = (
     BlobChunk,
     BlobBinding,
     RetainedSizeRecord,
-    StreamDay,
-    ConnectionDay,
-    GlobalDay,
+    StreamSnapshot,
+    ConnectionSnapshot,
+    GlobalSnapshot,
 )
 # What the figures of days are attached to: their rows are counted again, but go on from these.
 COUNTED: tuple[type[Table], ...] = (RetainedSizeStream, RetainedSizeConnection, RetainedSizeGlobal)
 GOES_ON = ("generation", "days_disordered", "stale_since")
 # Not copied, and empty until figures are counted.
-DERIVED: tuple[type[Table], ...] = (*COUNTED, Recount, RecordRecount, RecordCount)
-DAYS: tuple[type[Table], ...] = (StreamDay, ConnectionDay, GlobalDay)
-OWN: tuple[type[Table], ...] = (SchemaVersion, Copying)
+DERIVED: tuple[type[Table], ...] = (*COUNTED, RecountCheckpoint, RollupCheckpoint, RollupCount)
+DAYS: tuple[type[Table], ...] = (StreamSnapshot, ConnectionSnapshot, GlobalSnapshot)
+OWN: tuple[type[Table], ...] = (SchemaVersion, TransferState)
 BATCH_ROWS = 1_000
 FILE_PARTS = 8  # of a MiB each
 
@@ -85,15 +85,15 @@ Row = tuple[Any, ...]
 Told = Callable[[str, int], None]
 
 
-class NotEmpty(Exception):
+class TargetNotEmpty(Exception):
     """The target holds data of its own."""
 
 
-class NotOurs(NotEmpty):
+class TargetChanged(TargetNotEmpty):
     """The target holds something else than what the unfinished copy has sent."""
 
 
-class Different(Exception):
+class TransferMismatch(Exception):
     """A table has not arrived as it was; the message names it."""
 
 
@@ -137,18 +137,18 @@ def _digest(digest: str, rows: list[Row]) -> str:
 def copy(target: peewee.Database, progress: Told = lambda *_: None) -> int:
     """Copy what the bound database holds to `target`.  Returns how many rows that is.
 
-    `progress` gets the table and how many rows have arrived and been compared so far.  Raises NotEmpty,
-    Different, DatabaseUnusable, Busy or peewee.DatabaseError; after any of them the source is as it
-    was, and the target is not served before a copy to it is done.
+    `progress` gets the table and how many rows have arrived and been compared so far.  Raises
+    TargetNotEmpty, TransferMismatch, DatabaseUnusable, Busy or peewee.DatabaseError; after any of
+    them the source is as it was, and the target is not served before a copy to it is done.
     """
     with read_snapshot():
         created_at = SchemaVersion.select(SchemaVersion.created_at).scalar()
         state = _state()
-        with bound(target):
+        with using(target):
             sent = _begin(state)
         if not sent.counting:
             _send_all(target, sent, progress)
-    with bound(target):
+    with using(target):
         _finish(created_at)
     return sum(rows for rows, _ in sent.tables.values())
 
@@ -170,11 +170,11 @@ def _begin(state: str) -> Sent:
     """
     migrations.prepare(unfinished=True)
     with exclusive_transaction():
-        begun = Copying.select(Copying.state, Copying.progress).tuples().first()
+        begun = TransferState.select(TransferState.state, TransferState.progress).tuples().first()
         if begun is None:
             _check_empty()
-            GlobalDay.delete().execute()  # what preparing it wrote: of nothing
-            Copying.insert(id=1, state=state).execute()
+            GlobalSnapshot.delete().execute()  # what preparing it wrote: of nothing
+            TransferState.insert(id=1, state=state).execute()
             SchemaVersion.update(unfinished=True).execute()
             return Sent()
         sent = _noted(begun[1])
@@ -184,7 +184,7 @@ def _begin(state: str) -> Sent:
             # Rows of streams and connections, which go with them, too.
             for model in reversed(COPIED):
                 model.delete().execute()
-            Copying.update(state=state, progress="{}").execute()
+            TransferState.update(state=state, progress="{}").execute()
             return Sent()
         return sent
 
@@ -199,19 +199,19 @@ def _noted(text: str) -> Sent:
 
 
 def _check_empty() -> None:
-    """Raises NotEmpty where anybody has ever written to the bound database."""
+    """Raises TargetNotEmpty where anybody has ever written to the bound database."""
     for model in TABLES:
         if model in OWN:
             continue
         # Preparing an empty database writes that it holds nothing.
-        own = model in (RetainedSizeGlobal, GlobalDay)
+        own = model in (RetainedSizeGlobal, GlobalSnapshot)
         nothing = " AND ".join(f"{name} = 0" for name in Figures._meta.columns if name != "id")
         if fetch_all(f"SELECT 1 FROM {_table(model)} {f'WHERE NOT ({nothing})' if own else ''} LIMIT 1"):
-            raise NotEmpty
+            raise TargetNotEmpty
 
 
 def _check_ours(sent: Sent, *, exactly: bool) -> None:
-    """Raises NotOurs where the bound database holds anything but what was sent to it.
+    """Raises TargetChanged where the bound database holds anything but what was sent to it.
 
     `exactly`: row by row, as it is going to be deleted; what goes on being sent is compared anyway.
     """
@@ -220,9 +220,9 @@ def _check_ours(sent: Sent, *, exactly: bool) -> None:
             continue  # what is counted from the rest is nobody's
         rows, digest = sent.of(model)
         if fetch_all(f"SELECT COUNT(*) FROM {_table(model)}") != [(rows,)]:
-            raise NotOurs
+            raise TargetChanged
         if exactly and rows and digest != _digest_of(model):
-            raise NotOurs
+            raise TargetChanged
 
 
 def _digest_of(model: type[Table]) -> str:
@@ -243,16 +243,16 @@ def _send_all(target: peewee.Database, sent: Sent, progress: Told) -> None:
         rows = _compare(model, target, rows, progress)
     for model in COUNTED:
         _send_marks(model, target)
-    with bound(target), write_transaction():
+    with using(target), write_transaction():
         sent.counting = True
         sent.note()
 
 
 def _send(model: type[Table], target: peewee.Database, sent: Sent) -> None:
-    with bound(target):
+    with using(target):
         last = fetch_all(f"SELECT {_key(model)} FROM {_table(model)} ORDER BY {_down(model)} LIMIT 1")
     for batch in _batches(model, last[0] if last else None):
-        with bound(target), write_transaction():
+        with using(target), write_transaction():
             insert_many(model, tuple(_names(model)), batch)
             sent.add(model, batch)
             sent.note()
@@ -269,7 +269,7 @@ def _send_marks(model: type[Table], target: peewee.Database) -> None:
     now = utc_now()
     for batch in _batches(model):
         rows = [_marked(model, row, names, now) for row in batch]
-        with bound(target), write_transaction():
+        with using(target), write_transaction():
             insert_many(model, names, rows, (keys[0],))
 
 
@@ -304,14 +304,14 @@ def _plain(model: type[Table], row: Row) -> Row:
 
 
 def _compare(model: type[Table], target: peewee.Database, rows: int, progress: Told) -> int:
-    """Read both again, side by side, and count on.  Raises Different where they are not the same."""
+    """Read both again, side by side, and count on.  Raises TransferMismatch where they are not the same."""
     here, there = _batches(model), _batches(model)
     while True:
         ours = next(here, [])
-        with bound(target):
+        with using(target):
             theirs = next(there, [])
         if ours != theirs:
-            raise Different(_table(model))
+            raise TransferMismatch(_table(model))
         if not ours:
             return rows
         rows += len(ours)
@@ -322,11 +322,11 @@ def _finish(created_at: str | None) -> None:
     """Count all figures from what has arrived, and let the database be used."""
     with write_transaction():
         for model in (Connection, Stream):
-            db.number_after(_table(model), "id")
+            db.reset_sequence(_table(model), "id")
         marks.mark_all()
     reconcile.run_until_fresh()
     with write_transaction():
-        Copying.delete().execute()
+        TransferState.delete().execute()
         SchemaVersion.update(unfinished=False, created_at=created_at).execute()
 
 

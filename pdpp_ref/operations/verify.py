@@ -18,7 +18,7 @@ from ..database import (
     read_snapshot,
 )
 from ..models import Connection, Stream
-from ..models.measures import BOUNDS, MEASURE_NAMES, retains_anything
+from ..models.measures import EXTENTS, MEASURE_NAMES, retains_anything
 from ..projection.grains import (
     CONNECTION,
     GLOBAL,
@@ -89,7 +89,7 @@ def _count_streams() -> dict[int, Figures]:
 def _total(parts: list[Figures]) -> Figures:
     total: Figures = {name: sum(part[name] for part in parts) for name in MEASURE_NAMES}
     total["record_times_unknown"] = any(part["record_times_unknown"] for part in parts)
-    for bound in BOUNDS:
+    for bound in EXTENTS:
         times = [part[bound.name] for part in parts if part[bound.name]]
         if bound.of == "record_time" and total["record_times_unknown"]:
             times = []
@@ -171,14 +171,14 @@ def _records() -> Iterator[Difference]:
     for connection, stream, key, dirty, has_row, is_right, *values in fetch_all(_RECORDS):
         row = ("record", connection, stream, key)
         stored, counted = values[:width], values[width : 2 * width]
-        touched, changed_at, newest_at = values[2 * width :]
+        has_rollup, changed_at, newest_at = values[2 * width :]
         for name, held, value in zip(_OF_RECORD, stored, counted, strict=True):
             if not is_right and (held != value or not has_row):
                 yield Difference(row, name, held, value, bool(dirty))
         if has_row and changed_at != newest_at:
             yield Difference(row, "changed_at", changed_at, newest_at, bool(dirty))
-        if touched not in (None, has_row):
-            yield Difference(row, "touched", int(touched), int(has_row), bool(dirty))
+        if has_rollup not in (None, has_row):
+            yield Difference(row, "has_rollup", int(has_rollup), int(has_row), bool(dirty))
 
 
 def _links() -> Iterator[Difference]:
@@ -189,7 +189,7 @@ def _links() -> Iterator[Difference]:
 
 
 _BYTES = f"SUM(COALESCE({byte_length('data')}, 0))"
-_OF_TIMES = [bound for bound in BOUNDS if bound.of != "ingested_at"]
+_OF_TIMES = [bound for bound in EXTENTS if bound.of != "ingested_at"]
 _RECOUNT = {
     ("record_count", "current_record_json_bytes"): (
         f"SELECT stream_id, COUNT(*), {_BYTES} FROM records GROUP BY stream_id"
@@ -203,12 +203,12 @@ _RECOUNT = {
         "FROM records JOIN streams ON id = stream_id GROUP BY stream_id) times"
     ),
     # Of the oldest and the newest version: clocks may step back.
-    tuple(bound.name for bound in BOUNDS if bound not in _OF_TIMES): (
+    tuple(bound.name for bound in EXTENTS if bound not in _OF_TIMES): (
         "SELECT ends.stream_id, "
         + ", ".join(
             f"(SELECT ingested_at FROM records r WHERE r.stream_id = ends.stream_id "
             f"AND r.version = ends.{'newest' if bound.latest else 'oldest'})"
-            for bound in BOUNDS
+            for bound in EXTENTS
             if bound not in _OF_TIMES
         )
         + " FROM (SELECT stream_id, MIN(version) AS oldest, MAX(version) AS newest FROM records "
@@ -261,7 +261,7 @@ _RECORDS = (
     + ", ".join(f"t.{name} AS stored_{name}" for name in _OF_RECORD)
     + ", "
     + ", ".join(f"{counted} AS counted_{name}" for name, counted in _OF_RECORD.items())
-    + f", r.touched AS touched, t.changed_at AS changed_at, {_NEWEST_AT} AS newest_at "
+    + f", r.has_rollup AS has_rollup, t.changed_at AS changed_at, {_NEWEST_AT} AS newest_at "
     f"FROM ({_KEYS}) k {_NAMED} LEFT JOIN (SELECT stream_id, key, COUNT(*) AS versions, {_BYTES} AS bytes, "
     f"MAX(version) AS version FROM record_changes GROUP BY stream_id, key) h ON {_OF_KEY.format('h')} "
     f"LEFT JOIN (SELECT 1 AS live, records.* FROM records) r ON {_OF_KEY.format('r')} "
@@ -269,7 +269,7 @@ _RECORDS = (
     "LEFT JOIN record_changes n ON n.stream_id = h.stream_id AND n.version = h.version "
     "LEFT JOIN (SELECT stream_id, key, COUNT(*) AS files, SUM(blobs.byte_length) AS bytes "
     "FROM blob_bindings JOIN blobs ON blobs.sha256 = blob_bindings.sha256 GROUP BY stream_id, key) f "
-    f"ON {_OF_KEY.format('f')}) found WHERE NOT is_right IS TRUE OR touched <> has_row "
+    f"ON {_OF_KEY.format('f')}) found WHERE NOT is_right IS TRUE OR has_rollup <> has_row "
     "OR (has_row AND changed_at IS DISTINCT FROM newest_at)"
 )
 _LINKS = (

@@ -66,7 +66,7 @@ class Change(msgspec.Struct, frozen=True):
     key: str
     data: str | None
     emitted_at: str | None = None
-    source_version: int | None = None
+    table_version: int | None = None
     record_time: str | None = None
     record_time_field: str | None = None
     key_schema: KeySchema | None = None

@@ -10,7 +10,7 @@ from typing import Any
 
 import peewee
 
-from ..database import db, execute, fetch_all, fetch_dicts, row_lock, transaction_lost
+from ..database import db, execute, fetch_all, fetch_dicts, for_no_key_update, transaction_lost
 from ..models.measures import MEASURE_NAMES, retains_anything
 from . import marks
 from .grains import CONNECTION, GLOBAL, STREAM, Grain, change_row
@@ -76,7 +76,7 @@ def _apply(connection_id: int, deltas: Mapping[int, Delta]) -> None:
     for stream_id, row in held.items():
         delta = deltas[stream_id]
         if row["dirty"]:
-            _correct_recount(stream_id, delta)
+            _adjust_checkpoint(stream_id, delta)
             marks.keep_earliest_mark(STREAM, row)
         else:
             clean.append((stream_id, delta))
@@ -84,14 +84,14 @@ def _apply(connection_id: int, deltas: Mapping[int, Delta]) -> None:
                 total[name] += change
             total["stream_count"] += _now_retains(row, delta.measures)
     if any(row["dirty"] for row in held.values()):
-        _pass_up(connection_id)
+        _propagate_dirty(connection_id)
     for stream_id, delta in clean:
         change_row(STREAM, STREAM.add, delta.measures.values(), stream_id)
     if clean:
         _apply_above(connection_id, total)
 
 
-def _pass_up(connection_id: int) -> None:
+def _propagate_dirty(connection_id: int) -> None:
     """Marks go up by themselves; this is for a stream that another program marked alone."""
     above = (_locked(CONNECTION, [connection_id]).get(connection_id), _locked(GLOBAL, [1]).get(1))
     if not all(row and row["dirty"] for row in above):
@@ -135,7 +135,7 @@ def _locked(grain: Grain, keys: Iterable[int]) -> dict[int, dict[str, Any]]:
     wanted = sorted(keys)
     marks = ", ".join("?" * len(wanted))
     where = f"WHERE {grain.key} IN ({marks}) ORDER BY {grain.key}"
-    rows = fetch_dicts(f"SELECT * FROM {grain.table} {where}{row_lock()}", wanted)
+    rows = fetch_dicts(f"SELECT * FROM {grain.table} {where}{for_no_key_update()}", wanted)
     return {row[grain.key]: row for row in rows}
 
 
@@ -144,7 +144,7 @@ def _now_retains(row: dict[str, Any], changes: Mapping[str, int]) -> int:
     return int(retains_anything(after)) - int(retains_anything(row))
 
 
-def _correct_recount(stream_id: int, delta: Delta) -> None:
+def _adjust_checkpoint(stream_id: int, delta: Delta) -> None:
     """Tell a half-done recount what has changed among the versions that it has counted already."""
     found = fetch_all("SELECT through_version FROM retained_size_recounts WHERE stream_id = ?", [stream_id])
     through = found[0][0] if found else 0

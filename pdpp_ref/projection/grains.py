@@ -13,10 +13,10 @@ from ..database import (
     fetch_all,
     fetch_dicts,
 )
-from ..models.measures import BOUNDS, MEASURE_NAMES, Bound
+from ..models.measures import EXTENTS, MEASURE_NAMES, Bound
 from ..timestamps import is_time, utc_now
 
-DAYS_KEPT = 400  # rows: a year of growth, and the month before it to compare with
+SNAPSHOT_RETENTION_DAYS = 400  # rows: a year of growth, and the month before it to compare with
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Grain:
     @cached_property
     def bounds(self) -> str:
         """And whether record times are unknown.  A bound over part of the records is none."""
-        bounds = [f"{bound.name} = ({self.bound(bound)})" for bound in BOUNDS]
+        bounds = [f"{bound.name} = ({self.bound(bound)})" for bound in EXTENTS]
         return ", ".join([*bounds, f"record_times_unknown = ({self.unknown})"] if self.unknown else bounds)
 
     @cached_property
@@ -64,7 +64,7 @@ class Grain:
         return f"UPDATE {self.table} SET {_GENERATION} WHERE {self.key} = ?"
 
     @cached_property
-    def record_day(self) -> str:
+    def snapshot_day(self) -> str:
         """Values: the day, whether its figures are unknown, the row's key.
 
         If the clock has been elsewhere since the day's row was written, the row is linked to the day
@@ -90,10 +90,12 @@ class Grain:
         )
 
     @cached_property
-    def drop_days(self) -> str:
-        """Values: the row's key, twice.  The newest DAYS_KEPT stay, whatever the clock says."""
+    def expire_snapshots(self) -> str:
+        """Values: the row's key, twice.  How many stay does not depend on the clock."""
         of_row = f"FROM {self.days} WHERE {self.key} = ?"
-        last = f"SELECT generation {of_row} ORDER BY generation DESC LIMIT 1 OFFSET {DAYS_KEPT}"
+        last = (
+            f"SELECT generation {of_row} ORDER BY generation DESC LIMIT 1 OFFSET {SNAPSHOT_RETENTION_DAYS}"
+        )
         return f"DELETE {of_row} AND generation <= ({last})"
 
     def after_its_days(self, key: str) -> str:
@@ -202,10 +204,10 @@ def day_marked(row: Mapping[str, Any]) -> str | None:
 
 def _record_day(grain: Grain, key: int, day: str, unknown: bool = False) -> None:
     """The day has the row's figures, and its generation, from now on."""
-    recorded = fetch_all(grain.record_day, (day, unknown, key))
+    recorded = fetch_all(grain.snapshot_day, (day, unknown, key))
     if not recorded:
         raise peewee.OperationalError("a day that was to be recorded was not")
     ((previous, generation),) = recorded
     # Only the first change of a day adds a row, and there are no more of them than changes.
-    if generation == previous + 1 > DAYS_KEPT:
-        execute(grain.drop_days, (key, key))
+    if generation == previous + 1 > SNAPSHOT_RETENTION_DAYS:
+        execute(grain.expire_snapshots, (key, key))

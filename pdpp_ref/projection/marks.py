@@ -13,11 +13,11 @@ from peewee import SQL
 from ..database import execute, execute_many
 from ..models import (
     GrainRow,
-    RecordRecount,
-    Recount,
+    RecountCheckpoint,
     RetainedSizeConnection,
     RetainedSizeGlobal,
     RetainedSizeStream,
+    RollupCheckpoint,
     locking,
 )
 from ..timestamps import utc_now
@@ -43,7 +43,7 @@ def mark_streams(stream_ids: Iterable[int], connection_id: int) -> None:
     for stream_id in sorted(stream_ids):
         # Of a stream whose row is lost, nobody knows whether the rows of its records were right.
         _mark(RetainedSizeStream, stream_id, connection=connection_id, rollups_dirty=True)
-        Recount.delete().where(Recount.stream == stream_id).execute()
+        RecountCheckpoint.delete().where(RecountCheckpoint.stream == stream_id).execute()
     mark_connection(connection_id)
 
 
@@ -91,7 +91,7 @@ _GRAIN_OF = {RetainedSizeStream: STREAM, RetainedSizeConnection: CONNECTION, Ret
 
 
 def _marked(grain: type[GrainRow]) -> dict[Any, Any]:
-    """A mark on a marked row keeps its earliest time.  No figure is touched."""
+    """A mark on a marked row keeps its earliest time.  No figure is changed."""
     now = utc_now()
     earliest = peewee.Case(None, [(grain.stale_since < now, grain.stale_since)], now)
     return {grain.dirty: True, grain.stale_since: earliest}
@@ -116,9 +116,9 @@ def mark_all() -> None:
     dirty = f"dirty = TRUE, rollups_dirty = TRUE, stale_since = {earliest}"
     execute_many(
         f"UPDATE retained_size_stream SET {dirty} WHERE stream_id = ?",
-        [(now, now, stream_id) for stream_id in locking.change_all_streams()],
+        [(now, now, stream_id) for stream_id in locking.lock_all_streams()],
     )
-    Recount.delete().execute()
-    RecordRecount.delete().execute()
+    RecountCheckpoint.delete().execute()
+    RollupCheckpoint.delete().execute()
     RetainedSizeConnection.update(_marked(RetainedSizeConnection)).execute()
     mark_global()

@@ -1,11 +1,11 @@
 """Deriving the rows of RetainedSizeRecord again, for streams whose `rollups_dirty` is set.
 
 Nothing that is there already is believed but the versions themselves: not the rows, not the records'
-`touched`, and not the links between a key's versions, which are put right on the way.  It goes in steps,
+`has_rollup`, and not the links between a key's versions, which are put right on the way.  It goes in steps,
 each bounded and whole by itself, and in two parts:
 
 - **Counting**, from the oldest version on.  Each version that is not live is added to its key's
-  RecordCount.  A version that was live when the count passed it may be replaced later; the version that
+  RollupCount.  A version that was live when the count passed it may be replaced later; the version that
   replaces it lies ahead, names it as the one before it, and adds it then.
 - **Settling**, by key, once all versions are counted.  The row of a key is what was counted, its live
   version, and its files.  A step that settles counts first what was written since the last one.
@@ -26,11 +26,11 @@ from ..database import (
     execute_many,
     fetch_all,
     fetch_each,
+    for_no_key_update,
     insert_many,
     lock_attempt,
-    row_lock,
 )
-from ..models import RecordCount, RecordRecount, RetainedSizeRecord
+from ..models import RetainedSizeRecord, RollupCheckpoint, RollupCount
 from ..models.measures import MEASURE_NAMES
 
 # What one step looks at: versions, most of them in indexes alone; those of which it reads the row; their
@@ -86,16 +86,16 @@ def _hold_streams(limit: int, wait: bool) -> dict[int, int]:
         "SELECT s.id, s.last_version FROM retained_size_stream r JOIN streams s ON s.id = r.stream_id "
         "WHERE r.dirty AND r.rollups_dirty ORDER BY s.id LIMIT ?"
     )
-    held = fetch_all(f"{wanted}{row_lock('s', wait=False)}", [limit])
+    held = fetch_all(f"{wanted}{for_no_key_update('s', wait=False)}", [limit])
     if not held and wait:
         with suppress(Busy), lock_attempt():
-            held = fetch_all(f"{wanted}{row_lock('s')}", [1])
+            held = fetch_all(f"{wanted}{for_no_key_update('s')}", [1])
     if not held:
         return {}
     # Again: whoever held one of them before may have derived it.
     rows = fetch_all(
         "SELECT stream_id FROM retained_size_stream WHERE dirty AND rollups_dirty "
-        f"AND stream_id IN ({_marks(held)}){row_lock(wait=False)}",
+        f"AND stream_id IN ({_marks(held)}){for_no_key_update(wait=False)}",
         [stream_id for stream_id, _ in held],
     )
     free = {stream_id for (stream_id,) in rows}
@@ -174,7 +174,7 @@ class _Derivation:
     def _save(self) -> None:
         if self.through is not None:
             columns = ("stream_id", "through_version", "after_key")
-            insert_many(RecordRecount, columns, [(self.id, self.through, self.after)], columns[:1])
+            insert_many(RollupCheckpoint, columns, [(self.id, self.through, self.after)], columns[:1])
 
     def _remove_counts(self) -> bool:
         """True where there may be more."""
@@ -196,7 +196,7 @@ class _Derivation:
         elif len(found) < CHUNK_ROWS // 2:
             self.span = min(2 * self.span, CHUNK_VERSIONS)
         self._add([one for one in found if one.key > self.after])
-        execute(_UNTOUCH, (self.id, through, upto))
+        execute(_CLEAR_HAS_ROLLUP, (self.id, through, upto))
         self.through = upto
 
     def _upto(self, through: int) -> int:
@@ -224,7 +224,7 @@ class _Derivation:
                 counts[one.key] = changed[one.key] = count
         execute_many(_LINK, links)
         rows = [(self.id, key, *count) for key, count in changed.items()]
-        insert_many(RecordCount, ("stream_id", "key", *_Count._fields), rows, ("stream_id", "key"))
+        insert_many(RollupCount, ("stream_id", "key", *_Count._fields), rows, ("stream_id", "key"))
 
     def _was_live(self, one: _Version, count: _Count | None) -> _Version | None:
         """The version before this one, where it was live as the count passed it."""
@@ -256,19 +256,19 @@ class _Derivation:
         live = {key: row for key, *row in fetch_each(_LIVE, [self.id], keys)}
         rows: list[Row] = []
         links: list[Row] = []
-        touched: list[Row] = []
+        flags: list[Row] = []
         for key in keys:
             count, head = counts.get(key), live.get(key)
             row = self._row(key, count, head, files.get(key), stored.get(key))
             rows += [row] if row else []
             if head and bool(head[2]) != bool(row):
-                touched.append((row is not None, self.id, key))
+                flags.append((row is not None, self.id, key))
             if head and count and head[4] is not None and count.version < head[0]:
                 links += self._link(_Version(head[0], key, 0, head[5]), count)
         without = stored.keys() - {row[1] for row in rows}
         insert_many(RetainedSizeRecord, _COLUMNS, [r for r in rows if r != stored.get(r[1])], _COLUMNS[:2])
         execute_many(_REMOVE, [(self.id, key) for key in without])
-        execute_many(_TOUCH, touched)
+        execute_many(_SET_HAS_ROLLUP, flags)
         execute_many(_LINK, links)
         execute(_REMOVE_COUNTS, reach)
         self.after = keys[-1]
@@ -319,11 +319,11 @@ _ONE = (
 )
 _TIME = "SELECT ingested_at FROM record_changes WHERE stream_id = ? AND version = ?"
 _LINK = "UPDATE record_changes SET previous_version = ? WHERE stream_id = ? AND version = ?"
-_UNTOUCH = (
-    f"UPDATE records SET touched = FALSE WHERE {_RANGE.format('records')} AND touched AND NOT EXISTS "
+_CLEAR_HAS_ROLLUP = (
+    f"UPDATE records SET has_rollup = FALSE WHERE {_RANGE.format('records')} AND has_rollup AND NOT EXISTS "
     "(SELECT 1 FROM retained_size_record t WHERE t.stream_id = records.stream_id AND t.key = records.key)"
 )
-_TOUCH = "UPDATE records SET touched = ? WHERE stream_id = ? AND key = ?"
+_SET_HAS_ROLLUP = "UPDATE records SET has_rollup = ? WHERE stream_id = ? AND key = ?"
 _COUNTED = (
     "SELECT key, version, versions, json_bytes FROM retained_size_record_counts WHERE stream_id = ? AND key"
 )
@@ -346,7 +346,7 @@ _FILES = (
 _COLUMNS = ("stream_id", "key", "version", "changed_at", *MEASURE_NAMES)
 _STORED = f"SELECT {', '.join(_COLUMNS)} FROM retained_size_record t {_OF_KEYS.format('t')}"
 _LIVE = (
-    "SELECT r.key, r.version, r.json_bytes, r.touched, r.ingested_at, c.json_bytes, c.previous_version "
+    "SELECT r.key, r.version, r.json_bytes, r.has_rollup, r.ingested_at, c.json_bytes, c.previous_version "
     "FROM records r LEFT JOIN record_changes c ON c.stream_id = r.stream_id AND c.version = r.version "
     "AND c.key = r.key WHERE r.stream_id = ? AND r.key"
 )

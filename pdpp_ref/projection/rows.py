@@ -3,16 +3,16 @@
 from typing import Any
 
 from ..database import fetch_dicts, is_replica, replicated_until
-from ..models.measures import BOUNDS, MEASURE_NAMES, total_retained_bytes
+from ..models.measures import EXTENTS, MEASURE_NAMES, total_retained_bytes
 from ..timestamps import is_time
 from .grains import CONNECTION, STREAM
 
-_TIMES = (*(bound.name for bound in BOUNDS), "stale_since", "computed_at")
+_TIMES = (*(bound.name for bound in EXTENTS), "stale_since", "computed_at")
 
 NEVER_COUNTED: dict[str, Any] = dict.fromkeys(MEASURE_NAMES, 0) | {
     "stream_count": 0,
     "connection_count": 0,
-    **dict.fromkeys((bound.name for bound in BOUNDS), None),
+    **dict.fromkeys((bound.name for bound in EXTENTS), None),
     "dirty": True,
     "stale_since": None,
     "computed_at": None,
@@ -38,10 +38,10 @@ def _as_of_the_replica(row: dict[str, Any]) -> dict[str, Any]:
 
 def shown(row: dict[str, Any]) -> dict[str, Any]:
     """A stored row of figures with its total, fit to be passed on."""
-    return with_checked_times(row) | {"total_retained_bytes": total_retained_bytes(row)}
+    return without_invalid_times(row) | {"total_retained_bytes": total_retained_bytes(row)}
 
 
-def with_checked_times(row: dict[str, Any]) -> dict[str, Any]:
+def without_invalid_times(row: dict[str, Any]) -> dict[str, Any]:
     """A text that is no time, whoever put it there, is not passed on."""
     times = {name: row[name] for name in _TIMES if name in row}
     return row | {name: text if text and is_time(text) else None for name, text in times.items()}

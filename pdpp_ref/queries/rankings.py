@@ -16,7 +16,7 @@ from ..models.measures import (
     TOTAL_SQL,
 )
 from ..projection.grains import CONNECTION, STREAM
-from ..projection.rows import ROWS, shown, with_checked_times
+from ..projection.rows import ROWS, shown, without_invalid_times
 
 MOST_ROWS = 25
 EVERY_MEASURE = (*MEASURE_NAMES, TOTAL)
@@ -118,21 +118,21 @@ class _Source(NamedTuple):
         return [stream_id for (stream_id,) in fetch_all(sql, (value, value))]
 
 
-_UNTOUCHED = _Source("records", "NOT touched")
-_TOUCHED = _Source("retained_size_record", "TRUE")
+_WITHOUT_ROLLUP = _Source("records", "NOT has_rollup")
+_WITH_ROLLUP = _Source("retained_size_record", "TRUE")
 _WITH_FILES = _Source("retained_size_record", "blob_count <> 0")
 _FILES = _Source("blob_bindings", "TRUE", ("key", "sha256"))
 
 
 def _records(scope: str, measure: str, limit: int) -> Iterable[Row]:
-    """Records that were touched are ranked by their own row, the others by their one version."""
+    """Records with `has_rollup` are ranked by their own row, the others by their one version."""
     ranked = TOTAL_SQL if measure == TOTAL else measure
     if measure.startswith("blob"):
         found = _WITH_FILES.largest(ranked, limit)
     else:
-        found = _TOUCHED.largest(ranked, limit)
+        found = _WITH_ROLLUP.largest(ranked, limit)
     if measure.endswith("json_bytes") or measure == TOTAL:
-        found += _UNTOUCHED.largest("json_bytes", limit)
+        found += _WITHOUT_ROLLUP.largest("json_bytes", limit)
     else:
         found += _first_by_name(limit)  # all others are equal in this
     return map(_record, dict.fromkeys(found))
@@ -186,8 +186,8 @@ def looks_through(stream_id: int) -> bool:
 def records_of(stream_id: int, limit: int) -> list[Row]:
     """A stream's records of which most is kept, deleted ones too, the largest first.
 
-    What was touched keeps at least twice its current length, and all else exactly that, so that
-    the largest of each kind hold the largest of all.  Both are found by sorting one stream's
+    A record with `has_rollup` keeps at least twice its current length, and any other exactly that,
+    so the largest of each kind hold the largest of all.  Both are found by sorting one stream's
     index entries: an index by size within the stream would be paid for by every import.
     """
     first = _first_looked_at(stream_id)
@@ -236,15 +236,15 @@ def count_of_records(stream_id: int) -> int:
 def every_record(stream_id: int, rows: int) -> Iterator[list[Row]]:
     """All records of a stream, deleted ones of which something is kept too, in the order of their keys.
 
-    A batch reads as many live ones as touched ones, and goes as far as both of them reach.
+    A batch reads as many live ones as rollups, and goes as far as both of them reach.
     """
     names, after = _names_of(stream_id), None
     while True:
         values = (stream_id, rows) if after is None else (stream_id, after, rows)
         live = fetch_dicts(_live(after), values)
-        touched = fetch_dicts(_touched(after), values)
-        after = min((found[-1]["key"] for found in (live, touched) if len(found) == rows), default=None)
-        found = live + [row for row in touched if not row["is_live"]]
+        rollups = fetch_dicts(_with_rollup(after), values)
+        after = min((found[-1]["key"] for found in (live, rollups) if len(found) == rows), default=None)
+        found = live + [row for row in rollups if not row["is_live"]]
         reached = [row for row in found if after is None or row["key"] <= after]
         reached.sort(key=lambda row: row["key"])
         yield [_row(names, row, row["computed_at"], key=row["key"]) for row in reached]
@@ -259,17 +259,17 @@ _IS_LIVE = "EXISTS (SELECT 1 FROM records r WHERE r.stream_id = t.stream_id AND 
 
 
 def _live(after: str | None) -> str:
-    """A record that was touched and has lost its row is one whose figures are not known."""
+    """A record with `has_rollup` that has lost its row is one whose figures are not known."""
     behind = "" if after is None else "AND r.key > ?"
     return (
         f"SELECT r.key AS key, {_TOUCHED_OR_NOT}, CASE WHEN t.key IS NOT NULL "
-        "THEN t.changed_at WHEN NOT r.touched THEN r.ingested_at END AS computed_at FROM records r "
+        "THEN t.changed_at WHEN NOT r.has_rollup THEN r.ingested_at END AS computed_at FROM records r "
         "LEFT JOIN retained_size_record t ON t.stream_id = r.stream_id AND t.key = r.key "
         f"WHERE r.stream_id = ? {behind} ORDER BY r.key LIMIT ?"
     )
 
 
-def _touched(after: str | None) -> str:
+def _with_rollup(after: str | None) -> str:
     behind = "" if after is None else "AND t.key > ?"
     return (
         f"SELECT t.key AS key, {_OF_TOUCHED}, t.changed_at AS computed_at, {_IS_LIVE} AS is_live "
@@ -309,9 +309,9 @@ def _first_looked_at(stream_id: int) -> int:
 def _record(identity: tuple[int, str]) -> Row:
     names = _names_of(identity[0])
     of_record = "WHERE stream_id = ? AND key = ?"
-    touched = fetch_dicts(f"SELECT * FROM retained_size_record {of_record}", identity)
-    if touched:
-        figures, computed_at = touched[0], touched[0]["changed_at"]
+    rollups = fetch_dicts(f"SELECT * FROM retained_size_record {of_record}", identity)
+    if rollups:
+        figures, computed_at = rollups[0], rollups[0]["changed_at"]
     else:
         ((size, computed_at),) = fetch_all(
             f"SELECT json_bytes, ingested_at FROM records {of_record}", identity
@@ -347,7 +347,7 @@ def _row(names: Row, figures: Row, computed_at: str | None, **identity: str) -> 
         **names,
         **row,
         TOTAL: sum(row[measure.name] for measure in BYTE_MEASURES),
-        **with_checked_times({"computed_at": computed_at}),
+        **without_invalid_times({"computed_at": computed_at}),
         # Else it was written with the record itself.
         "dirty": bool(names["dirty"]) or computed_at is None,
         "names": [names[name] for name in _NAMES] + list(identity.values()),

@@ -6,8 +6,8 @@ from msgspec.structs import asdict
 
 from .. import schemas
 from ..database import fetch_dicts
-from ..models.measures import BOUNDS, Bound
-from ..projection.rows import ROWS, global_row, shown, with_checked_times
+from ..models.measures import EXTENTS, Bound
+from ..projection.rows import ROWS, global_row, shown, without_invalid_times
 from ..services.auto_reconcile import AutoReconcile
 from ..services.summary import Summary, freshness
 
@@ -61,7 +61,7 @@ def streams(connector: str | None = None) -> list[schemas.StreamSummary]:
             dirty_record_time_bounds=bool(row["undated_records"]),
             computed_at=row["computed_at"],
         )
-        for row in map(with_checked_times, found)
+        for row in map(without_invalid_times, found)
     ]
 
 
@@ -72,7 +72,7 @@ def _bound(bound: Bound) -> str:
 
 
 # A row that sums several is as old as the oldest of them, and has no bound that one of them lacks.
-_BOUNDS = ", ".join(f"{_bound(bound)} AS {bound.name}" for bound in BOUNDS)
+_BOUNDS = ", ".join(f"{_bound(bound)} AS {bound.name}" for bound in EXTENTS)
 _STREAMS = (
     "SELECT c.connector_id, s.name AS stream, SUM(r.record_count) AS record_count, "
     "SUM(r.current_record_json_bytes) AS current_record_json_bytes, "

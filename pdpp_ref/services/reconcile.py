@@ -5,7 +5,7 @@ that fails leaves figures, marks and times as they were.
 
 A stream is counted in chunks of versions, oldest first, and a pass that runs out of time keeps how
 far it came.  Writers see to the rest: a version they add lies ahead of the count, and a record they
-replace behind it is taken out again (`retained_size._correct_recount`).  So the largest stream costs
+replace behind it is taken out again (`retained_size._adjust_checkpoint`).  So the largest stream costs
 a read no more than the smallest, and no lock is held for longer than a pass.
 """
 
@@ -23,14 +23,14 @@ from ..database import (
     execute,
     fetch_all,
     fetch_dicts,
-    key_lock,
+    for_key_share,
+    for_no_key_update,
     lock_attempt,
-    repair_transaction,
-    row_lock,
+    reconcile_transaction,
     scalar,
     write_transaction,
 )
-from ..models import Recount, RetainedSizeGlobal, Stream
+from ..models import RecountCheckpoint, RetainedSizeGlobal, Stream
 from ..models.measures import COUNT_MEASURES, MEASURE_NAMES
 from ..projection import record_rollups
 from ..projection.counting import count_versions
@@ -79,7 +79,7 @@ def run_pass(limits: Limits, *, wait: bool = True) -> Pass:
     is at work, or on SQLite a writer.  Raises peewee.DatabaseError.
     """
     deadline = time.monotonic() + limits.seconds
-    with repair_transaction(wait=wait, seconds=limits.seconds):
+    with reconcile_transaction(wait=wait, seconds=limits.seconds):
         found, all_streams = _discover_streams()
         # Who has made rows holds streams, and waits for no writer that may wait for these.
         record_rollups.derive(limits.rows, deadline, wait=wait and not found)
@@ -102,7 +102,7 @@ def _settle(done: Pass, complete: bool, changed: bool) -> Pass:
     """
     try:
         with lock_attempt():
-            row = fetch_all(f"SELECT dirty FROM retained_size_global{row_lock()}")
+            row = fetch_all(f"SELECT dirty FROM retained_size_global{for_no_key_update()}")
     except Busy:
         return replace(done, deferred=_dirty_below() + 1)
     below = _dirty_below()
@@ -154,7 +154,7 @@ def begin_rebuild(look: Callable[[], Any] = lambda: None) -> Any:
     """Mark everything, or go on with what a rebuild has left.  Returns what `look` sees then, before
     anybody can have recomputed any of it.  Raises Busy or peewee.DatabaseError.
     """
-    with repair_transaction(wait=True, seconds=0):
+    with reconcile_transaction(wait=True, seconds=0):
         # Nobody but repairs writes the status, so it can be read before the rows below are locked.
         if not fetch_all("SELECT 1 FROM retained_size_global WHERE rebuild_status <> 'idle'"):
             mark_all()
@@ -203,7 +203,7 @@ def _discover_streams() -> tuple[list[int], bool]:
     missing = len(fetch_all(f"SELECT s.id {without}", [DISCOVER_ROWS]))
     if not missing:
         return [], True
-    locks = row_lock("s", wait=False) + key_lock("c", wait=False)
+    locks = for_no_key_update("s", wait=False) + for_key_share("c", wait=False)
     found = _column(
         "INSERT INTO retained_size_stream "
         "(stream_id, connection_id, dirty, rollups_dirty, days_disordered, generation, stale_since) "
@@ -226,7 +226,7 @@ def _discover_connections() -> bool:
         "INSERT INTO retained_size_connection "
         "(connection_id, dirty, days_disordered, generation, stale_since) "
         f"SELECT c.id, TRUE, TRUE, {CONNECTION.after_its_days('c.id')}, ? "
-        f"{without}{row_lock('c', wait=False)}",
+        f"{without}{for_no_key_update('c', wait=False)}",
         [utc_now(), DISCOVER_ROWS],
     )
     return found == missing < DISCOVER_ROWS
@@ -241,7 +241,7 @@ def _dirty_streams(limit: int) -> list[tuple[int, int]]:
         "SELECT r.stream_id, r.connection_id FROM retained_size_stream r "
         "JOIN streams s ON s.id = r.stream_id WHERE r.dirty AND NOT r.rollups_dirty "
         "ORDER BY r.connection_id, r.stream_id LIMIT ?"
-        f"{row_lock('r', wait=False)}{key_lock('s', wait=False)}",
+        f"{for_no_key_update('r', wait=False)}{for_key_share('s', wait=False)}",
         [limit],
     )
     return found
@@ -253,7 +253,8 @@ def _connections_to_sum(limit: int) -> list[int]:
         "SELECT r.connection_id FROM retained_size_connection r JOIN connections c "
         "ON c.id = r.connection_id WHERE r.dirty AND NOT EXISTS "
         "(SELECT 1 FROM retained_size_stream s WHERE s.dirty AND s.connection_id = r.connection_id) "
-        f"ORDER BY r.connection_id LIMIT ?{row_lock('r', wait=False)}{key_lock('c', wait=False)}",
+        "ORDER BY r.connection_id LIMIT ?"
+        f"{for_no_key_update('r', wait=False)}{for_key_share('c', wait=False)}",
         [max(limit, 0)],
     )
 
@@ -311,9 +312,9 @@ def _count_stream(stream_id: int, deadline: float) -> bool:
         if through >= last or time.monotonic() > deadline:
             break
     if begun:
-        Recount.delete().where(Recount.stream == stream_id).execute()
+        RecountCheckpoint.delete().where(RecountCheckpoint.stream == stream_id).execute()
     if through < last:
-        Recount.insert(stream=stream_id, through_version=through, **figures).execute()
+        RecountCheckpoint.insert(stream=stream_id, through_version=through, **figures).execute()
         return False
     _publish(STREAM, stream_id, figures)
     return True
