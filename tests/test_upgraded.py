@@ -76,8 +76,11 @@ def test_no_write_of_an_old_process_is_stored(
 
 
 @pytest.mark.parametrize("name", [name for name, act in acts.ACTS.items() if not act.opens])
-def test_no_act_goes_on(outside: Outside, backend: Backend, name: str) -> None:
+def test_no_act_goes_on(
+    outside: Outside, backend: Backend, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Each way to change the database, of a process that was there before."""
+    acts.small_steps(monkeypatch)
     act = acts.ACTS[name]
     assert act.begin is not None
     act.begin(backend.url)
@@ -185,7 +188,7 @@ def test_of_two_that_start_at_once_the_older_one_does_not_touch_what_the_newer_m
     database.connect(f"sqlite:///{tmp_path}/test.sqlite3", tmp_path)
     migrations.prepare()
     with Outside(tmp_path / "test.sqlite3") as outside:
-        outside("UPDATE pdpp_ref_schema SET version = 1")
+        outside(f"UPDATE pdpp_ref_schema SET version = {migrations.OLDEST}")
         ordinary = db.prepare_file
 
         def meanwhile() -> None:
