@@ -335,7 +335,7 @@ class Histories(RuleBasedStateMachine):
     def read(self, seconds: float) -> None:
         self.clock.advance(seconds)
         found = summary.read(self.auto)
-        assert found.state != "fresh" or found.figures["record_count"] == sum(map(len, self.live.values()))
+        assert found.state != "fresh" or found.totals.record_count == sum(map(len, self.live.values()))
 
     @rule()
     def read_while_repair_fails(self) -> None:
