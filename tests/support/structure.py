@@ -106,7 +106,8 @@ def main() -> None:
         ["git", "archive", revision, "pdpp_ref"], cwd=ROOT, capture_output=True, check=True
     ).stdout
     with tempfile.TemporaryDirectory() as folder:
-        tarfile.open(fileobj=io.BytesIO(packed)).extractall(folder, filter="data")
+        with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
+            archive.extractall(folder, filter="data")
         print(*report(Path(folder) / "pdpp_ref"), sep="\n")
 
 
