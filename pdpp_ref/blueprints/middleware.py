@@ -28,7 +28,8 @@ from .openapi.decorator import reply
 log = logging.getLogger(__name__)
 
 POLICY = (
-    "default-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'; object-src 'none'"
+    "default-src 'self'; img-src 'self' data:; frame-ancestors 'none'; base-uri 'none'; "
+    "form-action 'self'; object-src 'none'"
 )
 HEADERS = {
     "Content-Security-Policy": POLICY,
@@ -85,9 +86,6 @@ def _finish(response: Response) -> Response:
         response.headers[name] = value
     if request.endpoint == "static":
         _compress(response)
-        if request.path.startswith("/static/icon-"):
-            # The one for a server that is out of reach is fetched while it can be.
-            response.headers["Cache-Control"] = "max-age=86400"
     else:
         response.headers["Cache-Control"] = "no-store"
         if not request.path.startswith("/v1/"):
