@@ -414,12 +414,11 @@ class Histories(RuleBasedStateMachine):
 
 @pytest.fixture(autouse=True)
 def _small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Recounts and discoveries span passes; and as no power is cut, none waits for the disk."""
+    """Recounts and discoveries span passes."""
     monkeypatch.setattr(reconcile, "CHUNK_VERSIONS", 1)
     monkeypatch.setattr(reconcile, "DISCOVER_ROWS", 2)
     for name, number in {"CHUNK_VERSIONS": 3, "CHUNK_ROWS": 2, "CHUNK_KEYS": 2, "FEW_VERSIONS": 1}.items():
         monkeypatch.setattr(record_rollups, name, number)
-    monkeypatch.setitem(database.PRAGMAS, "synchronous", "off")
     monkeypatch.setattr(timestamps, "datetime", WallClock)
 
 
@@ -484,9 +483,9 @@ count = record_rollups._Derivation._count
 
 MUTATIONS = {
     "recount_not_corrected": (deltas, "_adjust_checkpoint", lambda *_: None),
-    "recount_kept_by_a_mark": (deltas, "mark_streams", mark_and_keep_the_recount),
-    "mark_not_passed_up": (deltas, "mark_connection", lambda *_: None),
-    "mark_without_a_row_lost": (deltas, "_mark", mark_what_exists),
+    "recount_kept_by_a_mark": (marks, "mark_streams", mark_and_keep_the_recount),
+    "mark_not_passed_up": (marks, "mark_connection", lambda *_: None),
+    "mark_without_a_row_lost": (marks, "_mark", mark_what_exists),
     "failed_delta_forgotten": (deltas, "record", forget_a_failed_delta),
     "cleared_without_repair": (reconcile, "_publish", clear_without_repair),
     "totals_cleared_too_early": (reconcile, "_dirty_below", lambda: 0),

@@ -13,7 +13,8 @@ from .errors import ApiError
 from .limits import MAX_FORM_BYTES
 
 POLICY = (
-    "default-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'; object-src 'none'"
+    "default-src 'self'; img-src 'self' data:; frame-ancestors 'none'; base-uri 'none'; "
+    "form-action 'self'; object-src 'none'"
 )
 HEADERS = {
     "Content-Security-Policy": POLICY,
@@ -64,9 +65,6 @@ def _finish(response: Response) -> Response:
         response.headers[name] = value
     if request.endpoint == "static":
         _compress(response)
-        if request.path.startswith("/static/icon-"):
-            # The icon for a server that is out of reach must be loaded while the server is within reach.
-            response.headers["Cache-Control"] = "max-age=86400"
     else:
         response.headers["Cache-Control"] = "no-store"
         if not request.path.startswith("/v1/"):
