@@ -851,7 +851,7 @@ MUTATIONS = [
     ),
     Mutation(
         "looking at the token before a large body",
-        "            self.adj.max_request_body_size = LARGEST_OF_STRANGERS",
+        "            self.adj.max_request_body_size = MAX_FORM_BYTES",
         "            pass",
         "tests/test_server.py -k stranger",
     ),

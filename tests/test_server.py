@@ -81,7 +81,7 @@ def test_a_body_larger_than_any_route_takes_is_refused_before_it_is_received(
 def test_of_a_stranger_nothing_large_is_received(
     ask: Ask, monkeypatch: pytest.MonkeyPatch, length: int | None, path: bytes, header: bytes
 ) -> None:
-    monkeypatch.setattr(module, "LARGEST_OF_STRANGERS", 500)
+    monkeypatch.setattr(module, "MAX_FORM_BYTES", 500)
     head, body = ask(post(path, length, header))
     assert head.split()[1] == b"401"
     assert b"www-authenticate: bearer" in head.lower()
@@ -89,7 +89,7 @@ def test_of_a_stranger_nothing_large_is_received(
 
 
 def test_the_token_opens_the_way_for_a_large_body(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "LARGEST_OF_STRANGERS", 500)
+    monkeypatch.setattr(module, "MAX_FORM_BYTES", 500)
     line = b'{"key":"a","data":{"t":"' + b"x" * 800 + b'"}}'
     head, body = ask(
         post(b"/v1/ingest/notes?connector_id=files", len(line), BEARER, b"Connection: close\r\n") + line

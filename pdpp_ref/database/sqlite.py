@@ -170,9 +170,10 @@ class Sqlite(Served, APSWDatabase):  # type: ignore[misc]  # playhouse has no st
 
         Rows that are still to be fetched at its end come from the same moment.
         """
-        if self.in_transaction() or not self.is_checked or not sql.startswith(_STATEMENTS):
+        verb = sql.split(None, 1)[0]
+        if self.in_transaction() or not self.is_checked or verb not in _STATEMENTS:
             return super().execute_sql(sql, params)
-        with self.read_snapshot() if sql.startswith(_READS) else self.write_transaction():
+        with self.read_snapshot() if verb in _READS else self.write_transaction():
             return super().execute_sql(sql, params)
 
     def read_snapshot(self) -> Any:

@@ -110,7 +110,7 @@ def _top_connectors() -> list[TopConnector]:
         """,
         [TOP_CONNECTORS],
     )
-    return [TopConnector(connector_id, int(records)) for connector_id, records in rows]
+    return [TopConnector(*row) for row in rows]
 
 
 def _progress(totals: GlobalRow) -> Progress:
