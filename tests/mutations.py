@@ -221,7 +221,7 @@ MUTATIONS = [
     ),
     Mutation(
         "waiting after a failure",
-        "            self.cooldown.failed(RETAINED_SIZE)",
+        "            self.cooldown.failed(self.projection)",
         "            pass",
         "tests/test_auto_reconcile.py -k eight_hours",
     ),

@@ -92,7 +92,7 @@ def _read(auto: AutoReconcile) -> _Reading:
         totals = global_row()
         return _Reading(
             totals=totals,
-            state=state_of(totals, auto.running),
+            state=state_of(totals.dirty, auto.running, totals.rebuild_status),
             dirty_rows={**rows_dirty(), "global": int(totals.dirty)},
             largest_bytes={scope: _largest(scope) for scope in rankings.MEASURES_OF},
         )
