@@ -6,8 +6,8 @@ from typing import Any
 from .. import schemas
 from ..database import read_snapshot
 from ..models.measures import TOTAL
+from ..projection.dirty_rows import count_dirty_rows
 from ..projection.rows import global_row
-from ..services import reconcile
 from ..services.auto_reconcile import AutoReconcile
 from ..services.summary import state_of
 from . import rankings
@@ -29,7 +29,7 @@ def read(auto: AutoReconcile) -> Vitals:
         return Vitals(
             figures=row,
             state=state_of(row, auto.running),
-            dirty_rows={**reconcile.rows_dirty(), "global": int(row["dirty"])},
+            dirty_rows={**count_dirty_rows(), "global": int(row["dirty"])},
             largest_bytes={scope: _largest(scope) for scope in rankings.MEASURES_OF},
         )
 
