@@ -484,9 +484,9 @@ count = record_rollups._Derivation._count
 
 MUTATIONS = {
     "recount_not_corrected": (deltas, "_adjust_checkpoint", lambda *_: None),
-    "recount_kept_by_a_mark": (deltas, "mark_streams", mark_and_keep_the_recount),
-    "mark_not_passed_up": (deltas, "mark_connection", lambda *_: None),
-    "mark_without_a_row_lost": (deltas, "_mark", mark_what_exists),
+    "recount_kept_by_a_mark": (marks, "mark_streams", mark_and_keep_the_recount),
+    "mark_not_passed_up": (marks, "mark_connection", lambda *_: None),
+    "mark_without_a_row_lost": (marks, "_mark", mark_what_exists),
     "failed_delta_forgotten": (deltas, "record", forget_a_failed_delta),
     "cleared_without_repair": (reconcile, "_publish", clear_without_repair),
     "totals_cleared_too_early": (reconcile, "_dirty_below", lambda: 0),
