@@ -118,8 +118,8 @@ MUTATIONS = [
     ),
     Mutation(
         "the mark of a row that is not there yet",
-        "    row = {grain.key: key, \"dirty\": True, \"stale_since\": utc_now(), \"days_disordered\": True, **more}\n",
-        "    execute(f\"UPDATE {grain.table} SET dirty = TRUE WHERE {grain.key} = ?\", [key])\n    return\n",
+        '    row = {grain.key: key, "dirty": True, "stale_since": utc_now(), "days_disordered": True, **more}\n',
+        '    execute(f"UPDATE {grain.table} SET dirty = TRUE WHERE {grain.key} = ?", [key])\n    return\n',
         "tests/test_retained_size.py -k has_no_row",
     ),
     Mutation(

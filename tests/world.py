@@ -144,10 +144,12 @@ def statements() -> Iterator[list[str]]:
 
 @contextmanager
 def traced(before: Callable[[str], object]) -> Iterator[None]:
-    """Call `before` with every statement of this thread's connection; what it raises, the driver raises."""
+    """Call `before` with every statement of this thread's connection, on one line; what it raises, the
+    driver raises.
+    """
     connection = db.connection()
     if isinstance(db.obj, Sqlite):
-        connection.exec_trace = lambda _cursor, sql, _values: (before(sql), True)[1]
+        connection.exec_trace = lambda _cursor, sql, _values: (before(_one_line(sql)), True)[1]
         try:
             yield
         finally:
@@ -156,11 +158,11 @@ def traced(before: Callable[[str], object]) -> Iterator[None]:
 
     class Traced(psycopg.Cursor[Any]):
         def execute(self, query: Any, *values: Any, **options: Any) -> Any:
-            before(query)
+            before(_one_line(query))
             return super().execute(query, *values, **options)
 
         def executemany(self, query: Any, *values: Any, **options: Any) -> None:
-            before(query)
+            before(_one_line(query))
             super().executemany(query, *values, **options)
 
     connection.cursor_factory, ordinary = Traced, connection.cursor_factory
@@ -168,6 +170,10 @@ def traced(before: Callable[[str], object]) -> Iterator[None]:
         yield
     finally:
         connection.cursor_factory = ordinary
+
+
+def _one_line(sql: str) -> str:
+    return " ".join(sql.split())
 
 
 def assert_sized_and_ranked(outside: Outside) -> None:
