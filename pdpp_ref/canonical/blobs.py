@@ -19,7 +19,7 @@ from ..database import (
     fetch_as,
     write_transaction,
 )
-from ..models import BlobBinding, StreamRow, locking
+from ..models import BlobBinding, StoredStream, locking
 from ..projection import deltas, marks
 from ..projection.deltas import Delta
 from ..timestamps import utc_now
@@ -78,7 +78,7 @@ def _gather(blocks: Iterator[bytes], file: IO[bytes]) -> tuple[str, int]:
     return digest.hexdigest(), size
 
 
-def _bind(stream: StreamRow, key: str, sha256: str, size: int, file: IO[bytes]) -> bool:
+def _bind(stream: StoredStream, key: str, sha256: str, size: int, file: IO[bytes]) -> bool:
     """Store the file if it is new and bind it.  False if the record holds it already."""
     if locking.lock_stream_for_update(stream.id) is None:
         raise StreamNotFound

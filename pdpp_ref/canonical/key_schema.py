@@ -17,7 +17,7 @@ from ..database import (
     fetch_each,
     insert_many,
 )
-from ..models import KeySpelling, StreamRow
+from ..models import KeySpelling, StoredStream
 from ..parsing.json_lines import stored_record
 from ..parsing.keys import KeyProperties, KeySchema, canonical_number
 from ..parsing.messages import Change, Rejected
@@ -29,7 +29,7 @@ UNKNOWN = "null"  # for a stream with records from before key schemas were store
 class StreamKeys:
     """The key schema of a stream, whose lock is held.  `stored()` gives the values for its row."""
 
-    def __init__(self, stream: StreamRow) -> None:
+    def __init__(self, stream: StoredStream) -> None:
         self._stream_id = stream.id
         self._schema: KeySchema | None = _schema(stream.key_schema)
         self._is_unknown = stream.key_schema == UNKNOWN

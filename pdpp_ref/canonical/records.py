@@ -12,7 +12,7 @@ from ..database import (
     placeholders,
     write_transaction,
 )
-from ..models import STREAM_COLUMNS, Stream, StreamRow, locking
+from ..models import STORED_STREAM_COLUMNS, StoredStream, Stream, locking
 from ..models.locking import LockedConnection
 from ..parsing.messages import Change
 from ..projection import marks
@@ -110,12 +110,12 @@ def _write(
     return batches
 
 
-def known_stream(connection: str, stream: str) -> StreamRow:
+def known_stream(connection: str, stream: str) -> StoredStream:
     """The stream's row.  Raises StreamNotFound."""
     streams = fetch_as(
-        StreamRow,
+        StoredStream,
         f"""
-        SELECT {STREAM_COLUMNS}
+        SELECT {STORED_STREAM_COLUMNS}
         FROM streams
         JOIN connections ON connections.id = streams.connection_id
         WHERE connections.connector_instance_id = ? AND streams.name = ?
@@ -170,7 +170,7 @@ def check_connector(target: Target, connector: str) -> None:
 
 def _lock_streams(
     connection: LockedConnection, names: Collection[str], creates: set[str]
-) -> list[StreamRow]:
+) -> list[StoredStream]:
     """The streams of these names, locked, by id; those in `creates` are created if they don't exist.
 
     A stream that is deleted while this waits for its lock is missing.

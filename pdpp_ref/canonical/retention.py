@@ -21,7 +21,7 @@ from ..database import (
     read_snapshot,
     write_transaction,
 )
-from ..models import STREAM_COLUMNS, StreamRow, locking
+from ..models import STORED_STREAM_COLUMNS, StoredStream, locking
 from ..models.measures import MEASURE_NAMES
 from ..projection import counting, deltas, marks, record_rollups
 from ..projection.deltas import Delta
@@ -90,11 +90,11 @@ def prune(
     return total
 
 
-def _streams(connection: str | None, stream: str | None) -> list[StreamRow]:
+def _streams(connection: str | None, stream: str | None) -> list[StoredStream]:
     return fetch_as(
-        StreamRow,
+        StoredStream,
         f"""
-        SELECT {STREAM_COLUMNS}
+        SELECT {STORED_STREAM_COLUMNS}
         FROM streams
         JOIN connections ON connections.id = streams.connection_id
         WHERE connections.connector_instance_id = COALESCE(?, connections.connector_instance_id)
@@ -108,7 +108,7 @@ def _streams(connection: str | None, stream: str | None) -> list[StreamRow]:
 class _StreamPruning:
     """Pruning one stream; keys up to `after` are done.  `wrong` is a key whose rollup was wrong."""
 
-    def __init__(self, stream: StreamRow, keep: int) -> None:
+    def __init__(self, stream: StoredStream, keep: int) -> None:
         self.stream, self.keep = stream, keep
         self.after = ""
         self.wrong: str | None = None
@@ -134,7 +134,7 @@ class _StreamPruning:
             if done.versions:
                 yield done
 
-    def _is_still(self, stream: StreamRow) -> bool:
+    def _is_still(self, stream: StoredStream) -> bool:
         """SQLite gives the number of the last stream, once that is deleted, to the next one."""
         before = self.stream
         return (stream.connection_id, stream.name, stream.created_at) == (

@@ -10,7 +10,7 @@ from ..database import (
     fetch_value,
     insert_many,
 )
-from ..models import Record, RecordChange, RetainedSizeRecord, StreamRow
+from ..models import Record, RecordChange, RetainedSizeRecord, StoredStream
 from ..models.measures import MEASURE_NAMES
 from ..parsing.messages import Change, time_in
 from ..projection import deltas, marks
@@ -61,7 +61,7 @@ class StreamBatch:
     `stream` is the stream's row, which is locked; changes to it are stored with the rest.
     """
 
-    stream: StreamRow
+    stream: StoredStream
     counts: Counts = field(default_factory=Counts)
     delta: Delta = field(default_factory=Delta)
     refused: list[tuple[int, str]] = field(default_factory=list)

@@ -11,7 +11,9 @@ from ..database import db, write_transaction
 from ..models import RetainedSizeGlobal, locking
 from ..operations import verify
 from ..projection import marks
-from ..services import reconcile, summary
+from ..schemas import dataset
+from ..services import reconcile
+from ..services import summary as summaries
 from .common import (
     DamagedFile,
     UsageError,
@@ -29,8 +31,8 @@ from .common import (
 def show_summary() -> None:
     """Print the JSON of GET /_ref/dataset/summary."""
     with opened_database() as app:
-        found = summary.body(summary.read(auto_reconcile(app)))
-    answer(msgspec.json.format(msgspec.json.encode(found), indent=2).decode())
+        body = dataset.summary_body(summaries.read(auto_reconcile(app)))
+    answer(msgspec.json.format(msgspec.json.encode(body), indent=2).decode())
 
 
 @click.command("mark-dirty")

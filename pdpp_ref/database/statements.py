@@ -3,7 +3,7 @@
 A statement is written whole, with `?` for its values; each driver gets the placeholders that it knows.
 """
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from contextlib import contextmanager
 from functools import cache
 from typing import Any, TypeVar
@@ -131,7 +131,7 @@ def insert_many(
 # ---- parts of a statement ----------------------------------------------------------------------
 
 
-def placeholders(values: Collection[Any]) -> str:
+def placeholders(values: Sized) -> str:
     """`?, ?, ?`: one for each value."""
     return ", ".join("?" * len(values))
 

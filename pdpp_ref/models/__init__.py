@@ -27,7 +27,7 @@ from .projection import (
     RollupCount,
     StreamSnapshot,
 )
-from .rows import STREAM_COLUMNS, StreamRow
+from .rows import STORED_STREAM_COLUMNS, StoredStream
 
 __all__ = [
     "CANONICAL_TABLES",
@@ -35,7 +35,7 @@ __all__ = [
     "GRAIN_TABLES",
     "HOUSEKEEPING_TABLES",
     "SNAPSHOT_TABLES",
-    "STREAM_COLUMNS",
+    "STORED_STREAM_COLUMNS",
     "TABLES",
     "Blob",
     "BlobBinding",
@@ -57,8 +57,8 @@ __all__ = [
     "RollupCheckpoint",
     "RollupCount",
     "SchemaVersion",
+    "StoredStream",
     "Stream",
-    "StreamRow",
     "StreamSnapshot",
     "Table",
     "TransferState",

@@ -31,7 +31,7 @@ from ..database import (
     placeholders,
 )
 from .measures import MEASURE_NAMES
-from .rows import STREAM_COLUMNS, StreamRow
+from .rows import STORED_STREAM_COLUMNS, StoredStream
 
 DIGESTS_PER_QUERY = 500
 
@@ -127,7 +127,7 @@ def _lock_connection_of_stream(stream_id: int) -> None:
 # ---- streams -----------------------------------------------------------------------------------
 
 
-def lock_streams_for_update(connection_id: int, names: Collection[str]) -> list[StreamRow]:
+def lock_streams_for_update(connection_id: int, names: Collection[str]) -> list[StoredStream]:
     """Lock streams of a connection that is locked already; nobody else changes their records.
 
     Returns those that exist, by id.
@@ -135,9 +135,9 @@ def lock_streams_for_update(connection_id: int, names: Collection[str]) -> list[
     if not names:
         return []
     return fetch_as(
-        StreamRow,
+        StoredStream,
         f"""
-        SELECT {STREAM_COLUMNS}
+        SELECT {STORED_STREAM_COLUMNS}
         FROM streams
         WHERE connection_id = ? AND name IN ({placeholders(names)})
         ORDER BY id
@@ -161,13 +161,13 @@ def lock_stream_shared(connection_id: int, name: str) -> bool:
     return bool(rows)
 
 
-def lock_stream_for_update(stream_id: int) -> StreamRow | None:
+def lock_stream_for_update(stream_id: int) -> StoredStream | None:
     """Lock a stream, and its connection against deletion.  None if it does not exist."""
     _lock_connection_of_stream(stream_id)
     rows = fetch_as(
-        StreamRow,
+        StoredStream,
         f"""
-        SELECT {STREAM_COLUMNS}
+        SELECT {STORED_STREAM_COLUMNS}
         FROM streams
         WHERE id = ?
         {for_no_key_update()}

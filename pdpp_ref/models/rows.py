@@ -3,8 +3,8 @@
 import msgspec
 
 
-class StreamRow(msgspec.Struct):
-    """A row of `streams`, read with STREAM_COLUMNS; see the model for what each column means."""
+class StoredStream(msgspec.Struct):
+    """A row of `streams`, read with STORED_STREAM_COLUMNS; see the model for what each column means."""
 
     id: int
     connection_id: int
@@ -27,4 +27,4 @@ class StreamRow(msgspec.Struct):
         self.rejected_unversioned = bool(self.rejected_unversioned)
 
 
-STREAM_COLUMNS = ", ".join(f"streams.{name}" for name in StreamRow.__struct_fields__)
+STORED_STREAM_COLUMNS = ", ".join(f"streams.{name}" for name in StoredStream.__struct_fields__)

@@ -1,9 +1,8 @@
 """The three grains as data: their tables and columns, and the statements that change one of their rows."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import peewee
 
@@ -11,7 +10,6 @@ from ..database import (
     execute,
     execute_one,
     fetch_all,
-    fetch_dicts,
 )
 from ..models.measures import MEASURE_NAMES
 from ..timestamps import is_time, utc_now
@@ -275,7 +273,7 @@ def record_gap(grain: Grain, key: int) -> None:
 
     Snapshots of earlier days hold: the row was exact until it was marked.
     """
-    rows = fetch_dicts(
+    rows = fetch_all(
         f"""
         SELECT dirty, stale_since, computed_at
         FROM {grain.table}
@@ -285,17 +283,17 @@ def record_gap(grain: Grain, key: int) -> None:
     )
     if not rows:
         raise peewee.OperationalError("a row that was to be replaced does not exist")
-    since = day_marked(rows[0])
-    if rows[0]["dirty"] and since != utc_now()[:10]:
+    ((dirty, stale_since, computed_at),) = rows
+    since = day_marked(stale_since, computed_at)
+    if dirty and since != utc_now()[:10]:
         execute_one(grain.skip_generation, (since or "", key))
         if since:
             _record_day(grain, key, since, unknown=True)
 
 
-def day_marked(row: Mapping[str, Any]) -> str | None:
+def day_marked(stale_since: str | None, computed_at: str | None) -> str | None:
     """The day from which on a dirty row's measures are unknown; None if that is not known."""
-    times = (row["stale_since"], row["computed_at"])
-    return next((text[:10] for text in times if text and is_time(text)), None)
+    return next((text[:10] for text in (stale_since, computed_at) if text and is_time(text)), None)
 
 
 def _record_day(grain: Grain, key: int, day: str, unknown: bool = False) -> None:
