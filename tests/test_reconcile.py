@@ -16,7 +16,7 @@ import pytest
 from pdpp_ref.database import db, fetch_all, write_transaction
 from pdpp_ref.models import RecountCheckpoint
 from pdpp_ref.models.measures import MEASURES
-from pdpp_ref.projection import counting, marks
+from pdpp_ref.projection import counting, dirty_rows, marks
 from pdpp_ref.services import reconcile
 from pdpp_ref.services.reconcile import (
     Limits,
@@ -211,7 +211,7 @@ def test_lost_rows_are_found_again(lost: str, outside: Outside, summary: Read) -
 
 
 def test_more_lost_rows_than_one_pass_finds(outside: Outside, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reconcile, "DISCOVER_ROWS", 3)
+    monkeypatch.setattr(dirty_rows, "DISCOVER_ROWS", 3)
     many_streams(8)
     for grain in ("stream", "connection", "global"):
         outside(f"DELETE FROM retained_size_{grain}")
