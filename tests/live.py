@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from playwright.sync_api import BrowserContext
 
 
-
 class Server:
     """`pdpp-ref serve` or `demo` as a process with a folder, a port and settings of its own.
 
