@@ -3,7 +3,6 @@
 import os
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -14,12 +13,11 @@ from urllib.request import urlopen
 
 import pytest
 
+from tests import command
 from tests.world import PASSWORD, TOKEN, Outside
 
 if TYPE_CHECKING:
     from playwright.sync_api import BrowserContext
-
-PROGRAM = str(Path(sys.executable).with_name("pdpp-ref"))
 
 
 class Server:
@@ -43,7 +41,7 @@ class Server:
         self.environment |= {f"PDPP_{name}": str(value) for name, value in own.items()}
 
     def __enter__(self) -> "Server":
-        self.process = subprocess.Popen([*self.under, PROGRAM, *self.call], env=self.environment)
+        self.process = subprocess.Popen([*self.under, command.PROGRAM, *self.call], env=self.environment)
         until = time.monotonic() + 60
         while self.process.poll() is None and time.monotonic() < until:
             with suppress(OSError), urlopen(f"{self.url}/owner/login", timeout=5):
@@ -57,7 +55,8 @@ class Server:
         self.process.wait()
 
     def run(self, *arguments: str, given: str = "") -> None:
-        subprocess.run([PROGRAM, *arguments], env=self.environment, input=given, text=True, check=True)
+        done = command.run(*arguments, env=self.environment, stdin=given.encode())
+        assert done.returncode == 0, done.stderr.decode()
 
     def sign_in(self, context: "BrowserContext") -> None:
         assert context.request.post(f"{self.url}/owner/login", data={"password": PASSWORD}).ok

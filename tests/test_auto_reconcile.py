@@ -120,12 +120,12 @@ def test_a_skip_leaves_the_time_out_of_writers_as_it_was(
 
 
 def test_a_persistent_failure_is_tried_as_the_cooldown_says_for_eight_hours(
-    auto: AutoReconcile, summary: Read, outside: Outside, clock: Clock
+    auto: AutoReconcile, outside: Outside, clock: Clock
 ) -> None:
     mark()
     outside.fail_repair()
     for _ in range(8 * 60):
-        summary()
+        reading.read(auto)
         clock.advance(60)
     # At 0, 0.5, 1.5, 3.5, 7.5, 15.5 minutes at the earliest, then every 15; polled on whole minutes.
     assert 35 <= auto.attempts <= 38

@@ -128,15 +128,15 @@ def counting(
 ) -> Iterator[tuple[threading.Event, threading.Event]]:
     """A pass stops, the row locked, between having counted and storing it: (it has, it may go on)."""
     counted, go_on = threading.Event(), threading.Event()
-    publish = reconcile._publish
+    replace = reconcile._replace
 
     def slowly(of: grains.Grain, *arguments: Any) -> None:
         if of.table == f"retained_size_{grain}":
             counted.set()
             assert go_on.wait(20)
-        publish(of, *arguments)
+        replace(of, *arguments)
 
-    monkeypatch.setattr(reconcile, "_publish", slowly)
+    monkeypatch.setattr(reconcile, "_replace", slowly)
     yield counted, go_on
     go_on.set()
 

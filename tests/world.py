@@ -12,13 +12,12 @@ from typing import Any
 import psycopg
 
 from pdpp_ref.canonical import records
-from pdpp_ref.database import db, dicts, write_transaction
+from pdpp_ref.database import db, fetch_dicts, write_transaction
 from pdpp_ref.database.sqlite import Sqlite
 from pdpp_ref.models import (
     RetainedSizeConnection,
     RetainedSizeGlobal,
     RetainedSizeStream,
-    Stream,
     locking,
 )
 from pdpp_ref.parsing.messages import Change
@@ -117,16 +116,22 @@ def mark(connection: str | None = None, stream: str | None = None) -> None:
 
 
 def ids(connection: str, stream: str | None = None) -> dict[str, Any]:
-    from pdpp_ref.models import Connection
-
-    query = Stream.select().join(Connection).where(Connection.connector_instance_id == connection)
-    return dicts(query if stream is None else query.where(Stream.name == stream))[0]
+    rows = fetch_dicts(
+        """
+        SELECT s.id, s.connection_id AS connection
+        FROM streams s
+        JOIN connections c ON c.id = s.connection_id
+        WHERE c.connector_instance_id = ? AND s.name = COALESCE(?, s.name)
+        """,
+        (connection, stream),
+    )
+    return rows[0]
 
 
 def stored() -> dict[str, Any]:
     """All rows of the projection, as they stand."""
     return {
-        table._meta.table_name: dicts(table.select().order_by(table._meta.primary_key))
+        table._meta.table_name: list(table.select().order_by(table._meta.primary_key).dicts())
         for table in (RetainedSizeStream, RetainedSizeConnection, RetainedSizeGlobal)
     }
 
