@@ -21,7 +21,6 @@ from pdpp_ref.services import reconcile
 from pdpp_ref.services.reconcile import (
     Limits,
     Pass,
-    Pass,
     run_pass,
     run_until_fresh,
 )
