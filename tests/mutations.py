@@ -233,14 +233,14 @@ MUTATIONS = [
     ),
     Mutation(
         "not waiting for another's pass",
-        "if self.retry_after_seconds or not self._one.acquire(blocking=False)",
-        "if self.retry_after_seconds or not self._one.acquire()",
+        "if not self._one.acquire(blocking=False)",
+        "if not self._one.acquire()",
         "tests/test_auto_reconcile.py -k does_not_wait",
     ),
     Mutation(
         "asking again once it is one's turn",
-        "            if not still_needed():\n                return False",
-        "            still_needed()",
+        "if not self.retry_after_seconds and still_needed():",
+        "if not self.retry_after_seconds:",
         "tests/test_auto_reconcile.py -k simultaneous_stale",
     ),
     Mutation(
@@ -706,26 +706,26 @@ MUTATIONS = [
     # ---- files: the owner's lists, and what is on the disk
     Mutation(
         "all rows of a downloaded list",
-        "    ids = _ids(source, order)\n",
-        "    ids = _ids(source, order, order.limit)\n",
+        "    ids = _ids(source, order, values)\n",
+        "    ids = _ids(source, order, values, order.limit)\n",
         "tests/test_downloads.py -k 'every_row and sqlite'",
     ),
     Mutation(
         "the total of a downloaded list",
-        "    yield sums.row()\n",
+        "    yield total.row()\n",
         "",
         "tests/test_downloads.py -k nothing_has_a_total",
     ),
     Mutation(
         "no total of what is not known",
-        "None if more is None else before + more",
-        "before + (more or 0)",
+        "None if before is None or more is None else before + more",
+        "(before or 0) + (more or 0)",
         "tests/test_owner_lists.py -k never_counted",
     ),
     Mutation(
         "the snapshot of a download",
-        "        held.enter_context(read_snapshot())\n",
-        "",
+        "resources.enter_context(summaries.reading(auto_reconcile()))",
+        "summaries.read(auto_reconcile())",
         "tests/test_downloads.py -k one_moment",
     ),
     Mutation(
@@ -736,14 +736,14 @@ MUTATIONS = [
     ),
     Mutation(
         "the rows of a download against their number",
-        "    if sums.rows != whole.count:",
-        "    if False:",
+        "        if total.rows != self.rows.count:",
+        "        if False:",
         "tests/test_downloads.py -k other_rows",
     ),
     Mutation(
         "how many rows a page shows",
-        "min(max(query.limit, 1), MOST_ROWS)",
-        "max(query.limit, 1)",
+        "min(max(self.limit, 1), MAX_ROWS)",
+        "max(self.limit, 1)",
         "tests/test_downloads.py -k bounded",
     ),
     Mutation(
@@ -827,8 +827,8 @@ MUTATIONS = [
     # ---- who may, and what is told
     Mutation(
         "the escaping of names",
-        '<a href="{{ row_url(row.name) }}"><bdi>{{ row.name }}</bdi></a>',
-        '<a href="{{ row_url(row.name) }}"><bdi>{{ row.name|safe }}</bdi></a>',
+        '<a href="{{ view.row_address(row.name) }}"><bdi>{{ row.name }}</bdi></a>',
+        '<a href="{{ view.row_address(row.name) }}"><bdi>{{ row.name|safe }}</bdi></a>',
         "tests/test_dashboard.py -k hostile_names",
     ),
     Mutation(
@@ -906,20 +906,20 @@ MUTATIONS = [
     ),
     Mutation(
         "days that are linked",
-        "not row.unknown and row.generation == then",
+        "not row.unknown and row.generation == link",
         "not row.unknown",
         "tests/test_growth.py -k one_write_with_a_wrong_clock",
     ),
     Mutation(
         "days linked, in a list",
-        'not row["unknown"] and row["reached"] == then',
-        'not row["unknown"]',
+        "not row.unknown and row.reached == linked_to",
+        "not row.unknown",
         "tests/test_growth_histories.py",
     ),
     Mutation(
         "days of a clock that was wrong",
-        "    chosen, doubts = _in_order(rows)",
-        "    chosen, doubts = rows, []",
+        "    chosen, doubts = _in_order(snapshots)",
+        "    chosen, doubts = snapshots, []",
         "tests/test_growth.py -k one_write_with_a_wrong_clock",
     ),
     Mutation(

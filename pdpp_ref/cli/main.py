@@ -74,7 +74,7 @@ for _command in (
     serve.demo,
     import_.import_lines,
     projection.show_summary,
-    projection.verify_figures,
+    projection.verify_totals,
     projection.mark_dirty,
     projection.reconcile_dirty,
     projection.rebuild,
