@@ -208,7 +208,7 @@ def test_a_file_that_appears_during_a_backup_is_not_replaced(
 @pytest.mark.parametrize("way", WAYS)
 def test_secrets_need_no_hard_links(faults: Path, tmp_path: Path, way: str) -> None:
     (faults / "sitecustomize.py").write_text(WAYS[way])
-    code = "import sys, pathlib; from pdpp_ref.services import credentials as c; print(c.load(pathlib.Path(sys.argv[1])).news)"
+    code = "import sys, pathlib; from pdpp_ref import credentials as c; print(c.load(pathlib.Path(sys.argv[1])).news)"
     folder = tmp_path / "secrets"
     folder.mkdir()
     done = call("-c", code, folder, program=sys.executable, PYTHONPATH=paths(faults))

@@ -235,14 +235,19 @@ def test_a_pipe_that_brings_one_byte_first_is_read(environment: dict[str, str]) 
 
 
 @pytest.mark.only("sqlite")
-def test_zstd_that_cannot_be_read_is_one_hint(
-    run: Run, tmp_path: Path, environment: dict[str, str]
-) -> None:
+def test_zstd_that_cannot_be_read_is_one_hint(tmp_path: Path, environment: dict[str, str]) -> None:
     (tmp_path / "in.zst").write_bytes(b"\x28\xb5\x2f\xfd" + b"rest")
     for name in ("backports", "zstandard", "compression"):  # none of them can be imported
         (tmp_path / "none" / name).mkdir(parents=True)
         (tmp_path / "none" / name / "__init__.py").write_text("raise ImportError")
-    done = run("import", "in.zst", "--connection", "c", PYTHONPATH=str(tmp_path / "none"))
+    # The program itself, as Python reads this variable when it starts.
+    done = subprocess.run(
+        [COMMAND, "import", "in.zst", "--connection", "c"],
+        env=environment | {"PYTHONPATH": str(tmp_path / "none")},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
     told = one_line(done)
     assert "pip install backports.zstd" in told
     assert "zstd -dc FILE | pdpp-ref import" in told
