@@ -14,15 +14,17 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 
 # A module may import from its own layer and those below it, never from above.
 LAYERS = (
-    ("timestamps", "private_files", "signals"),
+    ("timestamps", "private_files", "signals", "notices"),
     ("database", "parsing"),
     ("models",),
     ("migrations", "projection"),
     ("canonical", "services", "queries"),
     ("operations",),
     ("config", "credentials", "schemas"),
+    ("instance_folder",),
+    ("startup",),
     ("blueprints",),
-    ("__init__", "server"),
+    ("__init__", "application", "server"),
     ("cli", "__main__"),
 )
 # Packages of one layer that do not know each other.
@@ -49,8 +51,8 @@ def imported(module: Path) -> Iterator[Path]:
                 base = base / part if part else base
             if base.is_dir():
                 for name in node.names:
-                    found = base / f"{name.name}.py"
-                    yield found if found.exists() else base / "__init__.py"
+                    places = (base / f"{name.name}.py", base / name.name / "__init__.py")
+                    yield next((place for place in places if place.exists()), base / "__init__.py")
             else:
                 yield base.with_suffix(".py")
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import click
 import msgspec
 
-from .. import auto_reconcile
+from .. import startup
 from ..database import db, write_transaction
 from ..models import RetainedSizeGlobal, locking
 from ..operations import verify
@@ -14,7 +14,6 @@ from ..projection import marks
 from ..services import reconcile, summary
 from .common import (
     DamagedFile,
-    UsageError,
     answer,
     checked,
     id_of_connection,
@@ -23,13 +22,14 @@ from .common import (
     progress,
     shown_name,
 )
+from .errors import UsageError
 
 
 @click.command("summary")
 def show_summary() -> None:
     """Print the JSON of GET /_ref/dataset/summary."""
-    with opened_database() as app:
-        found = summary.body(summary.read(auto_reconcile(app)))
+    with opened_database() as settings:
+        found = summary.body(summary.read(startup.auto_reconcile(settings)))
     answer(msgspec.json.format(msgspec.json.encode(found), indent=2).decode())
 
 
