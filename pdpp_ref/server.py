@@ -16,16 +16,18 @@ from waitress.parser import HTTPRequestParser, ParsingError
 from waitress.task import ErrorTask
 from waitress.utilities import RequestEntityTooLarge
 
-from .blueprints import connector_api, errors, middleware
+from .blueprints import errors
+from .blueprints.limits import MAX_FORM_BYTES, MAX_INGEST_BYTES
 
 THREADS = 8
-# What the largest body of any route may be, and what it may be without the operator's token.  A larger
-# one is refused before it is received; all else is received whole before the application sees it.
-LARGEST_REQUEST, LARGEST_OF_STRANGERS = connector_api.MAX_BODY_BYTES, middleware.MAX_BODY_BYTES
 
 
 class Parser(HTTPRequestParser):  # type: ignore[misc]  # waitress has no stubs
-    """Looks at the token before it receives a large body."""
+    """Checks the token before it receives a large body.
+
+    Without the operator's token, no more than MAX_FORM_BYTES are received.  Everything else is received
+    whole before the application sees it.
+    """
 
     def __init__(self, is_operator: Callable[[str], bool], settings: Any) -> None:
         super().__init__(settings)
@@ -38,14 +40,14 @@ class Parser(HTTPRequestParser):  # type: ignore[misc]  # waitress has no stubs
             super().parse_header(head)
         except ValueError:  # of an address or a number that Python's own parsers refuse
             raise ParsingError("invalid") from None
-        if self.chunked or self.content_length >= LARGEST_OF_STRANGERS:  # most requests have no such body
+        if self.chunked or self.content_length >= MAX_FORM_BYTES:  # most requests have no such body
             self._is_stranger = not self._is_operator(self.headers.get("AUTHORIZATION", ""))
         if self._is_stranger:
             self.adj = copy.copy(self.adj)
-            self.adj.max_request_body_size = LARGEST_OF_STRANGERS
+            self.adj.max_request_body_size = MAX_FORM_BYTES
 
-    def told(self) -> tuple[int, str, str]:
-        """Status, code and message of what is wrong with the request."""
+    def error_details(self) -> tuple[int, str, str]:
+        """Status, code and message of the request's error."""
         if self._is_stranger and isinstance(self.error, RequestEntityTooLarge):
             raised = errors.ApiError("bearer_token_required")
             return raised.status, raised.code, raised.message
@@ -53,10 +55,10 @@ class Parser(HTTPRequestParser):  # type: ignore[misc]  # waitress has no stubs
 
 
 class JsonErrorTask(ErrorTask):  # type: ignore[misc]
-    """What answers a request that is no HTTP, or too much of it: the application never sees it."""
+    """Error responses for requests that the HTTP parser rejects: the application never sees them."""
 
     def execute(self) -> None:
-        (status, code, message), request_id = self.request.told(), uuid.uuid4().hex
+        (status, code, message), request_id = self.request.error_details(), uuid.uuid4().hex
         body = msgspec.json.encode(errors.body(status, code, message, request_id))
         self.status = f"{status} {HTTPStatus(status).phrase}"
         self.response_headers += [
@@ -90,7 +92,7 @@ def listen(app: Flask, host: str, port: int) -> "waitress.server.BaseWSGIServer"
         port=port,
         threads=THREADS,
         ident="",
-        max_request_body_size=LARGEST_REQUEST,
+        max_request_body_size=MAX_INGEST_BYTES,
         # Whom to believe about the other side is the application's setting, PDPP_TRUSTED_PROXIES.
         clear_untrusted_proxy_headers=False,
     )

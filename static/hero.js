@@ -11,9 +11,6 @@
   const icon = () => document.getElementById("icon");
   const heading = () => document.querySelector("#hero-title span:last-child");
 
-  // Fetched while there is somebody to fetch it from.
-  new Image().src = banner().dataset.icon;
-
   function failed() {
     const first = Number(hero().dataset.pollSeconds) * 1000;
     waitMs = Math.min(waitMs ? waitMs * 2 : first, LONGEST_MS);

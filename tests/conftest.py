@@ -39,6 +39,7 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "only(*databases): what only these have")
+    config.addinivalue_line("markers", "durable: SQLite waits for the disk, as it does in use")
     # A shell starts a background job with SIGINT ignored, and its children would inherit that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     if hasattr(config, "workerinput") or config.option.collectonly:
@@ -111,6 +112,13 @@ def _own_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in [name for name in os.environ if name.startswith("PDPP_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("PDPP_INSTANCE_PATH", str(tmp_path / "instance"))
+
+
+@pytest.fixture(autouse=True)
+def _fast_disk(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test cuts the power of its own process, so SQLite need not wait for the disk there."""
+    if not request.node.get_closest_marker("durable"):
+        monkeypatch.setitem(database.PRAGMAS, "synchronous", "off")
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.request import urlopen
@@ -64,6 +65,12 @@ class Server:
     def add_record(self, connection: str = "laptop") -> None:
         line = '{"type": "RECORD", "stream": "notes", "key": "%s", "data": {"text": "hello"}}\n'
         self.run("import", "--connection", connection, given=line % time.monotonic_ns())
+
+    def set_last_arrival(self, moment: datetime) -> None:
+        """Pages say for some seconds that records are arriving."""
+        text = moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        with Outside(self.database) as outside:
+            outside("UPDATE retained_size_global SET latest_ingested_at = ?", text)
 
     @contextmanager
     def broken(self) -> Iterator[Outside]:

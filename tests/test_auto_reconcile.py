@@ -83,7 +83,7 @@ def test_a_reader_does_not_wait_for_anothers_pass(auto: AutoReconcile) -> None:
         go_on.set()
         other.join()
     assert found.state == "refreshing"
-    assert found.figures["record_count"] == 50
+    assert found.totals.record_count == 50
     assert reading.read(auto).state == "fresh"
 
 

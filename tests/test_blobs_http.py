@@ -8,6 +8,7 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
+from pdpp_ref.blueprints import limits
 from pdpp_ref.canonical import blobs
 from pdpp_ref.operations import verify
 from tests.world import TOKEN, Outside, upsert, write
@@ -132,6 +133,7 @@ def test_a_file_over_the_limit_is_413(
     connector: FlaskClient, outside: Outside, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(blobs, "MAX_BYTES", 1_000)
+    monkeypatch.setattr(limits, "MAX_BLOB_BYTES", 1_000)
     told(send(connector), 413, "body_too_large")
     assert counts(outside) == [0, 0, 0]
     assert send(connector, FILE[:1_000]).status_code == 201

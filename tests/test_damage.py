@@ -86,7 +86,7 @@ def outcome(path: Path) -> tuple[str, str]:
 
 def _read() -> str:
     found = summary.read(AutoReconcile(Limits(), Cooldown(30)))
-    figures = [found.figures[name] for name in MEASURES]
+    figures = [getattr(found.totals, name) for name in MEASURES]
     return f"{found.state} {figures}"
 
 

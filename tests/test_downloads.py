@@ -20,13 +20,12 @@ import pytest
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from pdpp_ref.blueprints import dashboard
-from pdpp_ref.blueprints.owner import exports
+from pdpp_ref.blueprints.owner import exports, requests
 from pdpp_ref.canonical import blobs
 from pdpp_ref.database import db
 from pdpp_ref.database.sqlite import Sqlite
 from pdpp_ref.models.measures import TOTAL
-from pdpp_ref.queries import listings, rankings
+from pdpp_ref.queries import contents, listings
 from tests import live
 from tests.conftest import Backend
 from tests.world import Outside, delete, fill, ids, make_connections, statements, upsert, write
@@ -140,16 +139,16 @@ def test_a_batch_of_records_reads_a_bounded_number(
     write(*(upsert(key) for key in keys))
     write(*(upsert(key, "again") for key in keys[:60]), *(delete(key) for key in keys[100:160]))
     read = []
-    real = rankings.fetch_dicts
+    real = contents.fetch_all
 
     def fetch(*arguments: Any) -> list[dict[str, Any]]:
         found = real(*arguments)
         read.append(len(found))
         return found
 
-    monkeypatch.setattr(rankings, "fetch_dicts", fetch)
-    batches = list(rankings.every_record(ids("laptop", "notes")["id"], 10))
-    assert [row["key"] for batch in batches for row in batch] == sorted(keys)
+    monkeypatch.setattr(contents, "fetch_all", fetch)
+    batches = list(contents.record_batches(ids("laptop", "notes")["id"], 10))
+    assert [row.key for batch in batches for row in batch] == sorted(keys)
     assert max(map(len, batches)) <= 20
     assert max(read) <= 10
     assert len(read) < 1 + 2 * 40
@@ -263,8 +262,8 @@ def test_a_list_of_other_rows_than_were_counted_breaks_off(
     owner: FlaskClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fill(700)
-    real = rankings.count_of_records
-    monkeypatch.setattr(rankings, "count_of_records", lambda stream_id: real(stream_id) + 1)
+    real = contents.record_count
+    monkeypatch.setattr(contents, "record_count", lambda stream_id: real(stream_id) + 1)
     _, parts = begun(owner, "/dashboard/streams?connection=laptop&stream=notes&format=json")
     with pytest.raises(exports.Incomplete):
         list(parts)
@@ -362,7 +361,7 @@ def test_a_page_reads_and_shows_a_bounded_number_of_many_connections(
 
         return fetch
 
-    for name in ("fetch_all", "fetch_dicts"):
+    for name in ("fetch_all", "fetch_rows"):
         monkeypatch.setattr(listings, name, counted(getattr(listings, name)))
     monkeypatch.setattr(listings.growth, "fetch_all", counted(listings.growth.fetch_all))
     make_connections(outside, MANY)
@@ -375,6 +374,6 @@ def test_a_page_reads_and_shows_a_bounded_number_of_many_connections(
     assert "And <data" in page
     assert "11,900" in page
     longer = owner.get("/dashboard?limit=12000").text
-    assert longer.count('role="rowheader"') == dashboard.MOST_ROWS + 2
+    assert longer.count('role="rowheader"') == requests.MAX_ROWS + 2
     assert len(longer) < 1_000_000
     assert "11,500" in longer

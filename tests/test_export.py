@@ -8,8 +8,8 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from pdpp_ref import schemas
 from pdpp_ref.blueprints import csv_export
+from pdpp_ref.schemas.dataset import SIZE_ROWS
 from tests.world import TOKEN, Outside, fill, mark, upsert, write
 
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
@@ -146,6 +146,6 @@ def test_another_format_is_told(operator: FlaskClient, query: str, message: str)
 
 
 def test_the_columns_are_the_fields_of_the_row() -> None:
-    row = schemas.SIZE_ROWS["stream"]
+    row = SIZE_ROWS["stream"]
     assert csv_export.columns(row)[:4] == ["grain", "connector_id", "connector_instance_id", "stream"]
     assert csv_export.columns(row)[-3:] == ["total_retained_bytes", "dirty", "computed_at"]

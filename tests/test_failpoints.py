@@ -75,8 +75,6 @@ def trial(
 ) -> Iterator[Trial]:
     kind, name = request.param
     small_steps(monkeypatch)
-    # Power is cut in other processes alone: here none need wait for the disk.
-    monkeypatch.setitem(database.PRAGMAS, "synchronous", "off")
     if kind == "sqlite":
         yield Trial(name, File(tmp_path / "test.sqlite3"), tmp_path)
         return

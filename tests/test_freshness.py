@@ -5,25 +5,27 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from pdpp_ref.projection.rows import NEVER_COUNTED
 from pdpp_ref.services.freshness import hero
-from pdpp_ref.services.summary import Summary
+from pdpp_ref.services.summary import Progress, State, Summary
 from pdpp_ref.timestamps import to_text
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
 
 
-def summary(state: str, *, failures: int = 0, minutes: float | None = 1, **row: Any) -> Summary:
-    figures = NEVER_COUNTED | {
+def summary(state: State, *, failures: int = 0, minutes: float | None = 1, **row: Any) -> Summary:
+    changes = {
         "record_count": 5,
         "record_history_count": 6,
         "computed_at": to_text(NOW - timedelta(minutes=20)),
         "stale_since": None if minutes is None else to_text(NOW - timedelta(minutes=minutes)),
         **row,
     }
-    progress = (3, 10) if state == "rebuilding" else None
-    return Summary(figures, [], state, None, failures, progress)
+    progress = Progress(3, 10) if state == "rebuilding" else None
+    totals = structs.replace(NEVER_COUNTED, **changes)
+    return Summary(totals, [], state, None, failures, progress)
 
 
 @pytest.mark.parametrize(

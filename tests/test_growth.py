@@ -10,7 +10,7 @@ from pdpp_ref.blueprints.owner.chart import HEIGHT, WIDTH, chart
 from pdpp_ref.canonical import deletion
 from pdpp_ref.database import read_snapshot
 from pdpp_ref.operations import verify
-from pdpp_ref.projection.grains import SNAPSHOT_RETENTION_DAYS
+from pdpp_ref.projection.grains import SNAPSHOT_RETENTION_DAYS, STREAM
 from pdpp_ref.queries import growth
 from pdpp_ref.queries.growth import COMPARED_DAYS, Day
 from pdpp_ref.services import reconcile
@@ -104,12 +104,10 @@ def test_days_of_streams_and_connections_are_their_own(it_is: Callable[[int], No
     assert told(connection_id=phone["connection"]) == told(stream_id=phone["id"]) == {-88: 0, 1: 40}
     assert told(stream_id=laptop["id"]) == {-88: 0, 2: 60}
     it_is(COMPARED_DAYS + 1)
-    assert growth.before_in_all() == 60
-    assert growth.before() == {laptop["connection"]: 20, phone["connection"]: 40}
-    assert growth.before_of_streams(laptop["connection"]) == {
-        ids("laptop", "notes")["id"]: 20,
-        laptop["id"]: 0,
-    }
+    assert growth.global_baseline() == 60
+    assert growth.baselines() == {laptop["connection"]: 20, phone["connection"]: 40}
+    streams = [ids("laptop", "notes")["id"], laptop["id"]]
+    assert [growth.day_of(STREAM, each, days_before(COMPARED_DAYS)).total for each in streams] == [20, 0]
 
 
 def test_days_on_which_rows_were_dirty_are_unknown(it_is: Callable[[int], None]) -> None:
@@ -127,8 +125,8 @@ def test_days_on_which_rows_were_dirty_are_unknown(it_is: Callable[[int], None])
     assert told() == {-84: 0, 0: 20, 2: None, 5: 120}
     for day, then in ((1, 20), (2, None), (4, None), (5, 120)):
         it_is(day + COMPARED_DAYS)
-        assert growth.before_in_all() == then
-        assert growth.before() == {ids("laptop")["connection"]: then}
+        assert growth.global_baseline() == then
+        assert growth.baselines() == {ids("laptop")["connection"]: then}
     assert list(verify.differences()) == []
 
 
@@ -229,8 +227,8 @@ def test_deleting_a_connection_leaves_what_growth_says_of_the_rest(it_is: Callab
     deletion.delete_connection("old")
     reconcile.run_until_fresh()
     assert told() == {-50: 0, 0: 200, 20: 220, 40: 20}
-    assert growth.before_in_all() == 200
-    assert growth.before() == {ids("young")["connection"]: 0}
+    assert growth.global_baseline() == 200
+    assert growth.baselines() == {ids("young")["connection"]: 0}
 
 
 def test_a_mark_by_a_clock_that_was_ahead_hides_the_days_since_it_was_right(
@@ -284,7 +282,7 @@ def test_the_growth_of_all_connections_is_one_statement() -> None:
         for each in range(number):
             write(upsert("a"), connection=f"c{each}")
         with read_snapshot(), statements() as seen:
-            assert len(growth.before()) == number
+            assert len(growth.baselines()) == number
         counts.append(len(seen))
     assert counts == [1, 1]
 
@@ -363,7 +361,7 @@ def test_days_are_found_by_index(outside: Outside) -> None:
     fill(1)
     with statements() as seen:
         growth.days(90)
-        growth.before()
+        growth.baselines()
     for sql in seen:
         values = [1] * sql.count("?")
         plan = " ".join(row[-1] for row in outside(f"EXPLAIN QUERY PLAN {sql}", *values))

@@ -14,6 +14,7 @@ import pytest
 
 from pdpp_ref.canonical import deletion
 from pdpp_ref.operations import verify
+from pdpp_ref.projection.grains import STREAM
 from pdpp_ref.queries import growth
 from pdpp_ref.services import reconcile
 from tests.world import Calendar, Outside, delete, ids, mark, upsert, write
@@ -121,10 +122,10 @@ class Model:
     def check(self, clock_is_right: bool) -> None:
         today = self.time.true.date().isoformat()
         then = growth.days_before(COMPARED)
-        listed = {("connection", key): total for key, total in growth.before().items()}
-        listed |= {("global", 1): growth.before_in_all()}
-        for (key,) in self.outside("SELECT id FROM connections"):
-            listed |= {("stream", each): total for each, total in growth.before_of_streams(key).items()}
+        listed = {("connection", key): total for key, total in growth.baselines().items()}
+        listed |= {("global", 1): growth.global_baseline()}
+        for (key,) in self.outside("SELECT id FROM streams"):
+            listed[("stream", key)] = growth.day_of(STREAM, key, then).total
         assert listed.keys() == self.moments[-1].totals.keys()
         for place in listed:
             reported = days_of(place)

@@ -20,6 +20,7 @@ def test_every_response_has_the_headers(owner: FlaskClient, path: str) -> None:
     policy = headers["Content-Security-Policy"]
     for part in (
         "default-src 'self'",
+        "img-src 'self' data:",
         "frame-ancestors 'none'",
         "base-uri 'none'",
         "form-action 'self'",

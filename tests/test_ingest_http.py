@@ -10,7 +10,7 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from pdpp_ref.blueprints import connector_api as routes
+from pdpp_ref.blueprints import connector_api, limits
 from pdpp_ref.canonical import importer
 from pdpp_ref.operations import verify
 from tests.world import TOKEN, Outside, fill, mark
@@ -74,7 +74,7 @@ def test_bad_lines_are_told_and_good_ones_kept(connector: FlaskClient, summary: 
 def test_errors_are_told_up_to_a_number_and_all_counted(connector: FlaskClient) -> None:
     answer = send(connector, b"x\n" * 1500).get_json()
     assert answer["records_rejected"] == 1500
-    assert len(answer["errors"]) == routes.MAX_ERRORS
+    assert len(answer["errors"]) == connector_api.MAX_ERRORS
 
 
 @pytest.mark.parametrize("stream", ["a/b", "a\nb", "é😀", "%2F", "records", " ", "x" * 1000])
@@ -102,14 +102,14 @@ def test_broken_gzip_is_400(connector: FlaskClient, body: bytes) -> None:
 def test_a_body_that_unpacks_to_too_much_is_413(
     connector: FlaskClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(routes, "MAX_UNPACKED_BYTES", 10_000_000)
+    monkeypatch.setattr(limits, "MAX_UNPACKED_BYTES", 10_000_000)
     response = send(connector, gzip.compress(b" " * 50_000_000), headers={"Content-Encoding": "gzip"})
     assert response.status_code == 413
     assert response.get_json()["error"]["code"] == "body_too_large"
 
 
 def test_a_body_over_the_limit_is_413(connector: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(routes, "MAX_BODY_BYTES", 100)
+    monkeypatch.setattr(limits, "MAX_INGEST_BYTES", 100)
     assert send(connector, lines(*"abcdefghij")).status_code == 413
 
 

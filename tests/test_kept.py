@@ -9,7 +9,7 @@ import pytest
 from pdpp_ref.canonical import blobs
 from pdpp_ref.database import read_snapshot
 from pdpp_ref.models.measures import MEASURE_NAMES, TOTAL
-from pdpp_ref.queries import listings, rankings
+from pdpp_ref.queries import contents, listings
 from pdpp_ref.queries.listings import GROWTH, NAME, Order
 from tests.world import Outside, delete, fill, ids, statements, upsert, write
 
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.usefixtures("app")
 
 
 def names(found: listings.List) -> list[str]:
-    return [row["name"] for row in found.rows]
+    return [row.name for row in found.rows]
 
 
 @pytest.fixture
@@ -35,11 +35,11 @@ def test_any_column_sorts_and_equals_stand_by_name(several: list[str], sort: str
     rows = listings.connections(Order()).rows
     rising = listings.connections(Order(sort, descending=False)).rows
     falling = listings.connections(Order(sort, descending=True)).rows
-    assert rising == sorted(rows, key=lambda row: (row[sort], row["name"]))
+    assert rising == sorted(rows, key=lambda row: (getattr(row, sort), row.name))
     if sort == NAME:
         assert falling == rising[::-1]
     else:
-        assert falling == sorted(rows, key=lambda row: (-row[sort], row["name"]))
+        assert falling == sorted(rows, key=lambda row: (-getattr(row, sort), row.name))
 
 
 def test_what_is_not_known_comes_last_either_way(several: list[str], outside: Outside) -> None:
@@ -47,7 +47,7 @@ def test_what_is_not_known_comes_last_either_way(several: list[str], outside: Ou
     for sort, descending in itertools.product((TOTAL, GROWTH, "record_count"), (True, False)):
         assert names(listings.connections(Order(sort, descending)))[-1] == "a"
     found = listings.connections(Order())
-    assert (found.complete, found.rows[-1]["share"], found.rows[-1][GROWTH]) == (False, None, None)
+    assert (found.complete, found.rows[-1].share, found.rows[-1].growth) == (False, None, None)
 
 
 @pytest.mark.parametrize(
@@ -73,12 +73,16 @@ def test_what_is_shown_and_what_is_left_out_add_up(
     ((total,),) = outside(
         "SELECT current_record_json_bytes + record_history_json_bytes + blob_bytes FROM retained_size_global"
     )
-    assert sum(row[TOTAL] for row in found.rows) + found.left_out[TOTAL] == total == found.counted_bytes
+    assert (
+        sum(row.total_retained_bytes for row in found.rows) + found.left_out.total_retained_bytes
+        == total
+        == found.counted_bytes
+    )
     for name in MEASURE_NAMES:
         ((whole,),) = outside(f"SELECT {name} FROM retained_size_global")
-        assert sum(row[name] for row in found.rows) + found.left_out[name] == whole
+        assert sum(getattr(row, name) for row in found.rows) + getattr(found.left_out, name) == whole
     everything = listings.connections(Order()).rows
-    assert sum(row["share"] for row in everything) == pytest.approx(1)
+    assert sum(row.share or 0 for row in everything) == pytest.approx(1)
 
 
 def test_nothing_at_all_is_a_list_too() -> None:
@@ -139,13 +143,13 @@ def test_the_largest_records_are_those_that_sorting_all_gives(outside: Outside, 
     stream_id = ids("laptop", "notes")["id"]
     kept_of = everything(outside, stream_id)
     for limit in (1, 5, 10):
-        found = rankings.records_of(stream_id, limit)
-        assert [row[TOTAL] for row in found] == sorted(kept_of.values(), reverse=True)[:limit]
-        assert all(kept_of[row["key"]] == row[TOTAL] for row in found)
-        assert len({row["key"] for row in found}) == len(found)
-        files = rankings.files_of(stream_id, limit)
+        found = contents.largest_records(stream_id, limit)
+        assert [row.total_retained_bytes for row in found] == sorted(kept_of.values(), reverse=True)[:limit]
+        assert all(kept_of[row.key or ""] == row.total_retained_bytes for row in found)
+        assert len({row.key for row in found}) == len(found)
+        files = contents.largest_files(stream_id, limit)
         sizes = outside("SELECT byte_length FROM blob_bindings WHERE stream_id = ?", stream_id)
-        assert [row["blob_bytes"] for row in files] == sorted((size for (size,) in sizes), reverse=True)[
+        assert [row.blob_bytes for row in files] == sorted((size for (size,) in sizes), reverse=True)[
             :limit
         ]
 
@@ -153,18 +157,18 @@ def test_the_largest_records_are_those_that_sorting_all_gives(outside: Outside, 
 def test_of_a_very_long_stream_the_newest_are_looked_through(monkeypatch: pytest.MonkeyPatch) -> None:
     write(*(upsert(str(number), {"t": "x" * (100 - number)}) for number in range(20)))
     stream_id = ids("laptop", "notes")["id"]
-    assert rankings.looks_through(stream_id)
-    assert [row["key"] for row in rankings.records_of(stream_id, 2)] == ["0", "1"]
-    monkeypatch.setattr(rankings, "LOOKED_THROUGH", 5)
-    assert not rankings.looks_through(stream_id)
-    assert [row["key"] for row in rankings.records_of(stream_id, 2)] == ["15", "16"]
+    assert contents.is_searched_whole(stream_id)
+    assert [row.key for row in contents.largest_records(stream_id, 2)] == ["0", "1"]
+    monkeypatch.setattr(contents, "SEARCHED_VERSIONS", 5)
+    assert not contents.is_searched_whole(stream_id)
+    assert [row.key for row in contents.largest_records(stream_id, 2)] == ["15", "16"]
 
 
 @pytest.mark.only("sqlite")
 def test_no_index_is_made_for_it_and_none_is_missed(outside: Outside) -> None:
     fill(100)
     with statements() as seen:
-        rankings.records_of(ids("laptop", "notes")["id"], 10)
+        contents.largest_records(ids("laptop", "notes")["id"], 10)
     (largest,) = [sql for sql in seen if "ORDER BY json_bytes" in sql]
     plan = " ".join(row[-1] for row in outside(f"EXPLAIN QUERY PLAN {largest}", 1, 1, 10))
     assert "COVERING INDEX" in plan

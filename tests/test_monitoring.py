@@ -9,8 +9,8 @@ from flask import Flask
 from flask.testing import FlaskClient
 from prometheus_client.parser import text_string_to_metric_families
 
-from pdpp_ref import schemas
 from pdpp_ref.database import db
+from pdpp_ref.schemas.dataset import SCOPES
 from tests.world import TOKEN, Outside, fill, mark, upsert, write
 
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
@@ -61,7 +61,7 @@ def test_metrics_are_the_totals(app: Flask, summary: Any) -> None:
 
 def test_metrics_tell_how_large_the_largest_is(app: Flask) -> None:
     found = scrape(app)
-    assert all(found["pdpp_retained_largest_bytes", (scope,)] == 0 for scope in schemas.SCOPES)
+    assert all(found["pdpp_retained_largest_bytes", (scope,)] == 0 for scope in SCOPES)
     fill(20)
     fill(30, "photos", "phone")
     fill(5, "notes", "phone")

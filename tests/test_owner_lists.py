@@ -105,13 +105,13 @@ def test_a_wrong_parameter_is_named(owner: FlaskClient, query: str) -> None:
 
 
 def test_a_long_list_is_cut_and_still_adds_up(owner: FlaskClient) -> None:
-    for number in range(listings.MOST_ROWS + 3):
+    for number in range(listings.MAX_ROWS + 3):
         write(upsert("a"), connection=f"c{number:03}")
     page = soup(owner.get("/dashboard").text)
-    assert len(rows_of(page)) == listings.MOST_ROWS
+    assert len(rows_of(page)) == listings.MAX_ROWS
     assert "3 other connections" in words(page.select_one(".others"))  # type: ignore[arg-type]
     (link,) = [link for link in page.select("#list a") if words(link) == "Show all 103"]
-    assert len(rows_of(soup(owner.get(str(link["href"])).text))) == listings.MOST_ROWS + 3
+    assert len(rows_of(soup(owner.get(str(link["href"])).text))) == listings.MAX_ROWS + 3
 
 
 def test_zero_unknown_and_least_look_different(owner: FlaskClient, outside: Outside) -> None:
@@ -439,34 +439,13 @@ class TestArriving:
 # ---- how numbers are written -------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("language", "records", "total"),
-    [
-        ("en-GB", "1,234", "145 kB"),
-        ("de", "1.234", "145 kB"),
-        ("de-CH,de;q=0.9", "1’234", "145 kB"),
-        ("fr-CA, en;q=0.1", "1\u202f234", "145 kB"),
-        ("xx", "1,234", "145 kB"),
-        ("xx, sv;q=0.5", "1\u202f234", "145 kB"),
-        ('";drop', "1,234", "145 kB"),
-        ("", "1,234", "145 kB"),
-    ],
-)
-def test_digits_are_grouped_as_the_reader_has_it(
-    owner: FlaskClient, language: str, records: str, total: str
-) -> None:
+@pytest.mark.parametrize("language", ["en-GB", "de", ""])
+def test_numbers_are_english_like_the_page(owner: FlaskClient, language: str) -> None:
     fill(1234)
     hero = hero_of(owner.get("/dashboard", headers={"Accept-Language": language}).text)
-    assert f"{records} records" in hero.get_text()
+    assert "1,234 records" in hero.get_text()
     data = hero.select_one(".counts data")
     assert isinstance(data, Tag)
     assert data["value"] == "1234"
     lines = listed(owner.get("/dashboard?format=csv", headers={"Accept-Language": language}).data)
     assert lines[0]["record_count"] == "1234"
-
-
-def test_a_fraction_is_marked_as_the_reader_has_it(owner: FlaskClient) -> None:
-    fill(30)
-    page = soup(owner.get("/dashboard", headers={"Accept-Language": "de"}).text)
-    assert re.fullmatch(r"\d,\d\d kB", words(page.select_one(".total data")))  # type: ignore[arg-type]
-    assert "." in str(page.select_one(".total data")["title"])  # type: ignore[index]

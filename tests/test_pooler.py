@@ -223,7 +223,7 @@ def a_reader(ended: threading.Event) -> None:
         mine = str(threading.get_ident())
         assert fetch_all("SELECT ?::text", [mine]) == [(mine,)]
         found = summary.read(attempts)
-        assert found.figures["record_count"] >= 0
+        assert found.totals.record_count >= 0
         with read_snapshot():
             (counted,) = fetch_all("SELECT COUNT(*) FROM record_changes")[0]
             assert counted == fetch_all("SELECT COUNT(*) FROM record_changes")[0][0]

@@ -335,7 +335,7 @@ class Histories(RuleBasedStateMachine):
     def read(self, seconds: float) -> None:
         self.clock.advance(seconds)
         found = summary.read(self.auto)
-        assert found.state != "fresh" or found.figures["record_count"] == sum(map(len, self.live.values()))
+        assert found.state != "fresh" or found.totals.record_count == sum(map(len, self.live.values()))
 
     @rule()
     def read_while_repair_fails(self) -> None:
@@ -414,12 +414,11 @@ class Histories(RuleBasedStateMachine):
 
 @pytest.fixture(autouse=True)
 def _small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Recounts and discoveries span passes; and as no power is cut, none waits for the disk."""
+    """Recounts and discoveries span passes."""
     monkeypatch.setattr(reconcile, "CHUNK_VERSIONS", 1)
     monkeypatch.setattr(reconcile, "DISCOVER_ROWS", 2)
     for name, number in {"CHUNK_VERSIONS": 3, "CHUNK_ROWS": 2, "CHUNK_KEYS": 2, "FEW_VERSIONS": 1}.items():
         monkeypatch.setattr(record_rollups, name, number)
-    monkeypatch.setitem(database.PRAGMAS, "synchronous", "off")
     monkeypatch.setattr(timestamps, "datetime", WallClock)
 
 

@@ -101,7 +101,7 @@ def test_the_first_stale_since_stays_until_all_is_done(summary: Read, make_app: 
 
     for _ in range(5):
         found = reading.read(auto)
-        assert (found.state, found.figures["stale_since"]) == ("stale", since)
+        assert (found.state, found.totals.stale_since) == ("stale", since)
     assert reading.read(auto).state == "fresh"
 
 

@@ -91,7 +91,7 @@ def all_say(app: Flask) -> set[str]:
     row = client.get("/_ref/dataset/size", headers=BEARER).get_json()["rows"][0]
     assert {projection["computed_at"] for projection in found} == {row["computed_at"]}
     assert {projection["stale_since"] for projection in found} == {row["computed_at"]}
-    assert hero(app)["data-state"] == "copy"
+    assert hero(app)["data-state"] == "replica"
     assert hero(app).find("time")["datetime"] == row["computed_at"]
     metrics = client.get("/_ref/metrics", headers=BEARER).text
     assert "pdpp_projection_stale_seconds " in metrics, "stale, and since when"
@@ -156,7 +156,7 @@ def test_two_servers_on_a_primary_and_one_on_its_replica(
     assert projection["computed_at"] >= last, "the last commit that has arrived"
 
     shown = hero(app)
-    assert shown["data-state"] == "copy"
+    assert shown["data-state"] == "replica"
     assert shown.find("time")["datetime"] == projection["computed_at"]
     assert "Up to date" not in shown.text
 

@@ -193,10 +193,10 @@ def test_a_stream_goes_with_its_half_derived_rows(outside: Outside, small_steps:
 
 def test_a_ranked_record_says_that_its_row_may_be_wrong(kept: list[Any], outside: Outside) -> None:
     write(upsert("other", stream="photos"))
-    assert {row["dirty"] for row in rankings.rows("record", "total_retained_bytes", 9)} == {False}
+    assert {row.dirty for row in rankings.rows("record", "total_retained_bytes", 9)} == {False}
     outside("UPDATE retained_size_stream SET rollups_dirty = TRUE, dirty = TRUE WHERE stream_id = 1")
     rows = rankings.rows("record", "total_retained_bytes", 9)
-    assert {(row["stream"], row["dirty"]) for row in rows} == {("notes", True), ("photos", False)}
+    assert {(row.stream, row.dirty) for row in rows} == {("notes", True), ("photos", False)}
 
 
 @pytest.mark.usefixtures("small_steps")

@@ -51,6 +51,7 @@ class TestOpened:
         ("pragma", "value"),
         [("journal_mode", "wal"), ("synchronous", 2), ("foreign_keys", 1), ("busy_timeout", 5000)],
     )
+    @pytest.mark.durable
     def test_every_connection_has_the_pragmas(self, pragma: str, value: object) -> None:
         found = []
         thread = threading.Thread(target=lambda: found.append(fetch_all(f"PRAGMA {pragma}")) or db.close())

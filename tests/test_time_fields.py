@@ -25,7 +25,7 @@ def post(client: FlaskClient, stream: str, *records: dict[str, Any], field: str 
 
 def bounds() -> tuple[str | None, str | None]:
     found = rows.global_row()
-    return found["earliest_record_time"], found["latest_record_time"]
+    return found.earliest_record_time, found.latest_record_time
 
 
 OLD, NEW = "2020-01-01T00:00:00.000Z", "2021-01-01T00:00:00.000Z"

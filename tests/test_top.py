@@ -6,13 +6,23 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import asdict
 
 from pdpp_ref.canonical import blobs, deletion, retention
 from pdpp_ref.database import db
 from pdpp_ref.parsing.messages import Change
 from pdpp_ref.queries import rankings
 from pdpp_ref.services import reconcile
-from tests.world import Outside, assert_sized_and_ranked, delete, fill, statements, upsert, write
+from tests.world import (
+    Outside,
+    assert_sized_and_ranked,
+    delete,
+    fill,
+    statements,
+    top_rows,
+    upsert,
+    write,
+)
 
 pytestmark = pytest.mark.usefixtures("app")
 
@@ -77,7 +87,7 @@ def test_rankings_of_random_data_under_hostile_names(
 def test_a_row_says_what_and_where_it_is() -> None:
     write(upsert("a", {"n": 1}), upsert("a", {"n": 22}), connection="laptop", connector="files")
     blobs.store("laptop", "notes", "a", iter([b"12345"]))
-    (row,) = rankings.rows("record", "total_retained_bytes", 10)
+    row = asdict(*top_rows("record", "total_retained_bytes", 10))
     assert json.loads(row["grain_key"]) == ["laptop", "notes", "a"]
     assert row["computed_at"]
     assert {name: row[name] for name in row if name not in ("grain_key", "computed_at")} == {
@@ -99,7 +109,7 @@ def test_a_row_says_what_and_where_it_is() -> None:
         "total_retained_bytes": 28,
         "dirty": False,
     }
-    (file,) = rankings.rows("blob", "blob_bytes", 10)
+    file = asdict(*top_rows("blob", "blob_bytes", 10))
     assert (file["record_key"], file["blob_bytes"], file["total_retained_bytes"]) == ("a", 5, 5)
     assert json.loads(file["grain_key"])[3] == file["blob_id"]
 
@@ -108,7 +118,7 @@ def test_sums_past_the_exact_floats_are_exact(outside: Outside) -> None:
     fill(1)
     outside("UPDATE retained_size_connection SET record_history_json_bytes = 9007199254740993")
     (row,) = rankings.rows("connection", "record_history_json_bytes", 1)
-    assert row["record_history_json_bytes"] == 9007199254740993
+    assert row.record_history_json_bytes == 9007199254740993
 
 
 @pytest.mark.parametrize("scope", rankings.MEASURES_OF)

@@ -6,8 +6,9 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from pdpp_ref import schemas
+from pdpp_ref.models.measures import EVERY_MEASURE
 from pdpp_ref.queries import rankings
+from pdpp_ref.schemas.dataset import SCOPES
 from tests import contract
 from tests.world import TOKEN, fill, mark, statements, upsert, write
 
@@ -44,7 +45,7 @@ def test_defaults_are_the_ten_largest_connections(operator: FlaskClient) -> None
     assert (body["scope"], body["measure"], len(body["rows"])) == ("connection", "total_retained_bytes", 10)
 
 
-@pytest.mark.parametrize("scope", schemas.SCOPES)
+@pytest.mark.parametrize("scope", SCOPES)
 def test_every_scope_and_measure_answers_the_contracts_fields(operator: FlaskClient, scope: str) -> None:
     for measure in rankings.MEASURES_OF[scope]:
         body = ranked(operator, scope=scope, measure=measure)
@@ -75,12 +76,12 @@ def test_a_limit_that_is_no_number_is_told(operator: FlaskClient, limit: str) ->
 def test_another_scope_or_measure_is_told_with_those_there_are(operator: FlaskClient) -> None:
     assert told(operator, scope="person") == "scope must be one of blob, connection, record, stream."
     message = told(operator, measure="dirty")
-    assert all(measure in message for measure in schemas.RANKED)
+    assert all(measure in message for measure in EVERY_MEASURE)
 
 
-@pytest.mark.parametrize("scope", schemas.SCOPES)
+@pytest.mark.parametrize("scope", SCOPES)
 def test_a_measure_that_says_nothing_of_its_scope_is_told(operator: FlaskClient, scope: str) -> None:
-    for measure in set(schemas.RANKED) - set(rankings.MEASURES_OF[scope]):
+    for measure in set(EVERY_MEASURE) - set(rankings.MEASURES_OF[scope]):
         message = told(operator, scope=scope, measure=measure)
         assert (
             message

@@ -18,7 +18,7 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from pdpp_ref.blueprints import connector_api as routes
+from pdpp_ref.blueprints import limits
 from pdpp_ref.parsing import unpacking
 from pdpp_ref.parsing.unpacking import (
     BZIP2,
@@ -176,7 +176,7 @@ def test_a_body_that_ends_in_damage_is_400_and_says_what_is_stored(
 def test_a_body_of_too_much_says_what_is_stored(
     send: Callable[[bytes], Any], outside: Outside, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(routes, "MAX_UNPACKED_BYTES", 60)
+    monkeypatch.setattr(limits, "MAX_UNPACKED_BYTES", 60)
     answer = send(gzip.compress(records("a", "b")) + gzip.compress(records("c", "d")))
     assert answer.status_code == 413
     assert "of the 2 lines before that, 2 were accepted" in answer.get_json()["error"]["message"]

@@ -23,7 +23,9 @@ from pdpp_ref.models import (
 )
 from pdpp_ref.parsing.messages import Change
 from pdpp_ref.projection import marks
+from pdpp_ref.projection.rows import global_row
 from pdpp_ref.queries import rankings, sizes
+from pdpp_ref.schemas import dataset
 from tests.outside import MEASURES, Outside
 
 __all__ = ["MEASURES", "Outside"]
@@ -179,21 +181,26 @@ def assert_sized_and_ranked(outside: Outside) -> None:
         ]
         assert found == sorted(everything[grain])
     whole = {name: sum(row[name] for _, row in everything["connection"]) for name in (*MEASURES, TOTAL)}
-    assert {name: getattr(sizes.global_size(), name) for name in whole} == whole
+    assert {name: getattr(global_row(), name) for name in whole} == whole
     for scope, measures in rankings.MEASURES_OF.items():
         for measure in measures:
             expected = sorted(everything[scope], key=lambda row: (-row[1][measure], row[0]))
             for limit in (1, 3, 25):
-                found = rankings.rows(scope, measure, limit)
-                assert [row["rank"] for row in found] == list(range(1, len(found) + 1))
+                found = top_rows(scope, measure, limit)
+                assert [row.rank for row in found] == list(range(1, len(found) + 1))
                 got = [
                     (
-                        json.loads(row["grain_key"]),
-                        {name: row[name] for name in (*MEASURES, TOTAL)},
+                        json.loads(row.grain_key),
+                        {name: getattr(row, name) for name in (*MEASURES, TOTAL)},
                     )
                     for row in found
                 ]
                 assert got == expected[:limit], (scope, measure, limit)
+
+
+def top_rows(scope: Any, measure: str, limit: int) -> list[dataset.TopRow]:
+    """A ranking as the API has it."""
+    return dataset.top_rows(scope, measure, rankings.rows(scope, measure, limit))
 
 
 def _everything(outside: Outside) -> dict[str, list[tuple[list[str], dict[str, int]]]]:

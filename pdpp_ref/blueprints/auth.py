@@ -12,7 +12,6 @@ from flask import (
     Response,
     current_app,
     redirect,
-    render_template,
     request,
     session,
     url_for,
@@ -22,18 +21,18 @@ from flask_limiter.util import get_remote_address
 from flask_wtf.csrf import CSRFError, CSRFProtect
 from msgspec import Meta, Struct
 
-from .. import schemas
 from ..credentials import Credentials
-from .errors import ApiError
-from .middleware import error, wants_html
+from ..schemas.server import Login, LoginForm
+from .errors import ApiError, error_response
 from .openapi.decorator import (
     FORM,
-    JSON,
     PAGE,
-    Access,
-    Answers,
+    Responses,
+    Security,
     operation,
 )
+from .owner.pages import LoginPage
+from .responses import JSON, render, wants_html
 
 blueprint = Blueprint("auth", __name__)
 
@@ -87,7 +86,7 @@ def owner_only(view: _View) -> _View:
     def guarded(*args: Any, **kwargs: Any) -> Any:
         return view(*args, **kwargs) if is_owner() else _sign_in_first()
 
-    return _opened_by(guarded, Access(("session",), ("owner_session_required",), redirects=True))
+    return _secured(guarded, Security(("session",), ("owner_session_required",), redirects=True))
 
 
 def owner_or_operator(view: _View) -> _View:
@@ -99,7 +98,7 @@ def owner_or_operator(view: _View) -> _View:
             return view(*args, **kwargs)
         raise _session_required()
 
-    return _opened_by(guarded, Access(("session", "bearer"), ("owner_session_required",)))
+    return _secured(guarded, Security(("session", "bearer"), ("owner_session_required",)))
 
 
 def operator_only(view: _View) -> _View:
@@ -111,12 +110,12 @@ def operator_only(view: _View) -> _View:
             return view(*args, **kwargs)
         raise ApiError("bearer_token_required")
 
-    return _opened_by(guarded, Access(("bearer",), ("bearer_token_required",)))
+    return _secured(guarded, Security(("bearer",), ("bearer_token_required",)))
 
 
-def _opened_by(view: _View, access: Access) -> _View:
-    """Says who may call, for the description of the API."""
-    view.access = access  # type: ignore[attr-defined]
+def _secured(view: _View, security: Security) -> _View:
+    """Declares who may call, for the description of the API."""
+    view.security = security  # type: ignore[attr-defined]
     return view
 
 
@@ -128,7 +127,7 @@ def _sign_in_first() -> Response:
     login = url_for("auth.login_form")
     if request.headers.get("HX-Request"):
         # A redirect would put the form inside the fragment's place; this moves the whole page.
-        response = error("owner_session_required", "Sign in as the owner.", html=False)
+        response = error_response("owner_session_required", "Sign in as the owner.", html=False)
         response.headers["HX-Redirect"] = f"{login}?return_to=/dashboard"
         return response
     if wants_html():
@@ -171,14 +170,14 @@ def check_form() -> None:
         raise ApiError("csrf_token_required", message) from None
 
 
-_SIGNED_IN: dict[int, Answers] = {302: "Signed in, and sent on to `return_to`."}
+_SIGNED_IN: dict[int, Responses] = {302: "Signed in, and sent on to `return_to`."}
 
 
 @blueprint.get("/owner/login")
 @operation("The form to sign in with", {200: PAGE, **_SIGNED_IN}, query=ReturnTo)
 def login_form(query: ReturnTo) -> Any:
     target = local_path(query.return_to)
-    return redirect(target) if is_owner() else render_template("login.html", return_to=target)
+    return redirect(target) if is_owner() else render(LoginPage(target))
 
 
 @blueprint.post("/owner/login")
@@ -193,7 +192,7 @@ def login_form(query: ReturnTo) -> Any:
         "body_too_large",
         "too_many_requests",
     ),
-    body={JSON: schemas.Login, FORM: schemas.LoginForm},
+    body={JSON: Login, FORM: LoginForm},
 )
 def login() -> Any:
     check_form()
@@ -201,7 +200,7 @@ def login() -> Any:
     target = local_path(request.form.get("return_to"))
     if not _credentials().is_owner(password):
         if wants_html() and not request.is_json:
-            return render_template("login.html", return_to=target, wrong=True), 401
+            return render(LoginPage(target, is_wrong=True)), 401
         raise ApiError("invalid_password")
     session.clear()
     session.permanent = True
@@ -213,7 +212,7 @@ def _password() -> str:
     """The password that came, as JSON or in the form."""
     with suppress(msgspec.ValidationError, RecursionError):
         if request.is_json:
-            return msgspec.convert(request.get_json(silent=True), schemas.Login).password
+            return msgspec.convert(request.get_json(silent=True), Login).password
         if "password" in request.form:
             return request.form["password"]
     raise ApiError("invalid_request", 'Send the password as {"password": "..."}.')

@@ -6,56 +6,62 @@ from typing import Annotated
 from flask import Blueprint, Response, request
 from msgspec import Meta, Struct
 
-from .. import schemas
 from ..canonical import blobs, deletion, records
 from ..canonical.errors import Refused
 from ..canonical.importer import Importer, RejectedLine, Report, StorageUnavailable
 from ..parsing import unpacking
 from ..parsing.lines import READ_BYTES, split_lines
 from ..parsing.messages import Rejected, check_name
+from ..schemas.connectors import (
+    BlobStored,
+    ConnectionDeleted,
+    Ingested,
+    LineError,
+    RecordDeleted,
+    StreamDeleted,
+)
+from ..schemas.types import Connection, Connector, Key, Stream
+from . import limits
 from .auth import operator_only
-from .errors import ApiError
-from .middleware import error
-from .openapi.decorator import operation, reply
+from .errors import ApiError, error_response
+from .openapi.decorator import operation
+from .responses import reply
 
 blueprint = Blueprint("ingest", __name__, url_prefix="/v1")
 
-MAX_BODY_BYTES = 1024**3
-MAX_UNPACKED_BYTES = 8 * 1024**3
-MAX_ERRORS = 1_000  # told one by one; all are counted
-
+MAX_ERRORS = 1_000  # listed; all are counted
 
 Digest = Annotated[
     str,
     Meta(
-        description="The file's SHA-256 digest in hex, to be checked against what comes.",
+        description="The file's SHA-256 digest in hex, to be checked against the body.",
         pattern="^[0-9a-fA-F]{64}$",
         extra={"wanted": "64 hexadecimal digits"},
     ),
 ]
 
 
-class Source(Struct):
-    connector_id: schemas.Connector
+class IngestQuery(Struct):
+    connector_id: Connector
     connector_instance_id: Annotated[
-        str | None, Meta(description="The connection; where it is left out, the connector's own.")
+        str | None, Meta(description="The connection; by default the connector's own.")
     ] = None
     consent_time_field: Annotated[
         str | None,
-        Meta(description="The field of the records that says when a thing happened; it is stored."),
+        Meta(description="The field with a record's time; it is stored."),
     ] = None
 
 
-class Held(Struct):
-    connector_instance_id: schemas.Connection
+class ConnectionQuery(Struct):
+    connector_instance_id: Connection
 
 
 @blueprint.post("/ingest/<anything:stream>")
 @operator_only
 @operation(
     "Send records to a stream",
-    schemas.Ingested,
-    query=Source,
+    Ingested,
+    query=IngestQuery,
     errors=(
         "invalid_request",
         "invalid_gzip",
@@ -66,22 +72,22 @@ class Held(Struct):
     body={"application/x-ndjson": "RECORD messages, one JSON object a line."},
     headers={"Content-Encoding": ("identity", "gzip")},
 )
-def ingest_lines(stream: str, query: Source) -> Response:
-    request.max_content_length = MAX_BODY_BYTES
+def ingest_lines(stream: str, query: IngestQuery) -> Response:
+    request.max_content_length = limits.MAX_INGEST_BYTES
     connector = _name("connector_id", query.connector_id)
     connection = query.connector_instance_id
     connection = connector if connection is None else _name("connector_instance_id", connection)
     field = query.consent_time_field
-    errors: list[schemas.LineError] = []
-    skipped: list[schemas.LineError] = []
+    errors: list[LineError] = []
+    skipped: list[LineError] = []
 
     def reject(line: RejectedLine) -> None:
         if len(errors) < MAX_ERRORS:
-            errors.append(schemas.LineError(line=line.number, message=line.reason))
+            errors.append(LineError(line=line.number, message=line.reason))
 
     def skip(line: int, reason: str) -> None:
         if len(skipped) < MAX_ERRORS:
-            skipped.append(schemas.LineError(line=line, message=reason))
+            skipped.append(LineError(line=line, message=reason))
 
     target = records.Target(connection, connector)
     work = Importer(
@@ -99,7 +105,7 @@ def ingest_lines(stream: str, query: Source) -> Response:
     if report.broken:
         raise _broken(report, report.broken.code, report.broken.reason)
     return reply(
-        schemas.Ingested(
+        Ingested(
             stream=stream,
             records_accepted=report.counts.accepted,
             records_rejected=report.rejected,
@@ -111,7 +117,7 @@ def ingest_lines(stream: str, query: Source) -> Response:
 
 
 def _broken(report: Report, code: str, reason: str) -> ApiError:
-    """What became of the lines before the place where the body can't be unpacked any further."""
+    """The response to a body that can't be unpacked to its end: what was done with the lines before."""
     stored = (
         f"of the {report.lines - 1:,} lines before that, {report.counts.accepted:,} were accepted "
         f"and {report.rejected - 1:,} rejected"
@@ -121,18 +127,18 @@ def _broken(report: Report, code: str, reason: str) -> ApiError:
     return ApiError("invalid_gzip", f"{_capital(reason)}; {stored}. Send all of it again.")
 
 
-class Holder(Held):
-    stream: schemas.Stream
-    key: schemas.Key
+class BlobQuery(ConnectionQuery):
+    stream: Stream
+    key: Key
     sha256: Digest | None = None
 
 
 @blueprint.post("/blobs")
 @operator_only
 @operation(
-    "Store a file that a record holds",
-    {201: schemas.BlobStored, 200: schemas.BlobStored},
-    query=Holder,
+    "Store a file of a record",
+    {201: BlobStored, 200: BlobStored},
+    query=BlobQuery,
     errors=(
         "invalid_request",
         "digest_mismatch",
@@ -143,85 +149,83 @@ class Holder(Held):
     ),
     body={"application/octet-stream": "The file, as it is."},
 )
-def store_blob(query: Holder) -> Response:
+def store_blob(query: BlobQuery) -> Response:
     if request.headers.get("Content-Encoding", "identity").lower() != "identity":
         raise ApiError("unsupported_encoding", "Send the file as it is, without Content-Encoding.")
-    request.max_content_length = blobs.MAX_BYTES
-    connection, stream, key = (_name(what, getattr(query, what)) for what in _HOLDER)
+    request.max_content_length = limits.MAX_BLOB_BYTES
+    connection, stream, key = (_name(what, getattr(query, what)) for what in _BLOB_NAMES)
     stored = blobs.store(connection, stream, key, _blocks(), query.sha256)
-    body = schemas.BlobStored(blob_id=stored.sha256, byte_length=stored.byte_length, created=stored.created)
+    body = BlobStored(blob_id=stored.sha256, byte_length=stored.byte_length, created=stored.created)
     return reply(body, 201 if stored.created else 200)
 
 
-_HOLDER = ("connector_instance_id", "stream", "key")
+_BLOB_NAMES = ("connector_instance_id", "stream", "key")
 
 
 @blueprint.delete("/streams/<anything:stream>/records")
 @operator_only
 @operation(
-    "Take a stream away, with its history",
-    schemas.StreamDeleted,
-    query=Held,
+    "Delete a stream with its history",
+    StreamDeleted,
+    query=ConnectionQuery,
     errors=("invalid_request", "not_found", "stream_not_found", "ambiguous_address"),
 )
-def delete_stream(stream: str, query: Held) -> Response:
+def delete_stream(stream: str, query: ConnectionQuery) -> Response:
     deletion.delete_stream(_connection(query), stream)
-    return reply(schemas.StreamDeleted(stream=stream))
+    return reply(StreamDeleted(stream=stream))
 
 
 @blueprint.delete("/streams/<anything:stream>/records/<anything:key>")
 @operator_only
 @operation(
     "Delete a record; its history keeps it",
-    schemas.RecordDeleted,
-    query=Held,
+    RecordDeleted,
+    query=ConnectionQuery,
     errors=("invalid_request", "stream_not_found", "record_not_found", "not_found", "ambiguous_address"),
 )
-def delete_record(stream: str, key: str, query: Held) -> Response:
+def delete_record(stream: str, key: str, query: ConnectionQuery) -> Response:
     deletion.delete_record(_connection(query), stream, key)
-    return reply(schemas.RecordDeleted(stream=stream, key=key))
+    return reply(RecordDeleted(stream=stream, key=key))
 
 
-class Named(Held):
-    stream: schemas.Stream
-    key: Annotated[schemas.Key | None, Meta(description="Left out, the stream is meant.")] = None
+class RecordQuery(ConnectionQuery):
+    stream: Stream
+    key: Annotated[Key | None, Meta(description="Without it the stream is deleted.")] = None
 
 
 @blueprint.delete("/records")
 @operator_only
 @operation(
     "Delete a record or a stream by its name, whatever characters that has",
-    {200: (schemas.RecordDeleted, schemas.StreamDeleted)},
-    query=Named,
+    {200: (RecordDeleted, StreamDeleted)},
+    query=RecordQuery,
     errors=("invalid_request", "stream_not_found", "record_not_found"),
 )
-def delete_named(query: Named) -> Response:
+def delete_by_name(query: RecordQuery) -> Response:
     """The same as the two above, for clients and proxies that change paths."""
     stream, connection = _name("stream", query.stream), _connection(query)
     if query.key is None:
         deletion.delete_stream(connection, stream)
-        return reply(schemas.StreamDeleted(stream=stream))
+        return reply(StreamDeleted(stream=stream))
     key = _name("key", query.key)
     deletion.delete_record(connection, stream, key)
-    return reply(schemas.RecordDeleted(stream=stream, key=key))
+    return reply(RecordDeleted(stream=stream, key=key))
 
 
 @blueprint.delete("/connections/<anything:connection>")
 @operator_only
-@operation(
-    "Take a connection away with all it holds", schemas.ConnectionDeleted, errors=("connection_not_found",)
-)
+@operation("Delete a connection with everything in it", ConnectionDeleted, errors=("connection_not_found",))
 def delete_connection(connection: str) -> Response:
     deletion.delete_connection(connection)
-    return reply(schemas.ConnectionDeleted(connector_instance_id=connection))
+    return reply(ConnectionDeleted(connector_instance_id=connection))
 
 
 @blueprint.errorhandler(Refused)
 def _refused(raised: Refused) -> Response:
-    return error(raised.code)
+    return error_response(raised.code)
 
 
-def _connection(query: Held) -> str:
+def _connection(query: ConnectionQuery) -> str:
     return _name("connector_instance_id", query.connector_instance_id)
 
 
@@ -244,7 +248,7 @@ def _body() -> Iterator[bytes | None]:
         return _blocks()
     if encoding != "gzip":
         raise ApiError("unsupported_encoding", "Content-Encoding must be gzip or left out.")
-    return unpacking.unpacked(_blocks(), unpacking.GZIP, MAX_UNPACKED_BYTES)
+    return unpacking.unpacked(_blocks(), unpacking.GZIP, limits.MAX_UNPACKED_BYTES)
 
 
 def _blocks() -> Iterator[bytes]:

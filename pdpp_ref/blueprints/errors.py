@@ -1,13 +1,23 @@
-"""Every error that a route answers: its code, the status that goes with it, and what it means."""
+"""Every error of a route: its code, the status that goes with it, its meaning, and its response."""
 
+import logging
 from http import HTTPStatus
 from typing import NamedTuple
 
-from .. import schemas
+import peewee
+from flask import Flask, Response, g
+from werkzeug.exceptions import HTTPException, SecurityError
+
+from ..database import PROBLEM_TEXT, Busy, db, problem
+from ..schemas.server import Error, ErrorDetail
+from .owner.pages import ErrorPage
+from .responses import render, reply, wants_html
+
+log = logging.getLogger(__name__)
 
 
 class Meaning(NamedTuple):
-    """`about` is for the description of the API, and is told where nothing more exact is known."""
+    """`about` is for the description of the API, and the message if there is none more exact."""
 
     status: int
     about: str
@@ -61,8 +71,7 @@ _TYPES = {
     429: "rate_limit_error",
 }
 
-
-# What to answer about a database that can't be used; other problems have no message of their own.
+# Messages for problems of a database; other problems have the message of `storage_unavailable`.
 _OF_PROBLEM = {
     "upgraded": "The database was upgraded by another version of this server.  Restart this one.",
     "unfinished": "A copy to this database is not finished.  Run it again until it is.",
@@ -70,13 +79,43 @@ _OF_PROBLEM = {
 
 
 class ApiError(Exception):
-    """An error to answer with; the message is for the client and says what to do."""
+    """An error to respond with; the message is for the client and says what to do."""
 
     def __init__(self, code: str, message: str = "") -> None:
         self.status, about = ERRORS[code]
         self.code = code
         self.message = message or about
         super().__init__(self.message)
+
+
+def init_app(app: Flask) -> None:
+    app.register_error_handler(ApiError, _api_error)
+    app.register_error_handler(HTTPException, _http_error)
+    app.register_error_handler(SecurityError, lambda _: error_response("unknown_host", html=False))
+    app.register_error_handler(peewee.DatabaseError, _storage_error)
+    app.register_error_handler(Busy, _storage_error)
+    app.register_error_handler(Exception, _unexpected_error)
+
+
+def error_response(code: str, message: str = "", *, html: bool = True) -> Response:
+    """A response of the one shape, or a page for a browser unless `html` is off."""
+    raised = ApiError(code, message)
+    return _response(raised.status, code, raised.message, html=html)
+
+
+def _response(status: int, code: str, message: str, *, html: bool = True) -> Response:
+    if html and wants_html():
+        return Response(render(ErrorPage(message)), status, mimetype="text/html")
+    response = reply(body(status, code, message, g.get("request_id")), status)
+    if status == 401:
+        response.headers["WWW-Authenticate"] = "Bearer"
+    return response
+
+
+def body(status: int, code: str, message: str, request_id: str | None) -> Error:
+    """The one shape."""
+    kind = _TYPES.get(status, "invalid_request_error" if status < 500 else "api_error")
+    return Error(error=ErrorDetail(type=kind, code=code, message=message, request_id=request_id))
 
 
 def of_status(status: int) -> tuple[str, str]:
@@ -88,13 +127,33 @@ def of_status(status: int) -> tuple[str, str]:
     return phrase.lower().replace(" ", "_"), f"{phrase}."
 
 
-def of_problem(kind: str) -> str:
-    """The message of `storage_unavailable`, if there is more to say than what it means."""
-    return _OF_PROBLEM.get(kind, "")
+# ---- handlers ----------------------------------------------------------------------------------
 
 
-def body(status: int, code: str, message: str, request_id: str | None) -> schemas.Error:
-    """The one shape."""
-    kind = _TYPES.get(status, "invalid_request_error" if status < 500 else "api_error")
-    detail = schemas.ErrorDetail(type=kind, code=code, message=message, request_id=request_id)
-    return schemas.Error(error=detail)
+def _api_error(raised: ApiError) -> Response:
+    return error_response(raised.code, raised.message)
+
+
+def _http_error(raised: HTTPException) -> Response:
+    status = raised.code or 500
+    if raised.response is not None or status < 400:
+        return raised.get_response()  # type: ignore[return-value]  # a redirect, say
+    response = _response(status, *of_status(status))
+    for name, value in raised.get_headers():
+        if name in ("Allow", "Retry-After"):
+            response.headers[name] = value
+    return response
+
+
+def _storage_error(raised: Exception) -> Response:
+    kind = "busy" if isinstance(raised, Busy) else problem(raised)
+    log.error("request %s failed: %s", g.get("request_id"), PROBLEM_TEXT[kind])
+    if kind == "other":
+        db.close()  # whatever state it is in, the next request starts with a new connection
+    return error_response("storage_unavailable", _OF_PROBLEM.get(kind, ""))
+
+
+def _unexpected_error(raised: Exception) -> Response:
+    # The type alone: a message may hold personal data.
+    log.error("request %s failed: %s", g.get("request_id"), type(raised).__name__)
+    return error_response("internal_error")

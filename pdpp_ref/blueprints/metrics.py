@@ -1,9 +1,10 @@
-"""What a machine asks: is the process up, and how is it doing.  No label has unbounded values."""
+"""Health, Prometheus metrics, and the access log.  No label has unbounded values."""
 
 import json
 import logging
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from flask import Blueprint, Flask, Response, current_app, g, request
@@ -11,13 +12,18 @@ from prometheus_client import CollectorRegistry, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from .. import schemas
-from ..models.measures import MEASURE_NAMES
-from ..queries import vitals
+from ..database import read_snapshot
+from ..models.measures import EVERY_MEASURE, TOTAL
+from ..projection.rows import GlobalRow, global_row
+from ..queries import rankings
+from ..schemas.server import Health
 from ..services.auto_reconcile import AutoReconcile
+from ..services.reconcile import rows_dirty
+from ..services.summary import STATES, State, state_of
 from ..timestamps import to_moment
 from .auth import owner_or_operator
-from .openapi.decorator import Media, operation, reply
+from .openapi.decorator import Media, operation
+from .responses import reply
 
 blueprint = Blueprint("monitoring", __name__)
 access_log = logging.getLogger("pdpp_ref.access")
@@ -32,13 +38,13 @@ def init_app(app: Flask) -> None:
         "pdpp_request_seconds", "Requests by route.", ["method", "route", "status"], registry=registry
     )
     app.before_request(_start)
-    app.after_request(_note)
+    app.after_request(_record_request)
 
 
 @blueprint.get("/healthz")
-@operation("Whether the process is up", schemas.Health)
+@operation("Whether the process is up", Health)
 def healthz() -> Response:
-    return reply(schemas.Health(status="ok"))
+    return reply(Health(status="ok"))
 
 
 @blueprint.get("/_ref/metrics")
@@ -53,7 +59,7 @@ def _start() -> None:
     g.began = time.perf_counter()
 
 
-def _note(response: Response) -> Response:
+def _record_request(response: Response) -> Response:
     """Count the request, and log one line of it: the route's pattern, as names may be personal."""
     seconds = time.perf_counter() - g.get("began", time.perf_counter())
     route = request.url_rule.rule if request.url_rule else "unknown"
@@ -70,8 +76,34 @@ def _note(response: Response) -> Response:
     return response
 
 
+@dataclass(frozen=True)
+class _Reading:
+    """`dirty_rows` by grain, and the largest total by scope, of one snapshot."""
+
+    totals: GlobalRow
+    state: State
+    dirty_rows: dict[str, int]
+    largest_bytes: dict[str, int]
+
+
+def _read(auto: AutoReconcile) -> _Reading:
+    """A fixed number of rows, however much is stored.  Never reconciles."""
+    with read_snapshot():
+        totals = global_row()
+        return _Reading(
+            totals=totals,
+            state=state_of(totals, auto.running),
+            dirty_rows={**rows_dirty(), "global": int(totals.dirty)},
+            largest_bytes={scope: _largest(scope) for scope in rankings.MEASURES_OF},
+        )
+
+
+def _largest(scope: str) -> int:
+    return next((row.total_retained_bytes for row in rankings.rows(scope, TOTAL, 1)), 0)
+
+
 class _Projection(Collector):
-    """The figures as they are stored: a scrape does no maintenance."""
+    """The projection as it is stored: a scrape does no maintenance."""
 
     def __init__(self, auto: AutoReconcile) -> None:
         self._auto = auto
@@ -80,19 +112,20 @@ class _Projection(Collector):
         return []  # nothing is read from the database before the first scrape
 
     def collect(self) -> Iterator[Metric]:
-        found = vitals.read(self._auto)
-        row = found.figures
-        for name in (*MEASURE_NAMES, "total_retained_bytes", "stream_count", "connection_count"):
-            yield GaugeMetricFamily(f"pdpp_retained_{name}", "Retained size, in all.", value=row[name])
+        reading = _read(self._auto)
+        totals = reading.totals
+        for name in (*EVERY_MEASURE, "stream_count", "connection_count"):
+            value = getattr(totals, name)
+            yield GaugeMetricFamily(f"pdpp_retained_{name}", "Retained size, in all.", value=value)
         about = "The total of the largest of its kind."
-        yield _labelled("pdpp_retained_largest_bytes", about, "scope", found.largest_bytes)
-        states = {state: int(state == found.state) for state in schemas.STATES}
+        yield _labelled("pdpp_retained_largest_bytes", about, "scope", reading.largest_bytes)
+        states: dict[str, int] = {state: int(state == reading.state) for state in STATES}
         yield _labelled("pdpp_projection_state", "1 for the state it is in.", "state", states)
         about = "Rows to recompute."
-        yield _labelled("pdpp_projection_dirty_rows", about, "grain", found.dirty_rows)
+        yield _labelled("pdpp_projection_dirty_rows", about, "grain", reading.dirty_rows)
         for name, about, since in (
-            ("computed_age", "Since the totals last changed or were recomputed.", row["computed_at"]),
-            ("stale", "Since when the totals may lag; none while they are exact.", row["stale_since"]),
+            ("computed_age", "Since the totals last changed or were recomputed.", totals.computed_at),
+            ("stale", "Since when the totals may lag; none while they are exact.", totals.stale_since),
         ):
             if since:
                 age = (datetime.now(UTC) - to_moment(since)).total_seconds()
@@ -106,7 +139,7 @@ class _Projection(Collector):
         in_a_row, remaining = auto.consecutive_failures, auto.retry_after_seconds
         about = "Failed passes since the last that did not fail."
         yield GaugeMetricFamily("pdpp_reconcile_consecutive_failures", about, value=in_a_row)
-        about = "Until the next attempt; 0 where none is held back."
+        about = "Until the next attempt; 0 if none is held back."
         yield GaugeMetricFamily("pdpp_reconcile_cooldown_seconds", about, value=remaining)
 
 

@@ -1,138 +1,145 @@
 """The operator's JSON under `/_ref`: reference-only, not part of the protocol."""
 
-from collections.abc import Callable
-from typing import Annotated, TypeVar
+from typing import Annotated
 
-from flask import Blueprint, Response, current_app
+from flask import Blueprint, Response
 from msgspec import Meta, Struct
 
-from .. import schemas
+from ..models.measures import TOTAL
+from ..projection.rows import global_row
 from ..queries import rankings, sizes
-from ..services import summary
-from ..services.background_rebuild import BackgroundRebuild
+from ..schemas import dataset
+from ..schemas.dataset import Format, Grain, RankedBy, Scope
+from ..services import summary as summaries
 from . import csv_export
 from .auth import owner_or_operator
 from .errors import ApiError
-from .middleware import auto_reconcile
-from .openapi.decorator import CSV, operation, reply
+from .extensions import auto_reconcile, background_rebuild
+from .openapi.decorator import CSV, operation
+from .responses import reply
 
 blueprint = Blueprint("reference", __name__, url_prefix="/_ref")
 
-Looked = TypeVar("Looked")
-
 
 class StreamsQuery(Struct):
-    connector_id: Annotated[str | None, Meta(description="Leaves this connector's streams.")] = None
+    connector_id: Annotated[str | None, Meta(description="Return only this connector's streams.")] = None
 
 
 class Export(Struct):
-    format: schemas.Format = "json"
-    download: Annotated[bool, Meta(description="JSON comes as a file too; CSV always does.")] = False
+    format: Format = "json"
+    download: Annotated[bool, Meta(description="Send JSON as a file too; CSV always is one.")] = False
 
 
 class SizeQuery(Export):
-    grain: schemas.Grain = "global"
-    connector_instance_id: Annotated[str | None, Meta(description="Leaves this connection's rows.")] = None
-    stream: Annotated[str | None, Meta(description="Leaves rows of streams of this name.")] = None
+    grain: Grain = "global"
+    connector_instance_id: Annotated[
+        str | None, Meta(description="Return only rows of this connection.")
+    ] = None
+    stream: Annotated[str | None, Meta(description="Return only rows of streams with this name.")] = None
 
 
 class TopQuery(Export):
-    scope: schemas.Scope = "connection"
-    measure: schemas.RankedBy = "total_retained_bytes"
-    limit: Annotated[
-        int, Meta(description=f"Taken for 1 below it, and for {rankings.MOST_ROWS} above.")
-    ] = 10
+    scope: Scope = "connection"
+    measure: RankedBy = TOTAL
+    limit: Annotated[int, Meta(description=f"Clamped to 1–{rankings.MAX_ROWS}.")] = 10
 
 
 @blueprint.get("/dataset/summary")
 @owner_or_operator
-@operation("The totals, and how fresh they are", schemas.Summary)
+@operation("The totals, and how fresh they are", dataset.Summary)
 def dataset_summary() -> Response:
-    return reply(summary.body(summary.read(auto_reconcile())))
+    return reply(dataset.summary_body(summaries.read(auto_reconcile())))
 
 
 @blueprint.get("/dataset/summary/streams")
 @owner_or_operator
-@operation("Each stream's records", schemas.StreamSummaries, query=StreamsQuery)
+@operation("Each stream's records", dataset.StreamSummaries, query=StreamsQuery)
 def dataset_summary_streams(query: StreamsQuery) -> Response:
-    found = summary.read(auto_reconcile(), lambda: sizes.streams(query.connector_id))
-    filters = schemas.StreamFilters(connector_id=query.connector_id)
-    projection = summary.freshness(found)
-    return reply(schemas.StreamSummaries(filters=filters, projection=projection, streams=found.more))
+    with summaries.reading(auto_reconcile()) as summary:
+        streams = sizes.connector_streams(query.connector_id)
+    return reply(
+        dataset.StreamSummaries(
+            filters=dataset.StreamFilters(connector_id=query.connector_id),
+            projection=dataset.freshness(summary),
+            streams=[dataset.stream_summary(stream) for stream in streams],
+        )
+    )
 
 
 @blueprint.get("/dataset/size")
 @owner_or_operator
-@operation("Every measure at a grain", (schemas.Sizes, CSV), query=SizeQuery, errors=("invalid_request",))
+@operation("Every measure at a grain", (dataset.Sizes, CSV), query=SizeQuery, errors=("invalid_request",))
 def dataset_size(query: SizeQuery) -> Response:
-    names = (query.connector_instance_id, query.stream)
-    found = summary.read(auto_reconcile(), lambda: sizes.rows(query.grain, *names))
-    projection = sizes.projection(found, auto_reconcile())
-    body = schemas.Sizes(grain=query.grain, rows=found.more, projection=projection)
-    return _export(query, f"size-{query.grain}", body, schemas.SIZE_ROWS[query.grain])
+    with summaries.reading(auto_reconcile()) as summary:
+        rows = sizes.rows(query.grain, query.connector_instance_id, query.stream)
+    body = dataset.Sizes(
+        grain=query.grain,
+        rows=[dataset.size(row) for row in rows],
+        projection=dataset.projection(summary, auto_reconcile()),
+    )
+    return _export(query, f"size-{query.grain}", body, dataset.SIZE_ROWS[query.grain])
 
 
 @blueprint.get("/dataset/top")
 @owner_or_operator
-@operation("The largest, by a measure", (schemas.Top, CSV), query=TopQuery, errors=("invalid_request",))
+@operation("The largest, by a measure", (dataset.Top, CSV), query=TopQuery, errors=("invalid_request",))
 def dataset_top(query: TopQuery) -> Response:
     scope, measure = query.scope, query.measure
     if measure not in rankings.MEASURES_OF[scope]:
         allowed = ", ".join(rankings.MEASURES_OF[scope])
         raise ApiError("invalid_request", f"measure must be one of {allowed} for the scope {scope}.")
-    limit = min(max(query.limit, 1), rankings.MOST_ROWS)
-    found = summary.read(auto_reconcile(), lambda: rankings.rows(scope, measure, limit))
-    rows: list[Struct] = [schemas.TopRow(**row) for row in found.more]
-    projection = sizes.projection(found, auto_reconcile())
-    body = schemas.Top(scope=scope, measure=measure, rows=rows, projection=projection)
-    return _export(query, f"top-{scope}-by-{measure}", body, schemas.TopRow)
+    with summaries.reading(auto_reconcile()) as summary:
+        rows = rankings.rows(scope, measure, min(max(query.limit, 1), rankings.MAX_ROWS))
+    body = dataset.Top(
+        scope=scope,
+        measure=measure,
+        rows=dataset.top_rows(scope, measure, rows),
+        projection=dataset.projection(summary, auto_reconcile()),
+    )
+    return _export(query, f"top-{scope}-by-{measure}", body, dataset.TopRow)
 
 
-def _export(query: Export, what: str, body: schemas.Sizes | schemas.Top, kind: type[Struct]) -> Response:
-    """The body, or its rows alone as CSV; as a file that is named for what it holds and as of when."""
+def _export(query: Export, title: str, body: dataset.Sizes | dataset.Top, kind: type[Struct]) -> Response:
+    """The body, or its rows alone as CSV; as a file that is named after its content and time."""
     if query.format == "csv":
         response = Response(csv_export.csv_text(kind, body.rows), content_type="text/csv; charset=utf-8")
     else:
         response = reply(body)
     if query.download or query.format == "csv":
-        name = csv_export.file_name(what, body.projection.computed_at, query.format)
+        name = csv_export.file_name(title, body.projection.computed_at, query.format)
         response.headers["Content-Disposition"] = f'attachment; filename="{name}"'
     return response
 
 
 @blueprint.post("/dataset/summary/reconcile")
 @owner_or_operator
-@operation("Run one bounded pass now", schemas.SummaryReconcile)
+@operation("Run one bounded pass now", dataset.SummaryReconcile)
 def reconcile_summary() -> Response:
     done = auto_reconcile().run()
-    body = summary.body(summary.load(auto_reconcile()))
-    return reply(schemas.SummaryReconcile(reconciled=done.reconciled, deferred=done.deferred, summary=body))
+    return reply(dataset.summary_reconcile(done, summaries.load(auto_reconcile())))
 
 
 @blueprint.post("/dataset/size/reconcile")
 @owner_or_operator
-@operation("Run one bounded pass now", schemas.SizeReconcile)
+@operation("Run one bounded pass now", dataset.SizeReconcile)
 def reconcile_size() -> Response:
     done = auto_reconcile().run()
-    row = sizes.global_size()
-    return reply(schemas.SizeReconcile(streams=done.streams, connections=done.connections, projection=row))
+    return reply(dataset.size_reconcile(done, global_row()))
+
+
+# The response to a rebuild has the totals of before it, in the state `rebuilding`.
 
 
 @blueprint.post("/dataset/summary/rebuild")
 @owner_or_operator
-@operation("Start the recount of everything, or join it", schemas.Summary)
+@operation("Start the rebuild, or join it", dataset.Summary)
 def rebuild_summary() -> Response:
-    return reply(_rebuild(lambda: summary.body(summary.load(auto_reconcile()))))
+    summary = background_rebuild().start(lambda: summaries.load(auto_reconcile()))
+    return reply(dataset.summary_body(summary))
 
 
 @blueprint.post("/dataset/size/rebuild")
 @owner_or_operator
-@operation("Start the recount of everything, or join it", schemas.SizeRebuild)
+@operation("Start the rebuild, or join it", dataset.SizeRebuild)
 def rebuild_size() -> Response:
-    return reply(schemas.SizeRebuild(projection=_rebuild(sizes.global_size)))
-
-
-def _rebuild(look: Callable[[], Looked]) -> Looked:
-    """Start or join the rebuild; the body is of before it, in state `rebuilding`."""
-    found: BackgroundRebuild = current_app.extensions["background_rebuild"]
-    return found.start(look)
+    return reply(dataset.SizeRebuild(projection=dataset.size(background_rebuild().start(global_row))))

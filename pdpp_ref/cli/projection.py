@@ -11,7 +11,9 @@ from ..database import db, write_transaction
 from ..models import RetainedSizeGlobal, locking
 from ..operations import verify
 from ..projection import marks
-from ..services import reconcile, summary
+from ..schemas import dataset
+from ..services import reconcile
+from ..services import summary as summaries
 from .common import (
     DamagedFile,
     answer,
@@ -29,8 +31,8 @@ from .errors import UsageError
 def show_summary() -> None:
     """Print the JSON of GET /_ref/dataset/summary."""
     with opened_database() as settings:
-        found = summary.body(summary.read(startup.auto_reconcile(settings)))
-    answer(msgspec.json.format(msgspec.json.encode(found), indent=2).decode())
+        body = dataset.summary_body(summaries.read(startup.auto_reconcile(settings)))
+    answer(msgspec.json.format(msgspec.json.encode(body), indent=2).decode())
 
 
 @click.command("mark-dirty")

@@ -5,7 +5,7 @@ and nowhere else.
 """
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Sized
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -315,6 +315,11 @@ def _parts(keys: Sequence[Any]) -> Iterator[Sequence[Any]]:
     """As many as one statement asks for."""
     for start in range(0, len(keys), KEYS_PER_QUERY):
         yield keys[start : start + KEYS_PER_QUERY]
+
+
+def placeholders(values: Sized) -> str:
+    """`?, ?, ?`: one for each value."""
+    return ", ".join("?" * len(values))
 
 
 def byte_length(column: str) -> str:

@@ -40,8 +40,8 @@ class GrainRow(Figures):
     days_disordered = flag()
 
 
-for _bound in EXTENTS:
-    GrainRow._meta.add_field(_bound.name, TextField(null=True))
+for _extent in EXTENTS:
+    GrainRow._meta.add_field(_extent.name, TextField(null=True))
 
 
 class RetainedSizeRecord(Figures):
@@ -72,7 +72,7 @@ class RetainedSizeStream(GrainRow):
 
     class Meta:
         table_name = "retained_size_stream"
-        indexes = tuple((("connection", bound.name), False) for bound in EXTENTS)
+        indexes = tuple((("connection", extent.name), False) for extent in EXTENTS)
 
 
 class RetainedSizeConnection(GrainRow):
@@ -82,7 +82,7 @@ class RetainedSizeConnection(GrainRow):
 
     class Meta:
         table_name = "retained_size_connection"
-        indexes = tuple(((bound.name,), False) for bound in EXTENTS)
+        indexes = tuple(((extent.name,), False) for extent in EXTENTS)
 
 
 class RetainedSizeGlobal(GrainRow):

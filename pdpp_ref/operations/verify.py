@@ -161,7 +161,7 @@ def _unmarked_gaps(
         after = (date.fromisoformat(day) + timedelta(days=1)).isoformat()
         if recorded & {day, after} or day >= days_before(0):
             continue
-        if growth.stood_at(grain, key, day).parts is not None:
+        if growth.day_of(grain, key, day).parts is not None:
             yield Difference(("day", day, *row), "versions", 0, count, dirty=False)
 
 

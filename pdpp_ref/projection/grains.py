@@ -13,7 +13,7 @@ from ..database import (
     fetch_all,
     fetch_dicts,
 )
-from ..models.measures import EXTENTS, MEASURE_NAMES, Bound
+from ..models.measures import EXTENTS, MEASURE_NAMES, TimeExtent
 from ..timestamps import is_time, utc_now
 
 SNAPSHOT_RETENTION_DAYS = 400  # rows: a year of growth, and the month before it to compare with
@@ -34,7 +34,7 @@ class Grain:
     table: str
     key: str
     counters: tuple[str, ...]
-    bound: Callable[[Bound], str]
+    bound: Callable[[TimeExtent], str]
     days: str
 
     unknown: str | None = None
@@ -111,7 +111,7 @@ _GENERATION = (
 _CHANGED = f"{_GENERATION}, computed_at = ?"
 
 
-def _of_records(bound: Bound) -> str:
+def _of_records(bound: TimeExtent) -> str:
     """One look-up in an index.  Versions rise with the time of ingestion, so they find its bounds."""
     of_stream = "FROM records WHERE stream_id = retained_size_stream.stream_id"
     if bound.of == "ingested_at":
@@ -120,13 +120,13 @@ def _of_records(bound: Bound) -> str:
     return f"{_UNLESS} EXISTS ({_UNDATED_STREAM}) THEN ({found}) END"
 
 
-def _of_streams(bound: Bound) -> str:
+def _of_streams(bound: TimeExtent) -> str:
     of_connection = "WHERE connection_id = retained_size_connection.connection_id"
     found = f"SELECT {_pick(bound)}({bound.name}) FROM retained_size_stream {of_connection}"
     return found if bound.of == "ingested_at" else f"{_UNLESS} EXISTS ({_UNKNOWN_BELOW}) THEN ({found}) END"
 
 
-def _of_connections(bound: Bound) -> str:
+def _of_connections(bound: TimeExtent) -> str:
     found = f"SELECT {_pick(bound)}({bound.name}) FROM retained_size_connection"
     unknown = "SELECT 1 FROM retained_size_connection WHERE record_times_unknown"
     return found if bound.of == "ingested_at" else f"{_UNLESS} EXISTS ({unknown}) THEN ({found}) END"
@@ -143,7 +143,7 @@ _UNKNOWN_BELOW = (
 )
 
 
-def _pick(bound: Bound) -> str:
+def _pick(bound: TimeExtent) -> str:
     return "MAX" if bound.latest else "MIN"
 
 

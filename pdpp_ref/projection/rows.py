@@ -1,61 +1,90 @@
-"""Reading the projection's rows."""
+"""Reading the projection's rows, each as a value of its grain's type."""
 
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
+
+from msgspec.structs import asdict, replace
 
 from ..database import fetch_dicts, is_replica, replicated_until
-from ..models.measures import EXTENTS, MEASURE_NAMES, total_retained_bytes
+from ..models.measures import MEASURE_NAMES, NOTHING, Measures
 from ..timestamps import is_time
-from .grains import CONNECTION, STREAM
-
-_TIMES = (*(bound.name for bound in EXTENTS), "stale_since", "computed_at")
-
-NEVER_COUNTED: dict[str, Any] = dict.fromkeys(MEASURE_NAMES, 0) | {
-    "stream_count": 0,
-    "connection_count": 0,
-    **dict.fromkeys((bound.name for bound in EXTENTS), None),
-    "dirty": True,
-    "stale_since": None,
-    "computed_at": None,
-    "rebuild_status": "idle",
-    "rebuild_total": None,
-    "total_retained_bytes": 0,
-}
 
 
-def global_row() -> dict[str, Any]:
-    """The figures in all, for everybody who shows them; on a replica exact as of what has arrived there."""
-    found = fetch_dicts("SELECT * FROM retained_size_global")
-    row = shown(found[0]) if found else dict(NEVER_COUNTED)
-    return row | _as_of_the_replica(row) if is_replica() and not row["dirty"] else row
+class ProjectionRow(Measures, kw_only=True, frozen=True):
+    """A row of any grain.  Its measures were exact at `computed_at`, a time as text or None for never.
+
+    A dirty row may lag since `stale_since`.  The defaults are those of a row that was never counted.
+    """
+
+    dirty: bool = True
+    stale_since: str | None = None
+    computed_at: str | None = None
+    earliest_ingested_at: str | None = None
+    latest_ingested_at: str | None = None
+    earliest_record_time: str | None = None
+    latest_record_time: str | None = None
 
 
-def _as_of_the_replica(row: dict[str, Any]) -> dict[str, Any]:
-    """Exact as of the last commit that has arrived; what came to the other database since, is not in."""
+class GlobalRow(ProjectionRow, kw_only=True, frozen=True):
+    """The one row of all.  `rebuild_total`: the versions to count when the rebuild began."""
+
+    stream_count: int = 0
+    connection_count: int = 0
+    rebuild_status: str = "idle"
+    rebuild_total: int | None = None
+
+
+class ConnectionRow(ProjectionRow, frozen=True):
+    connector_id: str
+    connector_instance_id: str
+
+
+class StreamRow(ConnectionRow, frozen=True):
+    stream: str
+
+
+Row = TypeVar("Row", bound=ProjectionRow)
+
+_ZEROS = asdict(NOTHING)
+NEVER_COUNTED = GlobalRow(**_ZEROS)
+_TIMES = tuple(name for name in ProjectionRow.__struct_fields__ if name not in (*MEASURE_NAMES, "dirty"))
+# Of a table named r; what a statement joins to it must have none of these columns.
+ROW_COLUMNS = ", ".join(f"r.{name}" for name in ProjectionRow.__struct_fields__)
+CONNECTION_COLUMNS = f"c.connector_id, c.connector_instance_id, {ROW_COLUMNS}"
+STREAM_COLUMNS = f"s.name AS stream, {CONNECTION_COLUMNS}"
+
+
+def fetch_rows(kind: type[Row], sql: str, values: Sequence[Any] = ()) -> list[Row]:
+    """The rows of a SELECT of the type's fields.  If a LEFT JOIN found no row: one never counted."""
+    return [_row(kind, stored) for stored in fetch_dicts(sql, values)]
+
+
+def _row(kind: type[Row], stored: Mapping[str, Any]) -> Row:
+    known = {name: value for name, value in stored.items() if value is not None}
+    times = {name: valid_time(stored[name]) for name in _TIMES}
+    return kind(**(_ZEROS | known | times | {"dirty": bool(known.get("dirty", True))}))
+
+
+def valid_time(text: str | None) -> str | None:
+    """The time, unless another program has stored a text that is none."""
+    return text if text and is_time(text) else None
+
+
+def global_row() -> GlobalRow:
+    """The row of all.  On a replica it is exact as of what has arrived there."""
+    found = fetch_rows(GlobalRow, _GLOBAL_ROW)
+    row = found[0] if found else NEVER_COUNTED
+    return row if row.dirty or not is_replica() else _as_of_the_replica(row)
+
+
+_GLOBAL_ROW = f"""
+    SELECT {", ".join(GlobalRow.__struct_fields__)}
+    FROM retained_size_global
+"""
+
+
+def _as_of_the_replica(row: GlobalRow) -> GlobalRow:
+    """Exact as of the last commit that has arrived; later commits to the primary are not included."""
     until = replicated_until()
-    since = max(until, row["computed_at"]) if until and row["computed_at"] else row["computed_at"]
-    return {"computed_at": since, "stale_since": since}
-
-
-def shown(row: dict[str, Any]) -> dict[str, Any]:
-    """A stored row of figures with its total, fit to be passed on."""
-    return without_invalid_times(row) | {"total_retained_bytes": total_retained_bytes(row)}
-
-
-def without_invalid_times(row: dict[str, Any]) -> dict[str, Any]:
-    """A text that is no time, whoever put it there, is not passed on."""
-    times = {name: row[name] for name in _TIMES if name in row}
-    return row | {name: text if text and is_time(text) else None for name, text in times.items()}
-
-
-_CONNECTIONS = (
-    "SELECT r.*, c.connector_id, c.connector_instance_id{more} FROM {table} r "
-    "JOIN connections c ON c.id = r.connection_id"
-)
-ROWS = {
-    "connection": (_CONNECTIONS.format(more="", table=CONNECTION.table), ("c.connector_instance_id",)),
-    "stream": (
-        _CONNECTIONS.format(more=", s.name AS stream", table=STREAM.table)
-        + " JOIN streams s ON s.id = r.stream_id",
-        ("c.connector_instance_id", "s.name"),
-    ),
-}
+    since = max(until, row.computed_at) if until and row.computed_at else row.computed_at
+    return replace(row, computed_at=since, stale_since=since)

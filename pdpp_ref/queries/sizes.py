@@ -1,109 +1,138 @@
-"""The rows of figures at one grain, and the state of the projection that they were read from."""
+"""The measures at each grain, and the live records of each connector's streams."""
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
-from msgspec.structs import asdict
-
-from .. import schemas
-from ..database import fetch_dicts
-from ..models.measures import EXTENTS, Bound
-from ..projection.rows import ROWS, global_row, shown, without_invalid_times
-from ..services.auto_reconcile import AutoReconcile
-from ..services.summary import Summary, freshness
-
-
-def rows(grain: str, connection: str | None = None, stream: str | None = None) -> list[schemas.SizeRow]:
-    """The size rows of a grain (global, connection or stream), in the order of their names.
-
-    `connection` and `stream` leave those rows of the grain that bear the name; a name says nothing
-    of a coarser grain.  An unknown one gives no rows.  Raises KeyError for an unknown grain.
-    """
-    if grain == "global":
-        return [global_size()]
-    sql, columns = ROWS[grain]
-    wanted = {
-        column: name
-        for column, name in zip(columns, (connection, stream), strict=False)
-        if name is not None
-    }
-    where = " AND ".join(f"{column} = ?" for column in wanted) or "TRUE"
-    found = fetch_dicts(f"{sql} WHERE {where} ORDER BY {', '.join(columns)}", list(wanted.values()))
-    return [_size(grain, row) for row in found]
-
-
-def global_size() -> schemas.SizeRow:
-    return _size("global", global_row())
-
-
-def _size(grain: str, row: dict[str, Any]) -> schemas.SizeRow:
-    row = shown(row) | {"dirty": bool(row["dirty"])}
-    kind = schemas.SIZE_ROWS[grain]
-    return kind(**{name: row[name] for name in kind.__struct_fields__})
-
-
-def streams(connector: str | None = None) -> list[schemas.StreamSummary]:
-    """The rows of `GET /_ref/dataset/summary/streams`: streams of one name are one row for each
-    connector, summed over its connections, in the order of their names.
-    """
-    where, values = ("", []) if connector is None else ("WHERE c.connector_id = ?", [connector])
-    found = fetch_dicts(_STREAMS.format(where=where), values)
-    return [
-        schemas.StreamSummary(
-            connector_id=row["connector_id"],
-            stream=row["stream"],
-            record_count=int(row["record_count"]),
-            record_json_bytes=int(row["current_record_json_bytes"]),
-            earliest_ingested_at=row["earliest_ingested_at"],
-            latest_ingested_at=row["latest_ingested_at"],
-            earliest_record_time=row["earliest_record_time"],
-            latest_record_time=row["latest_record_time"],
-            consent_time_field=row["consent_time_field"],
-            dirty_record_time_bounds=bool(row["undated_records"]),
-            computed_at=row["computed_at"],
-        )
-        for row in map(without_invalid_times, found)
-    ]
-
-
-def _bound(bound: Bound) -> str:
-    found = f"{'MAX' if bound.latest else 'MIN'}(r.{bound.name})"
-    known = "MAX(CASE WHEN r.record_times_unknown THEN 1 ELSE 0 END) = 0"
-    return found if bound.of == "ingested_at" else f"CASE WHEN {known} THEN {found} END"
-
-
-# A row that sums several is as old as the oldest of them, and has no bound that one of them lacks.
-_BOUNDS = ", ".join(f"{_bound(bound)} AS {bound.name}" for bound in EXTENTS)
-_STREAMS = (
-    "SELECT c.connector_id, s.name AS stream, SUM(r.record_count) AS record_count, "
-    "SUM(r.current_record_json_bytes) AS current_record_json_bytes, "
-    f"{_BOUNDS}, MIN(r.computed_at) AS computed_at, MAX(s.record_time_field) AS consent_time_field, "
-    "MAX(s.undated_records) AS undated_records "
-    "FROM retained_size_stream r JOIN connections c ON c.id = r.connection_id "
-    "JOIN streams s ON s.id = r.stream_id {where} "
-    "GROUP BY c.connector_id, s.name ORDER BY c.connector_id, s.name"
+from ..database import fetch_all
+from ..models.measures import EXTENTS, TimeExtent
+from ..projection.rows import (
+    CONNECTION_COLUMNS,
+    STREAM_COLUMNS,
+    ConnectionRow,
+    ProjectionRow,
+    StreamRow,
+    fetch_rows,
+    global_row,
+    valid_time,
 )
 
 
-def projection(found: Summary, auto: AutoReconcile) -> schemas.Projection:
-    attempts = schemas.AutoReconcileStatus(
-        attempts=auto.attempts,
-        failures=auto.failures,
-        consecutive_failures=auto.consecutive_failures,
-        last_attempt_at=auto.last_attempt_at,
-        last_error=auto.last_error,
-        retry_after_seconds=auto.retry_after_seconds,
-    )
-    return schemas.Projection(
-        computed_at=found.figures["computed_at"],
-        dirty=bool(found.figures["dirty"]),
-        metadata=schemas.Metadata(
-            **asdict(freshness(found)), rebuild_progress=_progress(found), auto_reconcile=attempts
-        ),
+def rows(grain: str, connection: str | None = None, stream: str | None = None) -> Sequence[ProjectionRow]:
+    """The rows of a grain (global, connection or stream), in the order of their names.
+
+    `connection` and `stream` select rows of that name, at the grains that have it; an unknown name
+    selects none.  Raises KeyError for an unknown grain.
+    """
+    match grain:
+        case "global":
+            return [global_row()]
+        case "connection":
+            return _connections(connection)
+        case "stream":
+            return _streams(connection, stream)
+    raise KeyError(grain)
+
+
+def _connections(connection: str | None) -> list[ConnectionRow]:
+    where, values = _where({"c.connector_instance_id": connection})
+    return fetch_rows(
+        ConnectionRow,
+        f"""
+        SELECT {CONNECTION_COLUMNS}
+        FROM retained_size_connection r
+        JOIN connections c ON c.id = r.connection_id
+        {where}
+        ORDER BY c.connector_instance_id
+        """,
+        values,
     )
 
 
-def _progress(found: Summary) -> schemas.RebuildProgress | None:
-    if found.progress is None:
-        return None
-    counted, total = found.progress
-    return schemas.RebuildProgress(versions_counted=counted, versions_in_all=total)
+def _streams(connection: str | None, stream: str | None) -> list[StreamRow]:
+    where, values = _where({"c.connector_instance_id": connection, "s.name": stream})
+    return fetch_rows(
+        StreamRow,
+        f"""
+        SELECT {STREAM_COLUMNS}
+        FROM retained_size_stream r
+        JOIN connections c ON c.id = r.connection_id
+        JOIN streams s ON s.id = r.stream_id
+        {where}
+        ORDER BY c.connector_instance_id, s.name
+        """,
+        values,
+    )
+
+
+def _where(wanted: dict[str, str | None]) -> tuple[str, list[str]]:
+    """A WHERE clause for the columns of which a value is wanted, and the values."""
+    given = {column: value for column, value in wanted.items() if value is not None}
+    conditions = " AND ".join(f"{column} = ?" for column in given)
+    return f"WHERE {conditions}" if given else "", list(given.values())
+
+
+class ConnectorStream(NamedTuple):
+    """A connector's streams of one name, summed over its connections.
+
+    It is as old as the oldest of them, and an extent is None if one of them has none.
+    `undated_records`: some have no record time.
+    """
+
+    connector_id: str
+    stream: str
+    record_count: int
+    current_record_json_bytes: int
+    earliest_ingested_at: str | None
+    latest_ingested_at: str | None
+    earliest_record_time: str | None
+    latest_record_time: str | None
+    computed_at: str | None
+    record_time_field: str | None
+    undated_records: bool
+
+
+def connector_streams(connector: str | None = None) -> list[ConnectorStream]:
+    """The streams of all connectors or of one, in the order of their names."""
+    where, values = _where({"c.connector_id": connector})
+    found = fetch_all(
+        f"""
+        SELECT c.connector_id, s.name,
+            SUM(r.record_count), SUM(r.current_record_json_bytes),
+            {_EXTENTS},
+            MIN(r.computed_at), MAX(s.record_time_field), MAX(s.undated_records)
+        FROM retained_size_stream r
+        JOIN connections c ON c.id = r.connection_id
+        JOIN streams s ON s.id = r.stream_id
+        {where}
+        GROUP BY c.connector_id, s.name
+        ORDER BY c.connector_id, s.name
+        """,
+        values,
+    )
+    return [_connector_stream(row) for row in found]
+
+
+def _connector_stream(row: tuple[Any, ...]) -> ConnectorStream:
+    stream = ConnectorStream(*row)
+    return stream._replace(
+        # PostgreSQL's sums are Decimals.
+        record_count=int(stream.record_count),
+        current_record_json_bytes=int(stream.current_record_json_bytes),
+        undated_records=bool(stream.undated_records),
+        earliest_ingested_at=valid_time(stream.earliest_ingested_at),
+        latest_ingested_at=valid_time(stream.latest_ingested_at),
+        earliest_record_time=valid_time(stream.earliest_record_time),
+        latest_record_time=valid_time(stream.latest_record_time),
+        computed_at=valid_time(stream.computed_at),
+    )
+
+
+def _extent(extent: TimeExtent) -> str:
+    """An extent over part of the records is none: one stream without record times is enough."""
+    found = f"{'MAX' if extent.latest else 'MIN'}(r.{extent.name})"
+    if extent.of == "ingested_at":
+        return found
+    return f"CASE WHEN MAX(CASE WHEN r.record_times_unknown THEN 1 ELSE 0 END) = 0 THEN {found} END"
+
+
+_EXTENTS = ", ".join(map(_extent, EXTENTS))

@@ -1,4 +1,4 @@
-"""When a read may repair: at most one pass at a time in this process, and none during a cooldown."""
+"""When a read may reconcile: at most one pass at a time in this process, and none during a cooldown."""
 
 import logging
 import threading
@@ -15,7 +15,7 @@ RETAINED_SIZE = "retained_size"
 
 
 class AutoReconcile:
-    """This process's attempts at repair on read, and what became of them."""
+    """The passes of this process, and how they ended."""
 
     def __init__(self, limits: reconcile.Limits, cooldown: Cooldown) -> None:
         self.limits = limits
@@ -38,34 +38,33 @@ class AutoReconcile:
     def retry_after_seconds(self) -> float:
         return self.cooldown.remaining(RETAINED_SIZE)
 
-    def attempt(self, still_needed: Callable[[], bool]) -> bool:
-        """Run one bounded pass, if none is running and no cooldown holds.  True where one was run.
+    @property
+    def may_attempt(self) -> bool:
+        """Whether no pass is running and no cooldown holds."""
+        return not self.running and not self.retry_after_seconds
 
-        Never waits and never raises.  `still_needed` is asked once it is our turn: of readers that
-        all saw the same stale row, the first may have repaired it by then.
+    def attempt(self, still_needed: Callable[[], bool]) -> None:
+        """Run one bounded pass, if none is running and no cooldown holds.  Never waits and never raises.
+
+        `still_needed` is called when it is our turn: of several readers that saw the same stale row,
+        the first may have reconciled it by then.
         """
-        if self.retry_after_seconds or not self._one.acquire(blocking=False):
-            return False
+        if not self._one.acquire(blocking=False):
+            return
         try:
-            return False if self.retry_after_seconds else self._run(still_needed)
+            if not self.retry_after_seconds and still_needed():
+                self.run(wait=False)
+        except Busy:
+            pass  # a writer holds the database: not our failure, and the next read tries again
+        except Exception as error:  # whatever it is, the reader gets the last known totals
+            log.warning("retained size: %s", describe(error))
         finally:
             self._one.release()
 
-    def _run(self, still_needed: Callable[[], bool]) -> bool:
-        try:
-            if not still_needed():
-                return False
-            self.run(wait=False)
-        except Busy:
-            return False  # a writer is at work: not our failure, and the next read tries again
-        except Exception as error:  # whatever it is, the reader gets the last-known figures
-            log.warning("retained size: %s", describe(error))
-        return True
-
     def run(self, *, wait: bool = True) -> reconcile.Pass:
-        """One bounded pass now, cooldown or not, as an operator asks for it.
+        """One bounded pass now, whatever the cooldown, as an operator requests it.
 
-        Raises Busy, which counts as no attempt, or whatever made the pass fail, which is recorded.
+        Raises Busy, which counts as no attempt, or any other error of the pass, which is recorded.
         """
         try:
             done = reconcile.run_pass(self.limits, wait=wait)
@@ -78,7 +77,7 @@ class AutoReconcile:
         return done
 
     def found_fresh(self) -> None:
-        """Somebody else has repaired it, so our failures are past."""
+        """Somebody else has reconciled it, so our failures are past."""
         if self.last_error is not None or self.consecutive_failures:
             self.last_error = None
             self.cooldown.succeeded(RETAINED_SIZE)

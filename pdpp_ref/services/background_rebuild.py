@@ -9,49 +9,56 @@ from ..database import db
 from . import reconcile
 from .auto_reconcile import describe
 
-Looked = TypeVar("Looked")
+T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
 
 class BackgroundRebuild:
-    """Starts the rebuild, or joins the one that has begun, whoever began it."""
+    """Starts the rebuild, or joins the one that was begun, by whichever process."""
 
     def __init__(self) -> None:
-        self._one = threading.Lock()
+        self._lock = threading.Lock()
+        self._requested = False
+        self._running = False
         self._thread: threading.Thread | None = None
 
-    def start(self, look: Callable[[], Looked]) -> Looked:
+    def start(self, read: Callable[[], T]) -> T:
         """Mark everything, durably, and let a thread do the rest.  Raises Busy or DatabaseError.
 
-        Returns what `look` sees in between: the figures of before, marked.  Should this process
-        end, reads of any other finish what is marked.
+        Returns what `read` does in the transaction of the marks: the last known totals, marked.  If this
+        process ends, reads of any other finish the rebuild.
         """
-        seen: Looked = reconcile.begin_rebuild(look)
-        if self._one.acquire(blocking=False):
-            self._thread = threading.Thread(target=self._run, name="rebuild", daemon=True)
-            self._thread.start()
+        seen: T = reconcile.begin_rebuild(read)
+        with self._lock:
+            self._requested = True
+            if not self._running:
+                self._running = True
+                self._thread = threading.Thread(target=self._run, name="rebuild", daemon=True)
+                self._thread.start()
         return seen
 
     def wait(self) -> None:
-        """Until the thread is done; for tests and for a tidy end."""
+        """Until the thread has ended; for tests."""
         while self._thread is not None and self._thread.is_alive():
             self._thread.join()
 
     def _run(self) -> None:
         try:
-            while self._finish():
-                pass
+            while self._is_requested():
+                self._finish()
         finally:
             db.close()
 
-    def _finish(self) -> bool:
-        """True where another rebuild was begun before this thread had let go, and is now its own."""
+    def _is_requested(self) -> bool:
+        """Whether a rebuild was begun since the last call; if not, the next one needs a new thread."""
+        with self._lock:
+            requested, self._requested = self._requested, False
+            self._running = requested
+            return requested
+
+    def _finish(self) -> None:
         try:
             reconcile.finish_rebuild()
-        except Exception as error:  # it stays marked, and reads go on with it
+        except Exception as error:  # what is left stays dirty, and reads reconcile it
             log.warning("retained size: rebuild: %s", describe(error))
-            return False
-        finally:
-            self._one.release()
-        return reconcile.rebuild_is_running() and self._one.acquire(blocking=False)

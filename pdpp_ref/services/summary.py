@@ -1,122 +1,118 @@
 """What a read of the retained-size summary does, for the API, the command and the pages alike."""
 
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Literal, NamedTuple, get_args
 
-from .. import schemas
-from ..database import (
-    fetch_dicts,
-    is_replica,
-    read_snapshot,
-)
-from ..projection.rows import global_row
+from ..database import fetch_all, is_replica, read_snapshot
+from ..projection.rows import GlobalRow, global_row
 from .auto_reconcile import AutoReconcile
 from .reconcile import versions_left
+
+State = Literal["fresh", "refreshing", "stale", "rebuilding", "failed"]
+RebuildStatus = Literal["idle", "running", "failed"]
+STATES: tuple[State, ...] = get_args(State)
 
 TOP_CONNECTORS = 3
 
 
+class TopConnector(NamedTuple):
+    connector_id: str
+    record_count: int
+
+
+class Progress(NamedTuple):
+    """The versions that a rebuild has counted, and all that it counts."""
+
+    counted: int
+    total: int
+
+
 @dataclass(frozen=True)
 class Summary:
-    """The global row and what belongs to it, all read at one moment.
+    """The global row and what belongs to it, all read in one snapshot.
 
-    `progress` is (versions counted,
-    versions in all) of a rebuild.  `failures`: how often in a row this process failed to repair.
-    `replica`: the figures are those of another database, exact as of `computed_at`.  `more` is what
-    else was asked for.
+    `progress` is None unless a rebuild is running.  `last_error` and `failures`, of which none was
+    followed by a success, are those of this process's passes.  `replica`: the totals are those of
+    another database, exact as of `totals.computed_at`.
     """
 
-    figures: dict[str, Any]
-    top_connectors: list[dict[str, Any]]
-    state: schemas.State
+    totals: GlobalRow
+    top_connectors: list[TopConnector]
+    state: State
     last_error: str | None
     failures: int
-    progress: tuple[int, int] | None
+    progress: Progress | None
     replica: bool = False
-    more: Any = None
 
 
-def read(auto: AutoReconcile, more: Callable[[], Any] = lambda: None) -> Summary:
-    """The summary; where it is not fresh, after an attempt at one bounded pass.
+@contextmanager
+def reading(auto: AutoReconcile) -> Iterator[Summary]:
+    """The summary, inside the snapshot that it was read in: reads in the block are of the same moment.
 
-    A fresh summary costs four statements and touches no row of a record or a stream.  What `more`
-    returns was read at the same moment.
+    If the summary is not fresh, one bounded pass is attempted first.  A fresh one costs four statements,
+    however much is stored.
     """
-    found = load(auto, more)
-    if found.state != "fresh" and not found.replica and auto.attempt(lambda: global_row()["dirty"]):
-        found = load(auto, more)
-    if found.state == "fresh":
-        auto.found_fresh()
-    return found
-
-
-def state_of(row: dict[str, Any], repairing: bool) -> schemas.State:
-    """The one place where a projection's state gets its name; in the snapshot that the row is of."""
-    if not row["dirty"]:
-        return "stale" if is_replica() else "fresh"
-    if row["rebuild_status"] != "idle":
-        return "rebuilding" if row["rebuild_status"] == "running" else "failed"
-    return "refreshing" if repairing else "stale"
-
-
-def load(auto: AutoReconcile, more: Callable[[], Any] = lambda: None) -> Summary:
-    """The summary as it is stored, without an attempt at repair."""
     with read_snapshot():
-        row = global_row()
-        state = state_of(row, auto.running)
+        summary = load(auto)
+        if summary.state == "fresh" or summary.replica or not auto.may_attempt:
+            yield summary
+            return
+    # A pass writes, which a snapshot can't.
+    auto.attempt(still_needed=lambda: global_row().dirty)
+    with read_snapshot():
+        yield load(auto)
+
+
+def read(auto: AutoReconcile) -> Summary:
+    with reading(auto) as summary:
+        return summary
+
+
+def load(auto: AutoReconcile) -> Summary:
+    """The summary as it is stored, without an attempt to reconcile."""
+    with read_snapshot():
+        totals = global_row()
+        state = state_of(totals, auto.running)
+        if state == "fresh":
+            auto.found_fresh()
         return Summary(
-            figures=row,
+            totals=totals,
             top_connectors=_top_connectors(),
             state=state,
-            last_error=auto.last_error if row["dirty"] else None,
+            last_error=auto.last_error if totals.dirty else None,
             failures=auto.consecutive_failures,
-            progress=_progress(row) if state == "rebuilding" else None,
+            progress=_progress(totals) if state == "rebuilding" else None,
             replica=is_replica(),
-            more=more(),
         )
 
 
-def _top_connectors() -> list[dict[str, Any]]:
-    rows = fetch_dicts(
-        "SELECT c.connector_id, SUM(r.record_count) AS record_count FROM retained_size_connection r "
-        "JOIN connections c ON c.id = r.connection_id GROUP BY c.connector_id "
-        "HAVING SUM(r.record_count) > 0 ORDER BY 2 DESC, 1 LIMIT ?",
+def state_of(totals: GlobalRow, reconciling: bool) -> State:
+    """The only place where a projection's state gets its name.  Call it in the snapshot of the row."""
+    if not totals.dirty:
+        return "stale" if is_replica() else "fresh"
+    if totals.rebuild_status != "idle":
+        return "rebuilding" if totals.rebuild_status == "running" else "failed"
+    return "refreshing" if reconciling else "stale"
+
+
+def _top_connectors() -> list[TopConnector]:
+    rows = fetch_all(
+        """
+        SELECT c.connector_id, SUM(r.record_count)
+        FROM retained_size_connection r
+        JOIN connections c ON c.id = r.connection_id
+        GROUP BY c.connector_id
+        HAVING SUM(r.record_count) > 0
+        ORDER BY 2 DESC, 1
+        LIMIT ?
+        """,
         [TOP_CONNECTORS],
     )
-    return [row | {"record_count": int(row["record_count"])} for row in rows]
+    return [TopConnector(connector_id, int(records)) for connector_id, records in rows]
 
 
-def _progress(row: dict[str, Any]) -> tuple[int, int]:
-    total = row["rebuild_total"] or 0
-    return max(0, total - versions_left()), total
-
-
-def freshness(found: Summary) -> schemas.Freshness:
-    row = found.figures
-    return schemas.Freshness(
-        computed_at=row["computed_at"],
-        state=found.state,
-        stale_since=row["stale_since"],
-        rebuild_status=row["rebuild_status"],
-        last_error=found.last_error,
-    )
-
-
-def body(found: Summary) -> schemas.Summary:
-    row = found.figures
-    return schemas.Summary(
-        connector_count=row["connection_count"],
-        stream_count=row["stream_count"],
-        record_count=row["record_count"],
-        record_json_bytes=row["current_record_json_bytes"],
-        record_changes_json_bytes=row["record_history_json_bytes"],
-        blob_bytes=row["blob_bytes"],
-        total_retained_bytes=row["total_retained_bytes"],
-        earliest_record_time=row["earliest_record_time"],
-        latest_record_time=row["latest_record_time"],
-        earliest_ingested_at=row["earliest_ingested_at"],
-        latest_ingested_at=row["latest_ingested_at"],
-        top_connectors=[schemas.TopConnector(**top) for top in found.top_connectors],
-        projection=freshness(found),
-    )
+def _progress(totals: GlobalRow) -> Progress:
+    total = totals.rebuild_total or 0
+    return Progress(max(0, total - versions_left()), total)

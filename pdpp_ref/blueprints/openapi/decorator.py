@@ -1,4 +1,4 @@
-"""What a view takes and answers, declared at the view: it is parsed by it and described from it."""
+"""A view's parameters and responses, declared at the view: parsed and described from that."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -7,15 +7,13 @@ from functools import wraps
 from typing import Any, NamedTuple, TypeVar
 
 import msgspec
-from flask import Response, request
+from flask import request
 from msgspec import Struct, inspect
 
 from ..errors import ApiError
 
 View = TypeVar("View", bound=Callable[..., Any])
 Query = TypeVar("Query", bound=Struct)
-
-JSON = "application/json"
 
 
 @dataclass(frozen=True)
@@ -32,21 +30,21 @@ CSV = Media(
     "text/csv", "The rows alone, as RFC 4180 has it; a cell that a spreadsheet would run begins with '."
 )
 
-# A JSON body, a body of another kind, or none and what the status means.
-Answer = type[Struct] | Media | str
+# A JSON body, a body of another kind, or none and the meaning of the status.
+Content = type[Struct] | Media | str
 # One of them, or several that a client may choose from.
-Answers = Answer | tuple[Answer, ...]
+Responses = Content | tuple[Content, ...]
 
 
-class Access(NamedTuple):
-    """Who may call: any one of the schemes, and what is told to others."""
+class Security(NamedTuple):
+    """Who may call: any one of the schemes; and the errors for others."""
 
     schemes: tuple[str, ...]
     errors: tuple[str, ...]
     redirects: bool = False
 
 
-ANYBODY = Access((), ())
+ANYBODY = Security((), ())
 
 
 @dataclass(frozen=True)
@@ -54,7 +52,7 @@ class Operation:
     """`body` and `headers`: what a request may carry, by media type and by name."""
 
     summary: str
-    answers: Mapping[int, Answers]
+    responses: Mapping[int, Responses]
     errors: tuple[str, ...]
     query: type[Struct] | None
     body: Mapping[str, type[Struct] | str]
@@ -63,7 +61,7 @@ class Operation:
 
 def operation(
     summary: str,
-    answers: Answers | Mapping[int, Answers],
+    responses: Responses | Mapping[int, Responses],
     *,
     errors: tuple[str, ...] = (),
     query: type[Struct] | None = None,
@@ -71,8 +69,8 @@ def operation(
     headers: Mapping[str, tuple[str, ...]] | None = None,
 ) -> Callable[[View], View]:
     """Declare a view.  With `query`, the view is called with `query=` the parsed parameters."""
-    told = answers if isinstance(answers, Mapping) else {200: answers}
-    declared = Operation(summary, told, errors, query, body or {}, headers or {})
+    by_status = responses if isinstance(responses, Mapping) else {200: responses}
+    declared = Operation(summary, by_status, errors, query, body or {}, headers or {})
 
     def declare(view: Any) -> Any:
         if query is None:
@@ -89,16 +87,11 @@ def operation(
     return declare
 
 
-def reply(body: Struct, status: int = 200) -> Response:
-    """The body as JSON, fields in the order of their declaration, integers of any size exact."""
-    return Response(msgspec.json.encode(body) + b"\n", status, mimetype=JSON)
-
-
 # ---- query parameters --------------------------------------------------------------------------
 
 
 def _parsed(kind: type[Query]) -> Query:
-    """The parameters that are declared; of one that is repeated, the first, unless it is a write."""
+    """The declared parameters; a read takes the first of a repeated one, and a write none."""
     if request.method not in ("GET", "HEAD"):
         repeated = [name for name in kind.__struct_fields__ if len(request.args.getlist(name)) > 1]
         if repeated:
@@ -110,7 +103,7 @@ def _parsed(kind: type[Query]) -> Query:
 
 
 def _wanted(kind: type[Struct], error: str) -> str:
-    """Names the parameter and what is wanted of it; what came is not repeated."""
+    """Names the parameter and what it must be; the value that came is not repeated."""
     found = re.search(r"(?:field `|\$\.)(\w+)`", error)
     assert found, "every error of a flat struct names its field"
     parameter = inspect.type_info(kind)

@@ -10,18 +10,18 @@ from flask import Blueprint, Flask, Response, current_app
 from msgspec import Struct
 from werkzeug.routing import Rule
 
-from ... import schemas
+from ...schemas import server, types
 from ..auth import SAFE_METHODS, owner_or_operator
 from ..errors import ERRORS
+from ..responses import JSON
 from .decorator import (
     ANYBODY,
-    JSON,
     PAGE,
-    Access,
-    Answer,
-    Answers,
+    Content,
     Media,
     Operation,
+    Responses,
+    Security,
     operation,
 )
 
@@ -55,10 +55,10 @@ HEADERS = {
 _PART = r"<(?:\w+:)?(\w+)>"
 # What a part of a path is, by its name; it may hold any character, percent-encoded.
 PARTS = {
-    "stream": schemas.Stream,
-    "key": schemas.Key,
-    "connection": schemas.Connection,
-    "name": schemas.Connection,
+    "stream": types.Stream,
+    "key": types.Key,
+    "connection": types.Connection,
+    "name": types.Connection,
 }
 
 
@@ -74,7 +74,7 @@ def openapi() -> Response:
 
 def init_app(app: Flask) -> None:
     """Declares the one view that is Flask's own."""
-    statuses: dict[int, Answers] = {
+    statuses: dict[int, Responses] = {
         200: Media("*/*", "The file."),
         206: Media("*/*", "A part of it."),
         304: "It is unchanged.",
@@ -103,27 +103,27 @@ def document(app: Flask) -> Schema:
     }
 
 
-def _declared(app: Flask, rule: Rule) -> tuple[Operation, Access]:
+def _declared(app: Flask, rule: Rule) -> tuple[Operation, Security]:
     view = app.view_functions[rule.endpoint]
     found = getattr(view, "operation", None)
     if found is None:
         raise LookupError(f"{rule.endpoint} ({rule.rule}) is not declared; give its view an @operation")
-    return found, getattr(view, "access", ANYBODY)
+    return found, getattr(view, "security", ANYBODY)
 
 
 def path_of(rule: Rule) -> str:
     return re.sub(_PART, r"{\1}", rule.rule)
 
 
-def _operation(rule: Rule, method: str, declared: Operation, access: Access) -> Schema:
+def _operation(rule: Rule, method: str, declared: Operation, security: Security) -> Schema:
     tag = FILES if rule.endpoint == "static" else PROTOCOL if _is_protocol(rule) else REFERENCE_ONLY
     described: Schema = {
         "operationId": rule.endpoint,
         "summary": declared.summary,
         "tags": [tag],
-        "security": [{scheme: []} for scheme in access.schemes],
+        "security": [{scheme: []} for scheme in security.schemes],
         "parameters": [*_parts(rule), *_query(declared.query), *_headers(declared)],
-        "responses": _responses(rule, method, declared, access, tag),
+        "responses": _responses(rule, method, declared, security, tag),
     }
     if declared.body:
         content = {media: {"schema": _body_schema(kind)} for media, kind in declared.body.items()}
@@ -174,20 +174,20 @@ def _body_schema(kind: type[Struct] | str) -> Schema:
 # ---- responses ---------------------------------------------------------------------------------
 
 
-def _responses(rule: Rule, method: str, declared: Operation, access: Access, tag: str) -> Schema:
-    answers: dict[int, Any] = {}
-    for status, answer in declared.answers.items():
-        answers[status] = _answer(answer if isinstance(answer, tuple) else (answer,))
-    if access.redirects:
-        answers.setdefault(302, {"description": "A browser that has not signed in is sent to the form."})
+def _responses(rule: Rule, method: str, declared: Operation, security: Security, tag: str) -> Schema:
+    responses: dict[int, Any] = {}
+    for status, kinds in declared.responses.items():
+        responses[status] = _response(kinds if isinstance(kinds, tuple) else (kinds,))
+    if security.redirects:
+        responses.setdefault(302, {"description": "A browser that has not signed in is sent to the form."})
     pages = tag != PROTOCOL and not rule.rule.startswith("/_ref/")
-    answers |= _errors(_codes(method, declared, access), pages)
+    responses |= _errors(_codes(method, declared, security), pages)
     shared = ["Request-Id", "PDPP-Surface"] if tag == REFERENCE_ONLY else ["Request-Id"]
     headers = {name: {"$ref": f"#/components/headers/{name}"} for name in shared}
-    return {str(status): answers[status] | {"headers": headers} for status in sorted(answers)}
+    return {str(status): responses[status] | {"headers": headers} for status in sorted(responses)}
 
 
-def _answer(kinds: tuple[Answer, ...]) -> Schema:
+def _response(kinds: tuple[Content, ...]) -> Schema:
     first = kinds[0]
     if isinstance(first, str):
         return {"description": first}
@@ -203,21 +203,21 @@ def _answer(kinds: tuple[Answer, ...]) -> Schema:
     return {"description": about, "content": content}
 
 
-def _schema_of(kind: Answer) -> Schema:
+def _schema_of(kind: Content) -> Schema:
     if isinstance(kind, type):
         return _ref(kind)
     return {} if isinstance(kind, Media) and kind.type in (JSON, "*/*") else {"type": "string"}
 
 
-def _codes(method: str, declared: Operation, access: Access) -> list[str]:
-    """What the view tells, what its guard tells, and what any request may meet."""
+def _codes(method: str, declared: Operation, security: Security) -> list[str]:
+    """The errors of the view, of its guard, and of any request."""
     unsafe = [] if method in SAFE_METHODS else ["cross_site_request"]
     anywhere = ["invalid_request", "unknown_host", "internal_error", "storage_unavailable"]
-    return [*access.errors, *declared.errors, *unsafe, *anywhere]
+    return [*security.errors, *declared.errors, *unsafe, *anywhere]
 
 
 def _errors(codes: list[str], pages: bool) -> dict[int, Schema]:
-    """Each status with its codes; a browser that opens a page gets a page that tells the same."""
+    """Each status with its codes; a browser that opens a page gets a page with the same message."""
     by_status: dict[int, list[str]] = {}
     for code in dict.fromkeys(codes):
         by_status.setdefault(ERRORS[code].status, []).append(code)
@@ -226,7 +226,7 @@ def _errors(codes: list[str], pages: bool) -> dict[int, Schema]:
 
 def _error(codes: list[str], pages: bool) -> Schema:
     one_of: Schema = {"properties": {"error": {"properties": {"code": {"enum": codes}}}}}
-    content: Schema = {JSON: {"schema": {"allOf": [_ref(schemas.Error), one_of]}}}
+    content: Schema = {JSON: {"schema": {"allOf": [_ref(server.Error), one_of]}}}
     if pages:
         content[PAGE.type] = {"schema": {"type": "string"}}
     about = "  ".join(f"`{code}`: {ERRORS[code].about}" for code in codes)
@@ -243,9 +243,9 @@ def _ref(kind: type[Struct]) -> Schema:
 
 
 def _schemas(operations: Iterable[Operation]) -> Schema:
-    kinds: dict[Any, None] = {schemas.Error: None}
-    for each in operations:
-        answers = (answer if isinstance(answer, tuple) else (answer,) for answer in each.answers.values())
-        told = [kind for answer in answers for kind in answer] + list(each.body.values())
-        kinds |= dict.fromkeys(kind for kind in told if isinstance(kind, type))
+    kinds: dict[Any, None] = {server.Error: None}
+    for declared in operations:
+        contents = (each if isinstance(each, tuple) else (each,) for each in declared.responses.values())
+        every = [kind for content in contents for kind in content] + list(declared.body.values())
+        kinds |= dict.fromkeys(kind for kind in every if isinstance(kind, type))
     return msgspec.json.schema_components(list(kinds), ref_template=_TEMPLATE)[1]

@@ -1,65 +1,52 @@
-"""How numbers and times look on a page."""
+"""How numbers and times look on a page, and what else all templates share."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable
 from itertools import accumulate
 
-from flask import Blueprint, has_request_context, request
+from flask import Blueprint
+from flask.sansio.blueprints import BlueprintSetupState
 from markupsafe import Markup
 
-from ...models.measures import BYTE_MEASURES
+from ...models.measures import BYTE_MEASURES, COUNT_MEASURES, MEASURES
+from ...queries.growth import COMPARED_DAYS
 from ...timestamps import to_moment
+from .pages import connection_url, stream_url
 
-blueprint = Blueprint("look", __name__)
+blueprint = Blueprint("formatting", __name__)
 
-# What groups digits and what begins a fraction, where it is not as in English, by language.
-_COMMA = ("da", "de", "el", "es", "hr", "id", "it", "nl", "pt", "ro", "tr", "vi")
-_SPACE = ("bg", "cs", "fi", "fr", "hu", "nb", "no", "pl", "ru", "sk", "sv", "uk")
-_MARKS = {
-    **dict.fromkeys(("en", "he", "ja", "ko", "th", "zh"), (",", ".")),
-    **dict.fromkeys(_COMMA, (".", ",")),
-    **dict.fromkeys(_SPACE, ("\u202f", ",")),
-    **dict.fromkeys(("de-ch", "fr-ch", "it-ch"), ("’", ".")),
-}
-ENGLISH = (",", ".")
 PARTS = {measure.name: place for place, measure in enumerate(BYTE_MEASURES, 1)}
 UNITS = ("kB", "MB", "GB", "TB", "PB", "EB")
 
 
-def _marks() -> tuple[str, str]:
-    """Of the language that the reader prefers, of those that are known."""
-    preferred = request.accept_languages if has_request_context() else ()
-    for language, quality in preferred:
-        for name in (language.lower(), language.lower().split("-")[0]):
-            if quality and name in _MARKS:
-                return _MARKS[name]
-    return ENGLISH
-
-
-def grouped(value: int) -> str:
-    return _placed(f"{value:,}", _marks())
-
-
-def _placed(english: str, marks: tuple[str, str]) -> str:
-    group, fraction = marks
-    return english.replace(",", "\0").replace(".", fraction).replace("\0", group)
+@blueprint.record_once
+def _add_globals(state: BlueprintSetupState) -> None:
+    """The headings of every table with measures, and the addresses of pages."""
+    state.app.jinja_env.globals.update(
+        byte_measures=BYTE_MEASURES,
+        count_measures=COUNT_MEASURES,
+        headings={measure.name: measure.heading for measure in MEASURES},
+        compared_days=COMPARED_DAYS,
+        connection_url=connection_url,
+        stream_url=stream_url,
+    )
 
 
 @blueprint.app_template_filter()
 def size(value: int) -> Markup:
     """A number of bytes in decimal units with three digits; the exact figure is in the markup."""
-    exact = f"{grouped(value)} bytes"
-    shown = size_text(value, _marks())
+    exact = f"{value:,} bytes"
+    shown = size_text(value)
     return Markup('<data value="{}" title="{}"{}>{}</data>').format(value, exact, _zero(value), shown)
 
 
 @blueprint.app_template_filter()
 def exact_bytes(value: int) -> str:
-    return f"{grouped(value)} byte{'' if value == 1 else 's'}"
+    return f"{value:,} byte{'' if value == 1 else 's'}"
 
 
 @blueprint.app_template_filter()
 def count(value: int) -> Markup:
-    return Markup('<data value="{}"{}>{}</data>').format(value, _zero(value), grouped(value))
+    return Markup('<data value="{}"{}>{}</data>').format(value, _zero(value), f"{value:,}")
 
 
 def _zero(value: int) -> Markup:
@@ -72,7 +59,7 @@ def growth(value: int) -> Markup:
     if not value:
         return Markup('<data value="0" class="zero">no change</data>')
     sign, by = ("+", value) if value > 0 else ("−", -value)
-    title, shown = f"{sign}{grouped(by)} bytes", f"{sign}{size_text(by, _marks())}"
+    title, shown = f"{sign}{by:,} bytes", f"{sign}{size_text(by)}"
     return Markup('<data value="{}" title="{}">{}</data>').format(value, title, shown)
 
 
@@ -81,7 +68,7 @@ def share(value: float) -> Markup:
     """A part of the whole as a percentage; one that is too small for a digit is not called 0."""
     percent = value * 100
     text = "<0.1" if 0 < percent < 0.1 else f"{percent:.0f}" if percent in (0, 100) else f"{percent:.1f}"
-    return Markup('<data value="{}">{}&nbsp;%</data>').format(f"{value:.4f}", _placed(text, _marks()))
+    return Markup('<data value="{}">{}&nbsp;%</data>').format(f"{value:.4f}", text)
 
 
 @blueprint.app_template_filter()
@@ -91,14 +78,9 @@ def part(measure: str) -> str:
 
 
 @blueprint.app_template_filter()
-def parts(row: Mapping[str, int]) -> list[tuple[str, int]]:
-    """The measures of a row that add up to its total."""
-    return [(measure.name, row[measure.name]) for measure in BYTE_MEASURES]
-
-
-@blueprint.app_template_filter()
-def stacked(parts: Sequence[tuple[str, int]]) -> list[tuple[str, str, str]]:
+def stacked(parts: Iterable[tuple[str, int]]) -> list[tuple[str, str, str]]:
     """(name, where it begins, its width) of parts side by side, in percent of their sum."""
+    parts = list(parts)
     whole = sum(value for _, value in parts) or 1
     begins = accumulate((value for _, value in parts), initial=0)
     return [
@@ -124,7 +106,7 @@ def day(value: str) -> Markup:
     return Markup('<time datetime="{}">{}</time>').format(value, f"{at.day} {at:%b %Y}")
 
 
-def size_text(value: int, marks: tuple[str, str] = ENGLISH) -> str:
+def size_text(value: int) -> str:
     """`0 B`, `999 B`, `1.00 kB`, `12.3 MB`, `456 GB`: three digits, rounded half to even."""
     if value < 1000:
         return f"{value} B"
@@ -133,5 +115,5 @@ def size_text(value: int, marks: tuple[str, str] = ENGLISH) -> str:
         scaled /= 1000
         digits = 2 if scaled < 9.995 else 1 if scaled < 99.95 else 0
         if scaled < 999.5:
-            return f"{_placed(f'{scaled:.{digits}f}', marks)} {unit}"
-    return f"{_placed(f'{scaled:,.0f}', marks)} EB"
+            return f"{scaled:.{digits}f} {unit}"
+    return f"{scaled:,.0f} EB"

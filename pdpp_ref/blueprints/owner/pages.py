@@ -1,0 +1,167 @@
+"""Everything that the owner's pages show: a template receives one of these, as `page`, and nothing else.
+
+They hold numbers, times, names and enumerated states; there is no field for the text of an error of the
+database.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, NamedTuple
+from urllib.parse import urlencode
+
+from flask import url_for
+from msgspec import structs
+
+from ...projection.rows import ProjectionRow
+from ...queries.growth import RANGES, Day
+from ...queries.items import ItemRow
+from ...queries.listings import List, ListedRow
+from ...services.freshness import Hero, Kind
+from .chart import Chart, chart
+from .requests import MAX_ROWS, ListQuery
+
+
+@dataclass(frozen=True)
+class ListView:
+    """A list of connections or streams: search, columns to sort by, rows, what is left out, the whole.
+
+    `whole` is the row of all rows together, and `whole_growth` its growth.  `is_lagging`: rows show
+    their own times.  `path` is the page's; `connection` is the one whose streams these are.
+    """
+
+    kind: Literal["connection", "stream"]
+    path: str
+    query: ListQuery
+    list: List
+    whole: ProjectionRow
+    whole_growth: int | None
+    is_lagging: bool
+    connection: str = ""
+    max_rows: int = MAX_ROWS
+
+    def address(self, **changes: Any) -> str:
+        """The page's own address with other parameters; defaults are left out."""
+        default = structs.asdict(type(self.query)())
+        parameters = {
+            name: value
+            for name, value in (structs.asdict(self.query) | changes).items()
+            if value not in (default[name], None) and name != "name"  # which is in the path already
+        }
+        if not parameters:
+            return self.path
+        return self.path + ("&" if "?" in self.path else "?") + urlencode(parameters)
+
+    def sort_address(self, column: str) -> str:
+        """Sorts by a column; if that is the current one, in the other direction."""
+        reverse = "asc" if self.query.descends else "desc"
+        return self.address(sort=column, order=reverse if column == self.query.sort else None)
+
+    def row_address(self, name: str) -> str:
+        return connection_url(name) if self.kind == "connection" else stream_url(self.connection, name)
+
+
+class RangeLink(NamedTuple):
+    days: int
+    address: str
+    is_current: bool
+
+
+@dataclass(frozen=True)
+class GrowthView:
+    """Growth as a picture and as a table.  `change`: the bytes of growth.COMPARED_DAYS, None if unknown."""
+
+    chart: Chart | None
+    ranges: list[RangeLink]
+    change: int | None
+    as_of: str | None
+
+
+def growth_view(listing: ListView, days: Sequence[Day], as_of: str | None) -> GrowthView:
+    """The growth of a list's whole, over the days that its query asks for."""
+    shown = listing.query.days
+    return GrowthView(
+        chart=chart(days, shown),
+        ranges=[RangeLink(each, listing.address(days=each), each == shown) for each in RANGES],
+        change=listing.whole_growth,
+        as_of=as_of,
+    )
+
+
+@dataclass(frozen=True)
+class DashboardPage:
+    """The totals, how they grew, and the connections."""
+
+    template: ClassVar[str] = "dashboard.html"
+    hero: Hero
+    poll_seconds: int
+    listing: ListView
+    growth: GrowthView
+
+    @property
+    def state(self) -> Kind:
+        return self.hero.kind
+
+
+@dataclass(frozen=True)
+class HeroFragment:
+    """The polled part of the dashboard.  `announce`: its state has changed, so screen readers say so."""
+
+    template: ClassVar[str] = "_hero_fragment.html"
+    hero: Hero
+    poll_seconds: int
+    announce: bool
+
+
+@dataclass(frozen=True)
+class ConnectionPage:
+    """A connection, how it grew, and its streams."""
+
+    template: ClassVar[str] = "connection.html"
+    state: Kind
+    connection: ListedRow
+    listing: ListView
+    growth: GrowthView
+
+
+@dataclass(frozen=True)
+class StreamPage:
+    """A stream with its largest records and files.
+
+    `all_searched` is False if only its newest versions were searched for these.
+    """
+
+    template: ClassVar[str] = "stream.html"
+    state: Kind
+    connection_name: str
+    stream: ListedRow
+    records: list[ItemRow]
+    files: list[ItemRow]
+    all_searched: bool
+
+
+@dataclass(frozen=True)
+class LoginPage:
+    """`return_to`: a path of this server.  `is_wrong`: a wrong password was sent."""
+
+    template: ClassVar[str] = "login.html"
+    state: ClassVar[None] = None
+    return_to: str
+    is_wrong: bool = False
+
+
+@dataclass(frozen=True)
+class ErrorPage:
+    template: ClassVar[str] = "error.html"
+    state: ClassVar[None] = None
+    message: str
+
+
+def connection_url(name: str) -> str:
+    """Names that a browser would take for folders are a parameter instead of a part of the path."""
+    if any(part in ("", ".", "..") for part in name.split("/")):
+        return url_for("dashboard.connection_by_name", name=name)
+    return url_for("dashboard.connection", name=name)
+
+
+def stream_url(connection: str, stream: str, **more: Any) -> str:
+    return url_for("dashboard.stream", connection=connection, stream=stream, **more)

@@ -1,0 +1,55 @@
+"""The query parameters of the owner's pages."""
+
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct
+
+from ...models.measures import TOTAL
+from ...queries import listings
+from ...queries.growth import Range
+from ...schemas.types import Connection, Stream, one_of
+
+MAX_ROWS = 500  # of a page; a file has all
+ALL_ROWS = "It has all rows, whatever a page shows, and ends with their total; `PDPP-Rows` is their number."
+
+
+class HeroQuery(Struct):
+    seen: Annotated[str, Meta(description="The revision that the page shows.")] = ""
+
+
+class ListQuery(Struct):
+    sort: Annotated[str, one_of(listings.SORTS)] = TOTAL
+    order: Annotated[
+        Literal["asc", "desc"] | None,
+        Meta(description="By default names ascend and numbers descend."),
+    ] = None
+    q: Annotated[str, Meta(description="Return only rows with this in their name.")] = ""
+    limit: Annotated[int, Meta(description=f"How many rows a page shows, at most {MAX_ROWS}.")] = (
+        listings.MAX_ROWS
+    )
+    days: Annotated[Range, Meta(description="How far back growth is drawn.")] = 90
+    format: Annotated[
+        Literal["page", "csv", "json"], Meta(description=f"The list as a file, in its order.  {ALL_ROWS}")
+    ] = "page"
+
+    @property
+    def descends(self) -> bool:
+        return self.order == "desc" if self.order else self.sort != listings.NAME
+
+    @property
+    def listing_order(self) -> listings.Order:
+        limit = min(max(self.limit, 1), MAX_ROWS)
+        return listings.Order(self.sort, self.descends, self.q.strip(), limit)
+
+
+class ConnectionByNameQuery(ListQuery):
+    name: Connection = ""
+
+
+class StreamQuery(Struct):
+    connection: Connection = ""
+    stream: Stream = ""
+    of: Annotated[Literal["record", "file"], Meta(description="What a file lists.")] = "record"
+    format: Annotated[
+        Literal["page", "csv", "json"], Meta(description=f"All of them as a file, by name.  {ALL_ROWS}")
+    ] = "page"

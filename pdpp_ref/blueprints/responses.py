@@ -1,0 +1,69 @@
+"""Making responses: JSON, pages, and bodies that are made while they are sent."""
+
+import logging
+from collections.abc import Generator, Iterator
+from contextlib import ExitStack
+from itertools import chain
+from typing import Any, ClassVar, Protocol
+
+import msgspec
+from flask import Response, g, render_template, request
+from msgspec import Struct
+
+from ..database import PROBLEM_TEXT, db, problem
+
+log = logging.getLogger(__name__)
+
+JSON = "application/json"
+
+
+def reply(body: Struct, status: int = 200) -> Response:
+    """The body as JSON, fields in the order of their declaration, integers of any size exact."""
+    return Response(msgspec.json.encode(body) + b"\n", status, mimetype=JSON)
+
+
+class Page(Protocol):
+    """A dataclass with everything that its template shows."""
+
+    template: ClassVar[str]
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+
+def render(page: Page) -> str:
+    """The page's template.  Its context is the page, as `page`, and what Flask and Flask-WTF add."""
+    return render_template(page.template, page=page)
+
+
+def wants_html() -> bool:
+    """A browser that opens a page, as against a client of an API or an htmx request."""
+    best = request.accept_mimetypes.best_match(["application/json", "text/html"])
+    explicit = "text/html" in request.headers.get("Accept", "")
+    return explicit and best == "text/html" and not request.path.startswith(("/_ref", "/v1/"))
+
+
+def streamed(parts: Iterator[bytes], media_type: str, resources: ExitStack) -> Response:
+    """A body that is made while it is sent; `resources` are closed after it, or if the client goes away.
+
+    The first part is made at once, and an error until then has an ordinary response.  A later one
+    breaks the body off, which HTTP/1.1 shows: its last chunk does not come.
+    """
+    first = next(parts)
+    body = _guarded(chain((first,), parts), resources.pop_all(), g.request_id)
+    first = next(body)  # a generator that has not begun would not close the resources
+    if request.method == "HEAD":  # nobody will read more, nor close it
+        body.close()
+    response = Response(chain((first,), body), content_type=media_type)
+    response.call_on_close(body.close)
+    return response
+
+
+def _guarded(parts: Iterator[bytes], resources: ExitStack, request_id: str) -> Generator[bytes]:
+    try:
+        with resources:
+            yield from parts
+    except Exception as raised:
+        kind = problem(raised)
+        reason = type(raised).__name__ if kind == "other" else PROBLEM_TEXT[kind]
+        log.error("request %s broke off: %s", request_id, reason)
+        db.close()  # whatever state it is in, the next request starts with a new connection
+        raise

@@ -1,0 +1,334 @@
+"""The operator's view of the projection: the summary, sizes, rankings, and maintenance."""
+
+import json
+from collections.abc import Sequence
+from typing import Annotated, Literal, get_args
+
+from msgspec import UNSET, Meta, UnsetType
+from msgspec.structs import asdict
+
+from ..models.measures import EVERY_MEASURE, MeasuresOf
+from ..projection.rows import ConnectionRow, GlobalRow, ProjectionRow, StreamRow
+from ..queries.items import ItemRow
+from ..queries.sizes import ConnectorStream
+from ..services import summary as summaries
+from ..services.auto_reconcile import AutoReconcile
+from ..services.reconcile import Pass
+from ..services.summary import RebuildStatus, State
+from .types import Body, Bytes, Connection, Connector, Count, Key, Sha256, Stream, Time, one_of
+
+Grain = Literal["global", "connection", "stream"]
+Scope = Literal["connection", "stream", "record", "blob"]
+SCOPES: tuple[Scope, ...] = get_args(Scope)
+Format = Literal["json", "csv"]
+
+# ---- how fresh the totals are ------------------------------------------------------------------
+
+
+class Freshness(Body):
+    """How exact the totals are, and since when."""
+
+    computed_at: Annotated[Time | None, Meta(description="When the totals were last exact.")]
+    state: Annotated[State, Meta(description="`fresh` only if every number is exact.")]
+    stale_since: Annotated[Time | None, Meta(description="Since when they may lag; null if fresh.")]
+    rebuild_status: RebuildStatus
+    last_error: Annotated[str | None, Meta(description="Why a pass failed, without any stored data.")]
+
+
+class RebuildProgress(Body):
+    """How far a rebuild has come."""
+
+    versions_counted: Count
+    versions_in_all: Count
+
+
+class AutoReconcileStatus(Body):
+    """The passes of the process that responds, since it started."""
+
+    attempts: Count
+    failures: Count
+    consecutive_failures: Count
+    last_attempt_at: Time | None
+    last_error: str | None
+    retry_after_seconds: Annotated[float, Meta(ge=0, description="Left of the cooldown; 0 if none holds.")]
+
+
+class Metadata(Freshness):
+    """The freshness, and what is done about it."""
+
+    rebuild_progress: Annotated[RebuildProgress | None, Meta(description="Null if no rebuild is running.")]
+    auto_reconcile: AutoReconcileStatus
+
+
+class Projection(Body):
+    """The state of the projection that rows were read from."""
+
+    computed_at: Time | None
+    dirty: Annotated[bool, Meta(description="True if any number at any grain may lag.")]
+    metadata: Metadata | None
+
+
+def freshness(summary: summaries.Summary) -> Freshness:
+    totals = summary.totals
+    return Freshness(
+        computed_at=totals.computed_at,
+        state=summary.state,
+        stale_since=totals.stale_since,
+        rebuild_status=totals.rebuild_status,  # type: ignore[arg-type]  # the table has a CHECK
+        last_error=summary.last_error,
+    )
+
+
+def projection(summary: summaries.Summary, auto: AutoReconcile) -> Projection:
+    status = AutoReconcileStatus(
+        attempts=auto.attempts,
+        failures=auto.failures,
+        consecutive_failures=auto.consecutive_failures,
+        last_attempt_at=auto.last_attempt_at,
+        last_error=auto.last_error,
+        retry_after_seconds=auto.retry_after_seconds,
+    )
+    progress = summary.progress
+    return Projection(
+        computed_at=summary.totals.computed_at,
+        dirty=summary.totals.dirty,
+        metadata=Metadata(
+            **asdict(freshness(summary)),
+            rebuild_progress=progress
+            and RebuildProgress(versions_counted=progress.counted, versions_in_all=progress.total),
+            auto_reconcile=status,
+        ),
+    )
+
+
+# ---- the summary -------------------------------------------------------------------------------
+
+
+class TopConnector(Body, tag_field="object", tag="dataset_connector_summary"):
+    """One of the connectors with the most records, summed over its connections."""
+
+    connector_id: Connector
+    record_count: Count
+
+
+class Summary(Body, tag_field="object", tag="dataset_summary"):
+    """How much is stored, in all."""
+
+    connector_count: Annotated[Count, Meta(description="Connections that retain anything.")]
+    stream_count: Annotated[Count, Meta(description="Streams that retain anything.")]
+    record_count: Annotated[Count, Meta(description="Live records.")]
+    record_json_bytes: Annotated[Bytes, Meta(description="Bytes of the live records.")]
+    record_changes_json_bytes: Annotated[Bytes, Meta(description="Bytes of every stored version.")]
+    blob_bytes: Annotated[Bytes, Meta(description="Bytes of the files of records.")]
+    total_retained_bytes: Annotated[Bytes, Meta(description="The sum of the three.")]
+    earliest_record_time: Annotated[Time | None, Meta(description="The earliest record time.")]
+    latest_record_time: Annotated[Time | None, Meta(description="The latest record time.")]
+    earliest_ingested_at: Time | None
+    latest_ingested_at: Time | None
+    top_connectors: Annotated[list[TopConnector], Meta(max_length=summaries.TOP_CONNECTORS)]
+    projection: Freshness
+
+
+def summary_body(summary: summaries.Summary) -> Summary:
+    totals = summary.totals
+    return Summary(
+        connector_count=totals.connection_count,
+        stream_count=totals.stream_count,
+        record_count=totals.record_count,
+        record_json_bytes=totals.current_record_json_bytes,
+        record_changes_json_bytes=totals.record_history_json_bytes,
+        blob_bytes=totals.blob_bytes,
+        total_retained_bytes=totals.total_retained_bytes,
+        earliest_record_time=totals.earliest_record_time,
+        latest_record_time=totals.latest_record_time,
+        earliest_ingested_at=totals.earliest_ingested_at,
+        latest_ingested_at=totals.latest_ingested_at,
+        top_connectors=[TopConnector(**top._asdict()) for top in summary.top_connectors],
+        projection=freshness(summary),
+    )
+
+
+class StreamSummary(Body):
+    """The live records of a connector's streams of one name, summed over its connections."""
+
+    connector_id: Connector
+    stream: Stream
+    record_count: Count
+    record_json_bytes: Bytes
+    earliest_ingested_at: Time | None
+    latest_ingested_at: Time | None
+    earliest_record_time: Time | None
+    latest_record_time: Time | None
+    consent_time_field: Annotated[str | None, Meta(description="The field with a record's time.")]
+    dirty_record_time_bounds: Annotated[bool, Meta(description="True if the two record times may lag.")]
+    computed_at: Time | None
+
+
+class StreamFilters(Body):
+    """The filters of the request."""
+
+    connector_id: Connector | None
+
+
+class StreamSummaries(Body, tag_field="object", tag="dataset_summary_streams"):
+    """The streams of a summary, in the order of their names."""
+
+    filters: StreamFilters
+    projection: Freshness
+    streams: list[StreamSummary]
+
+
+def stream_summary(stream: ConnectorStream) -> StreamSummary:
+    return StreamSummary(
+        connector_id=stream.connector_id,
+        stream=stream.stream,
+        record_count=stream.record_count,
+        record_json_bytes=stream.current_record_json_bytes,
+        earliest_ingested_at=stream.earliest_ingested_at,
+        latest_ingested_at=stream.latest_ingested_at,
+        earliest_record_time=stream.earliest_record_time,
+        latest_record_time=stream.latest_record_time,
+        consent_time_field=stream.record_time_field,
+        dirty_record_time_bounds=stream.undated_records,
+        computed_at=stream.computed_at,
+    )
+
+
+# ---- rows with every measure -------------------------------------------------------------------
+
+
+class _Row(MeasuresOf[Annotated[int, Meta(ge=0)]], kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """Fields with keywords come last, so that each row begins with its names."""
+
+    total_retained_bytes: Annotated[Bytes, Meta(description="The sum of the bytes.")]
+    dirty: Annotated[bool, Meta(description="True if the row may lag since `computed_at`.")]
+    computed_at: Time | None
+
+
+class GlobalSize(_Row, frozen=True, tag_field="grain", tag="global"):
+    """Every measure of everything."""
+
+
+class ConnectionSize(GlobalSize, frozen=True, tag="connection"):
+    """Every measure of a connection."""
+
+    connector_id: Connector
+    connector_instance_id: Connection
+
+
+class StreamSize(ConnectionSize, frozen=True, tag="stream"):
+    """Every measure of a stream."""
+
+    stream: Stream
+
+
+SIZE_ROWS: dict[str, type[GlobalSize]] = {
+    "global": GlobalSize,
+    "connection": ConnectionSize,
+    "stream": StreamSize,
+}
+
+
+class Sizes(Body, tag_field="object", tag="ref_dataset_size"):
+    """Every measure at one grain, in the order of names."""
+
+    grain: Grain
+    rows: Sequence[GlobalSize | ConnectionSize | StreamSize]
+    projection: Projection
+
+
+_SIZE_OF: dict[type[ProjectionRow], type[GlobalSize]] = {
+    GlobalRow: GlobalSize,
+    ConnectionRow: ConnectionSize,
+    StreamRow: StreamSize,
+}
+
+
+def size(row: ProjectionRow) -> GlobalSize:
+    """The row as one of SIZE_ROWS."""
+    kind = _SIZE_OF[type(row)]
+    return kind(**{name: getattr(row, name) for name in kind.__struct_fields__})
+
+
+RankedBy = Annotated[str, one_of(EVERY_MEASURE)]
+
+# ---- the largest -------------------------------------------------------------------------------
+
+
+class TopRow(_Row, frozen=True):
+    """One of the largest, by one measure; only identifiers, never the content of a record."""
+
+    scope: Scope
+    measure: RankedBy
+    rank: Annotated[int, Meta(ge=1)]
+    grain_key: Annotated[str, Meta(description="Identifies the row among those of its scope.")]
+    record_key: Key | None
+    blob_id: Sha256 | None
+    grain: Scope
+    connector_id: Connector
+    connector_instance_id: Connection
+    stream: Stream | UnsetType = UNSET
+
+
+class Top(Body, tag_field="object", tag="ref_dataset_top"):
+    """The largest of a scope: the measure down, then the identifiers up."""
+
+    scope: Scope
+    measure: RankedBy
+    rows: list[TopRow]
+    projection: Projection
+
+
+def top_rows(scope: Scope, measure: str, rows: Sequence[ItemRow]) -> list[TopRow]:
+    return [
+        TopRow(
+            scope=scope,
+            measure=measure,
+            rank=rank,
+            grain_key=json.dumps(row.names, ensure_ascii=False, separators=(",", ":")),
+            record_key=row.key,
+            blob_id=row.sha256,
+            grain=scope,
+            connector_id=row.connector_id,
+            connector_instance_id=row.connector_instance_id,
+            stream=UNSET if row.stream is None else row.stream,
+            dirty=row.dirty,
+            computed_at=row.computed_at,
+            **{name: getattr(row, name) for name in EVERY_MEASURE},
+        )
+        for rank, row in enumerate(rows, 1)
+    ]
+
+
+# ---- maintenance -------------------------------------------------------------------------------
+
+
+class SummaryReconcile(Body, tag_field="object", tag="dataset_summary_reconcile"):
+    """One pass: how many rows it reconciled, and how many it left."""
+
+    reconciled: Count
+    deferred: Count
+    summary: Summary
+
+
+class SizeReconcile(Body, tag_field="object", tag="ref_dataset_size_reconcile"):
+    """One pass: how many rows it reconciled at each grain."""
+
+    streams: Count
+    connections: Count
+    projection: GlobalSize
+
+
+class SizeRebuild(Body, tag_field="object", tag="ref_dataset_size_rebuild"):
+    """The last known totals, marked: the rebuild continues after the response."""
+
+    projection: GlobalSize
+
+
+def summary_reconcile(done: Pass, summary: summaries.Summary) -> SummaryReconcile:
+    body = summary_body(summary)
+    return SummaryReconcile(reconciled=done.reconciled, deferred=done.deferred, summary=body)
+
+
+def size_reconcile(done: Pass, totals: GlobalRow) -> SizeReconcile:
+    return SizeReconcile(streams=done.streams, connections=done.connections, projection=size(totals))

@@ -1,0 +1,137 @@
+"""The owner's lists as files: their rows, the total at their end, and the JSON around them.
+
+A number that is not known is null.
+"""
+
+from typing import Annotated
+
+from msgspec import Meta, field
+
+from ..models.measures import EVERY_MEASURE, Measures, MeasuresOf
+from ..queries.growth import COMPARED_DAYS
+from ..queries.items import ItemRow
+from ..queries.listings import ListedRow
+from .types import Body, Connection, Connector, Count, Key, Sha256, Stream, Time
+
+_UNKNOWN = "Null if it is not known."
+Number = int | None
+Growth = Annotated[
+    int | None, Meta(description=f"The change of the total in {COMPARED_DAYS} days, in bytes.  {_UNKNOWN}")
+]
+
+
+class _Measures(
+    MeasuresOf[Number], kw_only=True, frozen=True, forbid_unknown_fields=True, tag_field="kept"
+):
+    """Fields with keywords come last, so that each row begins with its names."""
+
+    total_retained_bytes: Annotated[int | None, Meta(description=f"The sum of the bytes.  {_UNKNOWN}")]
+
+
+class _Row(_Measures, kw_only=True, frozen=True):
+    may_lag: bool
+    as_of: Time | None
+
+
+class _GrowingRow(_Measures, kw_only=True, frozen=True):
+    growth: Growth = field(name=f"growth_{COMPARED_DAYS}_days")
+    may_lag: bool
+    as_of: Time | None
+
+
+class KeptConnection(_GrowingRow, frozen=True, tag="connection"):
+    """A connection's line."""
+
+    connector: Connector
+    connection: Connection
+
+
+class KeptStream(_Row, frozen=True, tag="stream"):
+    """A stream's line."""
+
+    connection: Connection
+    stream: Stream
+
+
+class KeptRecord(KeptStream, frozen=True, tag="record"):
+    """A record's line, without its content."""
+
+    record_key: Key
+
+
+class KeptFile(KeptRecord, frozen=True, tag="file"):
+    """A file's line."""
+
+    sha256: Sha256
+
+
+class KeptTotal(_GrowingRow, frozen=True, tag="total"):
+    """The sum of all rows.  A number that is not known for each row is null; `as_of` is the earliest."""
+
+
+Row = KeptConnection | KeptStream | KeptRecord | KeptFile
+KINDS: dict[str, type[Row]] = {
+    "connection": KeptConnection,
+    "stream": KeptStream,
+    "record": KeptRecord,
+    "file": KeptFile,
+}
+
+
+class Kept(Body, tag_field="object", tag="owner_list"):
+    """A list of the owner's, complete: the rows that a search found, and their total."""
+
+    as_of: Annotated[Time | None, Meta(description="When the totals were last exact.")]
+    may_lag: Annotated[bool, Meta(description="True if any number may lag.")]
+    row_count: Annotated[Count, Meta(description="How many rows follow.")]
+    rows: list[KeptConnection | KeptStream | KeptRecord | KeptFile]
+    total: KeptTotal
+
+
+def kept_connection(row: ListedRow) -> KeptConnection:
+    return KeptConnection(
+        connector=row.connector_id,
+        connection=row.name,
+        growth=row.growth,
+        may_lag=row.dirty,
+        as_of=row.computed_at,
+        **_numbers(row, row.computed_at),
+    )
+
+
+def kept_stream(row: ListedRow, connection: str) -> KeptStream:
+    return KeptStream(
+        connection=connection,
+        stream=row.name,
+        may_lag=row.dirty,
+        as_of=row.computed_at,
+        **_numbers(row, row.computed_at),
+    )
+
+
+def kept_record(row: ItemRow) -> KeptRecord:
+    return KeptRecord(
+        connection=row.connector_instance_id,
+        stream=row.stream or "",
+        record_key=row.key or "",
+        may_lag=row.dirty,
+        as_of=row.computed_at,
+        **_numbers(row, row.computed_at),
+    )
+
+
+def kept_file(row: ItemRow) -> KeptFile:
+    return KeptFile(
+        connection=row.connector_instance_id,
+        stream=row.stream or "",
+        record_key=row.key or "",
+        sha256=row.sha256 or "",
+        may_lag=row.dirty,
+        as_of=row.computed_at,
+        **_numbers(row, row.computed_at),
+    )
+
+
+def _numbers(row: Measures, computed_at: str | None) -> dict[str, Number]:
+    """Those of a row that was never counted are not known."""
+    return {name: getattr(row, name) if computed_at else None for name in EVERY_MEASURE}

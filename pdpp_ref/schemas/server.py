@@ -1,0 +1,47 @@
+"""Bodies that belong to no data: errors, health, and signing in."""
+
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct
+
+from .types import Body
+
+
+class Login(Struct):
+    """The owner's password."""
+
+    password: str
+
+
+class Form(Struct):
+    """The fields of every form of a page."""
+
+    csrf_token: Annotated[str, Meta(description="From the form.")]
+    return_to: Annotated[str, Meta(description="A path of this server to redirect to.")] = ""
+
+
+class LoginForm(Form, kw_only=True):
+    """The password as the form sends it."""
+
+    password: str
+
+
+class Health(Body):
+    """The process is up."""
+
+    status: Literal["ok"]
+
+
+class ErrorDetail(Body):
+    """`code` is for programs and `message` for people; `request_id` is also in the server's log."""
+
+    type: str
+    code: str
+    message: str
+    request_id: str | None
+
+
+class Error(Body):
+    """Every error has this one shape."""
+
+    error: ErrorDetail

@@ -1,0 +1,37 @@
+"""The types of fields, with what the description of the API says about them."""
+
+from collections.abc import Sequence
+from typing import Annotated
+
+from msgspec import Meta, Struct
+
+TIME_PATTERN = r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$"
+
+Time = Annotated[
+    str,
+    Meta(
+        description="UTC, with milliseconds.",
+        pattern=TIME_PATTERN,
+        extra_json_schema={"format": "date-time", "examples": ["2026-01-31T08:00:00.000Z"]},
+    ),
+]
+Count = Annotated[int, Meta(ge=0, description="A number of things.")]
+Bytes = Annotated[int, Meta(ge=0, description="A number of bytes.")]
+Connector = Annotated[str, Meta(description="What kind of source a connection is of.")]
+Connection = Annotated[str, Meta(description="The name of a connection: its `connector_instance_id`.")]
+Stream = Annotated[str, Meta(description="The name of a stream, within its connection.")]
+Key = Annotated[str, Meta(description="The key of a record, within its stream.")]
+Sha256 = Annotated[str, Meta(description="A SHA-256 digest, in lower-case hex.", pattern="^[0-9a-f]{64}$")]
+
+
+def one_of(values: Sequence[str]) -> Meta:
+    """For texts of which there are only these, if their list is derived and so can't be a Literal."""
+    return Meta(
+        pattern=rf"^({'|'.join(values)})$(?!\n)",
+        extra_json_schema={"enum": list(values)},
+        extra={"wanted": f"one of {', '.join(values)}"},
+    )
+
+
+class Body(Struct, kw_only=True, forbid_unknown_fields=True):
+    """A response: all of its fields and no other."""
