@@ -236,6 +236,6 @@ def _report_unknown_variables() -> None:
         if name not in known and name.removeprefix(PREFIX) not in FLASK_SETTINGS:
             from difflib import get_close_matches  # slow to import, and rarely needed
 
-            (closest,) = get_close_matches(name, known, n=1, cutoff=0)
+            (closest,) = get_close_matches(name.upper(), known, n=1, cutoff=0)
             shown = name if name.isidentifier() else ascii(name)
             notices.show_once(f"{shown} is not a setting; the closest one is {closest}")

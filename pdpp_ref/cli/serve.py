@@ -66,6 +66,8 @@ def _serve(app: Flask, host: str, port: int, how_to_sign_in: str) -> None:
         if error.errno == errno.EADDRINUSE:
             raise UsageError(f"port {port} is in use; choose another with --port") from None
         raise UsageError(f"can't listen on {host} port {port}: {error.strerror or 'unknown'}") from None
+    except ValueError:
+        raise UsageError(f"can't listen on {host} port {port}: not an address") from None
     if host not in LOOPBACK:
         output.tell("Others can reach this address, unencrypted: put a TLS proxy in front of it.")
     shown = f"[{host}]" if ":" in host else host
