@@ -14,6 +14,7 @@ from pdpp_ref import config
 from pdpp_ref.blueprints.limits import MAX_FORM_BYTES, MAX_INGEST_BYTES
 from pdpp_ref.cli.main import COMMANDS
 from pdpp_ref.cli.serve import PORT
+from pdpp_ref.database import PROBLEM_TEXT
 from tests.live import Server
 
 ROOT = Path(__file__).parent.parent
@@ -76,7 +77,7 @@ class TestContainerfile:
         _, command = last("HEALTHCHECK").split("CMD ", 1)
         program, option, script = json.loads(command)
         assert (program, option) == ("python3", "-c")
-        assert f"127.0.0.1:{PORT}/" in script
+        assert f"127.0.0.1:{PORT}" in script
         with Server(tmp_path) as server:
             check = [sys.executable, "-c", script.replace(f"127.0.0.1:{PORT}", server.url.split("//")[1])]
             assert subprocess.run(check, capture_output=True).returncode == 0
@@ -116,3 +117,8 @@ def test_nginx_lets_through_what_the_server_accepts() -> None:
     text = (DEPLOY / "nginx.conf").read_text()
     assert f"client_max_body_size {MAX_INGEST_BYTES // 1024**3}g;" in text
     assert f"more than {MAX_FORM_BYTES // 1024**2} MiB without a token" in text
+
+
+@pytest.mark.parametrize("message", PROBLEM_TEXT.values())
+def test_the_guide_says_what_to_do_for_each_error_of_the_database(message: str) -> None:
+    assert f"\n| {message} | " in (ROOT / "docs" / "operating.md").read_text()
