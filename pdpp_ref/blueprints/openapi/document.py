@@ -30,7 +30,7 @@ blueprint = Blueprint("openapi", __name__)
 Schema = dict[str, Any]
 
 ABOUT = (
-    "How much a personal data server stores, exactly; and writing to it.  Everything under `/_ref`, and the "
+    "How much a personal data server stores, exactly; and writing to it.  All under `/_ref`, and the "
     "owner's pages, is **reference-only**: it serves this implementation and is no part of the protocol, "
     "and each of its responses carries `PDPP-Surface: reference-only`.  Parameters that are not described "
     "are ignored; of one that is repeated a read takes the first, and a write takes none.  Times are UTC."
