@@ -16,9 +16,11 @@ import subprocess
 import sys
 import tempfile
 import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 PROGRAM = str(Path(sys.executable).with_name("pdpp-ref"))
 ROOT = Path(__file__).parent.parent
@@ -64,6 +66,16 @@ def run(
     if timer.finished.is_set() and code == -signal.SIGKILL:
         raise subprocess.TimeoutExpired(arguments, timeout, *printed)
     return subprocess.CompletedProcess(arguments, code, *printed)
+
+
+@contextmanager
+def started(call: Sequence[str | Path], **options: Any) -> Iterator[subprocess.Popen[Any]]:
+    """A process as of subprocess.Popen, which is killed at the end if it still runs, also of a test that fails."""
+    with subprocess.Popen(call, **options) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def _write(into: IO[bytes], content: bytes) -> None:

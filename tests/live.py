@@ -3,21 +3,39 @@
 import os
 import socket
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.request import urlopen
 
 import pytest
+from flask import Flask
 
+from pdpp_ref.server import listen
 from tests import command
 from tests.world import PASSWORD, TOKEN, Outside
 
 if TYPE_CHECKING:
     from playwright.sync_api import BrowserContext
+
+
+@contextmanager
+def served(app: Flask) -> Iterator[Any]:
+    """The application on the real server, in a thread of this process: waitress's server, with `effective_port`."""
+    server = listen(app, "127.0.0.1", 0)
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    try:
+        yield server
+    finally:
+        # In its own thread, which otherwise looks once a second whether there is anything left to serve.
+        server.trigger.pull_trigger(server.close)
+        server.task_dispatcher.shutdown()
+        thread.join(60)
 
 
 class Server:

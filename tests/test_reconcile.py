@@ -162,7 +162,7 @@ def test_a_mark_during_a_recount_begins_it_again(outside: Outside) -> None:
 
 
 def test_the_bound_holds_for_a_stream_of_any_size() -> None:
-    records = 120_000 if LONG else 30_000
+    records = 120_000 if LONG else 60_000
     fill(records, size=1)
     mark("laptop", "notes")
     slowest, passes, done = 0.0, 0, Pass()

@@ -2,14 +2,13 @@
 
 import json
 import socket
-import threading
 from collections.abc import Callable, Iterator
 
 import pytest
 from flask import Flask, Response
 
 from pdpp_ref import server as module
-from pdpp_ref.server import listen
+from tests.live import served
 from tests.world import TOKEN
 
 Ask = Callable[[bytes], tuple[bytes, bytes]]
@@ -19,22 +18,17 @@ BEARER = f"Authorization: Bearer {TOKEN}\r\n".encode()
 
 @pytest.fixture
 def ask(app: Flask) -> Iterator[Ask]:
-    server = listen(app, "127.0.0.1", 0)
-    server.adj.max_request_body_size = 1_000
-    thread = threading.Thread(target=server.run)
-    thread.start()
+    with served(app) as server:
+        server.adj.max_request_body_size = 1_000
 
-    def send(request: bytes) -> tuple[bytes, bytes]:
-        with socket.create_connection(("127.0.0.1", server.effective_port), timeout=10) as client:
-            client.sendall(request)
-            answer = b"".join(iter(lambda: client.recv(65536), b""))
-        head, _, body = answer.partition(b"\r\n\r\n")
-        return head, body
+        def send(request: bytes) -> tuple[bytes, bytes]:
+            with socket.create_connection(("127.0.0.1", server.effective_port), timeout=60) as client:
+                client.sendall(request)
+                answer = b"".join(iter(lambda: client.recv(65536), b""))
+            head, _, body = answer.partition(b"\r\n\r\n")
+            return head, body
 
-    yield send
-    server.close()
-    server.task_dispatcher.shutdown()
-    thread.join(10)
+        yield send
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,8 @@ import click
 import msgspec
 
 from .. import auto_reconcile
-from ..database import db, write_transaction
-from ..models import RetainedSizeGlobal, locking
+from ..database import db, fetch_all, write_transaction
+from ..models import locking
 from ..operations import verify
 from ..projection import marks
 from ..schemas import dataset
@@ -95,7 +95,7 @@ def verify_totals() -> None:
                 f"{where}: {difference.figure} is {difference.stored}, "
                 f"a recount gives {difference.counted}{known}"
             )
-        marked = RetainedSizeGlobal.select().where(RetainedSizeGlobal.dirty).exists()
+        marked = bool(fetch_all("SELECT 1 FROM retained_size_global WHERE dirty"))
         if db.is_corrupt():
             raise DamagedFile
     answer(f"{found:,} differences." if found else "No differences." + (" Totals are marked." * marked))

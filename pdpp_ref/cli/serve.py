@@ -8,7 +8,7 @@ import click
 from flask import Flask
 
 from .. import bare_app, config, create_app
-from ..models import Connection
+from ..database import fetch_all
 from ..operations import demo_data
 from ..server import listen
 from .common import TemporaryFailure, UsageError, cli_errors
@@ -47,7 +47,7 @@ def demo(host: str, port: int) -> None:
             "SAMPLE_DATA": True,
         }
         app = create_app(settings)
-        if not Connection.select().exists():
+        if not fetch_all("SELECT 1 FROM connections LIMIT 1"):
             click.echo("Loading sample data ...", err=True)
             demo_data.load()
     _serve(app, host, port, f"with the password {password}")

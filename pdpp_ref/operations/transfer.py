@@ -15,7 +15,6 @@ from typing import Any
 
 import peewee
 
-from .. import migrations
 from ..database import (
     Busy,
     db,
@@ -29,6 +28,7 @@ from ..database import (
     using,
     write_transaction,
 )
+from ..migrations import prepare
 from ..models import (
     CANONICAL_TABLES,
     CHECKPOINT_TABLES,
@@ -150,7 +150,7 @@ def _begin(state: str) -> Sent:
 
     Exclusively: all earlier transactions have ended, and later ones find an unfinished copy.
     """
-    migrations.prepare(unfinished=True)
+    prepare(unfinished=True)
     with exclusive_transaction():
         unfinished = fetch_all("SELECT state, progress FROM pdpp_ref_copying")
         if not unfinished:

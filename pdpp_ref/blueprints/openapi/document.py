@@ -30,10 +30,11 @@ blueprint = Blueprint("openapi", __name__)
 Schema = dict[str, Any]
 
 ABOUT = (
-    "How much a personal data server stores, exactly; and writing to it.  All under `/_ref`, and the "
-    "owner's pages, is **reference-only**: it serves this implementation and is no part of the protocol, "
-    "and each of its responses carries `PDPP-Surface: reference-only`.  Parameters that are not described "
-    "are ignored; of one that is repeated a read takes the first, and a write takes none.  Times are UTC."
+    "The exact account of what a personal data server stores, and writing to it.  Everything under "
+    "`/_ref`, and the owner's pages, is **reference-only**: it serves this implementation and is not part "
+    "of the protocol, and each of its responses has the header `PDPP-Surface: reference-only`.  Unknown "
+    "parameters are ignored.  If a parameter is repeated, a read uses the first and a write is refused.  "
+    "Times are UTC."
 )
 REFERENCE_ONLY, PROTOCOL, FILES = "reference-only", "connectors", "files"
 TAGS = {
