@@ -235,7 +235,7 @@ def small_steps(monkeypatch: Any) -> None:
         monkeypatch.setattr(record_rollups, name, 1)
     monkeypatch.setattr(retention, "VERSIONS_PER_TRANSACTION", 1)
     monkeypatch.setattr(importer, "BATCH_RECORDS", 4)
-    monkeypatch.setattr(database, "KEYS_PER_QUERY", 1)
+    monkeypatch.setattr(database.statements, "KEYS_PER_QUERY", 1)
     monkeypatch.setattr(activation, "KEYS_PER_PAGE", 1)
     monkeypatch.setattr(blobs, "CHUNK_BYTES", 4)
 

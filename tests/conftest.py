@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from hypothesis import settings
 
 from pdpp_ref import (
     create_app,
@@ -25,7 +26,7 @@ from pdpp_ref import (
     timestamps,
 )
 from pdpp_ref.database import db
-from tests import pooler, postgres
+from tests import command, pooler, postgres
 from tests.conformance import CheckedClient
 from tests.outside import Outside
 from tests.world import PASSWORD, TOKEN, Calendar, Clock
@@ -33,8 +34,16 @@ from tests.world import PASSWORD, TOKEN, Calendar, Clock
 # The URL, for the processes that xdist starts; no PDPP_ name, as tests take those away.
 SERVER = "POSTGRES_OF_THIS_RUN"
 DATABASES = ("sqlite", "postgres")
-COMMAND = str(Path(sys.executable).with_name("pdpp-ref"))
+COMMAND = command.PROGRAM
+# Hundreds of tests start Python; it need not compile the package each time.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+# How long an example takes is the machine's affair.
+settings.register_profile("any machine", deadline=None)
+settings.load_profile("any machine")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -208,14 +217,7 @@ def environment(tmp_path: Path, backend: Backend) -> dict[str, str]:
 def run(environment: dict[str, str], tmp_path: Path) -> Run:
     def call(*arguments: str, stdin: str | bytes = "", **settings: str) -> subprocess.CompletedProcess[str]:
         given = stdin.encode() if isinstance(stdin, str) else stdin
-        done = subprocess.run(
-            [COMMAND, *arguments],
-            input=given,
-            capture_output=True,
-            cwd=tmp_path,
-            timeout=60,
-            env=environment | settings,
-        )
+        done = command.run(*arguments, stdin=given, cwd=tmp_path, env=environment | settings)
         return subprocess.CompletedProcess(
             done.args, done.returncode, done.stdout.decode(), done.stderr.decode()
         )

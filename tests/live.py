@@ -3,23 +3,39 @@
 import os
 import socket
 import subprocess
-import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.request import urlopen
 
 import pytest
+from flask import Flask
 
+from pdpp_ref.server import listen
+from tests import command
 from tests.world import PASSWORD, TOKEN, Outside
 
 if TYPE_CHECKING:
     from playwright.sync_api import BrowserContext
 
-PROGRAM = str(Path(sys.executable).with_name("pdpp-ref"))
+
+@contextmanager
+def served(app: Flask) -> Iterator[Any]:
+    """The application on the real server, in a thread of this process: waitress's server, with `effective_port`."""
+    server = listen(app, "127.0.0.1", 0)
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    try:
+        yield server
+    finally:
+        # In its own thread, which otherwise looks once a second whether there is anything left to serve.
+        server.trigger.pull_trigger(server.close)
+        server.task_dispatcher.shutdown()
+        thread.join(60)
 
 
 class Server:
@@ -43,7 +59,7 @@ class Server:
         self.environment |= {f"PDPP_{name}": str(value) for name, value in own.items()}
 
     def __enter__(self) -> "Server":
-        self.process = subprocess.Popen([*self.under, PROGRAM, *self.call], env=self.environment)
+        self.process = subprocess.Popen([*self.under, command.PROGRAM, *self.call], env=self.environment)
         until = time.monotonic() + 60
         while self.process.poll() is None and time.monotonic() < until:
             with suppress(OSError), urlopen(f"{self.url}/owner/login", timeout=5):
@@ -57,7 +73,8 @@ class Server:
         self.process.wait()
 
     def run(self, *arguments: str, given: str = "") -> None:
-        subprocess.run([PROGRAM, *arguments], env=self.environment, input=given, text=True, check=True)
+        done = command.run(*arguments, env=self.environment, stdin=given.encode())
+        assert done.returncode == 0, done.stderr.decode()
 
     def sign_in(self, context: "BrowserContext") -> None:
         assert context.request.post(f"{self.url}/owner/login", data={"password": PASSWORD}).ok

@@ -63,8 +63,8 @@ MUTATIONS = [
     ),
     Mutation(
         "the mark in the delete's transaction",
-        "        blobs.drop_unbound(bound)\n        retained_size.mark_connection(",
-        "        blobs.drop_unbound(bound)\n    with write_transaction():\n        retained_size.mark_connection(",
+        "        blobs.drop_unbound(digests)\n        marks.mark_connection(",
+        "        blobs.drop_unbound(digests)\n    with write_transaction():\n        marks.mark_connection(",
         "tests/test_failpoints.py -k 'kill_at and stream'",
     ),
     Mutation(
@@ -87,8 +87,8 @@ MUTATIONS = [
     ),
     Mutation(
         "the lock of the projection's rows, on PostgreSQL",
-        "FROM {grain.table} {where}{for_no_key_update()}",
-        "FROM {grain.table} {where}",
+        "        ORDER BY {key}\n        {for_no_key_update()}\n",
+        "        ORDER BY {key}\n",
         "tests/test_trials.py -k 'no_row_is_wrong and postgres'",
     ),
     # ---- marks
@@ -100,14 +100,14 @@ MUTATIONS = [
     ),
     Mutation(
         "the mark of a failed delta",
-        "        mark_streams(deltas, connection_id)",
+        "            raise\n        marks.mark_streams(deltas, connection_id)",
         "        pass",
         "tests/test_retained_size.py -k failed_delta",
     ),
     Mutation(
         "the mark upward from a stream",
-        "execute()\n    mark_connection(connection_id)",
-        "execute()",
+        "[stream_id])\n    mark_connection(connection_id)",
+        "[stream_id])",
         "tests/test_retained_size.py -k marks_the_grains_above",
     ),
     Mutation(
@@ -118,31 +118,31 @@ MUTATIONS = [
     ),
     Mutation(
         "the mark of a row that is not there yet",
-        "    grain.insert(row).on_conflict(conflict_target=[primary_key], update=_marked(grain)).execute()",
-        "    grain.update(_marked(grain)).where(primary_key == key).execute()",
+        '    row = {grain.key: key, "dirty": True, "stale_since": utc_now(), "days_disordered": True, **more}\n',
+        '    execute(f"UPDATE {grain.table} SET dirty = TRUE WHERE {grain.key} = ?", [key])\n    return\n',
         "tests/test_retained_size.py -k has_no_row",
     ),
     Mutation(
         "the first time of a mark",
-        "grain.stale_since: earliest}",
-        "grain.stale_since: now}",
+        "WHEN {grain.table}.stale_since < excluded.stale_since THEN",
+        "WHEN FALSE THEN",
         "tests/test_retained_size.py -k keeps_the_first_time",
     ),
     Mutation(
         "passing up a mark made by another program",
-        '    if any(row["dirty"] for row in held.values()):\n        _propagate_dirty(connection_id)',
+        "    if any(row.dirty for row in rows.values()):\n        _propagate_dirty(connection_id)",
         "    pass",
         "tests/test_retained_size.py -k one_table_alone",
     ),
     Mutation(
         "marking a connection that has lost a row",
-        "        mark_connections([connection_id])",
+        "        marks.mark_connections([connection_id])",
         "        pass",
         "tests/test_retained_size.py -k times_above",
     ),
     Mutation(
         "freezing figures of a marked row",
-        '    if not row["dirty"]:\n        change_row(',
+        "    if not row.dirty:\n        change_row(",
         "    if True:\n        change_row(",
         "tests/test_retained_size.py -k marked_above",
     ),
@@ -161,7 +161,7 @@ MUTATIONS = [
     ),
     Mutation(
         "beginning a recount again after a mark",
-        "    RecountCheckpoint.delete().where(RecountCheckpoint.stream == stream_id).execute()\n    mark_connection",
+        '        execute("DELETE FROM retained_size_recounts WHERE stream_id = ?", [stream_id])\n    mark_connection',
         "    mark_connection",
         "tests/test_reconcile.py -k mark_during_a_recount",
     ),
@@ -173,8 +173,8 @@ MUTATIONS = [
     ),
     Mutation(
         "finding streams without a row",
-        "        found, all_streams = _discover_streams()",
-        "        found, all_streams = {}, True",
+        "        discovered, all_streams = discover_streams()",
+        "        discovered, all_streams = [], True",
         "tests/test_reconcile.py -k lost_rows",
     ),
     Mutation(
@@ -197,14 +197,14 @@ MUTATIONS = [
     ),
     Mutation(
         "versions that are replaced while rows are derived",
-        "        return _Version(*found[0]) if found else None",
+        "        return rollup_rows.version_of_key(self.id, one.previous, one.key)",
         "        return None",
         "tests/test_rollups.py -k between_the_steps",
     ),
     Mutation(
         "the rows of its records before a stream is clean",
-        "WHERE r.dirty AND NOT r.rollups_dirty ",
-        "WHERE r.dirty ",
+        "WHERE r.dirty AND NOT r.rollups_dirty\n",
+        "WHERE r.dirty\n",
         "tests/test_rollups.py -k nothing_is_fresh_before",
     ),
     Mutation(
@@ -215,13 +215,13 @@ MUTATIONS = [
     ),
     Mutation(
         "deriving rows where the row of their stream was lost",
-        "connection=connection_id, rollups_dirty=True)",
-        "connection=connection_id)",
+        '{"connection_id": connection_id, "rollups_dirty": True}',
+        '{"connection_id": connection_id}',
         "tests/test_rollups.py -k with_the_row_of_its_stream",
     ),
     Mutation(
         "waiting after a failure",
-        "            self.cooldown.failed(RETAINED_SIZE)",
+        "            self.cooldown.failed(self.projection)",
         "            pass",
         "tests/test_auto_reconcile.py -k eight_hours",
     ),
@@ -233,14 +233,14 @@ MUTATIONS = [
     ),
     Mutation(
         "not waiting for another's pass",
-        "if self.retry_after_seconds or not self._one.acquire(blocking=False)",
-        "if self.retry_after_seconds or not self._one.acquire()",
+        "if not self._one.acquire(blocking=False)",
+        "if not self._one.acquire()",
         "tests/test_auto_reconcile.py -k does_not_wait",
     ),
     Mutation(
         "asking again once it is one's turn",
-        "            if not still_needed():\n                return False",
-        "            still_needed()",
+        "if not self.retry_after_seconds and still_needed():",
+        "if not self.retry_after_seconds:",
         "tests/test_auto_reconcile.py -k simultaneous_stale",
     ),
     Mutation(
@@ -264,7 +264,7 @@ MUTATIONS = [
     ),
     Mutation(
         "durability in a session of somebody else",
-        "        look += [] if begin == SNAPSHOT else [DURABLE]\n",
+        "        columns += [] if begin == SNAPSHOT else [DURABLE]\n",
         "",
         "tests/test_pooler.py -k leaves_none",
     ),
@@ -276,8 +276,8 @@ MUTATIONS = [
     ),
     Mutation(
         "noticing that a session is somebody else's by now",
-        "        if found is None or (was_ours and not is_ours):",
-        "        if found is None:",
+        "        if begun is None or (was_ours and not is_ours):",
+        "        if begun is None:",
         "tests/test_pooler.py -k not_any_more",
     ),
     Mutation(
@@ -300,8 +300,8 @@ MUTATIONS = [
     ),
     Mutation(
         "a replica's time from before its figures",
-        "found: str | None = self._state.begun.arrived",
-        "found: str | None = self.execute_sql(ARRIVED.split('; ')[1]).fetchone()[0]",
+        "until: str | None = self._state.begun.replicated_until",
+        "until: str | None = self.execute_sql(READ_REPLICATED_UNTIL.split(';')[1]).fetchone()[0]",
         "tests/test_replica.py -k read_before",
     ),
     Mutation(
@@ -312,13 +312,13 @@ MUTATIONS = [
     ),
     Mutation(
         "keeping out of a half-copied database",
-        "        if unfinished and not self._is_filled:",
+        "        if unfinished and not self._is_transfer_target:",
         "        if False:",
         "tests/test_upgraded.py -k 'every_route'",
     ),
     Mutation(
         "looking at the version again under the lock",
-        "    _check_known(begun)",
+        "    _check_known(before)",
         "    pass",
         "tests/test_upgraded.py -k start_at_once",
     ),
@@ -350,8 +350,8 @@ MUTATIONS = [
     ),
     Mutation(
         "the same again as a no-op",
-        "        if event.data == (head.data if head else None):\n            return True",
-        "        if event.data is head is None:\n            return True",
+        "        if event.data == (state.data if state else None):\n            return True",
+        "        if event.data is state is None:\n            return True",
         "tests/test_ingest.py -k same_data_again",
     ),
     Mutation(
@@ -422,20 +422,20 @@ MUTATIONS = [
     ),
     Mutation(
         "a signal that waits for a write",
-        "            with stopping.uninterrupted():\n                stored",
+        "            with signals.uninterrupted():\n                stored",
         "            if True:\n                stored",
         "tests/test_output_gone.py -k 'during_a_write and sqlite'",
     ),
     Mutation(
         "a signal that waits for a STATE",
-        "            with stopping.uninterrupted():\n                output",
+        "            with signals.uninterrupted():\n                output",
         "            if True:\n                output",
         "tests/test_output_gone.py -k being_printed",
     ),
     Mutation(
         "the status of a rebuild that is cut short",
-        "    except BaseException:\n        # Of a process",
-        "    except peewee.DatabaseError:\n        # Of a process",
+        "    except BaseException:\n        # If the process",
+        "    except peewee.DatabaseError:\n        # If the process",
         "tests/test_output_gone.py -k finds_the_database_busy",
     ),
     Mutation(
@@ -536,26 +536,26 @@ MUTATIONS = [
     ),
     Mutation(
         "dropping the files of a tombstone",
-        '    if not row["live"] and row["record_history_count"] - len(gone) == 1:',
-        "    if False:",
+        "            if not history.is_live and rollup.versions - len(gone) == 1:",
+        "            if False:",
         "tests/test_blobs.py -k until_only_its_tombstone",
     ),
     Mutation(
         "asking the record whether it is deleted",
-        "    if (records, current) != (len(live), live[0][1] if live else 0):",
-        '    row["live"] = bool(row["record_count"])\n    if False:',
+        "    if (rollup.record_count, rollup.current_json_bytes) != (len(live), live[0][1] if live else 0):",
+        "    live = live if rollup.record_count else []\n    if False:",
         "tests/test_pruning.py -k 'lost_or_wrong and sqlite-2000'",
     ),
     Mutation(
         "noticing before pruning that rows are lost",
-        "        is_wrong = not _rows_add_up(self.stream)",
+        "        is_wrong = not _rollups_add_up(self.stream.id)",
         "        is_wrong = False",
         "tests/test_pruning.py -k 'lost_or_wrong and sqlite-2000'",
     ),
     Mutation(
         "noticing while pruning that a row is wrong",
-        "    return versions if is_right else None",
-        "    return versions",
+        "    return _History(versions, bool(live)) if is_right else None",
+        "    return _History(versions, bool(live))",
         "tests/test_pruning.py -k 'lost_or_wrong and sqlite-2000'",
     ),
     Mutation(
@@ -566,14 +566,14 @@ MUTATIONS = [
     ),
     Mutation(
         "marking a stream where a file finds a row lost",
-        '    if is_new == bool(record["has_rollup"]):',
+        "    if is_new_rollup == record.has_rollup:",
         "    if False:",
         "tests/test_blobs.py -k row_is_lost",
     ),
     Mutation(
         "keeping a file that another record holds",
-        'unbound = "NOT EXISTS (SELECT 1 FROM blob_bindings b WHERE b.sha256 = blobs.sha256)"',
-        'unbound = "TRUE"',
+        "AND NOT EXISTS (SELECT 1 FROM blob_bindings b WHERE b.sha256 = blobs.sha256)",
+        "",
         "tests/test_failpoints.py -k 'failure and stream'",
     ),
     Mutation(
@@ -590,7 +590,7 @@ MUTATIONS = [
     ),
     Mutation(
         "deleting only what came with an older version",
-        "if head and head.table_version is not None and head.table_version < version:",
+        "if state and state.table_version is not None and state.table_version < version:",
         "if head and head.data is not None:",
         "tests/test_ingest.py -k meanwhile",
     ),
@@ -621,37 +621,37 @@ MUTATIONS = [
     ),
     Mutation(
         "a newer event always takes effect",
-        "event.emitted_at is None or event.emitted_at >= head.time:",
+        "event.emitted_at is None or event.emitted_at >= state.time:",
         "event.emitted_at is None:",
         "tests/test_sending_again.py -k 'always_takes or any_events'",
     ),
     Mutation(
         "a newer event in a repeated file takes effect",
-        "        if is_newer or event.data != found[-1].data:",
-        "        if event.data != found[-1].data:",
+        "        if is_newer or event.data != stored[-1].data:",
+        "        if event.data != stored[-1].data:",
         "tests/test_sending_again.py -k repeated_file",
     ),
     Mutation(
         "a newer event reads no history",
-        "            if key in replays or _needs_history(heads.get(key), of_key, now)",
+        "            if key in replays or _needs_history(states.get(key), of_key, now)",
         "            if True",
         "tests/test_sending_again.py -k reads_no_history",
     ),
     Mutation(
         "an activation that looks for rejected lines",
-        'return row["rejected_table_version"] is None or row["rejected_table_version"] < version',
+        "return stream.rejected_table_version is None or stream.rejected_table_version < version",
         "return True",
         "tests/test_activation.py -k is_skipped",
     ),
     Mutation(
         "rejected lines whose version is not known",
-        '        if row["rejected_unversioned"] or row["rejections_seen"] < unattributed:',
+        "        if stream.rejected_unversioned or stream.rejections_seen < unattributed:",
         "        if False:",
         "tests/test_activation.py -k is_skipped",
     ),
     Mutation(
         "storing rejected lines with their batch",
-        '            one.reject(each for each in rejections if each.stream == one.stream["name"])',
+        "            batch.reject(each for each in rejections if each.stream == batch.stream.name)",
         "            pass",
         "tests/test_activation.py -k is_skipped",
     ),
@@ -687,45 +687,45 @@ MUTATIONS = [
     ),
     Mutation(
         "the contact of a source that sends nothing new",
-        "return (self.version, arrived, self.now, *self.keys.stored(), *sent, self.id)",
-        'return (self.version, arrived, self.stream["last_contact_at"], *self.keys.stored(), *sent, self.id)',
+        "            self.now,\n            *self.keys.stored(),",
+        "            stream.last_ingested_at,\n            *self.keys.stored(),",
         "tests/test_contact.py -k is_contact",
     ),
     Mutation(
         "no bound over a part of the records",
-        '    return f"{_UNLESS} EXISTS ({_UNDATED_STREAM}) THEN ({found}) END"',
-        '    return f"SELECT ({found})"',
+        "                latest_record_time = CASE\n                    WHEN NOT EXISTS (\n                        SELECT 1\n                        FROM streams",
+        "                latest_record_time = CASE\n                    WHEN TRUE OR EXISTS (\n                        SELECT 1\n                        FROM streams",
         "tests/test_time_fields.py -k 'undated or over_part'",
     ),
     Mutation(
         "records from before the time field was declared",
-        '            "undated_records": records,',
-        '            "undated_records": 0,',
+        "        self.stream.undated_records = fetch_value(",
+        "        self.stream.undated_records = 0 * fetch_value(",
         "tests/test_time_fields.py -k undated",
     ),
     # ---- files: the owner's lists, and what is on the disk
     Mutation(
         "all rows of a downloaded list",
-        "    ids = _ids(source, order)\n",
-        "    ids = _ids(source, order, order.limit)\n",
+        "    ids = _ids(source, order, values)\n",
+        "    ids = _ids(source, order, values, order.limit)\n",
         "tests/test_downloads.py -k 'every_row and sqlite'",
     ),
     Mutation(
         "the total of a downloaded list",
-        "    yield sums.row()\n",
+        "    yield total.row()\n",
         "",
         "tests/test_downloads.py -k nothing_has_a_total",
     ),
     Mutation(
         "no total of what is not known",
-        "None if more is None else before + more",
-        "before + (more or 0)",
+        "None if before is None or more is None else before + more",
+        "(before or 0) + (more or 0)",
         "tests/test_owner_lists.py -k never_counted",
     ),
     Mutation(
         "the snapshot of a download",
-        "        held.enter_context(read_snapshot())\n",
-        "",
+        "resources.enter_context(summaries.reading(auto_reconcile()))",
+        "summaries.read(auto_reconcile())",
         "tests/test_downloads.py -k one_moment",
     ),
     Mutation(
@@ -736,14 +736,14 @@ MUTATIONS = [
     ),
     Mutation(
         "the rows of a download against their number",
-        "    if sums.rows != whole.count:",
-        "    if False:",
+        "        if total.rows != self.rows.count:",
+        "        if False:",
         "tests/test_downloads.py -k other_rows",
     ),
     Mutation(
         "how many rows a page shows",
-        "min(max(query.limit, 1), MOST_ROWS)",
-        "max(query.limit, 1)",
+        "min(max(self.limit, 1), MAX_ROWS)",
+        "max(self.limit, 1)",
         "tests/test_downloads.py -k bounded",
     ),
     Mutation(
@@ -760,13 +760,13 @@ MUTATIONS = [
     ),
     Mutation(
         "the mode of a database file that is there",
-        "files.close_to_others(file + each) for each in",
+        "private_files.close_to_others(file + each) for each in",
         "True for each in",
         "tests/test_files.py -k closed_to_them",
     ),
     Mutation(
         "the mode of a secret that is there",
-        "    files.close_to_others(file)\n",
+        "    private_files.close_to_others(file)\n",
         "",
         "tests/test_files.py -k closed_to_them",
     ),
@@ -827,8 +827,8 @@ MUTATIONS = [
     # ---- who may, and what is told
     Mutation(
         "the escaping of names",
-        '<a href="{{ row_url(row.name) }}"><bdi>{{ row.name }}</bdi></a>',
-        '<a href="{{ row_url(row.name) }}"><bdi>{{ row.name|safe }}</bdi></a>',
+        '<a href="{{ view.row_address(row.name) }}"><bdi>{{ row.name }}</bdi></a>',
+        '<a href="{{ view.row_address(row.name) }}"><bdi>{{ row.name|safe }}</bdi></a>',
         "tests/test_dashboard.py -k hostile_names",
     ),
     Mutation(
@@ -851,7 +851,7 @@ MUTATIONS = [
     ),
     Mutation(
         "looking at the token before a large body",
-        "            self.adj.max_request_body_size = LARGEST_OF_STRANGERS",
+        "            self.adj.max_request_body_size = MAX_FORM_BYTES",
         "            pass",
         "tests/test_server.py -k stranger",
     ),
@@ -906,20 +906,20 @@ MUTATIONS = [
     ),
     Mutation(
         "days that are linked",
-        "not row.unknown and row.generation == then",
+        "not row.unknown and row.generation == link",
         "not row.unknown",
         "tests/test_growth.py -k one_write_with_a_wrong_clock",
     ),
     Mutation(
         "days linked, in a list",
-        'not row["unknown"] and row["reached"] == then',
-        'not row["unknown"]',
+        "not row.unknown and row.reached == linked_to",
+        "not row.unknown",
         "tests/test_growth_histories.py",
     ),
     Mutation(
         "days of a clock that was wrong",
-        "    chosen, doubts = _in_order(rows)",
-        "    chosen, doubts = rows, []",
+        "    chosen, doubts = _in_order(snapshots)",
+        "    chosen, doubts = snapshots, []",
         "tests/test_growth.py -k one_write_with_a_wrong_clock",
     ),
     Mutation(
@@ -936,32 +936,32 @@ MUTATIONS = [
     ),
     Mutation(
         "days of a row that was lost",
-        '"stale_since": utc_now(), **lost, **new_row}',
-        '"stale_since": utc_now(), **new_row}',
+        "SELECT COALESCE(MAX(generation), 0) + 1 FROM {grain.days}",
+        "SELECT 0 * COALESCE(MAX(generation), 0) FROM {grain.days}",
         "tests/test_growth.py -k row_that_was_lost",
     ),
     Mutation(
         "days of a copy",
-        "    for model in COUNTED:\n        _send_marks(model, target)",
+        "    for model in GRAIN_TABLES:\n        _send_dirty_rows(model, target)",
         "    pass",
         "tests/test_copying.py -k growth",
     ),
     Mutation(
         "days of schema 2 that prove nothing",
-        "            since = before and _changed_since(before, row, arrived.get(number))",
-        "            since = row.day",
+        "        since = _changed_since(before, snapshot, arrived) if before else None",
+        "        since = snapshot.day",
         "tests/test_schema.py -k proven",
     ),
     Mutation(
         "verifying the newest day",
-        "        yield from _newest_day(row, stored, counted, days)",
+        "        yield from _newest_day(row, stored, counted.measures, days)",
         "        pass",
         "tests/test_verify.py -k newest_day",
     ),
     Mutation(
         "verifying that gaps are marked",
-        '        if not stored["days_disordered"]:\n            yield from',
-        "        if False:\n            yield from",
+        '        if not stored["days_disordered"]:\n            arrived',
+        "        if False:\n            arrived",
         "tests/test_verify.py -k not_marked",
     ),
 ]

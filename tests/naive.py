@@ -8,7 +8,8 @@ import pytest
 
 from pdpp_ref.canonical import records
 from pdpp_ref.database import execute, fetch_all, write_transaction
-from pdpp_ref.projection import counting, deltas, marks
+from pdpp_ref.models import locking
+from pdpp_ref.projection import counting, deltas, dirty_rows, marks
 from pdpp_ref.projection.grains import (
     CONNECTION,
     GLOBAL,
@@ -21,7 +22,15 @@ from pdpp_ref.services.reconcile import Limits, Pass
 
 def no_row_lock(patched: pytest.MonkeyPatch) -> None:
     """The projection's rows are read, and changed by a later statement, without a lock in between."""
-    for module in (deltas, reconcile):
+    lock = locking.lock_grain_rows
+
+    def only_read(*arguments: Any) -> dict[int, locking.LockedGrainRow]:
+        with pytest.MonkeyPatch.context() as inner:
+            inner.setattr(locking, "for_no_key_update", lambda *_, **__: "")
+            return lock(*arguments)
+
+    patched.setattr(locking, "lock_grain_rows", only_read)
+    for module in (dirty_rows, reconcile):
         patched.setattr(module, "for_no_key_update", lambda *_, **__: "")
 
 
@@ -32,15 +41,15 @@ def clear_without_compare(patched: pytest.MonkeyPatch) -> None:
         if grain is STREAM:
             return counting.count_versions(key, 0, 2**60)
         if grain is CONNECTION:
-            return reconcile._summed(CONNECTION, reconcile._SUM_OF_STREAMS, [key])
-        return reconcile._summed(GLOBAL, reconcile._SUM_OF_CONNECTIONS)
+            return counting.sum_of_streams(key)
+        return counting.sum_of_connections()
 
     def run_pass(_: Limits, *, wait: bool = True) -> Pass:
         for grain in (STREAM, CONNECTION, GLOBAL):
             for (key,) in fetch_all(f"SELECT {grain.key} FROM {grain.table} WHERE dirty"):
                 figures = count(grain, key)
                 execute(
-                    grain.publish, ("2026-01-01", "now", *(figures[name] for name in grain.counters), key)
+                    grain.replace, ("2026-01-01", "now", *(figures[name] for name in grain.columns), key)
                 )
         return Pass(fresh=True)
 

@@ -131,8 +131,8 @@ def test_a_kill_between_its_pages_leaves_a_part_and_a_repeat_does_the_rest(outsi
     target = records.Target("laptop", "files")
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(activation, "KEYS_PER_PAGE", 4)
-        pages = activation._older(target, "rows", 2)
-        activation._activate(target, "rows", 2, next(pages))
+        pages = activation._older_keys(target, "rows", 2)
+        activation._activate_page(target, "rows", 2, next(pages))
     assert len(keys(outside)) == 6
     assert activation.activate_version(target, "rows", 2).removed == 6
 

@@ -2,7 +2,6 @@
 
 import json
 import socket
-import threading
 from collections.abc import Callable, Iterator
 from urllib.parse import quote
 
@@ -10,7 +9,7 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from pdpp_ref.server import listen
+from tests.live import served
 from tests.world import TOKEN, Outside, upsert, write
 
 Answer = tuple[int, dict[str, object]]
@@ -46,22 +45,17 @@ NAMES = (
 @pytest.fixture
 def waitress(app: Flask) -> Iterator[Ask]:
     """Sends the target of a DELETE as it is."""
-    server = listen(app, "127.0.0.1", 0)
-    thread = threading.Thread(target=server.run)
-    thread.start()
+    with served(app) as server:
 
-    def ask(target: str) -> Answer:
-        head = f"DELETE {target} HTTP/1.0\r\nHost: x\r\nAuthorization: Bearer {TOKEN}\r\n\r\n"
-        with socket.create_connection(("127.0.0.1", server.effective_port), timeout=10) as client:
-            client.sendall(head.encode())
-            answer = b"".join(iter(lambda: client.recv(65536), b""))
-        status, _, body = answer.partition(b"\r\n\r\n")
-        return int(status.split()[1]), json.loads(body)
+        def ask(target: str) -> Answer:
+            head = f"DELETE {target} HTTP/1.0\r\nHost: x\r\nAuthorization: Bearer {TOKEN}\r\n\r\n"
+            with socket.create_connection(("127.0.0.1", server.effective_port), timeout=60) as client:
+                client.sendall(head.encode())
+                answer = b"".join(iter(lambda: client.recv(65536), b""))
+            status, _, body = answer.partition(b"\r\n\r\n")
+            return int(status.split()[1]), json.loads(body)
 
-    yield ask
-    server.close()
-    server.task_dispatcher.shutdown()
-    thread.join(10)
+        yield ask
 
 
 @pytest.fixture

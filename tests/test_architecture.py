@@ -12,71 +12,154 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "pdpp_ref"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
-# A module may import from its own layer and those below it, never from above.
-LAYERS = (
-    ("timestamps", "private_files", "signals", "notices"),
-    ("database", "parsing"),
-    ("models",),
-    ("migrations", "projection"),
-    ("canonical", "services", "queries"),
-    ("operations",),
-    ("config", "credentials", "schemas"),
-    ("instance_folder",),
-    ("startup",),
-    ("blueprints",),
-    ("__init__", "application", "server"),
-    ("cli", "__main__"),
-)
-# Packages of one layer that do not know each other.
-APART = (
-    ("database", "parsing"),
-    ("migrations", "projection"),
-    ("canonical", "services"),
-    ("canonical", "queries"),
-    ("services", "queries"),
-)
+# Which packages, and modules of the top level, each may import: those listed above it and no other.
+MAY_IMPORT: dict[str, set[str]] = {
+    "timestamps": set(),
+    "private_files": set(),
+    "signals": set(),
+    "notices": set(),
+    "database": {"private_files"},
+    "parsing": {"timestamps"},
+    "models": {"database"},
+    "migrations": {"database", "models", "timestamps"},
+    "projection": {"database", "models", "timestamps"},
+    "canonical": {"database", "models", "parsing", "projection", "signals", "timestamps"},
+    "services": {"database", "models", "projection", "timestamps"},
+    "queries": {"database", "models", "projection", "timestamps"},
+    "operations": {
+        "canonical",
+        "database",
+        "migrations",
+        "models",
+        "parsing",
+        "projection",
+        "queries",
+        "services",
+        "timestamps",
+    },
+    "config": {"notices"},
+    "instance_folder": {"config", "notices", "private_files"},
+    "startup": {"config", "database", "instance_folder", "migrations", "services"},
+    "credentials": {"private_files"},
+    "schemas": {"models", "projection", "queries", "services"},
+    "blueprints": {
+        "canonical",
+        "credentials",
+        "database",
+        "models",
+        "parsing",
+        "projection",
+        "queries",
+        "schemas",
+        "services",
+        "timestamps",
+    },
+    "application": {
+        "blueprints",
+        "config",
+        "credentials",
+        "instance_folder",
+        "notices",
+        "services",
+        "startup",
+    },
+    "__init__": {"application"},
+    "server": {"blueprints"},
+    "cli": {
+        "__init__",
+        "application",
+        "canonical",
+        "config",
+        "database",
+        "instance_folder",
+        "models",
+        "operations",
+        "parsing",
+        "private_files",
+        "projection",
+        "schemas",
+        "server",
+        "services",
+        "signals",
+        "startup",
+    },
+    "__main__": {"cli"},
+}
+HTTP = {"credentials", "schemas", "blueprints", "application", "__init__", "server", "cli", "__main__"}
 
 
-def layer(module: Path) -> int:
-    top = module.relative_to(PACKAGE).parts[0].removesuffix(".py")
-    return next(number for number, names in enumerate(LAYERS) if top in names)
+def package_of(module: Path) -> str:
+    return module.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def modules_of(packages: set[str]) -> list[Path]:
+    return [module for module in MODULES if package_of(module) in packages]
 
 
 def imported(module: Path) -> Iterator[Path]:
     """The package's own modules that a module imports."""
     for node in ast.walk(ast.parse(module.read_text())):
         if isinstance(node, ast.ImportFrom) and node.level:
-            base = module.parents[node.level - 1]
-            for part in (node.module or "").split("."):
-                base = base / part if part else base
+            base = module.parents[node.level - 1].joinpath(*(node.module or "").split("."))
+            names = [base / name.name for name in node.names] if base.is_dir() else [base]
+            yield from (found for name in names if (found := _file_of(name)))
             if base.is_dir():
-                for name in node.names:
-                    places = (base / f"{name.name}.py", base / name.name / "__init__.py")
-                    yield next((place for place in places if place.exists()), base / "__init__.py")
-            else:
-                yield base.with_suffix(".py")
+                yield base / "__init__.py"
 
 
-@pytest.mark.parametrize("module", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_imports_run_one_way(module: Path) -> None:
-    for other in imported(module):
-        if module.parent.name == "blueprints" and other == PACKAGE / "__init__.py":
-            pytest.fail("a blueprint imports the application")
-        assert layer(other) <= layer(module), f"{module.name} imports {other.name}"
+def _file_of(module: Path) -> Path | None:
+    places = (module.with_suffix(".py"), module / "__init__.py")
+    return next((place for place in places if place.exists()), None)
 
 
-def test_the_json_and_html_blueprints_do_not_know_each_other() -> None:
-    blueprints = PACKAGE / "blueprints"
-    assert blueprints / "dashboard.py" not in imported(blueprints / "reference.py")
-    assert blueprints / "reference.py" not in imported(blueprints / "dashboard.py")
-
-
-@pytest.mark.parametrize("module", sorted((PACKAGE / "services").glob("*.py")), ids=lambda path: path.stem)
-def test_services_know_no_http(module: Path) -> None:
+def others_imported(module: Path) -> set[str]:
+    """The names of the modules of others that a module imports, with those of `msgspec`."""
+    names: set[str] = set()
     for node in ast.walk(ast.parse(module.read_text())):
-        names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
-        names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-        assert not [name for name in names if name.startswith("flask")]
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            names |= {f"msgspec.{node.attr}"} if node.value.id == "msgspec" else set()
+    return names
+
+
+def test_every_import_between_packages_is_allowed_and_every_allowed_one_is_needed() -> None:
+    found: dict[str, set[str]] = {name: set() for name in MAY_IMPORT}
+    for module in MODULES:
+        found[package_of(module)] |= {package_of(other) for other in imported(module)}
+    for package, others in found.items():
+        # A package's own modules; and the root's `__init__` names the packages, which `from .. import` reads.
+        needed = others - {package} - ({"__init__"} - MAY_IMPORT[package])
+        assert needed == MAY_IMPORT[package], package
+
+
+def test_imports_run_one_way() -> None:
+    above: set[str] = set()
+    for package, others in MAY_IMPORT.items():
+        assert others <= above, package
+        above.add(package)
+
+
+def test_json_pages_and_connectors_do_not_know_each_other() -> None:
+    blueprints = PACKAGE / "blueprints"
+    apart = {blueprints / f"{name}.py" for name in ("dashboard", "operator_api", "connector_api")}
+    for module in apart:
+        assert not set(imported(module)) & (apart - {module}), module.name
+
+
+@pytest.mark.parametrize("module", modules_of(MAY_IMPORT.keys() - HTTP), ids=lambda path: path.stem)
+def test_below_http_nothing_knows_http(module: Path) -> None:
+    assert not [name for name in others_imported(module) if name.startswith(("flask", "werkzeug"))]
+
+
+# Others read JSON that was sent, or write texts of their own.
+@pytest.mark.parametrize(
+    "module", modules_of({"models", "projection", "services", "queries"}), ids=lambda path: path.stem
+)
+def test_bodies_are_written_by_schemas_alone(module: Path) -> None:
+    assert not [name for name in others_imported(module) if re.match(r"(msgspec\.)?json\b", name)]
 
 
 @pytest.mark.parametrize("module", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
@@ -108,4 +191,4 @@ def test_only_one_package_speaks_to_a_driver() -> None:
 def test_a_measure_is_listed_in_one_place() -> None:
     listing = [module for module in MODULES if module.read_text().count('"record_history_json_bytes"') > 0]
     names = {module.name for module in listing}
-    assert names <= {"measures.py", "retained_size.py", "summary.py", "verify.py"}
+    assert names <= {"measures.py", "deltas.py", "verify.py"}

@@ -10,9 +10,11 @@ import pytest
 from flask import Flask
 
 from pdpp_ref.database import db
+from pdpp_ref.projection.rows import global_row
+from pdpp_ref.services import reconcile
 from pdpp_ref.services import summary as reading
 from pdpp_ref.services.auto_reconcile import AutoReconcile
-from pdpp_ref.services.reconcile import Limits, run_until_fresh
+from pdpp_ref.services.reconcile import Limits, Pass, run_until_fresh
 from tests.conftest import Backend
 from tests.world import TOKEN, Clock, Outside, fill, mark, stored
 
@@ -118,12 +120,12 @@ def test_a_skip_leaves_the_time_out_of_writers_as_it_was(
 
 
 def test_a_persistent_failure_is_tried_as_the_cooldown_says_for_eight_hours(
-    auto: AutoReconcile, summary: Read, outside: Outside, clock: Clock
+    auto: AutoReconcile, outside: Outside, clock: Clock
 ) -> None:
     mark()
     outside.fail_repair()
     for _ in range(8 * 60):
-        summary()
+        reading.read(auto)
         clock.advance(60)
     # At 0, 0.5, 1.5, 3.5, 7.5, 15.5 minutes at the earliest, then every 15; polled on whole minutes.
     assert 35 <= auto.attempts <= 38
@@ -183,3 +185,24 @@ def test_a_read_of_a_database_that_is_gone_is_a_plain_error(
     assert response.status_code == 503
     assert response.get_json()["error"]["code"] == "storage_unavailable"
     assert "retained_size" not in response.text
+
+
+def test_reads_in_the_block_are_of_the_summarys_moment(auto: AutoReconcile, outside: Outside) -> None:
+    with reading.reading(auto) as summary:
+        outside("UPDATE retained_size_global SET record_count = record_count + 1")
+        assert global_row() == summary.totals
+    assert global_row().record_count == summary.totals.record_count + 1
+    assert not db.in_transaction()
+
+
+def test_a_pass_runs_outside_the_snapshots(auto: AutoReconcile, monkeypatch: pytest.MonkeyPatch) -> None:
+    def run_pass(*arguments: Any, **options: Any) -> Pass:
+        assert not db.in_transaction()
+        return real(*arguments, **options)
+
+    mark("laptop", "notes")
+    real = reconcile.run_pass
+    monkeypatch.setattr(reconcile, "run_pass", run_pass)
+    with reading.reading(auto) as summary:
+        assert db.in_transaction()
+    assert (summary.state, auto.attempts) == ("fresh", 1)

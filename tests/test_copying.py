@@ -25,6 +25,7 @@ from pdpp_ref.database import (
     fetch_all,
 )
 from pdpp_ref.models import (
+    HOUSEKEEPING_TABLES,
     TABLES,
     GlobalSnapshot,
     Record,
@@ -187,7 +188,7 @@ def everything(url: str) -> dict[str, list[Any]]:
 
 
 def test_every_table_is_copied_counted_or_the_targets_own() -> None:
-    assert set(TABLES) == {*transfer.COPIED, *transfer.DERIVED, *transfer.OWN}
+    assert set(TABLES) == {*transfer.COPIED, *transfer.DERIVED, *HOUSEKEEPING_TABLES}
 
 
 @pytest.mark.usefixtures("_filled")
@@ -288,7 +289,7 @@ def test_a_copy_cut_short_while_it_counts_is_finished(target: str, monkeypatch: 
         raise KeyboardInterrupt
 
     for moment in ("mark_all", "run_until_fresh"):
-        module = transfer.retained_size if moment == "mark_all" else transfer.reconcile
+        module = transfer.marks if moment == "mark_all" else transfer.reconcile
         with monkeypatch.context() as patched:
             patched.setattr(module, moment, cut)
             with pytest.raises(KeyboardInterrupt):

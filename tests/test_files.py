@@ -21,7 +21,8 @@ import pytest
 from pdpp_ref import credentials, instance_folder, notices
 from pdpp_ref.config import Settings
 from pdpp_ref.database import db
-from tests.live import PROGRAM, Server
+from tests.command import PROGRAM
+from tests.live import Server
 from tests.outside import Outside
 
 LINE = '{"type": "RECORD", "stream": "notes", "key": "a", "data": {"t": 1}}\n'

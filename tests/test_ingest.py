@@ -174,14 +174,14 @@ class TestActivateVersion:
         self, outside: Outside, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         write(self.versioned("sent again", 1), self.versioned("gone", 1))
-        pages = activation._older
+        pages = activation._older_keys
 
         def then_another(*arguments: Any) -> Any:
             for page in pages(*arguments):
                 write(self.versioned("sent again", 2))
                 yield page
 
-        monkeypatch.setattr(activation, "_older", then_another)
+        monkeypatch.setattr(activation, "_older_keys", then_another)
         assert activate("notes", 2) == Activated(removed=1)
         assert outside("SELECT key, table_version FROM records") == [("sent again", 2)]
         assert outside.wrong_but_clean() == []

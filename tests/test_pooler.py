@@ -25,7 +25,7 @@ from pdpp_ref.database import (
     write_transaction,
 )
 from pdpp_ref.database.postgres import Postgres
-from pdpp_ref.database.preamble import taken_from
+from pdpp_ref.database.preamble import split_options
 from pdpp_ref.operations import transfer, verify
 from pdpp_ref.services import reconcile, summary
 from pdpp_ref.services.auto_reconcile import AutoReconcile
@@ -340,13 +340,13 @@ def test_each_owners_schema_is_its_own(pooler: Pooler, direct: str) -> None:
 def test_options_are_split_as_the_server_splits_them(
     options: str, settings: tuple[tuple[str, str], ...], rest: str
 ) -> None:
-    assert taken_from(options) == (settings, rest)
+    assert split_options(options) == (settings, rest)
 
 
 @pytest.mark.parametrize("options", ["-c search_path", "-c a;b=1", "-c =1", "-c x=\\"])
 def test_options_that_are_no_settings_are_refused(options: str) -> None:
     with pytest.raises(DatabaseUnusable, match="options"):
-        taken_from(options)
+        split_options(options)
 
 
 @pytest.mark.parametrize(

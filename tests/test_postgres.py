@@ -146,7 +146,7 @@ def test_a_driver_that_is_missing_is_one_line() -> None:
 def test_a_password_with_odd_characters_is_understood() -> None:
     from pdpp_ref.database import postgres as module
 
-    found = module.at("postgres://us%40er:p%2F%40ss@/db?host=%2Ftmp%2Fx&sslmode=disable")
+    found = module.from_url("postgres://us%40er:p%2F%40ss@/db?host=%2Ftmp%2Fx&sslmode=disable")
     assert found._settings["password"] == "p/@ss"
     assert found._settings["host"] == "/tmp/x"
     assert "p/@ss" not in repr(found)

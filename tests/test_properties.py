@@ -31,15 +31,16 @@ from pdpp_ref.canonical import (
     retention,
 )
 from pdpp_ref.canonical.errors import NotFound
-from pdpp_ref.models import GrainRow, RetainedSizeStream, locking
+from pdpp_ref.models import locking
 from pdpp_ref.operations import verify
 from pdpp_ref.parsing.messages import Change
 from pdpp_ref.projection import deltas, marks, record_rollups
-from pdpp_ref.projection.grains import Grain
+from pdpp_ref.projection.grains import STREAM, Grain
 from pdpp_ref.services import reconcile, summary
 from pdpp_ref.services.auto_reconcile import AutoReconcile
 from pdpp_ref.services.cooldown import Cooldown
 from pdpp_ref.services.reconcile import Limits
+from pdpp_ref.timestamps import utc_now
 from tests.postgres import Reused
 from tests.world import Clock, Outside, assert_sized_and_ranked, mark, stored, write
 
@@ -448,21 +449,22 @@ def test_no_history_leaves_a_wrong_figure_clean_on_postgresql(part: int, reused:
 
 def mark_and_keep_the_recount(stream_ids: Iterable[int], connection_id: int) -> None:
     for stream_id in stream_ids:
-        marks._mark(RetainedSizeStream, stream_id, connection=connection_id)
+        marks._mark(STREAM, stream_id, {"connection_id": connection_id})
     marks.mark_connection(connection_id)
 
 
-def mark_what_exists(grain: type[GrainRow], key: int, **_: Any) -> None:
-    grain.update(marks._marked(grain)).where(grain._meta.primary_key == key).execute()
+def mark_what_exists(grain: Grain, key: int, _: Any) -> None:
+    mark = f"UPDATE {grain.table} SET dirty = TRUE, stale_since = COALESCE(stale_since, ?) WHERE {grain.key} = ?"
+    database.execute(mark, (utc_now(), key))
 
 
 def clear_without_repair(grain: Grain, key: int, _: Any) -> None:
     database.execute(f"UPDATE {grain.table} SET dirty = FALSE WHERE {grain.key} = ?", [key])
 
 
-def forget_a_failed_delta(*deltas: Any) -> None:
+def forget_a_failed_delta(*arguments: Any) -> None:
     with suppress(peewee.DatabaseError), database.db.savepoint():
-        deltas._apply(*deltas)
+        deltas._apply(*arguments)
 
 
 @contextmanager
@@ -487,7 +489,7 @@ MUTATIONS = {
     "mark_not_passed_up": (marks, "mark_connection", lambda *_: None),
     "mark_without_a_row_lost": (marks, "_mark", mark_what_exists),
     "failed_delta_forgotten": (deltas, "record", forget_a_failed_delta),
-    "cleared_without_repair": (reconcile, "_publish", clear_without_repair),
+    "cleared_without_repair": (reconcile, "_replace", clear_without_repair),
     "totals_cleared_too_early": (reconcile, "_dirty_below", lambda: 0),
     "half_a_write_kept": (records, "write_transaction", commit_half_a_write),
     "rows_of_records_not_settled": (record_rollups._Derivation, "_settle", lambda _: True),

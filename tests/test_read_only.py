@@ -13,7 +13,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.live import PROGRAM, Server
+from tests.command import PROGRAM
+from tests.live import Server
 from tests.world import TOKEN, Outside
 
 LIKE_OTHERS = ("setpriv", "--bounding-set=-dac_override,-dac_read_search") if os.geteuid() == 0 else ()

@@ -12,7 +12,7 @@ from pdpp_ref.models import RetainedSizeGlobal
 from pdpp_ref.models.measures import MEASURES
 from pdpp_ref.operations import verify
 from pdpp_ref.parsing.messages import Change
-from pdpp_ref.projection import deltas, marks
+from pdpp_ref.projection import marks
 from pdpp_ref.services import reconcile
 from tests.world import MEASURES as EXPECTED_MEASURES
 from tests.world import Outside, delete, fill, ids, mark, stored, upsert, write
@@ -104,7 +104,7 @@ def test_a_mark_keeps_the_first_time_and_touches_no_figure(
     write(upsert("a"))
     mark("laptop", "notes")
     first = stored()
-    monkeypatch.setattr(deltas, "utc_now", lambda: "2999-01-01T00:00:00.000Z")
+    monkeypatch.setattr(marks, "utc_now", lambda: "2999-01-01T00:00:00.000Z")
     mark("laptop", "notes")
     assert stored() == first
     assert first["retained_size_stream"][0]["record_count"] == 1

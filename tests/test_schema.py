@@ -16,6 +16,7 @@ from pdpp_ref.operations import verify
 from pdpp_ref.queries import growth
 from pdpp_ref.services import reconcile
 from tests import postgres
+from tests.support.schema_sql import URLS, file_of, schema
 from tests.world import (
     Calendar,
     Outside,
@@ -192,6 +193,39 @@ def test_days_of_schema_2_are_linked_only_where_they_are_proven(
     write(upsert("later"))
     assert growth.days(90)[-2].total == growth.days(90, stream_id=row["id"])[-2].total
     assert list(verify.differences()) == []
+
+
+@pytest.mark.parametrize("dialect", URLS)
+def test_the_documented_schema_is_current(dialect: str) -> None:
+    assert file_of(dialect).read_text() == schema(dialect), "run: python -m tests.support.schema_sql"
+
+
+def test_the_documented_schema_creates_the_tables_of_sqlite(tmp_path: Path) -> None:
+    with Outside(tmp_path / "documented.sqlite3") as outside:
+        outside.db.execute(file_of("sqlite").read_text())
+    found = []
+    for name in ("documented", "new"):
+        database.connect(f"sqlite:///{tmp_path}/{name}.sqlite3", tmp_path)
+        if name == "new":
+            migrations.prepare()
+        found.append(layout())
+        db.close()
+    assert found[0] == found[1]
+
+
+def test_the_documented_schema_creates_the_tables_of_postgresql(server: str, tmp_path: Path) -> None:
+    found = []
+    for name in ("documented", "new"):
+        with postgres.new_database(server, f"{name}_{os.getpid()}") as url:
+            if name == "documented":
+                with Outside(url) as outside:
+                    outside(file_of("postgres").read_text())
+            database.connect(url, tmp_path)
+            if name == "new":
+                migrations.prepare()
+            found.append(layout_of_postgres())
+            db.close()
+    assert found[0] == found[1]
 
 
 def layout_of_postgres() -> dict[str, object]:

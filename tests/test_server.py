@@ -2,14 +2,13 @@
 
 import json
 import socket
-import threading
 from collections.abc import Callable, Iterator
 
 import pytest
 from flask import Flask, Response
 
 from pdpp_ref import server as module
-from pdpp_ref.server import listen
+from tests.live import served
 from tests.world import TOKEN
 
 Ask = Callable[[bytes], tuple[bytes, bytes]]
@@ -19,22 +18,17 @@ BEARER = f"Authorization: Bearer {TOKEN}\r\n".encode()
 
 @pytest.fixture
 def ask(app: Flask) -> Iterator[Ask]:
-    server = listen(app, "127.0.0.1", 0)
-    server.adj.max_request_body_size = 1_000
-    thread = threading.Thread(target=server.run)
-    thread.start()
+    with served(app) as server:
+        server.adj.max_request_body_size = 1_000
 
-    def send(request: bytes) -> tuple[bytes, bytes]:
-        with socket.create_connection(("127.0.0.1", server.effective_port), timeout=10) as client:
-            client.sendall(request)
-            answer = b"".join(iter(lambda: client.recv(65536), b""))
-        head, _, body = answer.partition(b"\r\n\r\n")
-        return head, body
+        def send(request: bytes) -> tuple[bytes, bytes]:
+            with socket.create_connection(("127.0.0.1", server.effective_port), timeout=60) as client:
+                client.sendall(request)
+                answer = b"".join(iter(lambda: client.recv(65536), b""))
+            head, _, body = answer.partition(b"\r\n\r\n")
+            return head, body
 
-    yield send
-    server.close()
-    server.task_dispatcher.shutdown()
-    thread.join(10)
+        yield send
 
 
 @pytest.mark.parametrize(
@@ -81,7 +75,7 @@ def test_a_body_larger_than_any_route_takes_is_refused_before_it_is_received(
 def test_of_a_stranger_nothing_large_is_received(
     ask: Ask, monkeypatch: pytest.MonkeyPatch, length: int | None, path: bytes, header: bytes
 ) -> None:
-    monkeypatch.setattr(module, "LARGEST_OF_STRANGERS", 500)
+    monkeypatch.setattr(module, "MAX_FORM_BYTES", 500)
     head, body = ask(post(path, length, header))
     assert head.split()[1] == b"401"
     assert b"www-authenticate: bearer" in head.lower()
@@ -89,7 +83,7 @@ def test_of_a_stranger_nothing_large_is_received(
 
 
 def test_the_token_opens_the_way_for_a_large_body(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "LARGEST_OF_STRANGERS", 500)
+    monkeypatch.setattr(module, "MAX_FORM_BYTES", 500)
     line = b'{"key":"a","data":{"t":"' + b"x" * 800 + b'"}}'
     head, body = ask(
         post(b"/v1/ingest/notes?connector_id=files", len(line), BEARER, b"Connection: close\r\n") + line

@@ -12,13 +12,12 @@ from typing import Any
 import psycopg
 
 from pdpp_ref.canonical import records
-from pdpp_ref.database import db, dicts, write_transaction
+from pdpp_ref.database import db, fetch_dicts, write_transaction
 from pdpp_ref.database.sqlite import Sqlite
 from pdpp_ref.models import (
     RetainedSizeConnection,
     RetainedSizeGlobal,
     RetainedSizeStream,
-    Stream,
     locking,
 )
 from pdpp_ref.parsing.messages import Change
@@ -117,16 +116,22 @@ def mark(connection: str | None = None, stream: str | None = None) -> None:
 
 
 def ids(connection: str, stream: str | None = None) -> dict[str, Any]:
-    from pdpp_ref.models import Connection
-
-    query = Stream.select().join(Connection).where(Connection.connector_instance_id == connection)
-    return dicts(query if stream is None else query.where(Stream.name == stream))[0]
+    rows = fetch_dicts(
+        """
+        SELECT s.id, s.connection_id AS connection
+        FROM streams s
+        JOIN connections c ON c.id = s.connection_id
+        WHERE c.connector_instance_id = ? AND s.name = COALESCE(?, s.name)
+        """,
+        (connection, stream),
+    )
+    return rows[0]
 
 
 def stored() -> dict[str, Any]:
     """All rows of the projection, as they stand."""
     return {
-        table._meta.table_name: dicts(table.select().order_by(table._meta.primary_key))
+        table._meta.table_name: list(table.select().order_by(table._meta.primary_key).dicts())
         for table in (RetainedSizeStream, RetainedSizeConnection, RetainedSizeGlobal)
     }
 
@@ -141,10 +146,12 @@ def statements() -> Iterator[list[str]]:
 
 @contextmanager
 def traced(before: Callable[[str], object]) -> Iterator[None]:
-    """Call `before` with every statement of this thread's connection; what it raises, the driver raises."""
+    """Call `before` with every statement of this thread's connection, on one line; what it raises, the
+    driver raises.
+    """
     connection = db.connection()
     if isinstance(db.obj, Sqlite):
-        connection.exec_trace = lambda _cursor, sql, _values: (before(sql), True)[1]
+        connection.exec_trace = lambda _cursor, sql, _values: (before(_one_line(sql)), True)[1]
         try:
             yield
         finally:
@@ -153,11 +160,11 @@ def traced(before: Callable[[str], object]) -> Iterator[None]:
 
     class Traced(psycopg.Cursor[Any]):
         def execute(self, query: Any, *values: Any, **options: Any) -> Any:
-            before(query)
+            before(_one_line(query))
             return super().execute(query, *values, **options)
 
         def executemany(self, query: Any, *values: Any, **options: Any) -> None:
-            before(query)
+            before(_one_line(query))
             super().executemany(query, *values, **options)
 
     connection.cursor_factory, ordinary = Traced, connection.cursor_factory
@@ -165,6 +172,10 @@ def traced(before: Callable[[str], object]) -> Iterator[None]:
         yield
     finally:
         connection.cursor_factory = ordinary
+
+
+def _one_line(sql: str) -> str:
+    return " ".join(sql.split())
 
 
 def assert_sized_and_ranked(outside: Outside) -> None:

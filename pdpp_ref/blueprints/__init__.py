@@ -1,1 +1,1 @@
-"""HTTP: the JSON reference API beside the HTML dashboard, both over the same services."""
+"""HTTP: the JSON APIs and the HTML dashboard, over the same services."""

@@ -1,4 +1,4 @@
-"""Rows of figures as CSV, and what their file is called."""
+"""Rows as CSV, and the name of their file."""
 
 import csv
 from collections.abc import Iterable, Iterator
@@ -7,18 +7,18 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-# What a spreadsheet takes for the beginning of a formula.  An apostrophe too: as no other cell begins
-# with one, a reader that takes one leading apostrophe away has every name as it was.
+# A spreadsheet takes these for the beginning of a formula.  An apostrophe too: as no other cell begins
+# with one, a reader that removes one leading apostrophe has every name as it was.
 _RUN = ("=", "+", "-", "@", "\t", "\r", "\n", "'")
 
 
 def csv_text(kind: type[Struct], rows: Iterable[Struct]) -> str:
-    """RFC 4180: a header of `kind`'s fields, then a line for each row.  What is null is left empty."""
+    """RFC 4180: a header of `kind`'s fields, then a line for each row.  Null is an empty cell."""
     return "".join(csv_lines(kind, rows))
 
 
 def csv_lines(kind: type[Struct], rows: Iterable[Struct]) -> Iterator[str]:
-    """The same, a line at a time.  A row of another kind leaves empty what it does not have."""
+    """The same, a line at a time.  A field that a row of another kind lacks is an empty cell."""
     names = columns(kind)
     line = _Line()
     writer = csv.writer(line)
@@ -31,7 +31,7 @@ def csv_lines(kind: type[Struct], rows: Iterable[Struct]) -> Iterator[str]:
 
 
 class _Line:
-    """What the writer last wrote."""
+    """The line that the writer wrote last."""
 
     text = ""
 

@@ -14,11 +14,11 @@ from prometheus_client.registry import Collector
 
 from ..database import read_snapshot
 from ..models.measures import EVERY_MEASURE, TOTAL
+from ..projection.dirty_rows import count_dirty_rows
 from ..projection.rows import GlobalRow, global_row
 from ..queries import rankings
 from ..schemas.server import Health
 from ..services.auto_reconcile import AutoReconcile
-from ..services.reconcile import rows_dirty
 from ..services.summary import STATES, State, state_of
 from ..timestamps import to_moment
 from .auth import owner_or_operator
@@ -92,8 +92,8 @@ def _read(auto: AutoReconcile) -> _Reading:
         totals = global_row()
         return _Reading(
             totals=totals,
-            state=state_of(totals, auto.running),
-            dirty_rows={**rows_dirty(), "global": int(totals.dirty)},
+            state=state_of(totals.dirty, auto.running, totals.rebuild_status),
+            dirty_rows={**count_dirty_rows(), "global": int(totals.dirty)},
             largest_bytes={scope: _largest(scope) for scope in rankings.MEASURES_OF},
         )
 

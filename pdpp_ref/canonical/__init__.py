@@ -1,1 +1,1 @@
-"""The write side: how records come to exist, change and go.  Canonical rows are the source of truth."""
+"""The write side: how records are created, changed and deleted.  Canonical rows are the source of truth."""

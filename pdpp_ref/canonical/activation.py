@@ -1,4 +1,4 @@
-"""Singer's ACTIVATE_VERSION: records that came with an older table version are gone at their source."""
+"""Singer's ACTIVATE_VERSION: records with an older table version no longer exist at their source."""
 
 from collections.abc import Iterator, Sequence
 from itertools import chain
@@ -32,44 +32,54 @@ def activate_version(target: Target, stream: str, version: int) -> Activated:
     Raises ConnectorMismatch, Busy or peewee.DatabaseError.
     """
     removed = 0
-    for keys in chain([[]], _older(target, stream, version)):
-        done = _activate(target, stream, version, keys)
-        if done is None:
+    # The empty page checks for rejected lines even if no record is older.
+    for keys in chain([[]], _older_keys(target, stream, version)):
+        removed_here = _activate_page(target, stream, version, keys)
+        if removed_here is None:
             return Activated(removed, skipped=True)
-        removed += done
+        removed += removed_here
     return Activated(removed)
 
 
-def _activate(target: Target, stream: str, version: int, keys: Sequence[str]) -> int | None:
-    """One page, checked again under the stream's lock.  None: a line of the version was rejected."""
+def _activate_page(target: Target, stream: str, version: int, keys: Sequence[str]) -> int | None:
+    """Delete those of the keys that are still older, now that the stream is locked.
+
+    None: a line of the version was rejected.
+    """
     with write_transaction():
-        kept = locking.lock_connection_shared(target.connection)
-        if kept is None:
+        connection = locking.lock_connection_shared(target.connection)
+        if connection is None:
             return 0
-        check_connector(target, kept.connector)
-        found = locking.lock_streams_for_update("WHERE connection_id = ? AND name = ?", (kept.id, stream))
-        if not found:
+        check_connector(target, connection.connector)
+        streams = locking.lock_streams_for_update(connection.id, [stream])
+        if not streams:
             return 0
-        work = StreamBatch(found[0])
-        may = work.may_activate(version, kept.unattributed_rejections)
-        if may:
-            work.remove_older(keys, version)
-        store([work], kept.id)
-    return work.counts.removed if may else None
+        batch = StreamBatch(streams[0])
+        may_activate = batch.may_activate(version, connection.unattributed_rejections)
+        if may_activate:
+            batch.remove_older(keys, version)
+        store([batch], connection.id)
+    return batch.counts.removed if may_activate else None
 
 
-def _older(target: Target, stream: str, version: int) -> Iterator[list[str]]:
-    """The keys of records of older versions, in their order; every key is read once."""
+def _older_keys(target: Target, stream: str, version: int) -> Iterator[list[str]]:
+    """The keys of records of older versions, page by page in their order; every key is read once."""
     try:
-        stream_id = known_stream(target.connection, stream)["id"]
+        stream_id = known_stream(target.connection, stream).id
     except StreamNotFound:
         return
     after = ""
-    while page := fetch_all(_PAGE, (stream_id, after, KEYS_PER_PAGE)):
+    while page := fetch_all(
+        """
+        SELECT key, table_version
+        FROM records
+        WHERE stream_id = ? AND key > ?
+        ORDER BY key
+        LIMIT ?
+        """,
+        (stream_id, after, KEYS_PER_PAGE),
+    ):
         after = page[-1][0]
         keys = [key for key, seen in page if seen is not None and seen < version]
         if keys:
             yield keys
-
-
-_PAGE = "SELECT key, table_version FROM records WHERE stream_id = ? AND key > ? ORDER BY key LIMIT ?"

@@ -1,24 +1,25 @@
 """Files: stored once by their SHA-256, in the database, and bound to the records that hold them.
 
 A file counts once for each record that it is bound to, at every grain, so that parts add up to the
-whole; its bytes are stored once all the same.  A record that is deleted keeps its files as it keeps
-its history, until pruning leaves nothing of it but the tombstone.
+whole, although its bytes are stored once.  A deleted record keeps its files as it keeps its history,
+until pruning leaves only its tombstone.
 """
 
 import hashlib
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from typing import IO, Any
+from typing import IO, NamedTuple
 
 from ..database import (
     execute,
     execute_many,
     execute_one,
     fetch_all,
+    fetch_as,
     write_transaction,
 )
-from ..models import BlobBinding, locking
+from ..models import BlobBinding, StoredStream, locking
 from ..projection import deltas, marks
 from ..projection.deltas import Delta
 from ..timestamps import utc_now
@@ -32,30 +33,34 @@ IN_MEMORY_BYTES = 1024 * 1024
 
 @dataclass(frozen=True)
 class Stored:
-    """`created` is False where the record held the file already."""
+    """`created` is False if the record held the file already."""
 
     sha256: str
     byte_length: int
     created: bool
 
 
+class _LiveRecord(NamedTuple):
+    version: int
+    has_rollup: bool
+
+
 def store(
     connection: str, stream: str, key: str, blocks: Iterator[bytes], sha256: str | None = None
 ) -> Stored:
-    """Store what comes in blocks and bind it to a live record, in one transaction.
+    """Store a file that arrives in blocks and bind it to a live record, in one transaction.
 
     The bytes are gathered in a temporary file first, so that a slow sender holds no lock and an
-    upload that breaks off leaves nothing.  Raises NotFound, BlobTooLarge, DigestMismatch,
+    interrupted upload leaves nothing.  Raises NotFound, BlobTooLarge, DigestMismatch,
     TempStorageFull, Busy or peewee.DatabaseError; after the last three the same call can be repeated.
     """
-    _record(known_stream(connection, stream)["id"], key)
+    _live_record(known_stream(connection, stream).id, key)
     with tempfile.SpooledTemporaryFile(IN_MEMORY_BYTES) as file:
         digest, size = _gather(blocks, file)
         if sha256 is not None and sha256.lower() != digest:
             raise DigestMismatch
         with write_transaction():
-            found = known_stream(connection, stream)
-            created = _bind(found, key, digest, size, file)
+            created = _bind(known_stream(connection, stream), key, digest, size, file)
     return Stored(digest, size, created)
 
 
@@ -73,50 +78,102 @@ def _gather(blocks: Iterator[bytes], file: IO[bytes]) -> tuple[str, int]:
     return digest.hexdigest(), size
 
 
-def _bind(stream: dict[str, Any], key: str, sha256: str, size: int, file: IO[bytes]) -> bool:
-    stream_id = stream["id"]
-    if locking.lock_stream_for_update(stream_id) is None:
+def _bind(stream: StoredStream, key: str, sha256: str, size: int, file: IO[bytes]) -> bool:
+    """Store the file if it is new and bind it.  False if the record holds it already."""
+    if locking.lock_stream_for_update(stream.id) is None:
         raise StreamNotFound
-    record = _record(stream_id, key)
-    of_record = "stream_id = ? AND key = ?"
-    if fetch_all(f"SELECT 1 FROM blob_bindings WHERE {of_record} AND sha256 = ?", (stream_id, key, sha256)):
+    record = _live_record(stream.id, key)
+    if _is_bound(stream.id, key, sha256):
         return False
     now = utc_now()
-    _keep(sha256, size, now, file)
+    _store_file(sha256, size, now, file)
     BlobBinding.insert(
-        stream=stream_id, key=key, blob=sha256, version=record["version"], byte_length=size, bound_at=now
+        stream=stream.id, key=key, blob=sha256, version=record.version, byte_length=size, bound_at=now
     ).execute()
-    # A record with `has_rollup` has a row of figures, or one of the two is wrong.
-    is_new = bool(execute(_SET_HAS_ROLLUP, (now, stream_id, key)))
-    if not record["has_rollup"]:
-        execute_one(f"UPDATE records SET has_rollup = TRUE WHERE {of_record}", (stream_id, key))
-    add = "SET blob_count = blob_count + 1, blob_bytes = blob_bytes + ?, changed_at = ?"
-    execute_one(f"UPDATE retained_size_record {add} WHERE {of_record}", (size, now, stream_id, key))
+    is_new_rollup = _add_to_rollup(stream.id, key, size, now)
+    if not record.has_rollup:
+        execute_one(
+            "UPDATE records SET has_rollup = TRUE WHERE stream_id = ? AND key = ?", (stream.id, key)
+        )
     delta = Delta()
-    delta.add_files(record["version"], 1, size)
-    deltas.record(stream["connection"], {stream_id: delta})
-    if is_new == bool(record["has_rollup"]):
-        marks.mark_rollups(stream_id, stream["connection"], key)
+    delta.add_files(record.version, 1, size)
+    deltas.record(stream.connection_id, {stream.id: delta})
+    # A record has a rollup exactly if its `has_rollup` says so; otherwise one of the two is wrong.
+    if is_new_rollup == record.has_rollup:
+        marks.mark_rollups(stream.id, stream.connection_id, key)
     return True
 
 
-def _keep(sha256: str, size: int, now: str, file: IO[bytes]) -> None:
-    """The file is there, and stays until the binding is."""
+def _is_bound(stream_id: int, key: str, sha256: str) -> bool:
+    rows = fetch_all(
+        """
+        SELECT 1
+        FROM blob_bindings
+        WHERE stream_id = ? AND key = ? AND sha256 = ?
+        """,
+        (stream_id, key, sha256),
+    )
+    return bool(rows)
+
+
+def _add_to_rollup(stream_id: int, key: str, size: int, now: str) -> bool:
+    """Count the file in the record's rollup.  True if that is new: then the record has one version."""
+    is_new = execute(
+        """
+        INSERT INTO retained_size_record (
+            stream_id, key, version, changed_at,
+            record_count, current_record_json_bytes, record_history_count, record_history_json_bytes
+        )
+        SELECT stream_id, key, version, ?, 1, json_bytes, 1, json_bytes
+        FROM records
+        WHERE stream_id = ? AND key = ?
+        ON CONFLICT DO NOTHING
+        """,
+        (now, stream_id, key),
+    )
+    execute_one(
+        """
+        UPDATE retained_size_record
+        SET blob_count = blob_count + 1, blob_bytes = blob_bytes + ?, changed_at = ?
+        WHERE stream_id = ? AND key = ?
+        """,
+        (size, now, stream_id, key),
+    )
+    return bool(is_new)
+
+
+def _store_file(sha256: str, size: int, now: str, file: IO[bytes]) -> None:
+    """Make sure that the file is stored, and can't be deleted before the binding is."""
     while True:
-        if execute(_ADD_FILE, (sha256, size, now)):
+        added = execute(
+            """
+            INSERT INTO blobs (sha256, byte_length, created_at)
+            VALUES (?, ?, ?)
+            ON CONFLICT DO NOTHING
+            """,
+            (sha256, size, now),
+        )
+        if added:
             _write_chunks(sha256, file)
             return
         if locking.lock_file_shared(sha256):
             return
 
 
-def _record(stream_id: int, key: str) -> dict[str, Any]:
-    found = fetch_all(
-        "SELECT version, has_rollup FROM records WHERE stream_id = ? AND key = ?", (stream_id, key)
+def _live_record(stream_id: int, key: str) -> _LiveRecord:
+    """Raises RecordNotFound."""
+    records = fetch_as(
+        _LiveRecord,
+        """
+        SELECT version, has_rollup
+        FROM records
+        WHERE stream_id = ? AND key = ?
+        """,
+        (stream_id, key),
     )
-    if not found:
+    if not records:
         raise RecordNotFound
-    return dict(zip(("version", "has_rollup"), found[0], strict=True))
+    return records[0]
 
 
 def _write_chunks(sha256: str, file: IO[bytes]) -> None:
@@ -127,18 +184,14 @@ def _write_chunks(sha256: str, file: IO[bytes]) -> None:
         )
 
 
-def drop_unbound(digests: Sequence[tuple[str, ...]]) -> None:
-    """Remove those of the files (rows of one digest each) that no record holds any more."""
+def drop_unbound(digests: Collection[str]) -> None:
+    """Delete those of the files that no record holds any more."""
     locking.lock_files_for_delete(digests)
-    unbound = "NOT EXISTS (SELECT 1 FROM blob_bindings b WHERE b.sha256 = blobs.sha256)"
-    execute_many(f"DELETE FROM blobs WHERE sha256 = ? AND {unbound}", digests)
-
-
-_ADD_FILE = "INSERT INTO blobs (sha256, byte_length, created_at) VALUES (?, ?, ?) ON CONFLICT DO NOTHING"
-# The row of a record that has none: what one version is.
-_SET_HAS_ROLLUP = (
-    "INSERT INTO retained_size_record (stream_id, key, version, changed_at, record_count, "
-    "current_record_json_bytes, record_history_count, record_history_json_bytes) "
-    "SELECT stream_id, key, version, ?, 1, json_bytes, 1, json_bytes FROM records "
-    "WHERE stream_id = ? AND key = ? ON CONFLICT DO NOTHING"
-)
+    execute_many(
+        """
+        DELETE FROM blobs
+        WHERE sha256 = ?
+            AND NOT EXISTS (SELECT 1 FROM blob_bindings b WHERE b.sha256 = blobs.sha256)
+        """,
+        [(sha256,) for sha256 in digests],
+    )

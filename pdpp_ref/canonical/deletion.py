@@ -1,7 +1,7 @@
-"""Taking canonical rows away.  Each call is one transaction, files and figures included."""
+"""Deleting records, streams and connections.  Each call is one transaction, files and measures included."""
 
-from ..database import fetch_all, first, write_transaction
-from ..models import Connection, Stream, locking
+from ..database import execute, fetch_column, fetch_value, write_transaction
+from ..models import locking
 from ..parsing.messages import Change
 from ..projection import marks
 from . import blobs
@@ -14,43 +14,52 @@ from .records import (
 
 
 def delete_record(connection: str, stream: str, key: str) -> None:
-    """Delete one record; its history keeps it, and a tombstone.  Raises NotFound."""
+    """Delete one record; its history stays, with a tombstone.  Raises NotFound."""
     known_stream(connection, stream)
-    owner = first(Connection.select().where(Connection.connector_instance_id == connection))
-    target = Target(connection, owner["connector_id"] if owner else connection)
+    owner = fetch_value(
+        "SELECT connector_id FROM connections WHERE connector_instance_id = ?", [connection]
+    )
+    target = Target(connection, connection if owner is None else owner)
     if not write(target, [Change(stream, key, None)]).counts.deleted:
         raise RecordNotFound
 
 
 def delete_stream(connection: str, stream: str) -> None:
-    """Take a stream away with all it holds, history included.  Raises NotFound.
+    """Delete a stream with all its records and their history.  Raises NotFound.
 
-    What that takes from the figures above is not worked out: they are marked, in the same
-    transaction, and the next read sums them anew.
+    What that takes from the rows above is not computed: they are marked in the same transaction, and
+    the next read sums them up.
     """
     with write_transaction():
-        found = known_stream(connection, stream)
-        if not locking.lock_stream_for_delete(found["id"]):
+        row = known_stream(connection, stream)
+        if not locking.lock_stream_for_delete(row.id):
             raise StreamNotFound
-        bound = fetch_all(f"{_BOUND} WHERE stream_id = ?", [found["id"]])
-        locking.lock_files_for_delete(bound)  # before the delete, which takes the figures' rows along
-        Stream.delete().where(Stream.id == found["id"]).execute()
-        blobs.drop_unbound(bound)
-        marks.mark_connection(found["connection"])
+        digests = fetch_column("SELECT DISTINCT sha256 FROM blob_bindings WHERE stream_id = ?", [row.id])
+        locking.lock_files_for_delete(
+            digests
+        )  # before the delete, which removes rows of the projection too
+        execute("DELETE FROM streams WHERE id = ?", [row.id])
+        blobs.drop_unbound(digests)
+        marks.mark_connection(row.connection_id)
 
 
 def delete_connection(connection: str) -> None:
-    """Take a connection away with all it holds.  Raises NotFound."""
+    """Delete a connection with all its streams.  Raises ConnectionNotFound."""
     with write_transaction():
-        found = first(Connection.select().where(Connection.connector_instance_id == connection))
-        if found is None or not locking.lock_connection_for_delete(found["id"]):
+        connection_id = fetch_value(
+            "SELECT id FROM connections WHERE connector_instance_id = ?", [connection]
+        )
+        if connection_id is None or not locking.lock_connection_for_delete(connection_id):
             raise ConnectionNotFound
-        of_connection = "WHERE stream_id IN (SELECT id FROM streams WHERE connection_id = ?)"
-        bound = fetch_all(f"{_BOUND} {of_connection}", [found["id"]])
-        locking.lock_files_for_delete(bound)
-        Connection.delete().where(Connection.id == found["id"]).execute()
-        blobs.drop_unbound(bound)
+        digests = fetch_column(
+            """
+            SELECT DISTINCT sha256
+            FROM blob_bindings
+            WHERE stream_id IN (SELECT id FROM streams WHERE connection_id = ?)
+            """,
+            [connection_id],
+        )
+        locking.lock_files_for_delete(digests)
+        execute("DELETE FROM connections WHERE id = ?", [connection_id])
+        blobs.drop_unbound(digests)
         marks.mark_global()
-
-
-_BOUND = "SELECT DISTINCT sha256 FROM blob_bindings"

@@ -8,7 +8,7 @@ class Refused(Exception):
 
 
 class NotFound(Refused):
-    """What the write is about does not exist."""
+    """The target of the write does not exist."""
 
 
 class ConnectionNotFound(NotFound):
@@ -40,12 +40,12 @@ class BlobTooLarge(Refused):
 
 
 class DigestMismatch(Refused):
-    """The bytes that came are not those that were announced."""
+    """The bytes received do not have the announced digest."""
 
     code = "digest_mismatch"
 
 
 class TempStorageFull(Refused):
-    """The temporary folder can't take the file."""
+    """The temporary folder has no room for the file."""
 
     code = "storage_unavailable"

@@ -1,8 +1,8 @@
 """Importing lines from a file or a pipe, in flat memory.
 
-Lines are gathered into batches and each batch is one transaction.  A STATE is handed back only
-after the batch with everything before it has committed, and none after a line that was rejected,
-unless rejected lines are stored too.
+Lines are gathered into batches, and each batch is one transaction.  A STATE is passed on only after the
+batch with everything before it has committed, and none after a rejected line, unless rejected lines are
+stored too.
 """
 
 import time
@@ -34,7 +34,7 @@ BATCH_RECORDS = 2_000
 BATCH_BYTES = 4 * 1024 * 1024
 BATCH_SECONDS = 1.0
 TRIES_WHEN_BUSY = 5
-IGNORED_TYPES = 20  # told by name; a source that makes them up must not fill the memory
+IGNORED_TYPES = 20  # reported by name; a source that invents types must not fill the memory
 SKIPPED = (
     "version not activated: a line of stream {!r} was rejected since it began, so records of older "
     "versions stay; correct the source and run it again"
@@ -46,7 +46,7 @@ class StorageUnavailable(Exception):
 
 
 class RejectedLine(NamedTuple):
-    """A line that is not stored: its number, the reason, and the line as it came."""
+    """A line that is not stored: its number, the reason, and the line as received."""
 
     number: int
     reason: str
@@ -55,10 +55,10 @@ class RejectedLine(NamedTuple):
 
 @dataclass
 class Report:
-    """What became of the lines so far.
+    """The outcome of the lines so far.
 
-    `first_rejected` is the number of the first line that was; `withheld` counts the STATE lines that
-    were not handed back because of it.  `broken`: the input ended in damage.
+    `first_rejected` is the number of the first rejected line; `withheld` counts the STATE lines that
+    were not passed on because of it.  `broken`: the input ended in damage.
     """
 
     lines: int = 0
@@ -72,9 +72,10 @@ class Report:
 
 @dataclass
 class _Batch:
-    """What waits for the next transaction; `sources` are the number and text of each change's line.
+    """Lines that wait for the next transaction; `sources` are the number and text of each change's line.
 
-    `rejections` say what is known of each rejected line, and `contacts` what streams were heard of.
+    `rejections` have the stream and table version of each rejected line, if known; `contacts` are the
+    streams that were mentioned.
     """
 
     changes: list[Change] = field(default_factory=list)
@@ -95,11 +96,11 @@ class _Batch:
 class Importer:
     """Feeds lines to one connection.
 
-    `on_state` gets each STATE line once it may be relied upon; `on_rejected` each rejected line, in
-    order; `on_skipped` the number of each ACTIVATE_VERSION that was not carried out, and why;
-    `on_progress` the report after each batch.  `stream` is that of lines that name none, and
-    `time_fields` say where streams keep record times (see Reader).
-    `stores_rejected`: what `on_rejected` was given is not lost, so a STATE may be handed back after it.
+    `on_state` gets each STATE line once everything before it is stored; `on_rejected` each rejected
+    line, in order; `on_skipped` the number of each ACTIVATE_VERSION that was not carried out, and why;
+    `on_progress` the report after each batch.  `stream` is the stream of lines that name none, and
+    `time_fields` are the fields with record times (see Reader).
+    `stores_rejected`: `on_rejected` stores the lines, so a STATE may be passed on after one.
     """
 
     def __init__(
@@ -129,7 +130,10 @@ class Importer:
         return _Batch(contacts={self._stream} if self._stream is not None else set())
 
     def run(self, lines: Iterable[Line | None]) -> Report:
-        """Take all lines.  Raises StorageUnavailable or ConnectorMismatch; what was handed back holds."""
+        """Import all lines; None asks for what is pending to be stored.
+
+        Raises StorageUnavailable or ConnectorMismatch; STATE lines that were passed on stay valid.
+        """
         for line in lines:
             if line is None:
                 self._flush()
@@ -189,7 +193,7 @@ class Importer:
         return _Stored(done.counts, done.refused)
 
     def _reject(self, line: Line, reason: Rejected) -> None:
-        """Told and counted with its batch, so that all are in the order of their lines."""
+        """Reported and counted with its batch, so that all are in the order of their lines."""
         raw = line.raw if isinstance(line, Broken) else line
         self._batch.rejected.append(RejectedLine(self.report.lines, str(reason), raw))
         stream = self._stream if reason.stream is None else reason.stream
@@ -231,7 +235,7 @@ class Importer:
 
 
 class _Stored(NamedTuple):
-    """What a transaction, or an activation, did."""
+    """The outcome of a transaction or an activation."""
 
     counts: records.Counts
     refused: Sequence[tuple[int, str]] = ()
@@ -239,7 +243,7 @@ class _Stored(NamedTuple):
 
 
 def _patiently(write: Callable[[], _Stored]) -> _Stored:
-    """Another writer may hold the database for longer than one time-out."""
+    """Try again while the database is busy: another writer may hold it longer than one time-out."""
     for _ in range(TRIES_WHEN_BUSY - 1):
         try:
             return write()

@@ -1,39 +1,39 @@
-"""How the keys of a Singer stream are made: its key properties, each of one JSON type.
+"""The key properties of a Singer stream, each with one JSON type.
 
-Two values of different types would be one key otherwise (`1` and `"1"`), and other key properties
-would add every record a second time.
+Otherwise two values of different types would be one key (`1` and `"1"`), and other key properties would
+add every record a second time.
 """
 
 import json
 from collections.abc import Iterator, Sequence
 from hashlib import sha256
-from typing import Any
 
 import msgspec
 
 from ..database import (
     execute,
     fetch_all,
+    fetch_column,
     fetch_each,
     insert_many,
 )
-from ..models import KeySpelling
+from ..models import KeySpelling, StoredStream
 from ..parsing.json_lines import stored_record
 from ..parsing.keys import KeyProperties, KeySchema, canonical_number
 from ..parsing.messages import Change, Rejected
 
 KEYS_PER_PAGE = 10_000
-UNKNOWN = "null"  # of a stream with records from before key schemas were stored
+UNKNOWN = "null"  # for a stream with records from before key schemas were stored
 
 
 class StreamKeys:
-    """The key schema of a stream, whose lock is held.  `stored()` is what its row is to say."""
+    """The key schema of a stream, whose lock is held.  `stored()` gives the values for its row."""
 
-    def __init__(self, stream: dict[str, Any]) -> None:
-        self._stream_id: int = stream["id"]
-        self._schema: KeySchema | None = _schema(stream["key_schema"])
-        self._is_unknown = stream["key_schema"] == UNKNOWN
-        self._respelled = bool(stream["respelled_keys"])
+    def __init__(self, stream: StoredStream) -> None:
+        self._stream_id = stream.id
+        self._schema: KeySchema | None = _schema(stream.key_schema)
+        self._is_unknown = stream.key_schema == UNKNOWN
+        self._respelled = stream.respelled_keys
         self._others_differ = False
         self._holds_records: bool | None = None
 
@@ -98,15 +98,23 @@ class StreamKeys:
             execute("DELETE FROM key_spellings WHERE stream_id = ?", [self._stream_id])
             self._respelled = False
 
-    # ---- of streams that were stored before their key schema was -------------------------------
+    # ---- streams that were stored before key schemas were --------------------------------------
 
     def _derive(self, sent: KeySchema) -> None:
-        """By the newest record: it is keyed by what was sent, by something else, or nobody knows."""
-        newest = "SELECT key, data FROM records WHERE stream_id = ? ORDER BY version DESC LIMIT 1"
-        found = fetch_all(newest, [self._stream_id])
-        if not found:
-            return  # all of them are of this write
-        key, data = found[0]
+        """From the newest record: it is keyed by the sent properties, by others, or that is unknown."""
+        newest = fetch_all(
+            """
+            SELECT key, data
+            FROM records
+            WHERE stream_id = ?
+            ORDER BY version DESC
+            LIMIT 1
+            """,
+            [self._stream_id],
+        )
+        if not newest:
+            return  # all records are part of this write
+        key, data = newest[0]
         derived = _schema_of(key, data, _names(sent) or ())
         if derived is not None:
             self._schema, self._is_unknown = derived, False
@@ -115,7 +123,7 @@ class StreamKeys:
             self._others_differ = _is_key_of_something(key, data)
 
     def _find_spellings(self, schema: KeySchema) -> bool:
-        """Store how keys are spelt that would be spelt otherwise today; True if there are any."""
+        """Store the spelling of keys that would be spelt otherwise today; True if there are any."""
         if not any(kind == "number" for _, kind in schema):
             return False
         spellings: dict[str, str] = {}
@@ -132,23 +140,46 @@ class StreamKeys:
 
     def _keys(self, table: str) -> Iterator[str]:
         after = ""
-        page = f"SELECT key FROM {table} WHERE stream_id = ? AND key > ? ORDER BY key LIMIT ?"
-        while rows := fetch_all(page, (self._stream_id, after, KEYS_PER_PAGE)):
-            for (after,) in rows:
-                yield after
+        while keys := fetch_column(
+            f"""
+            SELECT key
+            FROM {table}
+            WHERE stream_id = ? AND key > ?
+            ORDER BY key
+            LIMIT ?
+            """,
+            (self._stream_id, after, KEYS_PER_PAGE),
+        ):
+            yield from keys
+            after = keys[-1]
 
-    def _existing(self, table: str, keys: Sequence[str]) -> Iterator[str]:
-        query = f"SELECT key FROM {table} WHERE stream_id = ? AND key"
-        for (key,) in fetch_each(query, [self._stream_id], keys):
-            yield key
+    def _existing(self, table: str, keys: Sequence[str]) -> list[str]:
+        rows = fetch_each(
+            f"""
+            SELECT key
+            FROM {table}
+            WHERE stream_id = ? AND key = :each
+            """,
+            [self._stream_id],
+            keys,
+        )
+        return [key for (key,) in rows]
 
     def _spelled(self, changes: list[Change]) -> list[Change]:
         sent = sorted({change.key for change in changes if change.key_schema is not None})
-        query = "SELECT key, spelling FROM key_spellings WHERE stream_id = ? AND key"
-        found: dict[str, str] = dict(fetch_each(query, [self._stream_id], sent))
+        rows = fetch_each(
+            """
+            SELECT key, spelling
+            FROM key_spellings
+            WHERE stream_id = ? AND key = :each
+            """,
+            [self._stream_id],
+            sent,
+        )
+        spellings: dict[str, str] = dict(rows)
         return [
-            msgspec.structs.replace(change, key=found[change.key])
-            if change.key_schema is not None and change.key in found
+            msgspec.structs.replace(change, key=spellings[change.key])
+            if change.key_schema is not None and change.key in spellings
             else change
             for change in changes
         ]
@@ -179,7 +210,7 @@ def _listed(schema: KeySchema) -> str:
 
 
 def _schema_of(key: str, data: str, names: Sequence[str]) -> KeySchema | None:
-    """The types of a record's key properties; None if its key is not made of them."""
+    """The types of a record's key properties; None if they do not give its key."""
     try:
         record, mark = stored_record(data)
         made, schema = KeyProperties(names).key(record, data, mark)
@@ -189,7 +220,7 @@ def _schema_of(key: str, data: str, names: Sequence[str]) -> KeySchema | None:
 
 
 def _is_key_of_something(key: str, data: str) -> bool:
-    """Whether a key was made of the record's data; a Collection Profile sender may make up its own."""
+    """Whether a key consists of the record's data; a Collection Profile sender may choose any key."""
     if key == "sha256:" + sha256(data.encode()).hexdigest():
         return True
     record = json.loads(data, parse_int=_Number, parse_float=_Number)
@@ -205,7 +236,7 @@ def _is_key_of_something(key: str, data: str) -> bool:
 
 
 def _canonical(key: str, schema: KeySchema) -> str:
-    """A stored key with its numbers as they are spelt today; one that isn't of the schema as it is."""
+    """A stored key with its numbers as they are spelt today; unchanged if it does not fit the schema."""
     try:
         if len(schema) == 1:
             return canonical_number(key) if schema[0][1] == "number" else key

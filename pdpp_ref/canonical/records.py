@@ -1,16 +1,19 @@
 """The one way in which records change.  Each call is one transaction, measures included."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from ..database import (
     execute,
-    fetch_all,
-    first,
+    fetch_as,
+    fetch_column,
+    fetch_value,
+    placeholders,
     write_transaction,
 )
-from ..models import Connection, Stream, locking
+from ..models import STORED_STREAM_COLUMNS, StoredStream, Stream, locking
+from ..models.locking import LockedConnection
 from ..parsing.messages import Change
 from ..projection import marks
 from ..timestamps import utc_now
@@ -55,24 +58,24 @@ def write(
 ) -> Written:
     """Store the changes, in order, or none of them; a record creates what it needs, a delete nothing.
 
-    `rejections` are lines that came with them, which an activation has to know of; `contacts` are other
-    streams that their source said something about.  Raises ConnectorMismatch, Busy, or
-    peewee.DatabaseError; after any of them the same call can be repeated, and counts what is stored
-    already as unchanged.
+    `rejections` are the rejected lines among them, which an activation must know of; `contacts` are other
+    streams that the source has mentioned.  Raises ConnectorMismatch, Busy, or
+    peewee.DatabaseError; after any of them the same call can be repeated, and counts changes that are
+    stored already as unchanged.
     """
     if not (changes or rejections or contacts):
         return Written(Counts(), [])
     places: dict[str, list[int]] = {}
     for place, change in enumerate(changes):
         places.setdefault(change.stream, []).append(place)
-    while (writes := _write(target, changes, places, rejections, contacts)) is None:
-        pass  # a stream was deleted as its lock was waited for: begin again, and create it
+    while (batches := _write(target, changes, places, rejections, contacts)) is None:
+        pass  # a stream was deleted while this waited for its lock: begin again, and create it
     counts, refused = Counts(), []
-    for one in writes:
-        counts.add(one.counts)
-        of_stream = places.pop(one.stream["name"], [])
-        refused += [(of_stream[place], reason) for place, reason in one.refused]
-    counts.unchanged += sum(map(len, places.values()))  # deletes from streams that there are not
+    for batch in batches:
+        counts.add(batch.counts)
+        of_stream = places.pop(batch.stream.name, [])
+        refused += [(of_stream[place], reason) for place, reason in batch.refused]
+    counts.unchanged += sum(map(len, places.values()))  # deletes in streams that do not exist
     return Written(counts, sorted(refused))
 
 
@@ -83,55 +86,80 @@ def _write(
     rejections: Sequence[Rejection],
     contacts: Collection[str],
 ) -> list[StreamBatch] | None:
-    """None, and nothing is stored, where a stream was deleted before it could be locked."""
+    """Store each stream's share; `places` has the places of its changes.
+
+    None, and nothing is stored, if a stream was deleted before it could be locked.
+    """
     creates = {change.stream for change in changes if change.data is not None}
     with write_transaction():
         unattributed = sum(each.stream is None for each in rejections)
-        connection = _connection(target, bool(creates), unattributed)
+        connection = _lock_connection(target, bool(creates), unattributed)
         if connection is None:
             return []
-        connection_id, rejected_before = connection
         names = {*places, *contacts, *(each.stream for each in rejections if each.stream is not None)}
-        streams = _streams(connection_id, names, creates, rejected_before)
-        if creates - {stream["name"] for stream in streams}:
+        streams = _lock_streams(connection, names, creates)
+        if creates - {stream.name for stream in streams}:
             return None
-        writes = [StreamBatch(stream) for stream in streams]
-        for one in writes:
-            of_stream = places.get(one.stream["name"], [])
-            one.reject(each for each in rejections if each.stream == one.stream["name"])
+        batches = [StreamBatch(stream) for stream in streams]
+        for batch in batches:
+            of_stream = places.get(batch.stream.name, [])
+            batch.reject(each for each in rejections if each.stream == batch.stream.name)
             if of_stream:
-                one.take([changes[place] for place in of_stream])
-        store(writes, connection_id)
-    return writes
+                batch.plan([changes[place] for place in of_stream])
+        store(batches, connection.id)
+    return batches
 
 
-def known_stream(connection: str, stream: str) -> dict[str, Any]:
+def known_stream(connection: str, stream: str) -> StoredStream:
     """The stream's row.  Raises StreamNotFound."""
-    query = Stream.select(Stream).join(Connection).where(Connection.connector_instance_id == connection)
-    found = first(query.where(Stream.name == stream))
-    if found is None:
+    streams = fetch_as(
+        StoredStream,
+        f"""
+        SELECT {STORED_STREAM_COLUMNS}
+        FROM streams
+        JOIN connections ON connections.id = streams.connection_id
+        WHERE connections.connector_instance_id = ? AND streams.name = ?
+        """,
+        (connection, stream),
+    )
+    if not streams:
         raise StreamNotFound
-    return found
+    return streams[0]
 
 
-def _connection(target: Target, create: bool, unattributed: int) -> tuple[int, int] | None:
-    """The connection's id, kept from being deleted until the transaction ends, or None.
+def _lock_connection(target: Target, create: bool, unattributed: int) -> LockedConnection | None:
+    """The connection, which can't be deleted until the transaction ends; None if there is none.
 
-    And how many lines of unknown streams had been rejected before; `unattributed` more are now.
+    Counts `unattributed` more rejected lines of unknown streams; the result has the number before.
     """
-    while not (found := locking.lock_connection_shared(target.connection)):
+    while not (connection := locking.lock_connection_shared(target.connection)):
         if not create:
             return None
-        created = execute(_INSERT_CONNECTION, (target.connection, target.connector, utc_now()))
+        created = execute(
+            """
+            INSERT INTO connections (connector_instance_id, connector_id, created_at)
+            VALUES (?, ?, ?)
+            ON CONFLICT (connector_instance_id) DO NOTHING
+            """,
+            (target.connection, target.connector, utc_now()),
+        )
         new = locking.lock_connection_shared(target.connection) if created else None
         if new:
             marks.add_connection(new.id)
-    check_connector(target, found.connector)
-    if not unattributed:
-        return found.id, found.unattributed_rejections
-    execute(_COUNT_REJECTIONS, (unattributed, found.id))
-    ((rejected,),) = fetch_all("SELECT unattributed_rejections FROM connections WHERE id = ?", [found.id])
-    return found.id, rejected - unattributed
+    check_connector(target, connection.connector)
+    if unattributed:
+        execute(
+            """
+            UPDATE connections
+            SET unattributed_rejections = unattributed_rejections + ?
+            WHERE id = ?
+            """,
+            (unattributed, connection.id),
+        )
+        # Others may have counted some since the row was read.
+        now = fetch_value("SELECT unattributed_rejections FROM connections WHERE id = ?", [connection.id])
+        connection = connection._replace(unattributed_rejections=now - unattributed)
+    return connection
 
 
 def check_connector(target: Target, connector: str) -> None:
@@ -140,36 +168,38 @@ def check_connector(target: Target, connector: str) -> None:
         raise ConnectorMismatch(connector)
 
 
-def _streams(
-    connection_id: int, names: Iterable[str], creates: set[str], rejected_before: int
-) -> list[dict[str, Any]]:
-    """The streams' rows, locked, in the order of their ids; `creates` are created if they don't exist.
+def _lock_streams(
+    connection: LockedConnection, names: Collection[str], creates: set[str]
+) -> list[StoredStream]:
+    """The streams of these names, locked, by id; those in `creates` are created if they don't exist.
 
-    One that is deleted while this waits for its lock is not among them.
+    A stream that is deleted while this waits for its lock is missing.
     """
-    wanted = sorted(names)
-    where = f"WHERE connection_id = ? AND name IN ({', '.join('?' * len(wanted))})"
-    values = (connection_id, *wanted)
-    found = {name for (name,) in fetch_all(f"SELECT name FROM streams {where}", values)}
-    if not creates <= found:
-        locking.lock_connection_for_update(connection_id)
-        found = {name for (name,) in fetch_all(f"SELECT name FROM streams {where}", values)}
-        for name in sorted(creates - found):
-            _create_stream(connection_id, name, rejected_before)
-    return locking.lock_streams_for_update(where, values) if wanted else []
+    if creates and not creates <= _existing_names(connection.id, creates):
+        locking.lock_connection_for_update(connection.id)
+        for name in sorted(creates - _existing_names(connection.id, creates)):
+            _create_stream(connection, name)
+    return locking.lock_streams_for_update(connection.id, sorted(names))
 
 
-def _create_stream(connection_id: int, name: str, rejected_before: int) -> None:
+def _existing_names(connection_id: int, names: Collection[str]) -> set[str]:
+    return set(
+        fetch_column(
+            f"""
+            SELECT name
+            FROM streams
+            WHERE connection_id = ? AND name IN ({placeholders(names)})
+            """,
+            [connection_id, *names],
+        )
+    )
+
+
+def _create_stream(connection: LockedConnection, name: str) -> None:
     stream_id = Stream.insert(
-        connection=connection_id, name=name, created_at=utc_now(), rejections_seen=rejected_before
+        connection=connection.id,
+        name=name,
+        created_at=utc_now(),
+        rejections_seen=connection.unattributed_rejections,
     ).execute()
-    marks.add_stream(stream_id, connection_id)
-
-
-_INSERT_CONNECTION = (
-    "INSERT INTO connections (connector_instance_id, connector_id, created_at) VALUES (?, ?, ?) "
-    "ON CONFLICT (connector_instance_id) DO NOTHING"
-)
-_COUNT_REJECTIONS = (
-    "UPDATE connections SET unattributed_rejections = unattributed_rejections + ? WHERE id = ?"
-)
+    marks.add_stream(stream_id, connection.id)

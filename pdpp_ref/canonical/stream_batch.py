@@ -4,16 +4,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-import msgspec
-
 from ..database import (
     execute,
     execute_many,
-    fetch_all,
-    fetch_each,
+    fetch_value,
     insert_many,
 )
-from ..models import Record, RecordChange, RetainedSizeRecord
+from ..models import Record, RecordChange, RetainedSizeRecord, StoredStream
 from ..models.measures import MEASURE_NAMES
 from ..parsing.messages import Change, time_in
 from ..projection import deltas, marks
@@ -21,17 +18,18 @@ from ..projection.deltas import Delta
 from ..timestamps import utc_now
 from . import unchanged
 from .key_schema import StreamKeys
+from .key_states import KeyState, load_key_states
 
-NO_TIME = ""  # of a record that was sent again after its time field was declared, and has no such time
+NO_TIME = ""  # for a record without a time, sent again after its time field was declared
 
 Row = tuple[Any, ...]
 
 
 @dataclass
 class Counts:
-    """What became of the changes of a write; each is counted once.
+    """How many changes of a write had each outcome; each change is counted once.
 
-    `removed` is not among the accepted: records that no line was about, and an activation deleted.
+    `removed` is not among the accepted: records that an activation deleted, without a line of their own.
     """
 
     created: int = 0
@@ -50,111 +48,98 @@ class Counts:
 
 
 class Rejection(NamedTuple):
-    """A line that was not stored.  None: its stream, or its Singer table version, is not known."""
+    """A line that was not stored.  Its stream and its Singer table version are None if not known."""
 
     stream: str | None = None
     table_version: int | None = None
 
 
-class Head(msgspec.Struct):
-    """A key as it is before the next change; `data` and `size` are None and 0 once it is deleted.
-
-    `time` is when this version was emitted, or else arrived; `versions` and `history` are how many
-    there are of the key and their bytes.
-    """
-
-    version: int
-    size: int
-    data: str | None
-    table_version: int | None
-    record_time: str | None
-    has_rollup: bool
-    emitted_at: str | None
-    time: str
-    versions: int
-    history: int
-    blob_count: int = 0
-    blob_bytes: int = 0
-
-
 @dataclass
 class StreamBatch:
-    """One stream's share of one write, worked out in memory before any of it is stored."""
+    """One stream's share of one write, worked out in memory before any of it is stored.
 
-    stream: dict[str, Any]
+    `stream` is the stream's row, which is locked; changes to it are stored with the rest.
+    """
+
+    stream: StoredStream
     counts: Counts = field(default_factory=Counts)
     delta: Delta = field(default_factory=Delta)
     refused: list[tuple[int, str]] = field(default_factory=list)
     history: list[Row] = field(default_factory=list)
     # Each key's new row, or None for a delete: only its last version in this write is current.
     current: dict[str, Row | None] = field(default_factory=dict)
-    # Keys whose data stays, but not what was sent beside it.
-    noted: set[str] = field(default_factory=set)
+    # Keys whose data stays, but whose table version or record time changes.
+    metadata_only: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        self.id: int = self.stream["id"]
+        self.id = self.stream.id
         self.has_new_time_field = False
-        self.heads: dict[str, Head] = {}
-        self.unsure: set[str] = set()
-        self.version: int = self.stream["last_version"]
+        self.states: dict[str, KeyState] = {}
+        # Keys whose rollup is lost, or exists although the record does not say so.
+        self.wrong_rollups: set[str] = set()
+        self.version = self.stream.last_version
         self.keys = StreamKeys(self.stream)
-        self.now: str = utc_now()
+        self.now = utc_now()
 
-    # ---- what is taken -------------------------------------------------------------------------
+    # ---- planning the changes ------------------------------------------------------------------
 
     def reject(self, rejections: Iterable[Rejection]) -> None:
         """Remember lines that were not stored: their table version must not be activated."""
         for each in rejections:
             if each.table_version is None:
-                self.stream["rejected_unversioned"] = True
+                self.stream.rejected_unversioned = True
             else:
-                known = self.stream["rejected_table_version"]
+                known = self.stream.rejected_table_version
                 newest = each.table_version if known is None else max(known, each.table_version)
-                self.stream["rejected_table_version"] = newest
+                self.stream.rejected_table_version = newest
 
-    def take(self, changes: Sequence[Change]) -> None:
+    def plan(self, changes: Sequence[Change]) -> None:
+        """Work out what the changes, in order, do to the stream; those that don't fit it are `refused`."""
         fitting = self.keys.accepted(changes, self.refused)
         self.reject(Rejection(table_version=changes[place].table_version) for place, _ in self.refused)
         self._declare_time_field(fitting)
         events: dict[str, list[Change]] = {}
         for change in fitting:
             events.setdefault(change.key, []).append(change)
-        self.heads, self.unsure = _heads(self.id, events)
-        self.batch = unchanged.Batch(self.id, self.heads, events, self.now)
+        self.states, self.wrong_rollups = load_key_states(self.id, events)
+        self.batch = unchanged.Batch(self.id, self.states, events, self.now)
         for change in fitting:
-            self._take(change)
+            self._plan(change)
 
-    def _take(self, change: Change) -> None:
-        before = self.heads.get(change.key)
+    def _plan(self, change: Change) -> None:
+        before = self.states.get(change.key)
         if change.key in self.batch.replayed or self.batch.is_unchanged(change, before):
             self.counts.unchanged += 1
             if before is not None and before.data is not None and change.data is not None:
-                self._note(change, before)
+                self._update_metadata(change, before)
         elif change.data is None:
             self.counts.deleted += 1
-            self.delete(change, before)
+            self._delete(change, before)
         else:
             self._upsert(change, change.data, before)
 
-    def _note(self, change: Change, before: Head) -> None:
-        """What was sent beside data that is stored already.  An older event dates no newer record."""
+    def _update_metadata(self, change: Change, before: KeyState) -> None:
+        """The table version and record time sent with data that is stored already.
+
+        An older event does not date a newer record.
+        """
         sent = [each for each in (before.table_version, change.table_version) if each is not None]
         seen = max(sent, default=None)
         time = before.record_time
         if time is None and change.data == before.data and self._is_undated(before):
             time = self._time_of(change) or NO_TIME
-            self.stream["undated_records"] -= 1
+            self.stream.undated_records -= 1
         if (seen, time) != (before.table_version, before.record_time):
-            self.noted.add(change.key)
+            self.metadata_only.add(change.key)
             before.table_version, before.record_time = seen, time
 
-    def delete(self, change: Change, before: Head | None) -> None:
+    def _delete(self, change: Change, before: KeyState | None) -> None:
         if before is not None and before.data is not None:
             self._is_replaced(before)
         self._append(change, None, 0, before)
         self.current[change.key] = None
 
-    def _upsert(self, change: Change, data: str, before: Head | None) -> None:
+    def _upsert(self, change: Change, data: str, before: KeyState | None) -> None:
         if before is None or before.data is None:
             self.counts.created += 1
         else:
@@ -164,22 +149,23 @@ class StreamBatch:
         time = self._time_of(change)
         row = self._append(change, data, size, before, time)
         self.delta.add_current(size)
-        has_rollup = self.heads[change.key].has_rollup
+        has_rollup = self.states[change.key].has_rollup
         self.current[change.key] = (*row[:-1], change.table_version, time, has_rollup)
 
-    def _is_replaced(self, before: Head) -> None:
+    def _is_replaced(self, before: KeyState) -> None:
         self.delta.remove_current(before.version, before.size)
         if self._is_undated(before):
-            self.stream["undated_records"] -= 1
+            self.stream.undated_records -= 1
 
     def _append(
-        self, change: Change, data: str | None, size: int, before: Head | None, time: str | None = None
+        self, change: Change, data: str | None, size: int, before: KeyState | None, time: str | None = None
     ) -> Row:
+        """Add a version.  Returns its row of record_changes."""
         self.version += 1
         row = (self.id, self.version, change.key, data, size, change.emitted_at, self.now)
         self.history.append((*row, before and before.version))
         self.delta.add_version(size)
-        head = Head(
+        state = KeyState(
             self.version,
             size,
             data,
@@ -192,170 +178,176 @@ class StreamBatch:
             size,
         )
         if before is not None:
-            head.versions += before.versions
-            head.history += before.history
-            head.blob_count, head.blob_bytes = before.blob_count, before.blob_bytes
-        self.heads[change.key] = head
-        self.batch.add(change.key, head, size)
+            state.versions += before.versions
+            state.history += before.history
+            state.blob_count, state.blob_bytes = before.blob_count, before.blob_bytes
+        self.states[change.key] = state
+        self.batch.add(change.key, state, size)
         return self.history[-1]
 
     # ---- record times --------------------------------------------------------------------------
 
     def _declare_time_field(self, changes: Sequence[Change]) -> None:
-        """The field that was declared last holds for the whole write, and from now on.
+        """The last declaration applies to the whole write, and from then on.
 
-        Times by another field are no times by this one.
+        Times from another field are discarded.
         """
         declared = [each.record_time_field for each in changes if each.record_time_field is not None]
-        if not declared or declared[-1] == self.stream["record_time_field"]:
+        if not declared or declared[-1] == self.stream.record_time_field:
             return
-        if self.stream["record_time_field"] is not None:
-            execute(_FORGET_TIMES, [self.id])
-        ((records,),) = fetch_all("SELECT COUNT(*) FROM records WHERE stream_id = ?", [self.id])
+        if self.stream.record_time_field is not None:
+            execute(
+                """
+                UPDATE records
+                SET record_time = NULL
+                WHERE stream_id = ? AND record_time IS NOT NULL
+                """,
+                [self.id],
+            )
         self.has_new_time_field = True
-        self.stream |= {
-            "record_time_field": declared[-1],
-            "record_time_field_since": self.version,
-            "undated_records": records,
-        }
+        self.stream.record_time_field = declared[-1]
+        self.stream.record_time_field_since = self.version
+        self.stream.undated_records = fetch_value(
+            "SELECT COUNT(*) FROM records WHERE stream_id = ?", [self.id]
+        )
 
     def _time_of(self, change: Change) -> str | None:
-        declared = self.stream["record_time_field"]
-        if change.record_time_field == declared or change.data is None:
+        declared = self.stream.record_time_field
+        if declared is None or change.record_time_field == declared or change.data is None:
             return change.record_time
         return time_in(change.data, declared)
 
-    def _is_undated(self, before: Head) -> bool:
+    def _is_undated(self, before: KeyState) -> bool:
         """Whether a record was stored before the field was declared, and was not sent again."""
         return (
             before.record_time is None
-            and self.stream["record_time_field"] is not None
-            and before.version <= self.stream["record_time_field_since"]
+            and self.stream.record_time_field is not None
+            and before.version <= self.stream.record_time_field_since
         )
 
     # ---- activation ----------------------------------------------------------------------------
 
     def may_activate(self, version: int, unattributed: int) -> bool:
-        """Whether no line of this table version was rejected, or of one that replaced it.
+        """Whether no line of this table version, or of a later one, was rejected.
 
-        Lines whose version is not known are taken to be of the one that is activated next;
+        Lines whose version is not known are counted to the version that is activated next;
         `unattributed` counts those of the connection whose stream is not known either.
         """
-        row = self.stream
-        if row["rejected_unversioned"] or row["rejections_seen"] < unattributed:
+        stream = self.stream
+        if stream.rejected_unversioned or stream.rejections_seen < unattributed:
             self.reject([Rejection(table_version=version)])
-            row |= {"rejected_unversioned": False, "rejections_seen": unattributed}
-        return row["rejected_table_version"] is None or row["rejected_table_version"] < version
+            stream.rejected_unversioned, stream.rejections_seen = False, unattributed
+        return stream.rejected_table_version is None or stream.rejected_table_version < version
 
     def remove_older(self, keys: Sequence[str], version: int) -> None:
-        """Delete those of the records that came with an older table version; those without one stay."""
-        events = {key: [Change(self.stream["name"], key, None)] for key in keys}
-        self.heads, self.unsure = _heads(self.id, events)
+        """Plan to delete those of the records with an older table version; those without one stay."""
+        events = {key: [Change(self.stream.name, key, None)] for key in keys}
+        self.states, self.wrong_rollups = load_key_states(self.id, events)
         self.batch = unchanged.Batch(self.id, {}, {}, self.now)
         for key, (gone,) in events.items():
-            head = self.heads.get(key)
-            if head and head.table_version is not None and head.table_version < version:
+            state = self.states.get(key)
+            if state and state.table_version is not None and state.table_version < version:
                 self.counts.removed += 1
-                self.delete(gone, head)
+                self._delete(gone, state)
 
-    # ---- what is to be stored ------------------------------------------------------------------
+    # ---- rows to store -------------------------------------------------------------------------
 
-    def stream_row(self) -> Row:
-        """Values for _UPDATE_STREAM."""
-        arrived = self.now if self.history else self.stream["last_ingested_at"]
-        sent = (self.stream[name] for name in _SENT)
-        return (self.version, arrived, self.now, *self.keys.stored(), *sent, self.id)
+    def stream_values(self) -> Row:
+        """The values of the UPDATE in _store_streams."""
+        stream = self.stream
+        return (
+            self.version,
+            self.now if self.history else stream.last_ingested_at,
+            self.now,
+            *self.keys.stored(),
+            stream.record_time_field,
+            stream.record_time_field_since,
+            stream.undated_records,
+            stream.rejected_table_version,
+            stream.rejected_unversioned,
+            stream.rejections_seen,
+            self.id,
+        )
 
     def rollups(self) -> Iterator[Row]:
         """Rows of RetainedSizeRecord, for the keys of this write that have or need one."""
         for key in self.current:
-            head = self.heads[key]
-            if head.has_rollup:
-                measures = (head.versions, head.history, head.blob_count, head.blob_bytes)
-                live = int(head.data is not None)
-                yield (self.id, key, head.version, self.now, live, head.size, *measures)
+            state = self.states[key]
+            if state.has_rollup:
+                measures = (state.versions, state.history, state.blob_count, state.blob_bytes)
+                is_live = int(state.data is not None)
+                yield (self.id, key, state.version, self.now, is_live, state.size, *measures)
+
+    def metadata_rows(self) -> Iterator[Row]:
+        """The values of the UPDATE in _store_metadata; a record that is deleted needs none."""
+        for key in self.metadata_only:
+            if self.current.get(key, True):
+                state = self.states[key]
+                yield (state.table_version, state.record_time, self.id, key)
+
+    def changes_measures(self) -> bool:
+        return bool(self.history or self.metadata_only or self.has_new_time_field)
 
 
-def _heads(stream_id: int, events: dict[str, list[Change]]) -> tuple[dict[str, Head], set[str]]:
-    """The heads of those keys that the stream has, or had; and keys whose row of measures is lost."""
-    found: dict[str, Head] = {}
-    rolled: set[str] = set()
-    dead: dict[int, str] = {}
-    is_touched = fetch_all("SELECT 1 FROM retained_size_record WHERE stream_id = ? LIMIT 1", [stream_id])
-    keys = sorted(events)
-    for key, *stored in fetch_each(_LIVE, [stream_id], keys):
-        version, size, data, seen, time, has_rollup, emitted_at, arrived_at = stored
-        when = emitted_at or arrived_at
-        found[key] = Head(version, size, data, seen, time, bool(has_rollup), emitted_at, when, 1, size)
-    for key, version, *kept in fetch_each(_WITH_ROLLUP, [stream_id], keys) if is_touched else ():
-        rolled.add(key)
-        if key not in found:
-            dead[version] = key
-            found[key] = Head(version, 0, None, None, None, True, None, "", 0, 0)
-        head = found[key]
-        head.versions, head.history, head.blob_count, head.blob_bytes = kept
-    # When a key was deleted matters only for an event that has a time itself.
-    timed = [version for version, key in dead.items() if any(each.emitted_at for each in events[key])]
-    for version, emitted_at, arrived_at in fetch_each(_DELETED, [stream_id], timed):
-        head = found[dead[version]]
-        head.emitted_at, head.time = emitted_at, emitted_at or arrived_at
-    return found, {key for key, head in found.items() if head.has_rollup != (key in rolled)}
+def store(batches: Sequence[StreamBatch], connection_id: int) -> None:
+    """Store all streams' shares, statement by statement, then their effect on the projection."""
+    insert_many(RecordChange, _CHANGE_COLUMNS, [row for batch in batches for row in batch.history])
+    _store_records(batches)
+    rollups = [row for batch in batches for row in batch.rollups()]
+    insert_many(RetainedSizeRecord, _ROLLUP_COLUMNS, rollups, _KEY_COLUMNS)
+    _store_metadata(batches)
+    _store_streams(batches)
+    changed = {batch.id: batch.delta for batch in batches if batch.changes_measures()}
+    if changed:
+        deltas.record(connection_id, changed)
+    for batch in batches:
+        for key in batch.wrong_rollups.intersection(batch.current):
+            marks.mark_rollups(batch.id, connection_id, key)
 
 
-def store(writes: Sequence[StreamBatch], connection_id: int) -> None:
-    """Store all streams' shares, statement by statement, then what they do to the measures."""
-    insert_many(RecordChange, _OF_CHANGE, [row for one in writes for row in one.history])
-    current = [row for one in writes for row in one.current.values() if row]
-    insert_many(Record, _OF_RECORD, current, _OF_KEY)
+def _store_records(batches: Sequence[StreamBatch]) -> None:
+    rows = [row for batch in batches for row in batch.current.values() if row]
+    insert_many(Record, _RECORD_COLUMNS, rows, _KEY_COLUMNS)
     execute_many(
         "DELETE FROM records WHERE stream_id = ? AND key = ?",
-        [(one.id, key) for one in writes for key, row in one.current.items() if row is None],
+        [(batch.id, key) for batch in batches for key, row in batch.current.items() if row is None],
     )
-    insert_many(RetainedSizeRecord, _OF_TOUCHED, [row for one in writes for row in one.rollups()], _OF_KEY)
+
+
+def _store_metadata(batches: Sequence[StreamBatch]) -> None:
     execute_many(
-        "UPDATE records SET table_version = ?, record_time = ? WHERE stream_id = ? AND key = ?",
-        [
-            (one.heads[key].table_version, one.heads[key].record_time, one.id, key)
-            for one in writes
-            for key in one.noted
-            if one.current.get(key, True)
-        ],
+        """
+        UPDATE records
+        SET table_version = ?, record_time = ?
+        WHERE stream_id = ? AND key = ?
+        """,
+        [row for batch in batches for row in batch.metadata_rows()],
     )
-    execute_many(_UPDATE_STREAM, [one.stream_row() for one in writes])
-    changed = [one for one in writes if one.history or one.noted or one.has_new_time_field]
-    if changed:
-        deltas.record(connection_id, {one.id: one.delta for one in changed})
-    for one in writes:
-        for key in one.unsure.intersection(one.current):
-            marks.mark_rollups(one.id, connection_id, key)
 
 
-_LIVE = (
-    "SELECT key, version, json_bytes, data, table_version, record_time, has_rollup, emitted_at, "
-    "ingested_at FROM records WHERE stream_id = ? AND key"
-)
-_WITH_ROLLUP = (
-    "SELECT key, version, record_history_count, record_history_json_bytes, blob_count, blob_bytes "
-    "FROM retained_size_record WHERE stream_id = ? AND key"
-)
-_DELETED = "SELECT version, emitted_at, ingested_at FROM record_changes WHERE stream_id = ? AND version"
-_FORGET_TIMES = "UPDATE records SET record_time = NULL WHERE stream_id = ? AND record_time IS NOT NULL"
-_SENT = (
-    "record_time_field",
-    "record_time_field_since",
-    "undated_records",
-    "rejected_table_version",
-    "rejected_unversioned",
-    "rejections_seen",
-)
-_UPDATE_STREAM = (
-    "UPDATE streams SET last_version = ?, last_ingested_at = ?, last_contact_at = ?, key_schema = ?, "
-    f"respelled_keys = ?, {', '.join(f'{name} = ?' for name in _SENT)} WHERE id = ?"
-)
+def _store_streams(batches: Sequence[StreamBatch]) -> None:
+    execute_many(
+        """
+        UPDATE streams
+        SET last_version = ?,
+            last_ingested_at = ?,
+            last_contact_at = ?,
+            key_schema = ?,
+            respelled_keys = ?,
+            record_time_field = ?,
+            record_time_field_since = ?,
+            undated_records = ?,
+            rejected_table_version = ?,
+            rejected_unversioned = ?,
+            rejections_seen = ?
+        WHERE id = ?
+        """,
+        [batch.stream_values() for batch in batches],
+    )
 
 
-_OF_KEY = ("stream_id", "key")
-_OF_VERSION = ("stream_id", "version", "key", "data", "json_bytes", "emitted_at", "ingested_at")
-_OF_CHANGE = (*_OF_VERSION, "previous_version")
-_OF_RECORD = (*_OF_VERSION, "table_version", "record_time", "has_rollup")
-_OF_TOUCHED = ("stream_id", "key", "version", "changed_at", *MEASURE_NAMES)
+_KEY_COLUMNS = ("stream_id", "key")
+_VERSION_COLUMNS = ("stream_id", "version", "key", "data", "json_bytes", "emitted_at", "ingested_at")
+_CHANGE_COLUMNS = (*_VERSION_COLUMNS, "previous_version")
+_RECORD_COLUMNS = (*_VERSION_COLUMNS, "table_version", "record_time", "has_rollup")
+_ROLLUP_COLUMNS = ("stream_id", "key", "version", "changed_at", *MEASURE_NAMES)

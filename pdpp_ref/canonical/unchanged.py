@@ -1,4 +1,4 @@
-"""What counts as unchanged: whether a key's history holds an event already.
+"""Finding events that are stored already: they count as unchanged.
 
 An event is a key with its `emitted_at` and its content, or a delete.  The rules are in
 docs/decisions.md, "Sending again"; their numbers are used below.  An event that is newer than the
@@ -9,31 +9,17 @@ from bisect import bisect_right, insort
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from ..database import fetch_each, fetch_version_chains
 from ..parsing.messages import Change
+from .key_states import KeyState
 
 _NEWEST = 2**63
 
 
-class Head(Protocol):
-    """A key's current version; `time` is when it was emitted or else arrived, `data` None for a delete."""
-
-    @property
-    def version(self) -> int: ...
-    @property
-    def data(self) -> str | None: ...
-    @property
-    def emitted_at(self) -> str | None: ...
-    @property
-    def time(self) -> str: ...
-    @property
-    def has_rollup(self) -> bool: ...
-
-
 class _Version(NamedTuple):
-    """Ordered by time, and by version where two have the same."""
+    """Ordered by time, and by version if two have the same time."""
 
     time: str
     version: int
@@ -44,7 +30,7 @@ class _Version(NamedTuple):
 
 @dataclass
 class History:
-    """The versions of one key.  Contents are loaded only of those that an event may be equal to."""
+    """The versions of one key.  Only contents that an event may be equal to are loaded."""
 
     versions: list[_Version] = field(default_factory=list)
     contents: dict[int, str | None] = field(default_factory=dict)
@@ -59,7 +45,7 @@ class History:
         """Rules 3 to 5, for an event that is older than the current version."""
         time = event.emitted_at or ""
         if time <= self.pruned_at:
-            return True  # 5; a pruned version that was in effect then (4) is one of these
+            return True  # 5; this includes a pruned version that was in effect then (4)
         before = bisect_right(self.versions, (time, _NEWEST))
         if before == 0:
             return self._was(event, None)
@@ -73,7 +59,7 @@ class History:
         return False
 
     def _was(self, event: Change, version: _Version | None) -> bool:
-        """Whether a version, or the latest pruned one, which is older than all, has the event's content."""
+        """Whether a version, or the latest pruned one if that is newer, has the event's content."""
         if version is None or self.pruned_at > version.time:
             digest = sha256(event.data.encode()).hexdigest() if event.data is not None else ""
             return digest == self.pruned_digest
@@ -95,7 +81,7 @@ class History:
         return self.contents.get(version.version) == event.data
 
     def candidates(self, events: Sequence[Change]) -> Iterable[int]:
-        """The versions whose content may decide about an event: those as long as it."""
+        """The versions whose content may equal an event's: those of the same length."""
         by_size: dict[int, list[Change]] = {}
         for event in events:
             if event.data is not None:
@@ -118,48 +104,48 @@ class Batch:
     """A batch's events of one stream, by key, and the histories that some of them need."""
 
     def __init__(
-        self, stream_id: int, heads: Mapping[str, Head], events: Mapping[str, list[Change]], now: str
+        self, stream_id: int, states: Mapping[str, KeyState], events: Mapping[str, list[Change]], now: str
     ) -> None:
-        # A new key with one event, as most have in a first import, has no history to look for.
-        asked = {key: of_key for key, of_key in events.items() if len(of_key) > 1 or key in heads}
-        replays = {key for key, of_key in asked.items() if _may_be_replay(heads.get(key), of_key)}
+        # A new key with one event, the usual case in a first import, has no history.
+        asked = {key: of_key for key, of_key in events.items() if len(of_key) > 1 or key in states}
+        replays = {key for key, of_key in asked.items() if _may_be_replay(states.get(key), of_key)}
         needed = [
             key
             for key, of_key in asked.items()
-            if key in replays or _needs_history(heads.get(key), of_key, now)
+            if key in replays or _needs_history(states.get(key), of_key, now)
         ]
-        self._histories = _load(stream_id, heads, {key: events[key] for key in needed})
+        self._histories = _load(stream_id, states, {key: events[key] for key in needed})
         self.replayed = {
             key
             for key in replays
-            if self._histories[key].ends_with(_without_repeats(heads[key], events[key]))
+            if self._histories[key].ends_with(_without_repeats(states[key], events[key]))
         }
 
-    def is_unchanged(self, event: Change, head: Head | None) -> bool:
-        """Rules 2 to 5; `head` is the key's current version, those of this batch included."""
-        if event.data == (head.data if head else None):
+    def is_unchanged(self, event: Change, state: KeyState | None) -> bool:
+        """Rules 2 to 5; `state` is the key's, changes of this batch included."""
+        if event.data == (state.data if state else None):
             return True
-        if head is None or event.emitted_at is None or event.emitted_at >= head.time:
+        if state is None or event.emitted_at is None or event.emitted_at >= state.time:
             return False
         return self._histories[event.key].holds(event)
 
-    def add(self, key: str, head: Head, size: int) -> None:
-        """A version that the batch adds."""
+    def add(self, key: str, state: KeyState, size: int) -> None:
+        """Note a version that the batch adds."""
         if found := self._histories.get(key):
-            found.add(head.version, head.time, head.emitted_at, head.data, size)
+            found.add(state.version, state.time, state.emitted_at, state.data, size)
 
 
-def _may_be_replay(head: Head | None, events: Sequence[Change]) -> bool:
-    """Whether rule 1 is worth a look; of one event, rule 2 says the same."""
-    if head is None or len(events) < 2 or events[-1].data != head.data:
+def _may_be_replay(state: KeyState | None, events: Sequence[Change]) -> bool:
+    """Whether rule 1 may apply; for one event, rule 2 says the same."""
+    if state is None or len(events) < 2 or events[-1].data != state.data:
         return False
-    return _without_repeats(head, events)[-1].emitted_at in (None, head.emitted_at)
+    return _without_repeats(state, events)[-1].emitted_at in (None, state.emitted_at)
 
 
-def _needs_history(head: Head | None, events: Sequence[Change], now: str) -> bool:
-    if len(events) == 1 and events[0].data == (head.data if head else None):
+def _needs_history(state: KeyState | None, events: Sequence[Change], now: str) -> bool:
+    if len(events) == 1 and events[0].data == (state.data if state else None):
         return False
-    latest = head.time if head else ""
+    latest = state.time if state else ""
     for event in events:
         if event.emitted_at is not None and event.emitted_at < latest:
             return True
@@ -167,45 +153,67 @@ def _needs_history(head: Head | None, events: Sequence[Change], now: str) -> boo
     return False
 
 
-def _without_repeats(head: Head, events: Sequence[Change]) -> list[Change]:
-    """What the first run will have stored of the events: of equal ones in a row, the first.
+def _without_repeats(state: KeyState, events: Sequence[Change]) -> list[Change]:
+    """The events that a first run will have stored: of equal ones in a row, the first.
 
-    One that is newer than the current version is never left out: it has to take effect.
+    An event newer than the current version is never left out: it must take effect.
     """
-    found = [events[0]]
+    stored = [events[0]]
     for event in events[1:]:
-        is_newer = event.emitted_at is not None and event.emitted_at > head.time
-        if is_newer or event.data != found[-1].data:
-            found.append(event)
-    return found
+        is_newer = event.emitted_at is not None and event.emitted_at > state.time
+        if is_newer or event.data != stored[-1].data:
+            stored.append(event)
+    return stored
 
 
 def _load(
-    stream_id: int, heads: Mapping[str, Head], events: Mapping[str, Sequence[Change]]
+    stream_id: int, states: Mapping[str, KeyState], events: Mapping[str, Sequence[Change]]
 ) -> dict[str, History]:
-    histories: dict[str, History] = {}
-    of_head = {heads[key].version: key for key in events if key in heads and heads[key].has_rollup}
-    for key in events:
-        histories[key] = found = History()
-        head = heads.get(key)
-        if head and not head.has_rollup:
-            found.add(head.version, head.time, head.emitted_at, head.data, len((head.data or "").encode()))
-    for head_version, *row in fetch_version_chains(_COLUMNS, stream_id, list(of_head)):
-        found = histories[of_head[head_version]]
-        version, emitted_at, ingested_at, size, deleted, pruned_at, digest = row
-        found.versions.append(_Version(emitted_at or ingested_at, version, emitted_at, size, bool(deleted)))
-        if pruned_at and pruned_at > found.pruned_at:
-            found.pruned_at, found.pruned_digest = pruned_at, digest
+    """The histories of the events' keys, with the contents that may decide about these events."""
+    histories = {key: History() for key in events}
+    # A key without a rollup has one version, which its state holds.
+    by_version = {states[key].version: key for key in events if key in states and states[key].has_rollup}
+    for key, history in histories.items():
+        state = states.get(key)
+        if state and not state.has_rollup:
+            size = len((state.data or "").encode())
+            history.add(state.version, state.time, state.emitted_at, state.data, size)
+    _load_versions(stream_id, by_version, histories)
     wanted: dict[int, History] = {}
-    for key in of_head.values():
+    for key in by_version.values():
         histories[key].versions.sort()
         wanted |= dict.fromkeys(histories[key].candidates(events[key]), histories[key])
-    for version, data in fetch_each(_CONTENT, [stream_id], list(wanted)):
+    contents = fetch_each(
+        """
+        SELECT version, data
+        FROM record_changes
+        WHERE stream_id = ? AND version = :each
+        """,
+        [stream_id],
+        list(wanted),
+    )
+    for version, data in contents:
         wanted[version].contents[version] = data
     return histories
 
 
-_COLUMNS = (
-    "version", "emitted_at", "ingested_at", "json_bytes", "data IS NULL", "pruned_at", "pruned_digest"
-)  # fmt: skip
-_CONTENT = "SELECT version, data FROM record_changes WHERE stream_id = ? AND version"
+def _load_versions(stream_id: int, by_version: Mapping[int, str], histories: Mapping[str, History]) -> None:
+    """Fill histories with all stored versions, without contents; `by_version` has their newest ones."""
+    for newest, *row in fetch_version_chains(_VERSION_COLUMNS, stream_id, list(by_version)):
+        version, emitted_at, ingested_at, size, deleted, pruned_at, digest = row
+        history = histories[by_version[newest]]
+        time = emitted_at or ingested_at
+        history.versions.append(_Version(time, version, emitted_at, size, bool(deleted)))
+        if pruned_at and pruned_at > history.pruned_at:
+            history.pruned_at, history.pruned_digest = pruned_at, digest
+
+
+_VERSION_COLUMNS = (
+    "version",
+    "emitted_at",
+    "ingested_at",
+    "json_bytes",
+    "data IS NULL",
+    "pruned_at",
+    "pruned_digest",
+)

@@ -1,9 +1,9 @@
-"""What all commands share: their errors, the database that they work on, names, progress."""
+"""Shared by all commands: errors, opening the database, names, progress."""
 
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -17,22 +17,22 @@ from ..database import (
     Busy,
     DatabaseNotReady,
     DatabaseUnusable,
+    fetch_column,
+    fetch_value,
     problem,
-    tuples,
 )
-from ..models import Connection, Stream
 from ..parsing.messages import Rejected, check_name
 from . import logs, output
 from .errors import TemporaryFailure, UsageError
 
 REPORT_SECONDS = 1.0
-
+NAMES_SHOWN = 5
 
 _RESTORE = "restore what PDPP_DATABASE_URL names from a backup"
 
 
 class DamagedFile(Exception):
-    """What is stored contradicts itself."""
+    """The stored data contradicts itself."""
 
 
 @contextmanager
@@ -47,7 +47,7 @@ def cli_errors() -> Iterator[None]:
         raise TemporaryFailure(PROBLEM_TEXT[problem(error)]) from None
     except DamagedFile:
         raise TemporaryFailure(f"{PROBLEM_TEXT['corrupt']}; {_RESTORE}") from None
-    except Exception as error:  # the driver's own, too, as it comes while rows are fetched
+    except Exception as error:  # also the driver's own, which is raised while rows are fetched
         kind = problem(error)
         if kind == "other" and not isinstance(error, peewee.DatabaseError):
             raise
@@ -56,7 +56,7 @@ def cli_errors() -> Iterator[None]:
 
 
 def answer(text: str) -> None:
-    """A line of what the command was asked for.  If its reader has gone, the rest goes nowhere."""
+    """Print a line of the command's result.  If its reader has gone, the rest is dropped."""
     try:
         if sys.stdout is not None:
             output.put(f"{text}\n")
@@ -68,7 +68,7 @@ def answer(text: str) -> None:
 
 @contextmanager
 def opened_database() -> Iterator[Settings]:
-    """Opens the database of the settings.  Its errors become one line."""
+    """Open the database of the settings; its errors become one line."""
     with cli_errors():
         settings = Settings.load()
         logs.set_level(settings.log_level)
@@ -80,7 +80,7 @@ def opened_database() -> Iterator[Settings]:
 
 
 def checked(_: click.Context, option: click.Parameter, name: str | None) -> str | None:
-    """The name, if anything can bear it."""
+    """The name, if it is a valid one.  Raises UsageError."""
     try:
         return None if name is None else check_name(f"--{option.name}", name)
     except Rejected as reason:
@@ -93,30 +93,36 @@ def shown_name(text: str) -> str:
 
 
 def id_of_connection(name: str) -> int:
-    query = Connection.select(Connection.id).where(Connection.connector_instance_id == name)
-    found: int | None = query.scalar()
-    if found is None:
-        query = Connection.select(Connection.connector_instance_id)
-        raise UsageError(f"there is no connection {shown_name(name)}; {_known(query)}")
-    return found
+    """Raises UsageError, with the names that exist."""
+    connection_id: int | None = fetch_value(
+        "SELECT id FROM connections WHERE connector_instance_id = ?", [name]
+    )
+    if connection_id is None:
+        known = fetch_column("SELECT connector_instance_id FROM connections LIMIT ?", [NAMES_SHOWN + 1])
+        raise UsageError(f"there is no connection {shown_name(name)}; {_listed(known)}")
+    return connection_id
 
 
 def id_of_stream(connection: str, connection_id: int, name: str) -> int:
-    of_connection = Stream.select().where(Stream.connection == connection_id)
-    found = of_connection.where(Stream.name == name).first()
-    if found is None:
-        query = Stream.select(Stream.name).where(Stream.connection == connection_id)
-        raise UsageError(
-            f"connection {shown_name(connection)} has no stream {shown_name(name)}; {_known(query)}"
+    """Raises UsageError, with the names that exist."""
+    stream_id: int | None = fetch_value(
+        "SELECT id FROM streams WHERE connection_id = ? AND name = ?", (connection_id, name)
+    )
+    if stream_id is None:
+        known = fetch_column(
+            "SELECT name FROM streams WHERE connection_id = ? LIMIT ?", (connection_id, NAMES_SHOWN + 1)
         )
-    return int(found.id)
+        raise UsageError(
+            f"connection {shown_name(connection)} has no stream {shown_name(name)}; {_listed(known)}"
+        )
+    return stream_id
 
 
-def _known(query: Any, most: int = 5) -> str:
-    names = [shown_name(name) for (name,) in tuples(query.limit(most + 1))]
-    if not names:
+def _listed(names: Sequence[str]) -> str:
+    shown = [shown_name(name) for name in names]
+    if not shown:
         return "there are none yet"
-    return "there are " + ", ".join(names[:most]) + (", ..." if len(names) > most else "")
+    return "there are " + ", ".join(shown[:NAMES_SHOWN]) + (", ..." if len(shown) > NAMES_SHOWN else "")
 
 
 # ---- progress ----------------------------------------------------------------------------------
@@ -124,7 +130,7 @@ def _known(query: Any, most: int = 5) -> str:
 
 @contextmanager
 def progress(unit: str, total: int | None = None) -> Iterator[Callable[[int], None]]:
-    """What is called with how many are done: a bar on a terminal, a line now and then elsewhere."""
+    """A function to call with the number done: it shows a bar on a terminal, else a line now and then."""
     if total and output.Terminal().isatty():
         terminal: Any = output.Terminal()
         with click.progressbar(length=total, label=unit, show_pos=True, file=terminal) as bar:

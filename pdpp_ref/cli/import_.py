@@ -13,7 +13,7 @@ import click
 from .. import signals
 from ..canonical import importer, records
 from ..canonical.errors import ConnectorMismatch
-from ..models import Connection
+from ..database import fetch_value
 from ..parsing import hints, unpacking
 from ..parsing.lines import Line, read_lines
 from ..parsing.messages import Rejected, check_name
@@ -147,8 +147,9 @@ def _judged(lines: Lines, name: str) -> Lines:
 
 
 def _connector_of(connection: str, wanted: str | None) -> str:
-    query = Connection.select(Connection.connector_id)
-    known = query.where(Connection.connector_instance_id == connection).scalar()
+    known: str | None = fetch_value(
+        "SELECT connector_id FROM connections WHERE connector_instance_id = ?", [connection]
+    )
     if known is not None and wanted is not None and known != wanted:
         raise UsageError(
             f"connection {connection!r} belongs to connector {known!r}, not {wanted!r}; "

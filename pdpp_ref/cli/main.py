@@ -23,7 +23,7 @@ COMMANDS = {
     "serve": ("serve", "serve"),
     "import": ("import_", "import_lines"),
     "summary": ("projection", "show_summary"),
-    "verify": ("projection", "verify_figures"),
+    "verify": ("projection", "verify_totals"),
     "mark-dirty": ("projection", "mark_dirty"),
     "reconcile": ("projection", "reconcile_dirty"),
     "rebuild": ("projection", "rebuild"),

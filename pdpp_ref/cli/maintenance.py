@@ -1,4 +1,4 @@
-"""What is kept, and where: forgetting old versions, backing up, moving to another database."""
+"""Commands for stored data: pruning old versions, backing up, copying to another database."""
 
 from errno import EDQUOT, ENOSPC
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Reading the figures, and having them recomputed."""
+"""Commands that read the totals, mark them, recompute them and verify them."""
 
 import sys
 from collections.abc import Callable
@@ -7,8 +7,8 @@ import click
 import msgspec
 
 from .. import startup
-from ..database import db, write_transaction
-from ..models import RetainedSizeGlobal, locking
+from ..database import db, fetch_all, write_transaction
+from ..models import locking
 from ..operations import verify
 from ..projection import marks
 from ..schemas import dataset
@@ -39,7 +39,7 @@ def show_summary() -> None:
 @click.option("--connection", callback=checked, help="Mark this connection, not the global row.")
 @click.option("--stream", callback=checked, help="Mark this stream of the connection.")
 def mark_dirty(connection: str | None, stream: str | None) -> None:
-    """Mark figures as not to be trusted until they are recomputed."""
+    """Flag totals for recomputation."""
     if stream is not None and connection is None:
         raise UsageError("--stream needs --connection: streams belong to connections")
     with opened_database(), write_transaction():
@@ -61,7 +61,7 @@ def mark_dirty(connection: str | None, stream: str | None) -> None:
 
 @click.command("reconcile")
 def reconcile_dirty() -> None:
-    """Recompute what is marked, until nothing is."""
+    """Recompute everything that is marked."""
     with opened_database():
         answer(_recomputed(reconcile.run_until_fresh))
 
@@ -75,7 +75,7 @@ def rebuild() -> None:
 
 
 def _recomputed(work: Callable[..., reconcile.Pass]) -> str:
-    """Do it under the reader's eyes."""
+    """Run it with progress; returns the last line of output."""
     total = reconcile.versions_left()
     with progress("versions counted", total) as show:
         done = work(progress=lambda _: show(total - reconcile.versions_left()))
@@ -83,8 +83,8 @@ def _recomputed(work: Callable[..., reconcile.Pass]) -> str:
 
 
 @click.command("verify")
-def verify_figures() -> None:
-    """Count again from the records, change nothing, and print every figure that differs."""
+def verify_totals() -> None:
+    """Count again from the records, change nothing, and print every difference."""
     found = 0
     with opened_database():
         for difference in verify.differences():
@@ -95,7 +95,7 @@ def verify_figures() -> None:
                 f"{where}: {difference.figure} is {difference.stored}, "
                 f"a recount gives {difference.counted}{known}"
             )
-        marked = RetainedSizeGlobal.select().where(RetainedSizeGlobal.dirty).exists()
+        marked = bool(fetch_all("SELECT 1 FROM retained_size_global WHERE dirty"))
         if db.is_corrupt():
             raise DamagedFile
     answer(f"{found:,} differences." if found else "No differences." + (" Totals are marked." * marked))

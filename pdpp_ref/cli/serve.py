@@ -9,7 +9,7 @@ from flask import Flask
 from .. import instance_folder
 from ..application import create_app
 from ..config import Settings
-from ..models import Connection
+from ..database import fetch_all
 from ..operations import demo_data
 from ..server import listen
 from . import logs, output
@@ -53,7 +53,7 @@ def demo(host: str, port: int) -> None:
                 "SAMPLE_DATA": True,
             }
         )
-        if not Connection.select().exists():
+        if not fetch_all("SELECT 1 FROM connections LIMIT 1"):
             output.tell("Loading sample data ...")
             demo_data.load()
     _serve(app, host, port, f"with the password {password}")

@@ -1,4 +1,4 @@
-"""What can go wrong in a database, in words of a fixed list: nothing of its own text travels on."""
+"""Database failures, in words of a fixed list: a driver's own text is never passed on."""
 
 import peewee
 
@@ -16,9 +16,7 @@ class DatabaseNotReady(peewee.OperationalError):
 
 
 class SchemaUpgraded(DatabaseNotReady):
-    """Another version of the program has migrated it: what this one would read or write means
-    something else by now.
-    """
+    """Another version of the program has migrated it, so this one would misread it."""
 
 
 class TransferUnfinished(DatabaseNotReady):
@@ -26,7 +24,7 @@ class TransferUnfinished(DatabaseNotReady):
 
 
 class Busy(Exception):
-    """Others hold what was needed; nothing was done, and the same call can be repeated."""
+    """Others have locked what was needed; nothing was done, and the same call can be repeated."""
 
 
 PROBLEM_TEXT = {
@@ -62,7 +60,7 @@ _BY_TYPE = {
     "FileMoved": "moved",
     "ConstraintError": "constraint",
     "IOError": "input_output",
-    "NoMemError": "corrupt",  # a length that a damaged page tells; a full memory kills the process
+    "NoMemError": "corrupt",  # caused by a length in a corrupt page; a lack of memory kills the process
     "UnicodeDecodeError": "corrupt",
 }
 
@@ -72,8 +70,8 @@ _POSTGRES = {
     "22": "constraint",
     "23": "constraint",
     "25006": "read_only",
-    "25P03": "slow",  # a transaction that a role's time-out ended while it was idle
-    "25P04": "slow",  # or that took longer than its time-out of transactions
+    "25P03": "slow",  # idle_in_transaction_session_timeout
+    "25P04": "slow",  # transaction_timeout
     "40001": "busy",  # serialization_failure
     "40P01": "busy",  # deadlock_detected
     "42501": "forbidden",
@@ -92,7 +90,7 @@ _POSTGRES = {
 
 
 def of_driver(error: BaseException) -> BaseException:
-    """The driver's error in peewee's, which may be wrapped twice."""
+    """The driver's error inside peewee's, which may be wrapped twice."""
     while inner := getattr(error, "orig", None):
         error = inner
     return error

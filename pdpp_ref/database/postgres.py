@@ -1,6 +1,6 @@
 """PostgreSQL 15 or newer, through psycopg 3, which is installed as the extra `postgres`.
 
-Work runs under READ COMMITTED and locks the rows that it changes; a read is a REPEATABLE READ snapshot.
+Writes run under READ COMMITTED and lock the rows that they change; a read is a REPEATABLE READ snapshot.
 """
 
 import select
@@ -21,26 +21,26 @@ from .errors import (
     problem,
 )
 from .preamble import (
-    ALONE,
-    LOCK_ALONE,
+    EXCLUSIVE,
+    LOCK_EXCLUSIVE,
     SNAPSHOT,
     WORK,
     Begun,
     Preamble,
-    begun,
-    taken_from,
+    read_begun,
+    split_options,
 )
-from .schema_guard import LOOK, OF, Served
-from .statements import insert
+from .schema_guard import READ_SCHEMA, SchemaGuard
+from .statements import insert_text
 
 MINIMUM = 15
 
 # Advisory locks of this program; nobody else uses the same numbers.
-REPAIR_LOCK, ALONE_LOCK = 7_663_001, 7_663_002
+RECONCILE_LOCK, EXCLUSIVE_LOCK = 7_663_001, 7_663_002
 
 # How often a statement runs before a connection of our own server process has it prepared.
 PREPARE_AFTER = 5
-# What the URL may overrule.  A server that is gone without a word is noticed within half a minute.
+# The URL may override these.  A server that vanishes is noticed within half a minute.
 CONNECT = {
     "application_name": "pdpp-ref",
     "connect_timeout": "5",
@@ -62,10 +62,10 @@ class _Adapter(peewee.Psycopg3Adapter):
         return psycopg.Binary
 
 
-class Postgres(Served, peewee.PostgresqlDatabase):
-    """A connection for each thread.  One that is found dead is replaced where no work is lost by it.
+class Postgres(SchemaGuard, peewee.PostgresqlDatabase):
+    """A connection for each thread.  A dead one is replaced if no work is lost by that.
 
-    Nothing of a connection's session is relied on: it may be another one in each transaction.
+    Nothing relies on a connection's session: it may be another one in each transaction.
     """
 
     _state: Any
@@ -73,18 +73,18 @@ class Postgres(Served, peewee.PostgresqlDatabase):
     # Names sort by code point, as on SQLite, whatever the collation of the database is.
     field_types = peewee.PostgresqlDatabase.field_types | {"TEXT": 'TEXT COLLATE "C"'}
 
-    # Whether it was a replica when it was last asked: then the time is asked for at once.
+    # Whether it was a replica when last asked: if so, the first message asks for the time too.
     _was_replica = False
 
     def __init__(self, settings: dict[str, Any]) -> None:
-        taken, rest = taken_from(settings.get("options"))
+        for_transactions, rest = split_options(settings.get("options"))
         self._settings = settings | {"options": rest}
-        self._preamble = Preamble(taken)
+        self._preamble = Preamble(for_transactions)
         super().__init__(settings.get("dbname") or "postgres", prefer_psycopg3=True)
 
     def _connect(self) -> Any:
         connection = psycopg.connect(**self._settings, autocommit=True, prepare_threshold=None)
-        # Sums of bigints are NUMERIC there, and whole: ints, as on SQLite.
+        # Sums of bigints are NUMERIC, and whole numbers: load them as ints, as on SQLite.
         connection.adapters.register_loader("numeric", _WholeNumber)
         return connection
 
@@ -101,51 +101,54 @@ class Postgres(Served, peewee.PostgresqlDatabase):
         return super().cursor(named_cursor)
 
     def begin(self, how: str | None = WORK) -> None:
-        """One round trip: the transaction begins, its settings are made, the schema's version is read."""
+        """Begin, apply the settings and read the schema's version, in one round trip."""
         how = how or WORK
         self.connect(reuse_if_open=True)
         try:
             with peewee.__exception_wrapper__:  # type: ignore[attr-defined]
-                found = self._begin(how, arrived=how == SNAPSHOT and self._was_replica)
-                if found.is_replica and how == SNAPSHOT and not self._was_replica:
+                begun = self._begin(how, with_replica_time=how == SNAPSHOT and self._was_replica)
+                if begun.is_replica and how == SNAPSHOT and not self._was_replica:
                     self.rollback()
-                    found = self._begin(how, arrived=True)
-            self._was_replica = found.is_replica
-            if self.is_checked and how != ALONE:
-                self.check(found.version, found.unfinished)
+                    begun = self._begin(how, with_replica_time=True)
+            self._was_replica = begun.is_replica
+            if self.is_checked and how != EXCLUSIVE:
+                self.check(begun.version, begun.unfinished)
         except BaseException:
             if self._state.conn.info.transaction_status != TransactionStatus.IDLE:
                 self.rollback()
             raise
 
-    def _begin(self, how: str, *, arrived: bool) -> Begun:
+    def _begin(self, how: str, *, with_replica_time: bool) -> Begun:
+        """Send the preamble; again if the session turns out to be shared with other clients.
+
+        A pooler reports a process number of its own making, so a session is ours if the server's number
+        is the one that the connection knows.  Only then may statements be prepared: they would exist in
+        one server process alone, and for whichever client the pooler gives that to next.
+        """
         connection = self._state.conn
-        checked = self.is_checked and how != ALONE
-
-        def send(ours: bool) -> Begun:
-            text = self._preamble.text(how, checked=checked, arrived=arrived, ours=ours)
-            return begun(connection.cursor().execute(text, prepare=False))
-
         was_ours = connection.prepare_threshold is not None
         try:
-            found = send(was_ours)
+            begun = self._send_preamble(how, with_replica_time, ours=was_ours)
         except (psycopg.errors.UndefinedTable, psycopg.errors.InsufficientPrivilege):
             if not was_ours:
                 raise
-            found = None  # with somebody else's search_path or role
-        # A pooler makes up the number of the process that it tells a client.  What is prepared is known
-        # to one process alone, and to whoever the pooler gives it to next.
-        is_ours = found is not None and found.process == connection.info.backend_pid
+            begun = None  # with another client's search_path or role
+        is_ours = begun is not None and begun.process == connection.info.backend_pid
         connection.prepare_threshold = PREPARE_AFTER if is_ours else None
-        if found is None or (was_ours and not is_ours):
+        if begun is None or (was_ours and not is_ours):
             self.rollback()
-            found = send(False)
-        self._state.begun = found
-        return found
+            begun = self._send_preamble(how, with_replica_time, ours=False)
+        self._state.begun = begun
+        return begun
+
+    def _send_preamble(self, how: str, with_replica_time: bool, *, ours: bool) -> Begun:
+        checked = self.is_checked and how != EXCLUSIVE
+        text = self._preamble.text(how, checked=checked, with_replica_time=with_replica_time, ours=ours)
+        return read_begun(self._state.conn.cursor().execute(text, prepare=False))
 
     @contextmanager
     def _in_transaction(self) -> Iterator[None]:
-        """A statement of its own is a transaction too, with all that holds in one."""
+        """Outside a transaction a statement gets one of its own, with the same settings and checks."""
         if self.in_transaction():
             yield
         else:
@@ -157,20 +160,20 @@ class Postgres(Served, peewee.PostgresqlDatabase):
             return super().execute_sql(sql, params)
 
     def commit(self) -> None:
-        """Commit, or raise OperationalError where the transaction can't be: the server would roll it
-        back without a word, and lost writes would be acknowledged.
+        """Commit, or raise OperationalError if the transaction is lost: the server would roll it back
+        silently, and lost writes would be acknowledged.
         """
         if self.transaction_lost():
             raise peewee.OperationalError("the database ended the transaction by itself")
         super().commit()
 
     def rollback(self) -> None:
-        """Roll back; a connection that is lost has done so by itself."""
+        """Roll back; a lost connection has done so by itself."""
         if not self._state.conn.closed:
             super().rollback()
 
     def prepare_file(self) -> None:
-        """Refuse a server that keeps texts in another way."""
+        """Refuse a server that is too old or stores texts in another encoding."""
         version = self.server_version // 10_000
         if version < MINIMUM:
             raise DatabaseUnusable(f"PostgreSQL {version} is too old; use {MINIMUM} or newer")
@@ -187,7 +190,7 @@ class Postgres(Served, peewee.PostgresqlDatabase):
         return False
 
     def why_unusable(self, error: BaseException) -> str:
-        """Of the driver's text, which names hosts and users, nothing is told."""
+        """In fixed words: the driver's own text names hosts and users."""
         if self.is_closed():
             return self._why_no_connection(of_driver(error))
         return {
@@ -218,25 +221,25 @@ class Postgres(Served, peewee.PostgresqlDatabase):
 
     @contextmanager
     def exclusive_transaction(self) -> Iterator[None]:
-        with self.transaction(ALONE):
-            self.execute_sql(f"SELECT pg_advisory_xact_lock({ALONE_LOCK})")
-            # There is none before the tables are created.
+        with self.transaction(EXCLUSIVE):
+            self.execute_sql(f"SELECT pg_advisory_xact_lock({EXCLUSIVE_LOCK})")
+            # The table to lock does not exist before the first start.
             if self.execute_sql("SELECT to_regclass('pdpp_ref_schema') IS NOT NULL").fetchone()[0]:
-                self.execute_sql(LOCK_ALONE)
+                self.execute_sql(LOCK_EXCLUSIVE)
             if self.is_checked:
-                self.check(*(self.execute_sql(f"SELECT {LOOK} {OF}").fetchone() or (None, False)))
+                self.check(*(self.execute_sql(READ_SCHEMA).fetchone() or (None, False)))
             yield
 
     @contextmanager
     def reconcile_transaction(self, wait: bool, seconds: float) -> Iterator[None]:
-        """One repair at a time, of all processes; a read's waits for no row for longer than a moment."""
+        """One at a time, across all processes; without `wait` also no long wait for any row."""
         with self.transaction(WORK):
             if wait:
-                self.execute_sql(f"SELECT pg_advisory_xact_lock({REPAIR_LOCK})")
+                self.execute_sql(f"SELECT pg_advisory_xact_lock({RECONCILE_LOCK})")
             else:
                 lock_ms = max(50, int(seconds * 1000))
                 values = (lock_ms, max(1000, 4 * lock_ms))
-                (free, *_) = self.execute_sql(_TRY_REPAIR, values).fetchone()
+                (free, *_) = self.execute_sql(_TRY_RECONCILE, values).fetchone()
                 if not free:
                     raise Busy
             yield
@@ -258,12 +261,12 @@ class Postgres(Served, peewee.PostgresqlDatabase):
         rows: Sequence[Sequence[Any]],
         identity: tuple[str, ...],
     ) -> None:
-        """One statement for all rows, which come as an array for each column: in binary, as the driver
-        takes long to write such text.
+        """Send all rows in one statement, as an array for each column: in binary, because the driver is
+        slow at writing such text.
         """
         types = (_ARRAYS[model._meta.columns[name].field_type] for name in columns)
         arrays = ", ".join(f"%b::{name}[]" for name in types)
-        sql = insert(model._meta.table_name, columns, identity, f"SELECT * FROM unnest({arrays})")
+        sql = insert_text(model._meta.table_name, columns, identity, f"SELECT * FROM unnest({arrays})")
         with self._in_transaction():
             self.cursor().execute(sql, [list(column) for column in zip(*rows, strict=True)])
 
@@ -275,42 +278,69 @@ class Postgres(Served, peewee.PostgresqlDatabase):
         return [column.name for column in cursor.description]
 
     def look_up(self, sql: str, values: Sequence[Any], keys: Sequence[Any]) -> tuple[str, Sequence[Any]]:
-        """Without LATERAL, the planner takes a stream that it has no statistics of yet to be small, and
-        reads all of it for a handful of keys.
+        """Without LATERAL, the planner assumes that a stream without statistics is small, and reads all
+        of it for a handful of keys.
         """
-        each = f"CROSS JOIN LATERAL ({self.translate_placeholders(sql)} = wanted.each LIMIT 1) AS found"
         kind = "text" if isinstance(keys[0], str) else "bigint"
-        return f"SELECT found.* FROM unnest(%b::{kind}[]) AS wanted(each) {each}", [list(keys), *values]
+        lateral = f"""
+            SELECT found.*
+            FROM unnest(%b::{kind}[]) AS wanted(each)
+            CROSS JOIN LATERAL (
+                {self.translate_placeholders(sql).replace(":each", "wanted.each")}
+                LIMIT 1
+            ) AS found
+            """
+        return lateral, [list(keys), *values]
 
     def chains(
         self, columns: Sequence[str], stream_id: int, versions: Sequence[int]
     ) -> tuple[str, Sequence[Any]]:
         """LATERAL for the same reason."""
-        of_row = (
-            f"SELECT {', '.join(columns)}, version AS at, previous_version AS previous FROM record_changes"
-        )
-        first = f"CROSS JOIN LATERAL ({of_row} WHERE stream_id = %s AND version = wanted.each LIMIT 1) AS c"
-        before = "stream_id = %s AND version = chain.previous AND version < chain.at LIMIT 1"
-        sql = (
-            f"WITH RECURSIVE chain AS (SELECT wanted.each AS head, c.* FROM unnest(%b::bigint[]) "
-            f"AS wanted(each) {first} UNION ALL SELECT chain.head, c.* FROM chain "
-            f"CROSS JOIN LATERAL ({of_row} WHERE {before}) AS c) SELECT * FROM chain"
-        )
+        names = ", ".join(columns)
+        sql = f"""
+            WITH RECURSIVE chain AS (
+                SELECT wanted.each AS head, c.*
+                FROM unnest(%b::bigint[]) AS wanted(each)
+                CROSS JOIN LATERAL (
+                    SELECT {names}, version AS at, previous_version AS previous
+                    FROM record_changes
+                    WHERE stream_id = %s AND version = wanted.each
+                    LIMIT 1
+                ) AS c
+                UNION ALL
+                SELECT chain.head, c.*
+                FROM chain
+                CROSS JOIN LATERAL (
+                    SELECT {names}, version AS at, previous_version AS previous
+                    FROM record_changes
+                    WHERE stream_id = %s AND version = chain.previous AND version < chain.at
+                    LIMIT 1
+                ) AS c
+            )
+            SELECT * FROM chain
+            """
         return sql, [list(versions), stream_id, stream_id]
 
     def is_replica(self) -> bool:
-        """As the server said when the transaction began; what a driver remembers, a pooler may have."""
+        """As the server said when the transaction began; a driver may remember a pooler's answer."""
         return bool(self._state.begun.is_replica)
 
     def replicated_until(self) -> str | None:
-        found: str | None = self._state.begun.arrived
-        return found
+        until: str | None = self._state.begun.replicated_until
+        return until
 
     def reset_sequence(self, table: str, column: str) -> None:
-        """New rows are numbered after the last one, though that came with its number."""
-        last = f"(SELECT MAX({column}) FROM {table})"
-        sequence = f"pg_get_serial_sequence('{table}', '{column}')"
-        self.execute_sql(f"SELECT setval({sequence}, COALESCE({last}, 1), {last} IS NOT NULL)")
+        """Number new rows after the last one, even if that was inserted with its number."""
+        self.execute_sql(
+            f"""
+            SELECT setval(
+                pg_get_serial_sequence('{table}', '{column}'),
+                COALESCE(MAX({column}), 1),
+                MAX({column}) IS NOT NULL
+            )
+            FROM {table}
+            """
+        )
 
     def back_up(self, path: str) -> None:
         raise DatabaseUnusable(
@@ -323,13 +353,15 @@ class Postgres(Served, peewee.PostgresqlDatabase):
 
 _ARRAYS = {"BIGAUTO": "bigint", "BIGINT": "bigint", "TEXT": "text", "BOOL": "boolean", "BLOB": "bytea"}
 
-# How a server says so in English; of a failed connection the driver knows no error code.
+# The server's English texts; the driver has no error code for a failed connection.
 _NO_ROOM = ("connection slots", "too many clients", "too many connections", "no more connections")
 
-_TRY_REPAIR = (
-    f"SELECT pg_try_advisory_xact_lock({REPAIR_LOCK}), "
-    "set_config('lock_timeout', %s::text, TRUE), set_config('statement_timeout', %s::text, TRUE)"
-)
+_TRY_RECONCILE = f"""
+    SELECT
+        pg_try_advisory_xact_lock({RECONCILE_LOCK}),
+        set_config('lock_timeout', %s::text, TRUE),
+        set_config('statement_timeout', %s::text, TRUE)
+    """
 
 
 class _WholeNumber(Loader):
@@ -338,7 +370,7 @@ class _WholeNumber(Loader):
 
 
 def _is_dead(connection: Any) -> bool:
-    """Whether the server has gone, or has something to say to an idle connection: that it ends it."""
+    """Whether the server is gone, or has sent an idle connection something: that it is closing it."""
     if connection.closed or connection.info.transaction_status != TransactionStatus.IDLE:
         return True
     poll = select.poll()
@@ -347,7 +379,7 @@ def _is_dead(connection: Any) -> bool:
 
 
 def from_url(url: str) -> Postgres:
-    """The database of a `postgresql://` URL, in any form that PostgreSQL's own programs take."""
+    """The database of a `postgresql://` URL, in any form that PostgreSQL's own programs accept."""
     try:
         settings = CONNECT | conninfo_to_dict(url)
     except psycopg.Error:

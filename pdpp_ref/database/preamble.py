@@ -1,7 +1,7 @@
-"""How a transaction of PostgreSQL begins: one message that says all that must hold in it.
+"""How a PostgreSQL transaction begins: one message that sets everything that must hold in it.
 
-Nothing is left to the session or to a role's defaults.  A pooler in transaction mode, as pgbouncer or
-Neon's, gives each transaction another session, with whatever others have set there.
+Nothing is left to the session or to a role's defaults.  A pooler in transaction mode, such as pgbouncer
+or Neon's, gives each transaction another session, with whatever other clients have set there.
 """
 
 import os
@@ -11,84 +11,94 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from .errors import DatabaseUnusable
-from .schema_guard import LOOK, OF
 
-# A write that waits for longer than this is told that the database is busy, as on SQLite.
+# A write that waits for a lock for longer than this gets Busy, as on SQLite.
 LOCK_TIMEOUT_MS = 5000
 
-# It says nothing of READ WRITE: who makes a role or a database read-only has a reason, as a full disk.
+# Without READ WRITE: whoever makes a role or a database read-only has a reason, such as a full disk.
 WORK = "BEGIN ISOLATION LEVEL READ COMMITTED"
 SNAPSHOT = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 # A change of the schema, which no role's time-out may end.
-ALONE = f"{WORK}; SET LOCAL statement_timeout = 0"
+EXCLUSIVE = f"{WORK}; SET LOCAL statement_timeout = 0"
 
-# A change of the schema takes the same lock, in a mode that lets nobody else have it: it waits until
-# all that has begun is done, and what begins later sees what it did.  Before any snapshot is taken.
-LOCK = "LOCK TABLE pdpp_ref_schema IN ACCESS SHARE MODE"
-LOCK_ALONE = "LOCK TABLE pdpp_ref_schema IN ACCESS EXCLUSIVE MODE"
+# A change of the schema takes the same lock in exclusive mode: it waits for all transactions that have
+# begun, and those that begin later see the change.  The lock is taken before any snapshot.
+LOCK_SHARED = "LOCK TABLE pdpp_ref_schema IN ACCESS SHARE MODE"
+LOCK_EXCLUSIVE = "LOCK TABLE pdpp_ref_schema IN ACCESS EXCLUSIVE MODE"
 
 # An acknowledged write must survive power loss, whatever the role's default is.
-DURABLE = (
-    "set_config('synchronous_commit', CASE current_setting('synchronous_commit') "
-    "WHEN 'off' THEN 'on' ELSE current_setting('synchronous_commit') END, TRUE)"
-)
-_MOMENT = 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'
-# In a transaction before the snapshot: whatever had arrived by this time is in it.
-ARRIVED = (
-    "BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY; "
-    f"SELECT to_char(pg_last_xact_replay_timestamp() AT TIME ZONE 'UTC', '{_MOMENT}'); COMMIT"
-)
+DURABLE = """
+    set_config(
+        'synchronous_commit',
+        CASE current_setting('synchronous_commit')
+            WHEN 'off' THEN 'on'
+            ELSE current_setting('synchronous_commit')
+        END,
+        TRUE
+    )"""
+# In a transaction before the snapshot, which therefore contains everything replicated by this time.
+READ_REPLICATED_UNTIL = """
+    BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY;
+    SELECT to_char(
+        pg_last_xact_replay_timestamp() AT TIME ZONE 'UTC',
+        'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'
+    );
+    COMMIT"""
 
 
 class Begun(NamedTuple):
-    """What the server says at the beginning of a transaction.
+    """What the server reports at the beginning of a transaction.
 
-    `process` is the one that carries it out; `arrived`, on a replica, the time of the last commit that
-    had arrived there, where it was asked for.
+    `process` is the server process that runs it.  `version` and `unfinished` are the row of the schema's
+    version, if it was checked.  `replicated_until` is the time of the last commit that had arrived on a
+    replica, if it was asked for.
     """
 
     process: int
     is_replica: bool
     version: int | None
     unfinished: bool
-    arrived: str | None
+    replicated_until: str | None
 
 
 @dataclass(frozen=True)
 class Preamble:
-    """The message.  `settings` are those of the URL; ours come after them."""
+    """Builds the message.  `settings` are those of the URL; ours come after them."""
 
     settings: tuple[tuple[str, str], ...] = ()
     _texts: dict[tuple[str, bool, bool, bool], str] = field(default_factory=dict)
 
-    def text(self, begin: str, *, checked: bool, arrived: bool = False, ours: bool = False) -> str:
-        """`ours`: nobody else has used the session."""
-        key = begin, checked, arrived, ours
+    def text(
+        self, begin: str, *, checked: bool, with_replica_time: bool = False, ours: bool = False
+    ) -> str:
+        """`checked`: read the schema's version; `ours`: nobody else has used the session."""
+        key = begin, checked, with_replica_time, ours
         if key not in self._texts:
             self._texts[key] = self._text(*key)
         return self._texts[key]
 
-    def _text(self, begin: str, checked: bool, arrived: bool, ours: bool) -> str:
-        # SET takes no snapshot, as SELECT set_config() would, so the lock comes before it.
+    def _text(self, begin: str, checked: bool, with_replica_time: bool, ours: bool) -> str:
+        # SET takes no snapshot, unlike SELECT set_config(), so the lock comes before it.
         own = (("lock_timeout", str(LOCK_TIMEOUT_MS)), ("row_security", "off"))
-        # What others have left in a pooler's session: another role, or the tables of another owner.
+        # Others may have left another role in a pooler's session, or the tables of another owner.
         sets = [] if ours else ["SET LOCAL role TO DEFAULT", "SET LOCAL search_path TO DEFAULT"]
         sets += [_set_local(*setting) for setting in (*self.settings, *own)]
-        look = ["pg_backend_pid()", "pg_is_in_recovery()", LOOK if checked else "NULL, FALSE"]
-        look += [] if begin == SNAPSHOT else [DURABLE]
+        columns = ["pg_backend_pid()", "pg_is_in_recovery()"]
+        columns += ["version", "unfinished"] if checked else ["NULL", "FALSE"]
+        columns += [] if begin == SNAPSHOT else [DURABLE]
         return "; ".join(
             [
-                *([ARRIVED] if arrived else []),
+                *([READ_REPLICATED_UNTIL] if with_replica_time else []),
                 begin,
                 *sets,
-                *([LOCK] if checked else []),
-                f"SELECT {', '.join(look)} {OF if checked else ''}",
+                *([LOCK_SHARED] if checked else []),
+                f"SELECT {', '.join(columns)} {'FROM pdpp_ref_schema' if checked else ''}",
             ]
         )
 
 
-def begun(cursor: Any) -> Begun:
-    """What the results of a preamble say."""
+def read_begun(cursor: Any) -> Begun:
+    """The results of a preamble."""
     rows: list[Any] = []
     while True:
         if cursor.description:
@@ -101,16 +111,16 @@ def begun(cursor: Any) -> Begun:
 
 # ---- settings of the URL -----------------------------------------------------------------------
 
-# Their values are lists of names, which SET wants one by one.
+# Their values are lists of names, which SET expects one by one.
 _LISTS = ("search_path", "temp_tablespaces")
 _NAME = re.compile(r"[A-Za-z_][\w$]*(\.[A-Za-z_][\w$]*)?", re.ASCII)
 _ITEM = re.compile(r'\s*(?:"((?:[^"]|"")*)"|([^,"]*))\s*(?:,|$)')
 
 
-def taken_from(options: str | None) -> tuple[tuple[tuple[str, str], ...], str]:
-    """The settings of a URL's `options`, and what else is in there, for the start of a connection.
+def split_options(options: str | None) -> tuple[tuple[tuple[str, str], ...], str]:
+    """The settings in a URL's `options`, and the rest, which is for the start of a connection.
 
-    Poolers refuse settings there, and would not keep them for our transactions.
+    Poolers refuse settings at the start, and would not apply them to our transactions.
     """
     words = _words(os.environ.get("PGOPTIONS", "") if options is None else options)
     settings, rest = [], []
@@ -131,11 +141,11 @@ def taken_from(options: str | None) -> tuple[tuple[tuple[str, str], ...], str]:
 
 
 def _words(options: str) -> list[str]:
-    """As the server splits them: at spaces, and a backslash takes the next character as it is."""
-    found = shlex.shlex(options, posix=True)
-    found.whitespace_split, found.commenters, found.quotes = True, "", ""
+    """Split as the server does: at spaces; a backslash escapes the next character."""
+    lexer = shlex.shlex(options, posix=True)
+    lexer.whitespace_split, lexer.commenters, lexer.quotes = True, "", ""
     try:
-        return list(found)
+        return list(lexer)
     except ValueError:
         raise DatabaseUnusable("the options in PDPP_DATABASE_URL end in a backslash") from None
 
@@ -146,16 +156,16 @@ def _set_local(name: str, value: str) -> str:
 
 
 def _names(value: str) -> list[str]:
-    """The names of a list, as the server reads it: small letters, but for what is quoted."""
-    found, start = [], 0
+    """The names of a list as the server reads it: unquoted ones in lower case."""
+    names, start = [], 0
     while start < len(value):
         item = _ITEM.match(value, start)
         if item is None:
             raise DatabaseUnusable("a list in the options of PDPP_DATABASE_URL can't be read")
         quoted, plain = item.groups()
-        found.append(plain.strip().lower() if quoted is None else quoted.replace('""', '"'))
+        names.append(plain.strip().lower() if quoted is None else quoted.replace('""', '"'))
         start = item.end()
-    return found or [""]
+    return names or [""]
 
 
 def _quoted(value: str) -> str:

@@ -1,36 +1,36 @@
-"""Whether the open database is still the one that was prepared: asked in every transaction.
+"""Checks in every transaction that the open database is still the one that was prepared.
 
-Another process may migrate it, or begin to copy into it, at any time.  What this one would write then
-is wrong in a way that no rebuild corrects, and what it would read means something else.
+Another process may migrate it, or begin to copy into it, at any time.  This process would then write
+errors that no rebuild corrects, and misread what is stored.
 """
 
 from .errors import SchemaUpgraded, TransferUnfinished
 
-# What is looked up, in one row of one table: every transaction pays for it.
-LOOK, OF = "version, unfinished", "FROM pdpp_ref_schema"
+# One row of one table, because every transaction pays for it.
+READ_SCHEMA = "SELECT version, unfinished FROM pdpp_ref_schema"
 
 
-class Served:
-    """What a database object knows of it.  Nothing is asked before `serve` was called."""
+class SchemaGuard:
+    """The part of a database object that makes the check.  Before `serve` there is none."""
 
     _version: int | None = None
-    _is_filled = False
+    _is_transfer_target = False
 
-    def serve(self, version: int | None, *, filled: bool = False) -> None:
+    def serve(self, version: int | None, *, is_transfer_target: bool = False) -> None:
         """From here on every transaction finds this schema version, or raises SchemaUpgraded; None: any.
 
-        `filled`: it is this process that copies into it.  Otherwise an unfinished copy raises
+        `is_transfer_target`: this process copies into it.  Otherwise an unfinished copy raises
         TransferUnfinished.
         """
-        self._version, self._is_filled = version, filled
+        self._version, self._is_transfer_target = version, is_transfer_target
 
     @property
     def is_checked(self) -> bool:
         return self._version is not None
 
     def check(self, version: int | None, unfinished: bool) -> None:
-        """Judges what LOOK has found."""
+        """Raise if the row of READ_SCHEMA is not what is expected."""
         if version != self._version:
             raise SchemaUpgraded
-        if unfinished and not self._is_filled:
+        if unfinished and not self._is_transfer_target:
             raise TransferUnfinished

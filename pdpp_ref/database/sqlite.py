@@ -17,8 +17,8 @@ from playhouse.apsw_ext import APSWDatabase
 
 from .. import private_files
 from .errors import DatabaseUnusable, FileMoved, problem
-from .schema_guard import LOOK, OF, Served
-from .statements import insert
+from .schema_guard import READ_SCHEMA, SchemaGuard
+from .statements import insert_text, placeholders
 
 log = logging.getLogger(__name__)
 
@@ -36,21 +36,21 @@ PRAGMAS: dict[str, Any] = {
     "temp_store": "memory",
 }
 
-# Of the driver's errors peewee leaves some out, as NoMemError, which a damaged page can bring about.
+# peewee leaves out some of the driver's errors, such as NoMemError, which a corrupt page can cause.
 for _error in vars(apsw).values():
     if isinstance(_error, type) and issubclass(_error, apsw.Error):
         peewee.EXCEPTIONS.setdefault(_error.__name__, peewee.DatabaseError)  # type: ignore[attr-defined]
 
 
-# The write-ahead log goes into the file from here on, as SQLite does by itself.
+# At this size the write-ahead log is copied into the file, as SQLite does by itself.
 LOG_PAGES = 1_000
-# Where some reader is always at work, that never lets the log begin anew, and it grows without end.
-# From here on (32 MiB) a writer asks new readers to wait for the old ones, for a moment and not often.
+# If some reader is always active, the log can never restart from its beginning, and grows without end.
+# From this size on (32 MiB) a writer makes new readers wait for the old ones, briefly and rarely.
 LONG_LOG_PAGES, LONG_LOG_SECONDS, LONG_LOG_WAIT_MS = 8_000, 1.0, 100
 
 
 class _Checkpoints:
-    """What a connection does after each of its commits.  It never fails: the next one tries again."""
+    """Runs after each commit of a connection.  It never fails: the next commit tries again."""
 
     def __init__(self) -> None:
         self._asked = 0.0
@@ -73,10 +73,10 @@ class _Checkpoints:
         return 0
 
 
-class Sqlite(Served, APSWDatabase):  # type: ignore[misc]  # playhouse has no stubs for it
-    """One writer at a time holds the whole file, so no row needs a lock of its own."""
+class Sqlite(SchemaGuard, APSWDatabase):  # type: ignore[misc]  # playhouse has no stubs for it
+    """One writer at a time locks the whole file, so rows need no locks."""
 
-    # Which file it is, once it has been prepared.
+    # Device and inode of the file, once it has been prepared.
     _identity: tuple[int, int] | None = None
 
     def _connect(self) -> apsw.Connection:
@@ -90,7 +90,7 @@ class Sqlite(Served, APSWDatabase):  # type: ignore[misc]  # playhouse has no st
         return ""
 
     def commit(self) -> bool:
-        """Commit, or raise OperationalError where SQLite has already rolled back by itself.
+        """Commit, or raise OperationalError if SQLite has already rolled back by itself.
 
         A full disk or an I/O error ends the whole transaction inside SQLite.  The driver's own
         commit is silent then, and lost writes would be acknowledged.
@@ -103,9 +103,9 @@ class Sqlite(Served, APSWDatabase):  # type: ignore[misc]  # playhouse has no st
         return bool(super().commit())
 
     def prepare_file(self) -> None:
-        """Readers and the writer don't wait for each other from here on; the file remembers it.
+        """Switch to WAL, in which readers and the writer don't wait for each other; the file keeps it.
 
-        It is its owner's alone, too.  What SQLite puts beside a file gets that file's mode.
+        Also restrict the file to its owner.  SQLite gives the files next to it the same mode.
         """
         file = os.path.realpath(self.database)
         closed = [private_files.close_to_others(file + each) for each in ("", "-wal", "-shm", "-journal")]
@@ -116,15 +116,15 @@ class Sqlite(Served, APSWDatabase):  # type: ignore[misc]  # playhouse has no st
         self._identity = _identity_of(self._file)
 
     def _make_file(self) -> None:
-        """A new file is made for its owner alone; SQLite would leave that to the umask."""
-        with suppress(OSError):  # it is there; or SQLite says what is wrong
+        """Create a new file with mode 0600; SQLite would leave that to the umask."""
+        with suppress(OSError):  # it exists, or SQLite reports what is wrong
             os.close(private_files.create(self.database))
 
     def _check_place(self) -> None:
-        """Raise FileMoved where the path names another file than it did, or none.
+        """Raise FileMoved if the path names another file than it did, or none.
 
-        The system keeps a file that has gone for who has it open: what is written to it would be
-        acknowledged, and lost when the last connection ends.
+        A deleted file stays usable to whoever has it open: writes to it would be acknowledged, and
+        lost when the last connection closes.
         """
         if self._identity and _identity_of(self._file) != self._identity:
             raise FileMoved
@@ -136,7 +136,7 @@ class Sqlite(Served, APSWDatabase):  # type: ignore[misc]  # playhouse has no st
 
     def begin(self, lock_type: str | None = None) -> None:
         self._check_place()
-        # One that was opened while the file was read-only stays so for ever.
+        # A connection that was opened while the file was read-only stays read-only.
         if lock_type != "DEFERRED" and self.connection().readonly("main"):
             self.close()
             self.connect()
@@ -145,7 +145,7 @@ class Sqlite(Served, APSWDatabase):  # type: ignore[misc]  # playhouse has no st
         else:
             super().begin(lock_type)
         if self.is_checked:
-            self._check_served()
+            self._check_schema()
 
     def _begin_now(self) -> None:
         self.connection().set_busy_timeout(0)
@@ -154,24 +154,32 @@ class Sqlite(Served, APSWDatabase):  # type: ignore[misc]  # playhouse has no st
         finally:
             self.connection().set_busy_timeout(PRAGMAS["busy_timeout"])
 
-    def _check_served(self) -> None:
-        """Inside the transaction that has just begun: nobody can change it until the end."""
+    def _check_schema(self) -> None:
+        """Inside the transaction that has just begun, so that nobody can change it until the end."""
         try:
             with peewee.__exception_wrapper__:  # type: ignore[attr-defined]
-                rows = self.connection().execute(_LOOK).fetchall()  # peewee's own takes ten times as long
+                rows = (
+                    self.connection().execute(READ_SCHEMA).fetchall()
+                )  # peewee's own takes ten times as long
             self.check(*(rows[0] if rows else (None, False)))
         except BaseException:
             self.rollback()
             raise
 
     def execute_sql(self, sql: str, params: Any = None) -> Any:
-        """A statement of its own is a transaction too, with what is checked in one.
+        """Outside a transaction a statement gets one of its own, with the same checks.
 
         Rows that are still to be fetched at its end come from the same moment.
         """
-        if self.in_transaction() or not self.is_checked or not sql.startswith(_STATEMENTS):
+        if self.in_transaction() or not self.is_checked:
             return super().execute_sql(sql, params)
-        with self.read_snapshot() if sql.startswith(_READS) else self.write_transaction():
+        verb = sql.split(maxsplit=1)[0]
+        transaction: Any = nullcontext()
+        if verb in _READS:
+            transaction = self.read_snapshot()
+        elif verb in _WRITES:
+            transaction = self.write_transaction()
+        with transaction:
             return super().execute_sql(sql, params)
 
     def read_snapshot(self) -> Any:
@@ -199,10 +207,9 @@ class Sqlite(Served, APSWDatabase):  # type: ignore[misc]  # playhouse has no st
         rows: Sequence[Sequence[Any]],
         identity: tuple[str, ...],
     ) -> None:
-        values = f"VALUES ({', '.join('?' * len(columns))})"
-        self.connection().cursor().executemany(
-            insert(model._meta.table_name, columns, identity, values), rows
-        )
+        values = f"VALUES ({placeholders(columns)})"
+        sql = insert_text(model._meta.table_name, columns, identity, values)
+        self.connection().cursor().executemany(sql, rows)
 
     def execute_each(self, sql: str, rows: Sequence[Iterable[Any]]) -> None:
         self.connection().cursor().executemany(sql, rows)
@@ -214,20 +221,26 @@ class Sqlite(Served, APSWDatabase):  # type: ignore[misc]  # playhouse has no st
             return []
 
     def look_up(self, sql: str, values: Sequence[Any], keys: Sequence[Any]) -> tuple[str, Sequence[Any]]:
-        return f"{sql} IN ({', '.join('?' * len(keys))})", [*values, *keys]
+        return sql.replace("= :each", f"IN ({placeholders(keys)})"), [*values, *keys]
 
     def chains(
         self, columns: Sequence[str], stream_id: int, versions: Sequence[int]
     ) -> tuple[str, Sequence[Any]]:
-        first = f"WHERE stream_id = ? AND version IN ({', '.join('?' * len(versions))})"
-        before = "c.stream_id = ? AND c.version = chain.previous AND c.version < chain.at"
-        sql = (
-            "WITH RECURSIVE chain(head, at, previous) AS (SELECT version, version, previous_version "
-            f"FROM record_changes {first} UNION ALL SELECT chain.head, c.version, c.previous_version "
-            f"FROM chain JOIN record_changes c ON {before}) "
-            f"SELECT chain.head, {', '.join(columns)} FROM chain JOIN record_changes "
-            "ON stream_id = ? AND version = chain.at"
-        )
+        sql = f"""
+            WITH RECURSIVE chain(head, at, previous) AS (
+                SELECT version, version, previous_version
+                FROM record_changes
+                WHERE stream_id = ? AND version IN ({placeholders(versions)})
+                UNION ALL
+                SELECT chain.head, c.version, c.previous_version
+                FROM chain
+                JOIN record_changes c
+                    ON c.stream_id = ? AND c.version = chain.previous AND c.version < chain.at
+            )
+            SELECT chain.head, {", ".join(columns)}
+            FROM chain
+            JOIN record_changes ON stream_id = ? AND version = chain.at
+            """
         return sql, [stream_id, *versions, stream_id, stream_id]
 
     def translate_placeholders(self, sql: str) -> str:
@@ -240,10 +253,10 @@ class Sqlite(Served, APSWDatabase):  # type: ignore[misc]  # playhouse has no st
         return None
 
     def reset_sequence(self, table: str, column: str) -> None:
-        """New rows are numbered after the last one, as they always are here."""
+        """Nothing to do: SQLite numbers new rows after the last one."""
 
     def back_up(self, path: str) -> None:
-        """Write a whole copy of this moment to a new file; writers go on meanwhile.
+        """Write a whole copy of this moment to a new file; writers continue meanwhile.
 
         Raises FileExistsError, OSError or peewee.DatabaseError, and leaves no file then.
         """
@@ -270,21 +283,20 @@ class Sqlite(Served, APSWDatabase):  # type: ignore[misc]  # playhouse has no st
         }.get(problem(error), "the database can't be used; check PDPP_DATABASE_URL")
 
 
-_LOOK = f"SELECT {LOOK} {OF}"
-_READS = ("SELECT", "WITH")
-_STATEMENTS = (*_READS, "INSERT", "UPDATE", "DELETE", "REPLACE")
+_READS = {"SELECT", "WITH"}
+_WRITES = {"INSERT", "UPDATE", "DELETE", "REPLACE"}
 
 
 def _identity_of(file: Path) -> tuple[int, int] | None:
     try:
-        found = file.stat()
+        status = file.stat()
     except OSError:
         return None
-    return found.st_dev, found.st_ino
+    return status.st_dev, status.st_ino
 
 
 def from_url(url: str, instance: Path) -> Sqlite:
-    """The file of `sqlite:///path`, or of the instance folder where the url is empty."""
+    """The file of `sqlite:///path`, or the one in the instance folder if the url is empty."""
     path = str(instance / "pdpp-ref.sqlite3") if not url else urlsplit(url).path[1:]
     if not path or path == ":memory:" or urlsplit(url).netloc:
         raise DatabaseUnusable(

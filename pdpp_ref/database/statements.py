@@ -1,12 +1,168 @@
-"""The text of an INSERT, the same on both databases but for where its rows come from."""
+"""Running SQL statements, and the parts of a statement that depend on its values or on the database.
 
-from collections.abc import Sequence
+A statement is written whole, with `?` for its values; each driver gets the placeholders that it knows.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
+from contextlib import contextmanager
 from functools import cache
+from typing import Any, TypeVar
+
+import peewee
+
+from .proxy import db
+
+KEYS_PER_QUERY = 500
+
+T = TypeVar("T")
+
+
+@contextmanager
+def _fetching() -> Iterator[None]:
+    """Raise peewee's errors for failures while rows are fetched, as for failures of a statement.
+
+    peewee itself translates only the latter.  Text of a corrupt file may not be UTF-8.
+    """
+    try:
+        with peewee.__exception_wrapper__:  # type: ignore[attr-defined]
+            yield
+    except UnicodeDecodeError as error:
+        raise peewee.DatabaseError(error) from error
+
+
+def execute(sql: str, values: Sequence[Any] = ()) -> int:
+    """Run one statement.  Returns how many rows it changed."""
+    return int(db.rows_affected(db.execute_sql(db.translate_placeholders(sql), values)))
+
+
+def execute_one(sql: str, values: Sequence[Any] = ()) -> None:
+    """Run a statement that must change one row.  Raises peewee.OperationalError if it does not."""
+    if execute(sql, values) != 1:
+        raise peewee.OperationalError("a row that was to be changed was not")
+
+
+def execute_many(sql: str, rows: Sequence[Iterable[Any]]) -> None:
+    """Run one statement for each row of values."""
+    if rows:
+        with peewee.__exception_wrapper__:  # type: ignore[attr-defined]
+            db.execute_each(sql, rows)
+
+
+def fetch_all(sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+    """The rows of one SELECT, or of a statement with RETURNING."""
+    with _fetching():
+        return list(db.execute_sql(db.translate_placeholders(sql), values).fetchall())
+
+
+def fetch_as(kind: Callable[..., T], sql: str, values: Sequence[Any] = ()) -> list[T]:
+    """The rows of one SELECT, each as `kind(*row)`: its columns are in the order of the type's fields."""
+    return [kind(*row) for row in fetch_all(sql, values)]
+
+
+def fetch_column(sql: str, values: Sequence[Any] = ()) -> list[Any]:
+    """The values of a SELECT with one column."""
+    return [value for (value,) in fetch_all(sql, values)]
+
+
+def fetch_value(sql: str, values: Sequence[Any] = ()) -> Any:
+    """The first value of a SELECT with one column, or None."""
+    return next(iter(fetch_column(sql, values)), None)
+
+
+def fetch_dicts(sql: str, values: Sequence[Any] = ()) -> list[dict[str, Any]]:
+    """The rows of one SELECT, by column name."""
+    with _fetching():
+        cursor = db.execute_sql(db.translate_placeholders(sql), values)
+        names = db.columns(cursor)
+        return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()] if names else []
+
+
+def fetch_each(
+    sql: str, values: Sequence[Any], keys: Sequence[str] | Sequence[int]
+) -> list[tuple[Any, ...]]:
+    """The rows of a SELECT that ends with `column = :each`, which stands for each of the keys.
+
+    A key has at most one row, and is looked up on its own, whatever else a planner may expect.
+    """
+    rows: list[tuple[Any, ...]] = []
+    for part in _parts(keys):
+        with _fetching():
+            rows += db.execute_sql(*db.look_up(sql, values, part)).fetchall()
+    return rows
+
+
+def fetch_version_chains(
+    columns: Sequence[str], stream_id: int, versions: Sequence[int]
+) -> list[tuple[Any, ...]]:
+    """Rows of record_changes, from each of the versions back along `previous_version`.
+
+    Each row begins with the version at the head of its chain; its columns follow.
+    """
+    rows: list[tuple[Any, ...]] = []
+    for part in _parts(versions):
+        with _fetching():
+            found = db.execute_sql(*db.chains(columns, stream_id, part)).fetchall()
+            rows += [row[: len(columns) + 1] for row in found]
+    return rows
+
+
+def _parts(keys: Sequence[Any]) -> Iterator[Sequence[Any]]:
+    """The keys in groups that fit one statement."""
+    for start in range(0, len(keys), KEYS_PER_QUERY):
+        yield keys[start : start + KEYS_PER_QUERY]
+
+
+def insert_many(
+    model: type[peewee.Model],
+    columns: tuple[str, ...],
+    rows: Sequence[Sequence[Any]],
+    identity: tuple[str, ...] = (),
+) -> None:
+    """Insert rows; if a row with the same `identity` exists, its other columns are replaced.
+
+    No two of the rows have the same identity.  peewee's own method builds a new statement for every
+    batch and takes four times as long.
+    """
+    if rows:
+        with peewee.__exception_wrapper__:  # type: ignore[attr-defined]
+            db.insert_rows(model, columns, rows, identity)
+
+
+# ---- parts of a statement ----------------------------------------------------------------------
+
+
+def placeholders(values: Sized) -> str:
+    """`?, ?, ?`: one for each value."""
+    return ", ".join("?" * len(values))
+
+
+def byte_length(column: str) -> str:
+    """The UTF-8 length of a text column."""
+    return f"octet_length({column})"
+
+
+def for_no_key_update(of: str = "", *, wait: bool = True) -> str:
+    """The end of a SELECT that locks its rows, or those of table `of`, until the transaction ends.
+
+    `wait=False` skips rows that others have locked.  Empty on SQLite: a write transaction there locks
+    the whole file.
+    """
+    return str(db.lock("NO KEY UPDATE", of, wait))
+
+
+def for_key_share(of: str = "", *, wait: bool = True) -> str:
+    """Like for_no_key_update, but it only prevents rows from being deleted."""
+    return str(db.lock("KEY SHARE", of, wait))
+
+
+def for_update() -> str:
+    """Like for_no_key_update, for rows that are about to be deleted."""
+    return str(db.lock("UPDATE", "", True))
 
 
 @cache
-def insert(table: str, columns: Sequence[str], identity: Sequence[str], rows: str) -> str:
-    """Inserts `rows` (VALUES or SELECT); one of an identity that is there replaces its other columns."""
+def insert_text(table: str, columns: Sequence[str], identity: Sequence[str], rows: str) -> str:
+    """An INSERT of `rows`, a VALUES or SELECT clause; see insert_many for `identity`."""
     sql = f"INSERT INTO {table} ({', '.join(columns)}) {rows}"
     if not identity:
         return sql

@@ -1,8 +1,8 @@
-"""From schema 2 to 3: the days that were recorded are numbered, and linked where they prove each other.
+"""From schema 2 to 3: number the daily snapshots, and link those that prove each other.
 
-Schema 2 recorded no day while a row was marked, so that a later day seemed to follow an earlier one.  An
-earlier day is believed until something arrived after it, if what the later one has more is what arrived
-in between.  After pruning or deleting that may not be so although nothing was wrong; then the days in
+Schema 2 recorded no snapshot while a row was dirty, so a later day seemed to follow an earlier one.  An
+earlier snapshot holds until something arrived after it, if what arrived in between makes up the difference
+to the later one.  After pruning or deleting that may not be so although nothing was wrong; then the days in
 between are unknown.
 """
 
@@ -14,8 +14,8 @@ from ..database import execute, fetch_all
 from ..models.measures import MEASURE_NAMES
 from ..timestamps import utc_now
 
-Arrived = Counter[str]  # how many versions or files came on each day
-Keyed = dict[int, tuple[Arrived, Arrived]]
+Arrived = Counter[str]  # the number of versions or files that arrived on each day
+ByKey = dict[int, tuple[Arrived, Arrived]]  # versions and files, by the key of a row
 
 _NAMES = ", ".join(MEASURE_NAMES)
 _PLACES = [MEASURE_NAMES.index(name) for name in ("record_history_count", "blob_count")]
@@ -25,13 +25,13 @@ _ARRIVALS = (
 )
 
 
-class _Recorded(NamedTuple):
+class _Snapshot(NamedTuple):
     day: str
-    figures: tuple[int, ...]
+    measures: tuple[int, ...]
 
 
 def number_days() -> None:
-    """Each row that is not marked has its figures recorded as those of today, if no day has them."""
+    """Number and link all snapshots; a clean row without a snapshot of its measures gets one of today."""
     today = utc_now()[:10]
     for table in ("stream", "connection", "global"):
         execute(f"UPDATE retained_size_{table} SET generation = 1")
@@ -46,87 +46,130 @@ def number_days() -> None:
         _record_today(table, key, today)
 
 
-def _arrived() -> Keyed:
-    """What has arrived in each connection on each day, as far as it is still there."""
-    found: Keyed = {}
+def _arrived() -> ByKey:
+    """The number of stored versions and files that arrived in each connection on each day."""
+    arrived: ByKey = {}
     for place, (table, time) in enumerate(_ARRIVALS):
-        for connection, day, count in fetch_all(
-            f"SELECT s.connection_id, SUBSTR(t.{time}, 1, 10), COUNT(*) FROM {table} t "
-            "JOIN streams s ON s.id = t.stream_id GROUP BY 1, 2"
-        ):
-            found.setdefault(connection, (Counter(), Counter()))[place][day] = count
-    return found
+        rows = fetch_all(
+            f"""
+            SELECT s.connection_id, SUBSTR(t.{time}, 1, 10), COUNT(*)
+            FROM {table} t
+            JOIN streams s ON s.id = t.stream_id
+            GROUP BY 1, 2
+            """
+        )
+        for connection, day, count in rows:
+            arrived.setdefault(connection, (Counter(), Counter()))[place][day] = count
+    return arrived
 
 
-def _number(table: str, key: str, arrived: Keyed, today: str) -> None:
-    now = {
-        number: (bool(dirty), tuple(figures))
-        for number, dirty, *figures in fetch_all(
+def _number(table: str, key: str, arrived: ByKey, today: str) -> None:
+    rows = {
+        number: (bool(dirty), tuple(measures))
+        for number, dirty, *measures in fetch_all(
             f"SELECT {key}, dirty, {_NAMES} FROM retained_size_{table}"
         )
     }
-    days = fetch_all(f"SELECT {key}, day, {_NAMES} FROM retained_size_{table}_days ORDER BY {key}, day")
+    days = fetch_all(
+        f"""
+        SELECT {key}, day, {_NAMES}
+        FROM retained_size_{table}_days
+        ORDER BY {key}, day
+        """
+    )
     for number, group in groupby(days, lambda row: int(row[0])):
-        rows = [_Recorded(day, tuple(figures)) for _, day, *figures in group]
-        # A day to come is of a clock that was ahead; nobody knows when that was.
-        ahead, past = [row for row in rows if row.day > today], [row for row in rows if row.day <= today]
-        generation = 1
-        for before, row in zip([None, *ahead, *past], [*ahead, *past], strict=False):
-            since = before and _changed_since(before, row, arrived.get(number))
-            if since and before and before.day < since < row.day:
-                execute(
-                    _GAP.format(table=table, key=key), (number, since, generation, generation + 1, True)
-                )
-            generation += since != row.day and before is not None
-            execute(_LINK.format(table=table, key=key), (generation, generation + 1, number, row.day))
-            generation += 1
-        dirty, figures = now.get(number, (True, ()))
-        stands = dirty or bool(past and past[-1].figures == figures)
+        snapshots = [_Snapshot(day, tuple(measures)) for _, day, *measures in group]
+        # A snapshot of the future is of a clock that was ahead, at an unknown time.
+        ahead = [one for one in snapshots if one.day > today]
+        past = [one for one in snapshots if one.day <= today]
+        generation = _link(table, key, number, [*ahead, *past], arrived.get(number))
+        dirty, measures = rows.get(number, (True, ()))
+        holds = dirty or bool(past and past[-1].measures == measures)
         execute(
-            f"UPDATE retained_size_{table} SET generation = ?, days_disordered = ? WHERE {key} = ?",
-            (generation + (not stands), bool(ahead), number),
+            f"""
+            UPDATE retained_size_{table}
+            SET generation = ?, days_disordered = ?
+            WHERE {key} = ?
+            """,
+            (generation + (not holds), bool(ahead), number),
         )
 
 
-_GAP = (
-    "INSERT INTO retained_size_{table}_days ({key}, day, previous_generation, generation, unknown) "
-    "VALUES (?, ?, ?, ?, ?)"
-)
-_LINK = (
-    "UPDATE retained_size_{table}_days SET previous_generation = ?, generation = ? "
-    "WHERE {key} = ? AND day = ?"
-)
+def _link(
+    table: str,
+    key: str,
+    number: int,
+    snapshots: list[_Snapshot],
+    arrived: tuple[Arrived, Arrived] | None,
+) -> int:
+    """Give the snapshots of a row their generations, in order.  Returns the last one."""
+    generation = 1
+    for before, snapshot in zip([None, *snapshots], snapshots, strict=False):
+        since = _changed_since(before, snapshot, arrived) if before else None
+        if since and before and before.day < since < snapshot.day:
+            execute(
+                f"""
+                INSERT INTO retained_size_{table}_days
+                    ({key}, day, previous_generation, generation, unknown)
+                VALUES (?, ?, ?, ?, TRUE)
+                """,
+                (number, since, generation, generation + 1),
+            )
+        generation += since != snapshot.day and before is not None
+        execute(
+            f"""
+            UPDATE retained_size_{table}_days
+            SET previous_generation = ?, generation = ?
+            WHERE {key} = ? AND day = ?
+            """,
+            (generation, generation + 1, number, snapshot.day),
+        )
+        generation += 1
+    return generation
 
 
 def _changed_since(
-    before: _Recorded, row: _Recorded, arrived: tuple[Arrived, Arrived] | None
+    before: _Snapshot, after: _Snapshot, arrived: tuple[Arrived, Arrived] | None
 ) -> str | None:
-    """The first day on which what a row has more than the one before it arrived; None: nobody knows."""
-    first = row.day
+    """The first day on which anything arrived that the later snapshot has more; None: it is unknown."""
+    first = after.day
     for place, on_days in zip(_PLACES, arrived or (Counter[str](), Counter[str]()), strict=True):
-        between = {day: count for day, count in on_days.items() if before.day < day <= row.day}
-        if row.figures[place] - before.figures[place] != sum(between.values()):
+        between = {day: count for day, count in on_days.items() if before.day < day <= after.day}
+        if after.measures[place] - before.measures[place] != sum(between.values()):
             return None
         first = min([first, *between])
     return first
 
 
 def _record_today(table: str, key: str, today: str) -> None:
-    changed = ", ".join(f"{name} = excluded.{name}" for name in MEASURE_NAMES)
-    alone = (
-        "NOT dirty AND computed_at IS NOT NULL AND NOT EXISTS (SELECT 1 FROM "
-        f"retained_size_{table}_days d WHERE d.{key} = retained_size_{table}.{key} "
-        f"AND d.generation = retained_size_{table}.generation)"
-    )
     execute(
-        f"INSERT INTO retained_size_{table}_days ({key}, day, previous_generation, generation, {_NAMES}) "
-        f"SELECT {key}, ?, generation, generation + 1, {_NAMES} FROM retained_size_{table} WHERE {alone} "
-        f"ON CONFLICT ({key}, day) DO UPDATE SET previous_generation = excluded.previous_generation, "
-        f"generation = excluded.generation, {changed}",
+        f"""
+        INSERT INTO retained_size_{table}_days ({key}, day, previous_generation, generation, {_NAMES})
+        SELECT {key}, ?, generation, generation + 1, {_NAMES}
+        FROM retained_size_{table}
+        WHERE NOT dirty
+            AND computed_at IS NOT NULL
+            AND NOT EXISTS (
+                SELECT 1
+                FROM retained_size_{table}_days d
+                WHERE d.{key} = retained_size_{table}.{key}
+                    AND d.generation = retained_size_{table}.generation
+            )
+        ON CONFLICT ({key}, day) DO UPDATE
+        SET previous_generation = excluded.previous_generation,
+            generation = excluded.generation,
+            {", ".join(f"{name} = excluded.{name}" for name in MEASURE_NAMES)}
+        """,
         [today],
     )
-    newest = f"SELECT MAX(d.generation) FROM retained_size_{table}_days d"
     execute(
-        f"UPDATE retained_size_{table} SET generation = generation + 1 WHERE "
-        f"generation + 1 = ({newest} WHERE d.{key} = retained_size_{table}.{key})"
+        f"""
+        UPDATE retained_size_{table}
+        SET generation = generation + 1
+        WHERE generation + 1 = (
+            SELECT MAX(d.generation)
+            FROM retained_size_{table}_days d
+            WHERE d.{key} = retained_size_{table}.{key}
+        )
+        """
     )

@@ -1,4 +1,4 @@
-"""The tables.  Canonical ones hold what was received; the projection holds figures derived from it."""
+"""The tables.  Canonical ones hold what was received; the projection's rows are derived from them."""
 
 from .base import Table
 from .canonical import (
@@ -14,10 +14,10 @@ from .canonical import (
 from .housekeeping import SchemaVersion, TransferState
 from .projection import (
     ConnectionSnapshot,
-    Day,
-    Figures,
+    DailySnapshot,
     GlobalSnapshot,
     GrainRow,
+    MeasureColumns,
     RecountCheckpoint,
     RetainedSizeConnection,
     RetainedSizeGlobal,
@@ -27,19 +27,26 @@ from .projection import (
     RollupCount,
     StreamSnapshot,
 )
+from .rows import STORED_STREAM_COLUMNS, StoredStream
 
 __all__ = [
+    "CANONICAL_TABLES",
+    "CHECKPOINT_TABLES",
+    "GRAIN_TABLES",
+    "HOUSEKEEPING_TABLES",
+    "SNAPSHOT_TABLES",
+    "STORED_STREAM_COLUMNS",
     "TABLES",
     "Blob",
     "BlobBinding",
     "BlobChunk",
     "Connection",
     "ConnectionSnapshot",
-    "Day",
-    "Figures",
+    "DailySnapshot",
     "GlobalSnapshot",
     "GrainRow",
     "KeySpelling",
+    "MeasureColumns",
     "Record",
     "RecordChange",
     "RecountCheckpoint",
@@ -50,15 +57,16 @@ __all__ = [
     "RollupCheckpoint",
     "RollupCount",
     "SchemaVersion",
+    "StoredStream",
     "Stream",
     "StreamSnapshot",
     "Table",
     "TransferState",
 ]
 
-TABLES = (
-    SchemaVersion,
-    TransferState,
+# Each table comes after those that it refers to.
+HOUSEKEEPING_TABLES: tuple[type[Table], ...] = (SchemaVersion, TransferState)
+CANONICAL_TABLES: tuple[type[Table], ...] = (
     Connection,
     Stream,
     Record,
@@ -67,14 +75,15 @@ TABLES = (
     Blob,
     BlobChunk,
     BlobBinding,
+)
+GRAIN_TABLES: tuple[type[Table], ...] = (RetainedSizeStream, RetainedSizeConnection, RetainedSizeGlobal)
+SNAPSHOT_TABLES: tuple[type[Table], ...] = (StreamSnapshot, ConnectionSnapshot, GlobalSnapshot)
+CHECKPOINT_TABLES: tuple[type[Table], ...] = (RecountCheckpoint, RollupCheckpoint, RollupCount)
+TABLES: tuple[type[Table], ...] = (
+    *HOUSEKEEPING_TABLES,
+    *CANONICAL_TABLES,
     RetainedSizeRecord,
-    RetainedSizeStream,
-    RetainedSizeConnection,
-    RetainedSizeGlobal,
-    StreamSnapshot,
-    ConnectionSnapshot,
-    GlobalSnapshot,
-    RecountCheckpoint,
-    RollupCheckpoint,
-    RollupCount,
+    *GRAIN_TABLES,
+    *SNAPSHOT_TABLES,
+    *CHECKPOINT_TABLES,
 )

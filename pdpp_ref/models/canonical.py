@@ -39,8 +39,8 @@ class Stream(Table):
     `last_contact_at` is when its source last sent anything about it.
 
     A table version with a rejected line is not activated: `rejected_table_version` is the newest
-    such, `rejected_unversioned` tells of lines whose version is unknown, and `rejections_seen` how
-    many of the connection's `unattributed_rejections` an activation has taken into account.
+    such, `rejected_unversioned` that there were lines whose version is unknown, and `rejections_seen`
+    how many of the connection's `unattributed_rejections` an activation has taken into account.
     """
 
     id = BigAutoField()
@@ -67,7 +67,7 @@ class Stream(Table):
 class Record(Table):
     """The live version of a key.  `table_version` is a Singer table version, if one was sent.
 
-    `has_rollup` tells that more is kept of the key than this one version: see RetainedSizeRecord.
+    `has_rollup`: the key has more than this one version, or files; see RetainedSizeRecord.
     `record_time` is when the thing happened, if the sender says so; empty if the record was sent again
     after its field was declared, and has no such time.
     """
@@ -87,7 +87,7 @@ class Record(Table):
         table_name = "records"
         primary_key = peewee.CompositeKey("stream", "key")
         constraints = [peewee.Check(f"json_bytes = {byte_length('data')}")]
-        # Covers a recount: it walks versions and never opens a row.
+        # Covers counting: it walks versions and never reads a row.
         indexes = ((("stream", "version", "json_bytes"), False),)
 
 
@@ -97,7 +97,7 @@ class RecordChange(Table):
     `previous_version` is the key's version before this one: a record's history is followed from
     its newest version on, so that no import pays for an index by key.
 
-    On a key's oldest version, `pruned_at` is the time of the latest version that was pruned of it,
+    On a key's oldest version, `pruned_at` is the time of the key's latest pruned version,
     by `emitted_at` or else by arrival, and `pruned_digest` that version's SHA-256 (empty: a delete).
     """
 
@@ -143,7 +143,7 @@ class Blob(Table):
 
 
 class BlobChunk(Table):
-    """A part of a file's bytes, in order from 0: no row is larger than a driver likes to hold."""
+    """A part of a file's bytes, numbered from 0, so that no row is too large for a driver."""
 
     blob = ForeignKeyField(Blob, column_name="sha256", on_delete="CASCADE", index=False)
     number = BigIntegerField()
@@ -173,7 +173,7 @@ class BlobBinding(Table):
         )
 
 
-# Of a record with one version everything follows from its length, so that an import pays for one index.
+# The measures of a record with one version follow from its length, so an import pays for one index.
 Record.add_index(rank("records", "json_bytes", ", stream_id, key", " WHERE NOT has_rollup"))
 Record.add_index(
     SQL(
@@ -181,7 +181,7 @@ Record.add_index(
         "WHERE record_time IS NOT NULL"
     )
 )
-# The versions that say which one was before them: those that RetainedSizeRecord is derived from.
+# The versions that name the version before them: RetainedSizeRecord is derived from these.
 RecordChange.add_index(
     SQL(
         "CREATE INDEX IF NOT EXISTS record_changes_later ON record_changes "

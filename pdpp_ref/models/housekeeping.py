@@ -1,4 +1,4 @@
-"""What the database says of itself."""
+"""Tables about the database itself."""
 
 import peewee
 from peewee import SQL, BigIntegerField, TextField
@@ -7,9 +7,9 @@ from .base import Table, flag
 
 
 class SchemaVersion(Table):
-    """One row; its presence marks a database as ours.  `created_at` is NULL if nobody knows.
+    """One row; its presence marks a database as ours.  `created_at` is NULL if not known.
 
-    `unfinished`: there is a row of TransferState.  Every transaction looks here, and nowhere else.
+    `unfinished`: there is a row of TransferState.  Every transaction reads this row alone.
     """
 
     version = BigIntegerField(primary_key=True)
@@ -23,7 +23,7 @@ class SchemaVersion(Table):
 class TransferState(Table):
     """One row while a copy to this database is not finished; `state` is the source's.
 
-    `progress` is JSON: how many rows of each table have been sent, so that rows of anybody else show.
+    `progress` is JSON: how many rows of each table were sent, so that rows of other writers are noticed.
     """
 
     id = BigIntegerField(primary_key=True, constraints=[peewee.Check("id = 1")])

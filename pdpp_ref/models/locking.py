@@ -1,20 +1,37 @@
-"""Which rows a change of canonical data holds, from its beginning until it commits.
+"""The order in which rows are locked, and the functions that lock them until the transaction ends.
 
-There is one order, so that nobody waits in a circle: the connection; its streams, by id; files, by
-digest; then the projection's rows, of streams, by id, of the connection, and the global one.  On
-SQLite nothing is locked here: a writer holds the whole file.
+There is one order, so that transactions cannot deadlock:
+
+1. a connection (`connections`)
+2. its streams, by id (`streams`)
+3. files, by digest (`blobs`)
+4. the projection's rows of streams, by id (`retained_size_stream`)
+5. the projection's rows of connections, by id (`retained_size_connection`)
+6. the projection's global row (`retained_size_global`)
+
+A transaction that writes canonical rows locks 1 and 2 first, then whichever of the rest it needs.  A pass
+that reconciles locks some of them in the same order, and skips most rows that others have locked.
+
+To sum up rows, lock the row that gets the sum first, then read the values in a later statement, so that
+its snapshot is newer than the lock.
+
+On SQLite nothing is locked here: a writer locks the whole file.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
 from ..database import (
     fetch_all,
-    fetch_dicts,
+    fetch_as,
+    fetch_column,
     for_key_share,
     for_no_key_update,
     for_update,
+    placeholders,
 )
+from .measures import MEASURE_NAMES
+from .rows import STORED_STREAM_COLUMNS, StoredStream
 
 DIGESTS_PER_QUERY = 500
 
@@ -25,74 +42,222 @@ class LockedConnection(NamedTuple):
     unattributed_rejections: int
 
 
+class LockedGrainRow(NamedTuple):
+    """A row of the projection: whether it is dirty and since when, and its measures by name."""
+
+    dirty: bool
+    stale_since: str | None
+    measures: dict[str, int]
+
+
+# ---- connections -------------------------------------------------------------------------------
+
+
 def lock_connection_shared(name: str) -> LockedConnection | None:
-    """A connection, which can't be deleted from here on; None: there is none."""
-    columns = "id, connector_id, unattributed_rejections"
-    query = f"SELECT {columns} FROM connections WHERE connector_instance_id = ?{for_key_share()}"
-    return next((LockedConnection(*row) for row in fetch_all(query, [name])), None)
-
-
-def lock_stream_shared(connection_id: int, name: str) -> bool:
-    """A stream of a connection that is kept can't be deleted from here on either.  False: there is none."""
-    of_name = "WHERE connection_id = ? AND name = ?"
-    return bool(fetch_all(f"SELECT 1 FROM streams {of_name}{for_key_share()}", (connection_id, name)))
+    """Prevent a connection from being deleted.  None: there is none of that name."""
+    rows = fetch_as(
+        LockedConnection,
+        f"""
+        SELECT id, connector_id, unattributed_rejections
+        FROM connections
+        WHERE connector_instance_id = ?
+        {for_key_share()}
+        """,
+        [name],
+    )
+    return rows[0] if rows else None
 
 
 def lock_connection_for_update(connection_id: int) -> None:
-    """From here on nobody else creates a stream in the connection.
+    """Prevent others from creating streams in a connection.
 
-    Two writers that created the same streams would wait for each other otherwise.
+    Two writers that create the same streams would otherwise wait for each other.
     """
-    fetch_all(f"SELECT id FROM connections WHERE id = ?{for_no_key_update()}", [connection_id])
-
-
-def lock_streams_for_update(where: str, values: Sequence[Any]) -> list[dict[str, Any]]:
-    """The streams' rows, of a connection that is kept already; nobody else changes what they hold."""
-    return fetch_dicts(f"SELECT * FROM streams {where} ORDER BY id{for_no_key_update()}", values)
-
-
-def lock_stream_for_update(stream_id: int) -> dict[str, Any] | None:
-    """A stream's row as `lock_streams_for_update` gives it, its connection kept; None: it is gone."""
-    of_stream = "WHERE id = (SELECT connection_id FROM streams WHERE id = ?)"
-    fetch_all(f"SELECT id FROM connections {of_stream}{for_key_share()}", [stream_id])
-    return next(iter(lock_streams_for_update("WHERE id = ?", [stream_id])), None)
-
-
-def lock_all_streams() -> list[int]:
-    """The ids of all streams, in order.  From here on no writer is half-way in any of them."""
-    return [
-        stream_id for (stream_id,) in fetch_all(f"SELECT id FROM streams ORDER BY id{for_no_key_update()}")
-    ]
-
-
-def lock_stream_for_delete(stream_id: int) -> bool:
-    """For one that is going to be deleted.  False where it is gone."""
-    of_stream = "WHERE id = (SELECT connection_id FROM streams WHERE id = ?)"
-    fetch_all(f"SELECT id FROM connections {of_stream}{for_key_share()}", [stream_id])
-    return bool(fetch_all(f"SELECT id FROM streams WHERE id = ?{for_update()}", [stream_id]))
+    fetch_all(
+        f"""
+        SELECT id
+        FROM connections
+        WHERE id = ?
+        {for_no_key_update()}
+        """,
+        [connection_id],
+    )
 
 
 def lock_connection_for_delete(connection_id: int) -> bool:
-    """For one that is going to be deleted, with its streams.  False where it is gone."""
-    found = fetch_all(f"SELECT id FROM connections WHERE id = ?{for_update()}", [connection_id])
-    # The delete would lock them in an order of its own.
-    streams = "SELECT id FROM streams WHERE connection_id = ? ORDER BY id"
-    fetch_all(
-        f"SELECT COUNT(*) FROM ({streams}{for_update()}) AS locked",
+    """Lock a connection that is about to be deleted, and its streams.  False if it does not exist."""
+    rows = fetch_all(
+        f"""
+        SELECT id
+        FROM connections
+        WHERE id = ?
+        {for_update()}
+        """,
         [connection_id],
     )
-    return bool(found)
+    # The delete would lock the streams in an order of its own.
+    fetch_all(
+        f"""
+        SELECT COUNT(*)
+        FROM (
+            SELECT id
+            FROM streams
+            WHERE connection_id = ?
+            ORDER BY id
+            {for_update()}
+        ) AS locked
+        """,
+        [connection_id],
+    )
+    return bool(rows)
+
+
+def _lock_connection_of_stream(stream_id: int) -> None:
+    fetch_all(
+        f"""
+        SELECT id
+        FROM connections
+        WHERE id = (SELECT connection_id FROM streams WHERE id = ?)
+        {for_key_share()}
+        """,
+        [stream_id],
+    )
+
+
+# ---- streams -----------------------------------------------------------------------------------
+
+
+def lock_streams_for_update(connection_id: int, names: Collection[str]) -> list[StoredStream]:
+    """Lock streams of a connection that is locked already; nobody else changes their records.
+
+    Returns those that exist, by id.
+    """
+    if not names:
+        return []
+    return fetch_as(
+        StoredStream,
+        f"""
+        SELECT {STORED_STREAM_COLUMNS}
+        FROM streams
+        WHERE connection_id = ? AND name IN ({placeholders(names)})
+        ORDER BY id
+        {for_no_key_update()}
+        """,
+        [connection_id, *names],
+    )
+
+
+def lock_stream_shared(connection_id: int, name: str) -> bool:
+    """Prevent a stream from being deleted; its connection is locked already.  False if there is none."""
+    rows = fetch_all(
+        f"""
+        SELECT 1
+        FROM streams
+        WHERE connection_id = ? AND name = ?
+        {for_key_share()}
+        """,
+        (connection_id, name),
+    )
+    return bool(rows)
+
+
+def lock_stream_for_update(stream_id: int) -> StoredStream | None:
+    """Lock a stream, and its connection against deletion.  None if it does not exist."""
+    _lock_connection_of_stream(stream_id)
+    rows = fetch_as(
+        StoredStream,
+        f"""
+        SELECT {STORED_STREAM_COLUMNS}
+        FROM streams
+        WHERE id = ?
+        {for_no_key_update()}
+        """,
+        [stream_id],
+    )
+    return rows[0] if rows else None
+
+
+def lock_all_streams() -> list[int]:
+    """Lock all streams, so that no writer is at work in any of them.  Returns their ids, in order."""
+    return fetch_column(
+        f"""
+        SELECT id
+        FROM streams
+        ORDER BY id
+        {for_no_key_update()}
+        """
+    )
+
+
+def lock_stream_for_delete(stream_id: int) -> bool:
+    """Lock a stream that is about to be deleted.  False if it does not exist."""
+    _lock_connection_of_stream(stream_id)
+    rows = fetch_all(
+        f"""
+        SELECT id
+        FROM streams
+        WHERE id = ?
+        {for_update()}
+        """,
+        [stream_id],
+    )
+    return bool(rows)
+
+
+# ---- files -------------------------------------------------------------------------------------
 
 
 def lock_file_shared(sha256: str) -> bool:
-    """A file that can't be deleted from here on.  False where it is gone."""
-    return bool(fetch_all(f"SELECT 1 FROM blobs WHERE sha256 = ?{for_key_share()}", [sha256]))
+    """Prevent a file from being deleted.  False if it does not exist."""
+    rows = fetch_all(
+        f"""
+        SELECT 1
+        FROM blobs
+        WHERE sha256 = ?
+        {for_key_share()}
+        """,
+        [sha256],
+    )
+    return bool(rows)
 
 
-def lock_files_for_delete(rows: Sequence[tuple[str, ...]]) -> None:
-    """For files that may be deleted, a digest in each row: who is binding one has done so, or waits."""
-    digests = sorted(sha256 for (sha256,) in rows)
-    for start in range(0, len(digests), DIGESTS_PER_QUERY):
-        part = digests[start : start + DIGESTS_PER_QUERY]
-        files = f"SELECT sha256 FROM blobs WHERE sha256 IN ({', '.join('?' * len(part))}) ORDER BY sha256"
-        fetch_all(f"SELECT COUNT(*) FROM ({files}{for_update()}) AS locked", part)
+def lock_files_for_delete(digests: Collection[str]) -> None:
+    """Lock files that may be deleted: whoever is binding one has done so, or waits."""
+    ordered = sorted(digests)
+    for start in range(0, len(ordered), DIGESTS_PER_QUERY):
+        part = ordered[start : start + DIGESTS_PER_QUERY]
+        fetch_all(
+            f"""
+            SELECT COUNT(*)
+            FROM (
+                SELECT sha256
+                FROM blobs
+                WHERE sha256 IN ({placeholders(part)})
+                ORDER BY sha256
+                {for_update()}
+            ) AS locked
+            """,
+            part,
+        )
+
+
+# ---- the projection ----------------------------------------------------------------------------
+
+
+def lock_grain_rows(table: str, key: str, ids: Sequence[int]) -> dict[int, LockedGrainRow]:
+    """Lock rows of one table of the projection, whose primary key is `key`.  Returns those that exist."""
+    ordered = sorted(ids)
+    rows: list[tuple[Any, ...]] = fetch_all(
+        f"""
+        SELECT {key}, dirty, stale_since, {", ".join(MEASURE_NAMES)}
+        FROM {table}
+        WHERE {key} IN ({placeholders(ordered)})
+        ORDER BY {key}
+        {for_no_key_update()}
+        """,
+        ordered,
+    )
+    return {
+        row_id: LockedGrainRow(bool(dirty), stale_since, dict(zip(MEASURE_NAMES, measures, strict=True)))
+        for row_id, dirty, stale_since, *measures in rows
+    }

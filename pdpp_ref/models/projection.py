@@ -1,4 +1,4 @@
-"""The projection's tables: figures derived from the canonical ones."""
+"""The projection's tables: measures derived from the canonical tables."""
 
 import peewee
 from peewee import SQL, BigIntegerField, ForeignKeyField, TextField
@@ -13,8 +13,8 @@ from .canonical import Connection, Stream
 from .measures import EXTENTS, MEASURE_NAMES, TOTAL
 
 
-class Figures(Table):
-    """The measures.  A negative figure is refused: it is drift, and refusing it gets it repaired."""
+class MeasureColumns(Table):
+    """A column for each measure.  A CHECK refuses a negative one: it is drift, and becomes a mark."""
 
 
 def _counter(name: str) -> BigIntegerField:
@@ -22,15 +22,15 @@ def _counter(name: str) -> BigIntegerField:
 
 
 for _name in MEASURE_NAMES:
-    Figures._meta.add_field(_name, _counter(_name))
+    MeasureColumns._meta.add_field(_name, _counter(_name))
 
 
-class GrainRow(Figures):
-    """Figures at one grain.  Those of a dirty row stay as they were, exact, at `computed_at`.
+class GrainRow(MeasureColumns):
+    """Measures at one grain.  Those of a dirty row stay as they were, exact, at `computed_at`.
 
-    `generation` rises with each change of the figures, and when they become unknown.
-    `days_disordered`: the clock has stepped back between two of them, so that the row's days may not be
-    in the order of their generations.
+    `generation` rises with each change of the measures, and when they become unknown.
+    `days_disordered`: the clock has stepped back between two changes, so that the row's daily snapshots
+    may not be in the order of their generations.
     """
 
     dirty = flag()
@@ -44,12 +44,12 @@ for _extent in EXTENTS:
     GrainRow._meta.add_field(_extent.name, TextField(null=True))
 
 
-class RetainedSizeRecord(Figures):
-    """What is kept of one key that was changed, deleted or given a file.
+class RetainedSizeRecord(MeasureColumns):
+    """The measures of one key that was changed, deleted or given a file.
 
-    It is written with the record itself; should it be lost or wrong, its stream is `rollups_dirty` until
-    all rows of it have been derived again.  A record of one version needs no row: its figures follow
-    from its own.  `version` is the key's newest; `changed_at` the time of that, or of a file.
+    It is written with the record itself.  If it is lost or wrong, its stream is `rollups_dirty` until
+    all rows of the stream have been derived again.  A record with one version needs no row: its measures
+    follow from the record.  `version` is the key's newest; `changed_at` the time of that, or of a file.
     """
 
     stream = ForeignKeyField(Stream, on_delete="CASCADE", index=False)
@@ -63,11 +63,11 @@ class RetainedSizeRecord(Figures):
 
 
 class RetainedSizeStream(GrainRow):
-    """`record_times_unknown`, here and above: it holds a record that no declared field dates."""
+    """`record_times_unknown`, here and for connections: a record is not dated by a declared field."""
 
     stream = ForeignKeyField(Stream, primary_key=True, on_delete="CASCADE")
     connection = ForeignKeyField(Connection, on_delete="CASCADE", index=False)
-    rollups_dirty = flag()  # the stream's rows of RetainedSizeRecord are to be derived again
+    rollups_dirty = flag()  # the stream's rows of RetainedSizeRecord must be derived again
     record_times_unknown = flag()
 
     class Meta:
@@ -104,8 +104,11 @@ class RetainedSizeGlobal(GrainRow):
         table_name = "retained_size_global"
 
 
-class RecountCheckpoint(Figures):
-    """A stream's recount that one pass could not finish: figures of versions 1..through_version."""
+class RecountCheckpoint(MeasureColumns):
+    """The measures of a stream's versions 1..through_version, if one pass could not count them all.
+
+    `through_version` is the watermark: writers adjust the measures for changes to versions up to it.
+    """
 
     stream = ForeignKeyField(Stream, primary_key=True, on_delete="CASCADE")
     through_version = BigIntegerField()
@@ -115,7 +118,7 @@ class RecountCheckpoint(Figures):
 
 
 class RollupCheckpoint(Table):
-    """How far the rows of a stream's records have been derived again, see `projection/record_rollups.py`.
+    """How far the rollups of a stream have been derived again, see `projection/record_rollups.py`.
 
     Versions up to `through_version` are in RollupCount, and the rows of keys up to `after_key` are right.
     """
@@ -129,7 +132,7 @@ class RollupCheckpoint(Table):
 
 
 class RollupCount(Table):
-    """The versions of a key up to `version`, while rows of RetainedSizeRecord are being derived again.
+    """The versions of a key up to `version`, while rollups are being derived again.
 
     A live version is not among them: most keys have no other, and need no row here.
     """
@@ -145,12 +148,12 @@ class RollupCount(Table):
         primary_key = peewee.CompositeKey("stream", "key")
 
 
-class Day(Figures):
-    """Figures as they last were on a day (UTC); a day without a row stands at the day before.
+class DailySnapshot(MeasureColumns):
+    """Measures as they last were on a day (UTC); a day without a row equals the day before.
 
-    `unknown`: from this day on nobody knows what they were, until the next row.  `generation` is that of
+    `unknown`: from this day on the measures are not known, until the next row.  `generation` is that of
     the grain row at the day's last change, and `previous_generation` the one before the day's first: 0
-    if there was nothing before.  So the figures of one row stand until the next only if that one's
+    if there was nothing before.  So the measures of a row hold until the next row only if that row's
     `previous_generation` is this one's `generation`, whatever the clock said.
     """
 
@@ -160,7 +163,7 @@ class Day(Figures):
     unknown = flag()
 
 
-class StreamSnapshot(Day):
+class StreamSnapshot(DailySnapshot):
     stream = ForeignKeyField(Stream, on_delete="CASCADE", index=False)
 
     class Meta:
@@ -168,7 +171,7 @@ class StreamSnapshot(Day):
         primary_key = peewee.CompositeKey("stream", "day")
 
 
-class ConnectionSnapshot(Day):
+class ConnectionSnapshot(DailySnapshot):
     connection = ForeignKeyField(Connection, on_delete="CASCADE", index=False)
 
     class Meta:
@@ -176,7 +179,7 @@ class ConnectionSnapshot(Day):
         primary_key = peewee.CompositeKey("connection", "day")
 
 
-class GlobalSnapshot(Day):
+class GlobalSnapshot(DailySnapshot):
     id = BigIntegerField(constraints=[peewee.Check("id = 1")])
 
     class Meta:
@@ -184,7 +187,7 @@ class GlobalSnapshot(Day):
         primary_key = peewee.CompositeKey("id", "day")
 
 
-# Finding what is dirty costs what is dirty, not what there is.
+# The cost of finding dirty rows depends on how many are dirty, not on how many exist.
 for _model, _columns in (
     (RetainedSizeStream, "connection_id, stream_id"),
     (RetainedSizeConnection, "connection_id"),
@@ -199,7 +202,7 @@ for _name in (*MEASURE_NAMES, TOTAL):
     if _name != "record_count":
         _where = " WHERE blob_count <> 0" if _name.startswith("blob") else ""
         RetainedSizeRecord.add_index(rank("retained_size_record", _name, ", stream_id, key", _where))
-# A bound over part of the records is not a bound: one stream of which they are unknown is enough.
+# One stream with unknown record times makes those of its connection unknown.
 for _model in (RetainedSizeStream, RetainedSizeConnection):
     _table = _model._meta.table_name
     _model.add_index(

@@ -1,4 +1,4 @@
-"""Sample data for the demo: made up, the same each time, and written as any other data is."""
+"""Sample data for the demo: generated, the same each time, and written like any other data."""
 
 import json
 import random
@@ -20,29 +20,29 @@ WORDS = ("river", "stone", "lamp", "orbit", "maple", "cloud", "paper", "green", 
 Make = Callable[[random.Random, int], dict[str, object]]
 
 
-def _words(chance: random.Random, count: int) -> str:
-    return " ".join(chance.choices(WORDS, k=count))
+def _words(rng: random.Random, count: int) -> str:
+    return " ".join(rng.choices(WORDS, k=count))
 
 
-def _photo(chance: random.Random, number: int) -> dict[str, object]:
-    place = {"lat": round(chance.uniform(-60, 60), 5), "lon": round(chance.uniform(-180, 180), 5)}
-    return {"name": f"IMG_{number:05}.jpg", "place": place, "tags": _words(chance, 4).split()}
+def _photo(rng: random.Random, number: int) -> dict[str, object]:
+    place = {"lat": round(rng.uniform(-60, 60), 5), "lon": round(rng.uniform(-180, 180), 5)}
+    return {"name": f"IMG_{number:05}.jpg", "place": place, "tags": _words(rng, 4).split()}
 
 
-def _message(chance: random.Random, number: int) -> dict[str, object]:
-    return {"subject": _words(chance, 5), "body": _words(chance, chance.randint(20, 400))}
+def _message(rng: random.Random, number: int) -> dict[str, object]:
+    return {"subject": _words(rng, 5), "body": _words(rng, rng.randint(20, 400))}
 
 
-def _payment(chance: random.Random, number: int) -> dict[str, object]:
-    return {"amount": f"{chance.uniform(1, 300):.2f}", "currency": "EUR", "payee": _words(chance, 2)}
+def _payment(rng: random.Random, number: int) -> dict[str, object]:
+    return {"amount": f"{rng.uniform(1, 300):.2f}", "currency": "EUR", "payee": _words(rng, 2)}
 
 
-def _heartbeat(chance: random.Random, number: int) -> dict[str, object]:
-    return {"bpm": chance.randint(48, 175)}
+def _heartbeat(rng: random.Random, number: int) -> dict[str, object]:
+    return {"bpm": rng.randint(48, 175)}
 
 
-def _note(chance: random.Random, number: int) -> dict[str, object]:
-    return {"title": _words(chance, 3), "text": _words(chance, chance.randint(50, 900))}
+def _note(rng: random.Random, number: int) -> dict[str, object]:
+    return {"title": _words(rng, 3), "text": _words(rng, rng.randint(50, 900))}
 
 
 # connection, connector, stream, how many records, how one is made
@@ -59,8 +59,8 @@ SAMPLES: tuple[Sample, ...] = (
 
 
 def load() -> None:
-    """Write every sample over the days that it is said to have come in: first versions, then changes to
-    some records, then a few deletes, and files for some photos.
+    """Write every sample, spread over past days: first versions, then changes to some records, then a
+    few deletes, and files for some photos.
     """
     parts = {sample: _parts(sample) for sample in SAMPLES}
     for step, days in enumerate(range(SAMPLE_DAYS, -1, -STEP_DAYS)):
@@ -72,16 +72,16 @@ def load() -> None:
         if days:
             _date_back(days)
     reconcile.begin_rebuild()
-    reconcile.finish_rebuild()  # the first and last times are of before they were dated back
+    reconcile.finish_rebuild()  # the extents are still those from before the rows were dated back
 
 
 def _parts(sample: Sample) -> list[list[Change]]:
-    """A sample's changes by step; they begin some steps in, and no two steps bring as many."""
+    """A sample's changes by step; they begin after some steps, and their number varies."""
     _, _, stream, records, make = sample
-    chance = random.Random(f"steps of {stream} {records}")
+    rng = random.Random(f"steps of {stream} {records}")
     steps = SAMPLE_DAYS // STEP_DAYS + 1
-    begin = chance.randrange(steps // 2)
-    shares = [0.0] * begin + [chance.expovariate(1) for _ in range(steps - begin)]
+    begin = rng.randrange(steps // 2)
+    shares = [0.0] * begin + [rng.expovariate(1) for _ in range(steps - begin)]
     every = list(_changes(random.Random(f"{stream} {records}"), stream, records, make))
     ends = [round(end / sum(shares) * len(every)) for end in accumulate(shares)]
     return [every[start:end] for start, end in pairwise([0, *ends])]
@@ -91,18 +91,24 @@ def _add_files(connection: str, stream: str, changes: list[Change]) -> None:
     for change in changes:
         number = int(change.key)
         if number % 61 == 30 and number % 100:  # every hundredth is deleted
-            chance = random.Random(change.key)
-            photo = chance.randbytes(chance.randint(9_000, 190_000))
+            rng = random.Random(change.key)
+            photo = rng.randbytes(rng.randint(9_000, 190_000))
             blobs.store(connection, stream, change.key, iter([photo]))
 
 
 def _date_back(days: int) -> None:
-    """Let what came in today have come so many days ago.  Only what is made up has a past like this."""
+    """Date everything that arrived today so many days back.  Only for generated data."""
     today, then = days_before(0), days_before(days)
     with write_transaction():
         for table, column in _TIMES:
-            later = f"UPDATE {table} SET {column} = ? || SUBSTR({column}, 11) WHERE {column} >= ?"
-            execute(later, (then, today))
+            execute(
+                f"""
+                UPDATE {table}
+                SET {column} = ? || SUBSTR({column}, 11)
+                WHERE {column} >= ?
+                """,
+                (then, today),
+            )
         for grain in (STREAM, CONNECTION, GLOBAL):
             execute(f"UPDATE {grain.days} SET day = ? WHERE day = ?", (then, today))
 
@@ -115,10 +121,10 @@ _TIMES = (
 )
 
 
-def _changes(chance: random.Random, stream: str, records: int, make: Make) -> Iterator[Change]:
+def _changes(rng: random.Random, stream: str, records: int, make: Make) -> Iterator[Change]:
     def change(number: int, deleted: bool = False) -> Change:
         at = to_text(START + timedelta(hours=number))
-        data = {"at": at, **make(chance, number)}
+        data = {"at": at, **make(rng, number)}
         text = None if deleted else json.dumps(data, ensure_ascii=False, separators=(",", ":"))
         return Change(stream, f"{number:05}", text, at, record_time=at, record_time_field="at")
 

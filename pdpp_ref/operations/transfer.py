@@ -1,88 +1,65 @@
-"""Moving all that is kept to another database, and checking that every row has arrived.
+"""Copying all data to another database, and checking that every row has arrived.
 
-The source is read at one moment.  Rows go over in the order of their keys, a batch to a transaction,
-and with each batch the target notes how many rows of each table there are, and their digest.  So a copy
-that was cut short goes on behind the last row that arrived, and never on top of what anybody else has
-written: it deletes nothing but what it has sent.  Nobody else reads or writes the target meanwhile, a
-server that had it open before included.  Figures are not copied but counted again there.
+The source is read at one moment.  Rows are sent in the order of their keys, a batch per transaction, and
+with each batch the target stores the number of rows of each table and their digest.  So an interrupted
+copy resumes after the last row that arrived, and never on top of rows that others have written: it deletes
+only what it has sent.  Nobody else can read or write the target meanwhile, not even a server that had it
+open before.  The projection is not copied but counted again there.
 """
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import peewee
 
-from .. import migrations
 from ..database import (
     Busy,
     db,
     exclusive_transaction,
     execute,
     fetch_all,
+    fetch_value,
     insert_many,
+    placeholders,
     read_snapshot,
     using,
     write_transaction,
 )
+from ..migrations import prepare
 from ..models import (
+    CANONICAL_TABLES,
+    CHECKPOINT_TABLES,
+    GRAIN_TABLES,
+    HOUSEKEEPING_TABLES,
+    SNAPSHOT_TABLES,
     TABLES,
-    Blob,
-    BlobBinding,
     BlobChunk,
     Connection,
-    ConnectionSnapshot,
-    Figures,
     GlobalSnapshot,
-    KeySpelling,
-    Record,
-    RecordChange,
-    RecountCheckpoint,
-    RetainedSizeConnection,
     RetainedSizeGlobal,
     RetainedSizeRecord,
-    RetainedSizeStream,
-    RollupCheckpoint,
-    RollupCount,
-    SchemaVersion,
     Stream,
-    StreamSnapshot,
     Table,
     TransferState,
 )
+from ..models.measures import MEASURE_NAMES
 from ..projection import marks
 from ..services import reconcile
 from ..timestamps import utc_now
 
-# Each after what it refers to.
-COPIED: tuple[type[Table], ...] = (
-    Connection,
-    Stream,
-    Record,
-    RecordChange,
-    KeySpelling,
-    Blob,
-    BlobChunk,
-    BlobBinding,
-    RetainedSizeRecord,
-    StreamSnapshot,
-    ConnectionSnapshot,
-    GlobalSnapshot,
-)
-# What the figures of days are attached to: their rows are counted again, but go on from these.
-COUNTED: tuple[type[Table], ...] = (RetainedSizeStream, RetainedSizeConnection, RetainedSizeGlobal)
-GOES_ON = ("generation", "days_disordered", "stale_since")
-# Not copied, and empty until figures are counted.
-DERIVED: tuple[type[Table], ...] = (*COUNTED, RecountCheckpoint, RollupCheckpoint, RollupCount)
-DAYS: tuple[type[Table], ...] = (StreamSnapshot, ConnectionSnapshot, GlobalSnapshot)
-OWN: tuple[type[Table], ...] = (SchemaVersion, TransferState)
+COPIED: tuple[type[Table], ...] = (*CANONICAL_TABLES, RetainedSizeRecord, *SNAPSHOT_TABLES)
+# Not copied: counted from the copied rows.
+DERIVED: tuple[type[Table], ...] = (*GRAIN_TABLES, *CHECKPOINT_TABLES)
+# Columns of grain rows that are copied nevertheless: snapshots are linked to them.
+CARRIED_OVER = ("generation", "days_disordered", "stale_since")
 BATCH_ROWS = 1_000
-FILE_PARTS = 8  # of a MiB each
+BATCH_CHUNKS = 8  # of a file, 1 MiB each
 
 Row = tuple[Any, ...]
-Told = Callable[[str, int], None]
+Progress = Callable[[str, int], None]
 
 
 class TargetNotEmpty(Exception):
@@ -90,26 +67,31 @@ class TargetNotEmpty(Exception):
 
 
 class TargetChanged(TargetNotEmpty):
-    """The target holds something else than what the unfinished copy has sent."""
+    """The target holds other rows than the unfinished copy has sent."""
 
 
 class TransferMismatch(Exception):
-    """A table has not arrived as it was; the message names it."""
+    """A table differs in the target; the message names it."""
 
 
 @dataclass
 class Sent:
-    """What the target notes: by table, how many rows were sent, and a digest of them.
+    """The progress that the target stores: the number of rows sent of each table, and their digest.
 
-    `counting`: all have been, and compared; figures, and with them today's, are counted.
+    `counting`: all rows were sent and compared, and the projection is being counted.  `stored` is the
+    text in the target.
     """
 
     tables: dict[str, tuple[int, str]] = field(default_factory=dict)
     counting: bool = False
-    noted: str = "{}"
+    stored: str = "{}"
 
-    def text(self) -> str:
-        return json.dumps({"tables": self.tables, "counting": self.counting})
+    @classmethod
+    def parse(cls, text: str) -> "Sent":
+        """From the text in the target."""
+        progress = json.loads(text)
+        tables = {table: (rows, digest) for table, (rows, digest) in progress.get("tables", {}).items()}
+        return cls(tables, progress.get("counting", False), text)
 
     def of(self, model: type[Table]) -> tuple[int, str]:
         rows, digest = self.tables.get(_table(model), (0, ""))
@@ -119,31 +101,31 @@ class Sent:
         rows, digest = self.of(model)
         self.tables[_table(model)] = (rows + len(batch), _digest(digest, batch))
 
-    def note(self) -> None:
-        """In the transaction of what was sent.  Raises Busy where somebody else has noted something."""
-        text = self.text()
-        if execute("UPDATE pdpp_ref_copying SET progress = ? WHERE progress = ?", (text, self.noted)) != 1:
+    def store(self) -> None:
+        """In the transaction that sends the rows.  Raises Busy if another copy has stored progress."""
+        text = json.dumps({"tables": self.tables, "counting": self.counting})
+        if execute("UPDATE pdpp_ref_copying SET progress = ? WHERE progress = ?", (text, self.stored)) != 1:
             raise Busy
-        self.noted = text
+        self.stored = text
 
 
-def _digest(digest: str, rows: list[Row]) -> str:
-    """Row by row, as batches may have other sizes when it is read again."""
+def _digest(digest: str, rows: Sequence[Row]) -> str:
+    """Continue a digest, row by row: batches may have other sizes when the rows are read again."""
     for row in rows:
         digest = hashlib.sha256(f"{digest}{row!r}".encode(errors="surrogatepass")).hexdigest()
     return digest
 
 
-def copy(target: peewee.Database, progress: Told = lambda *_: None) -> int:
-    """Copy what the bound database holds to `target`.  Returns how many rows that is.
+def copy(target: peewee.Database, progress: Progress = lambda *_: None) -> int:
+    """Copy the bound database to `target`.  Returns the number of rows.
 
     `progress` gets the table and how many rows have arrived and been compared so far.  Raises
     TargetNotEmpty, TransferMismatch, DatabaseUnusable, Busy or peewee.DatabaseError; after any of
-    them the source is as it was, and the target is not served before a copy to it is done.
+    them the source is unchanged, and the target is not served before a copy to it is done.
     """
     with read_snapshot():
-        created_at = SchemaVersion.select(SchemaVersion.created_at).scalar()
-        state = _state()
+        created_at = fetch_value("SELECT created_at FROM pdpp_ref_schema")
+        state = _source_state()
         with using(target):
             sent = _begin(state)
         if not sent.counting:
@@ -153,9 +135,9 @@ def copy(target: peewee.Database, progress: Told = lambda *_: None) -> int:
     return sum(rows for rows, _ in sent.tables.values())
 
 
-def _state() -> str:
-    """What changes with whatever is written to the source: another state is another copy."""
-    sums = [fetch_all(f"SELECT COUNT(*) FROM {model._meta.table_name}")[0][0] for model in COPIED]
+def _source_state() -> str:
+    """A text that changes with every write to the source: another state needs another copy."""
+    sums = [fetch_value(f"SELECT COUNT(*) FROM {_table(model)}") for model in COPIED]
     streams = fetch_all("SELECT SUM(id), SUM(last_version), MAX(last_ingested_at) FROM streams")
     return json.dumps([sums, streams, fetch_all("SELECT MAX(computed_at) FROM retained_size_global")])
 
@@ -164,60 +146,53 @@ def _state() -> str:
 
 
 def _begin(state: str) -> Sent:
-    """Begin a copy in the bound database, or go on with one of the same state of the source.
+    """Begin a copy in the bound database, or resume one of the same state of the source.
 
-    Alone: what was begun there before has ended, and what begins later finds an unfinished copy.
+    Exclusively: all earlier transactions have ended, and later ones find an unfinished copy.
     """
-    migrations.prepare(unfinished=True)
+    prepare(unfinished=True)
     with exclusive_transaction():
-        begun = TransferState.select(TransferState.state, TransferState.progress).tuples().first()
-        if begun is None:
+        unfinished = fetch_all("SELECT state, progress FROM pdpp_ref_copying")
+        if not unfinished:
             _check_empty()
-            GlobalSnapshot.delete().execute()  # what preparing it wrote: of nothing
+            execute("DELETE FROM retained_size_global_days")  # preparing an empty database wrote one
             TransferState.insert(id=1, state=state).execute()
-            SchemaVersion.update(unfinished=True).execute()
+            execute("UPDATE pdpp_ref_schema SET unfinished = TRUE")
             return Sent()
-        sent = _noted(begun[1])
-        same = begun[0] == state
-        _check_ours(sent, exactly=not same)
-        if not same:
-            # Rows of streams and connections, which go with them, too.
-            for model in reversed(COPIED):
-                model.delete().execute()
-            TransferState.update(state=state, progress="{}").execute()
-            return Sent()
-        return sent
-
-
-def _noted(text: str) -> Sent:
-    noted = json.loads(text)
-    return Sent(
-        {table: (rows, digest) for table, (rows, digest) in noted.get("tables", {}).items()},
-        noted.get("counting", False),
-        text,
-    )
+        ((state_before, progress),) = unfinished
+        sent = Sent.parse(progress)
+        is_same = state_before == state
+        _check_ours(sent, exactly=not is_same)
+        if is_same:
+            return sent
+        # Deleting streams and connections also deletes their rows of the projection.
+        for model in reversed(COPIED):
+            execute(f"DELETE FROM {_table(model)}")
+        execute("UPDATE pdpp_ref_copying SET state = ?, progress = '{}'", [state])
+        return Sent()
 
 
 def _check_empty() -> None:
-    """Raises TargetNotEmpty where anybody has ever written to the bound database."""
+    """Raise TargetNotEmpty if anybody has ever written to the bound database."""
     for model in TABLES:
-        if model in OWN:
+        if model in HOUSEKEEPING_TABLES:
             continue
-        # Preparing an empty database writes that it holds nothing.
-        own = model in (RetainedSizeGlobal, GlobalSnapshot)
-        nothing = " AND ".join(f"{name} = 0" for name in Figures._meta.columns if name != "id")
-        if fetch_all(f"SELECT 1 FROM {_table(model)} {f'WHERE NOT ({nothing})' if own else ''} LIMIT 1"):
+        # Preparing an empty database writes these rows, with zeros.
+        is_prepared = model in (RetainedSizeGlobal, GlobalSnapshot)
+        is_filled = " OR ".join(f"{name} <> 0" for name in MEASURE_NAMES) if is_prepared else "TRUE"
+        if fetch_all(f"SELECT 1 FROM {_table(model)} WHERE {is_filled} LIMIT 1"):
             raise TargetNotEmpty
 
 
 def _check_ours(sent: Sent, *, exactly: bool) -> None:
-    """Raises TargetChanged where the bound database holds anything but what was sent to it.
+    """Raise TargetChanged if the bound database holds other rows than were sent to it.
 
-    `exactly`: row by row, as it is going to be deleted; what goes on being sent is compared anyway.
+    `exactly`: compare digests too, because the rows are going to be deleted; otherwise they are compared
+    after the rest has been sent.
     """
-    for model in TABLES:
-        if model in OWN or model in DERIVED or (sent.counting and model in DAYS):
-            continue  # what is counted from the rest is nobody's
+    for model in COPIED:
+        if sent.counting and model in SNAPSHOT_TABLES:
+            continue  # counting has added today's
         rows, digest = sent.of(model)
         if fetch_all(f"SELECT COUNT(*) FROM {_table(model)}") != [(rows,)]:
             raise TargetChanged
@@ -235,67 +210,80 @@ def _digest_of(model: type[Table]) -> str:
 # ---- sending -----------------------------------------------------------------------------------
 
 
-def _send_all(target: peewee.Database, sent: Sent, progress: Told) -> None:
-    """All rows, each table compared when it has arrived; then what counting its figures begins with."""
+def _send_all(target: peewee.Database, sent: Sent, progress: Progress) -> None:
+    """Send all tables, and compare each when it has arrived; then send dirty rows to count from."""
     rows = 0
     for model in COPIED:
         _send(model, target, sent)
         rows = _compare(model, target, rows, progress)
-    for model in COUNTED:
-        _send_marks(model, target)
+    for model in GRAIN_TABLES:
+        _send_dirty_rows(model, target)
     with using(target), write_transaction():
         sent.counting = True
-        sent.note()
+        sent.store()
 
 
 def _send(model: type[Table], target: peewee.Database, sent: Sent) -> None:
     with using(target):
-        last = fetch_all(f"SELECT {_key(model)} FROM {_table(model)} ORDER BY {_down(model)} LIMIT 1")
+        last = fetch_all(
+            f"""
+            SELECT {_key(model)}
+            FROM {_table(model)}
+            ORDER BY {", ".join(f"{name} DESC" for name in _key_names(model))}
+            LIMIT 1
+            """
+        )
     for batch in _batches(model, last[0] if last else None):
         with using(target), write_transaction():
             insert_many(model, tuple(_names(model)), batch)
             sent.add(model, batch)
-            sent.note()
+            sent.store()
 
 
-def _send_marks(model: type[Table], target: peewee.Database) -> None:
-    """A dirty row for each that is here, whose days go on in the same order.
+def _send_dirty_rows(model: type[Table], target: peewee.Database) -> None:
+    """Send a dirty row for each row of a grain, so that snapshots there stay linked in the same order.
 
-    What was dirty here is so since then: the days from then on are not known there either.
+    A row that is dirty here stays dirty since then: later days are unknown there too.
     """
-    fields = model._meta.columns
-    keys = [name for name in ("stream_id", "connection_id", "id") if name in fields]
-    names = (*keys, *(name for name in GOES_ON if name in fields), "dirty")
+    keys = [name for name in ("stream_id", "connection_id", "id") if name in model._meta.columns]
+    names = (*keys, *CARRIED_OVER, "dirty")
     now = utc_now()
     for batch in _batches(model):
-        rows = [_marked(model, row, names, now) for row in batch]
+        rows = [_dirty_row(model, row, names, now) for row in batch]
         with using(target), write_transaction():
             insert_many(model, names, rows, (keys[0],))
 
 
-def _marked(model: type[Table], row: Row, names: tuple[str, ...], now: str) -> Row:
-    found = dict(zip(_names(model), row, strict=True))
-    found |= {"dirty": True, "stale_since": found["stale_since"] or now}
-    return tuple(found[name] for name in names)
+def _dirty_row(model: type[Table], row: Row, names: tuple[str, ...], now: str) -> Row:
+    values = dict(zip(_names(model), row, strict=True))
+    values |= {"dirty": True, "stale_since": values["stale_since"] or now}
+    return tuple(values[name] for name in names)
 
 
 def _batches(model: type[Table], after: Row | None = None) -> Iterator[list[Row]]:
-    """Rows behind a key, in the order of keys, from whatever database is bound when it is asked."""
+    """All rows after a key, in the order of keys, from whichever database is bound at each step."""
     names = _names(model)
     places = [names.index(name) for name in _key_names(model)]
-    limit = FILE_PARTS if model is BlobChunk else BATCH_ROWS
+    limit = BATCH_CHUNKS if model is BlobChunk else BATCH_ROWS
     while True:
-        where = f"WHERE ({_key(model)}) > ({_marks(places)})" if after else ""
-        sql = f"SELECT {', '.join(names)} FROM {_table(model)} {where} ORDER BY {_key(model)} LIMIT ?"
-        rows = [_plain(model, row) for row in fetch_all(sql, (*(after or ()), limit))]
+        rows = fetch_all(
+            f"""
+            SELECT {", ".join(names)}
+            FROM {_table(model)}
+            WHERE {f"({_key(model)}) > ({placeholders(places)})" if after else "TRUE"}
+            ORDER BY {_key(model)}
+            LIMIT ?
+            """,
+            (*(after or ()), limit),
+        )
         if not rows:
             return
-        yield rows
+        yield [_with_booleans(model, row) for row in rows]
         after = tuple(rows[-1][place] for place in places)
 
 
-def _plain(model: type[Table], row: Row) -> Row:
-    """A row of the types that its fields have: SQLite's booleans are numbers."""
+def _with_booleans(model: type[Table], row: Row) -> Row:
+    """A row whose booleans are bool, as on PostgreSQL; SQLite's are 0 and 1."""
     fields = model._meta.sorted_fields
     return tuple(
         bool(value) if isinstance(field, peewee.BooleanField) else value
@@ -303,8 +291,11 @@ def _plain(model: type[Table], row: Row) -> Row:
     )
 
 
-def _compare(model: type[Table], target: peewee.Database, rows: int, progress: Told) -> int:
-    """Read both again, side by side, and count on.  Raises TransferMismatch where they are not the same."""
+def _compare(model: type[Table], target: peewee.Database, rows: int, progress: Progress) -> int:
+    """Read a table in both databases again, and add to the number of rows.
+
+    Raises TransferMismatch if they differ.
+    """
     here, there = _batches(model), _batches(model)
     while True:
         ours = next(here, [])
@@ -319,15 +310,15 @@ def _compare(model: type[Table], target: peewee.Database, rows: int, progress: T
 
 
 def _finish(created_at: str | None) -> None:
-    """Count all figures from what has arrived, and let the database be used."""
+    """Count the projection from the rows that have arrived, and let the database be used."""
     with write_transaction():
         for model in (Connection, Stream):
             db.reset_sequence(_table(model), "id")
         marks.mark_all()
     reconcile.run_until_fresh()
     with write_transaction():
-        TransferState.delete().execute()
-        SchemaVersion.update(unfinished=False, created_at=created_at).execute()
+        execute("DELETE FROM pdpp_ref_copying")
+        execute("UPDATE pdpp_ref_schema SET unfinished = FALSE, created_at = ?", [created_at])
 
 
 # ---- names -------------------------------------------------------------------------------------
@@ -350,11 +341,3 @@ def _key_names(model: type[Table]) -> list[str]:
 
 def _key(model: type[Table]) -> str:
     return ", ".join(_key_names(model))
-
-
-def _down(model: type[Table]) -> str:
-    return ", ".join(f"{name} DESC" for name in _key_names(model))
-
-
-def _marks(of: list[Any]) -> str:
-    return ", ".join("?" * len(of))

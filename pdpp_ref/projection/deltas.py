@@ -1,31 +1,41 @@
-"""Adding what a write changed to the rows of all three grains.
+"""Adding the effect of a write to the rows of all three grains.
 
-Everything here runs inside the transaction of the canonical write; `models/locking.py` has the order
-of its locks.
+Everything here runs inside the transaction of the canonical write, and locks rows in the order that
+`models/locking.py` states.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import NamedTuple
 
 import peewee
 
-from ..database import db, execute, fetch_all, fetch_dicts, for_no_key_update, transaction_lost
+from ..database import db, execute, fetch_all, fetch_value, transaction_lost
+from ..models import locking
+from ..models.locking import LockedGrainRow
 from ..models.measures import MEASURE_NAMES, retains_anything
 from . import marks
 from .grains import CONNECTION, GLOBAL, STREAM, Grain, change_row
 
 
+class Adjustment(NamedTuple):
+    """A change of a measure, by what happened to a version that was stored before."""
+
+    version: int
+    measure: str
+    change: int
+
+
 @dataclass
 class Delta:
-    """What a write adds to a stream's measures.
+    """The change of a stream's measures by a write.
 
-    `behind` holds (version, measure, change) of what it takes from or adds to versions that were
-    there before: a recount that has already passed such a version must be told.
+    `adjustments` are the part that concerns versions from before the write: if a count in progress has
+    already passed such a version, its checkpoint must be adjusted.
     """
 
     measures: dict[str, int] = field(default_factory=lambda: dict.fromkeys(MEASURE_NAMES, 0))
-    behind: list[tuple[int, str, int]] = field(default_factory=list)
+    adjustments: list[Adjustment] = field(default_factory=list)
 
     def add_version(self, json_bytes: int) -> None:
         self.measures["record_history_count"] += 1
@@ -36,27 +46,28 @@ class Delta:
         self.measures["current_record_json_bytes"] += json_bytes
 
     def remove_current(self, version: int, json_bytes: int) -> None:
-        self._behind(version, "record_count", -1)
-        self._behind(version, "current_record_json_bytes", -json_bytes)
+        self._adjust(version, "record_count", -1)
+        self._adjust(version, "current_record_json_bytes", -json_bytes)
 
     def remove_version(self, version: int, json_bytes: int) -> None:
-        self._behind(version, "record_history_count", -1)
-        self._behind(version, "record_history_json_bytes", -json_bytes)
+        self._adjust(version, "record_history_count", -1)
+        self._adjust(version, "record_history_json_bytes", -json_bytes)
 
     def add_files(self, version: int, count: int, size: int) -> None:
-        self._behind(version, "blob_count", count)
-        self._behind(version, "blob_bytes", size)
+        """Negative numbers remove files."""
+        self._adjust(version, "blob_count", count)
+        self._adjust(version, "blob_bytes", size)
 
-    def _behind(self, version: int, measure: str, change: int) -> None:
+    def _adjust(self, version: int, measure: str, change: int) -> None:
         self.measures[measure] += change
-        self.behind.append((version, measure, change))
+        self.adjustments.append(Adjustment(version, measure, change))
 
 
 def record(connection_id: int, deltas: Mapping[int, Delta]) -> None:
-    """Bring all three grains up to date with a write, or mark them dirty where that fails.
+    """Add a write to all three grains, or mark them dirty if that fails.
 
-    `deltas` has one for each stream of the connection that the write changed.  Raises
-    peewee.DatabaseError where not even the mark can be stored: the write must not commit.
+    `deltas` has one for each stream of the connection that the write changed, by the stream's id.  Raises
+    peewee.DatabaseError if not even the mark can be stored: then the write must not commit.
     """
     try:
         with db.savepoint():
@@ -68,22 +79,22 @@ def record(connection_id: int, deltas: Mapping[int, Delta]) -> None:
 
 
 def _apply(connection_id: int, deltas: Mapping[int, Delta]) -> None:
-    held = _locked(STREAM, deltas)
-    total = dict.fromkeys(CONNECTION.counters, 0)
+    rows = locking.lock_grain_rows(STREAM.table, STREAM.key, [*deltas])
+    total = dict.fromkeys(CONNECTION.columns, 0)
     clean: list[tuple[int, Delta]] = []
-    if len(held) < len(deltas):
-        marks.mark_streams(deltas.keys() - held.keys(), connection_id)
-    for stream_id, row in held.items():
+    if len(rows) < len(deltas):
+        marks.mark_streams(deltas.keys() - rows.keys(), connection_id)
+    for stream_id, row in rows.items():
         delta = deltas[stream_id]
-        if row["dirty"]:
+        if row.dirty:
             _adjust_checkpoint(stream_id, delta)
-            marks.keep_earliest_mark(STREAM, row)
+            marks.keep_earliest_mark(STREAM, stream_id, row)
         else:
             clean.append((stream_id, delta))
             for name, change in delta.measures.items():
                 total[name] += change
-            total["stream_count"] += _now_retains(row, delta.measures)
-    if any(row["dirty"] for row in held.values()):
+            total["stream_count"] += _change_of_count(row, delta.measures)
+    if any(row.dirty for row in rows.values()):
         _propagate_dirty(connection_id)
     for stream_id, delta in clean:
         change_row(STREAM, STREAM.add, delta.measures.values(), stream_id)
@@ -92,67 +103,80 @@ def _apply(connection_id: int, deltas: Mapping[int, Delta]) -> None:
 
 
 def _propagate_dirty(connection_id: int) -> None:
-    """Marks go up by themselves; this is for a stream that another program marked alone."""
-    above = (_locked(CONNECTION, [connection_id]).get(connection_id), _locked(GLOBAL, [1]).get(1))
-    if not all(row and row["dirty"] for row in above):
+    """Mark the rows above a dirty stream: another program may have marked the stream alone."""
+    above = ((CONNECTION, connection_id), (GLOBAL, 1))
+    rows = [_lock_row(grain, key) for grain, key in above]
+    if not all(row and row.dirty for row in rows):
         marks.mark_connection(connection_id)
-    for grain, row in zip((CONNECTION, GLOBAL), above, strict=True):
+    for (grain, key), row in zip(above, rows, strict=True):
         if row:
-            marks.keep_earliest_mark(grain, row)
+            marks.keep_earliest_mark(grain, key, row)
 
 
 def _apply_above(connection_id: int, changes: dict[str, int]) -> None:
-    connection = _locked(CONNECTION, [connection_id]).get(connection_id)
+    connection = _lock_row(CONNECTION, connection_id)
     if connection is None:
         marks.mark_connection(connection_id)
         return
-    _add(CONNECTION, connection, changes)
-    total = _locked(GLOBAL, [1]).get(1)
+    _add(CONNECTION, connection_id, connection, changes)
+    total = _lock_row(GLOBAL, 1)
     if total is None:
         marks.mark_global()
     else:
-        _add(GLOBAL, total, {**changes, "connection_count": _now_retains(connection, changes)})
-    if (total is None or total["dirty"]) and _has_lost_a_row(connection_id):
-        # Its times were taken from the rows that are left.
+        changes = {**changes, "connection_count": _change_of_count(connection, changes)}
+        _add(GLOBAL, 1, total, changes)
+    if (total is None or total.dirty) and _has_lost_a_row(connection_id):
+        # The connection's extents were taken from the rows that are left.
         marks.mark_connections([connection_id])
 
 
-def _add(grain: Grain, row: dict[str, Any], changes: dict[str, int]) -> None:
+def _add(grain: Grain, key: int, row: LockedGrainRow, changes: dict[str, int]) -> None:
     """Add to one row, which is locked, unless it is dirty."""
-    if not row["dirty"]:
-        change_row(grain, grain.add, (changes[name] for name in grain.counters), row[grain.key])
-    marks.keep_earliest_mark(grain, row)
+    if not row.dirty:
+        change_row(grain, grain.add, (changes[name] for name in grain.columns), key)
+    marks.keep_earliest_mark(grain, key, row)
 
 
 def _has_lost_a_row(connection_id: int) -> bool:
-    """Whether another program took a row of its streams away."""
-    without = "LEFT JOIN retained_size_stream r ON r.stream_id = s.id WHERE r.stream_id IS NULL"
-    sql = f"SELECT 1 FROM streams s {without} AND s.connection_id = ? LIMIT 1"
-    return bool(fetch_all(sql, [connection_id]))
+    """Whether another program has deleted the row of one of the connection's streams."""
+    rows = fetch_all(
+        """
+        SELECT 1
+        FROM streams s
+        LEFT JOIN retained_size_stream r ON r.stream_id = s.id
+        WHERE r.stream_id IS NULL AND s.connection_id = ?
+        LIMIT 1
+        """,
+        [connection_id],
+    )
+    return bool(rows)
 
 
-def _locked(grain: Grain, keys: Iterable[int]) -> dict[int, dict[str, Any]]:
-    wanted = sorted(keys)
-    marks = ", ".join("?" * len(wanted))
-    where = f"WHERE {grain.key} IN ({marks}) ORDER BY {grain.key}"
-    rows = fetch_dicts(f"SELECT * FROM {grain.table} {where}{for_no_key_update()}", wanted)
-    return {row[grain.key]: row for row in rows}
+def _lock_row(grain: Grain, key: int) -> LockedGrainRow | None:
+    return locking.lock_grain_rows(grain.table, grain.key, [key]).get(key)
 
 
-def _now_retains(row: dict[str, Any], changes: Mapping[str, int]) -> int:
-    after = {name: row[name] + changes[name] for name in MEASURE_NAMES}
-    return int(retains_anything(after)) - int(retains_anything(row))
+def _change_of_count(row: LockedGrainRow, changes: Mapping[str, int]) -> int:
+    """1 if the row retains something only after the changes, -1 if only before them, else 0."""
+    after = {name: row.measures[name] + changes[name] for name in MEASURE_NAMES}
+    return int(retains_anything(after)) - int(retains_anything(row.measures))
 
 
 def _adjust_checkpoint(stream_id: int, delta: Delta) -> None:
-    """Tell a half-done recount what has changed among the versions that it has counted already."""
-    found = fetch_all("SELECT through_version FROM retained_size_recounts WHERE stream_id = ?", [stream_id])
-    through = found[0][0] if found else 0
+    """Add those adjustments to the stream's checkpoint that concern versions up to its watermark."""
+    watermark = fetch_value(
+        "SELECT through_version FROM retained_size_recounts WHERE stream_id = ?", [stream_id]
+    )
     changes: dict[str, int] = {}
-    for version, measure, change in delta.behind:
-        if version <= through:
+    for version, measure, change in delta.adjustments:
+        if version <= (watermark or 0):
             changes[measure] = changes.get(measure, 0) + change
     if changes:
-        sums = ", ".join(f"{measure} = {measure} + ?" for measure in changes)
-        values = (*changes.values(), stream_id)
-        execute(f"UPDATE retained_size_recounts SET {sums} WHERE stream_id = ?", values)
+        execute(
+            f"""
+            UPDATE retained_size_recounts
+            SET {", ".join(f"{measure} = {measure} + ?" for measure in changes)}
+            WHERE stream_id = ?
+            """,
+            (*changes.values(), stream_id),
+        )

@@ -1,9 +1,8 @@
-"""The three grains as data: their tables and counters, and the statements that change one of their rows."""
+"""The three grains as data: their tables and columns, and the statements that change one of their rows."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import peewee
 
@@ -11,203 +10,298 @@ from ..database import (
     execute,
     execute_one,
     fetch_all,
-    fetch_dicts,
 )
-from ..models.measures import EXTENTS, MEASURE_NAMES, TimeExtent
+from ..models.measures import MEASURE_NAMES
 from ..timestamps import is_time, utc_now
 
 SNAPSHOT_RETENTION_DAYS = 400  # rows: a year of growth, and the month before it to compare with
 
+_MEASURES = ", ".join(MEASURE_NAMES)
+
 
 @dataclass(frozen=True)
 class Grain:
-    """A grain's table, its counters, SQL for the bounds of its rows, and the table of its days.
+    """A grain's table, its additive columns, SQL for the extents of a row, and its daily snapshots.
 
-    Each change of a row's figures raises its generation by one, and is recorded as the figures of its
-    day.  A day's row holds the generation of its last change and the one before its first, so that two
-    rows are known to be neighbours if no change in between has another place.
+    Each change of a row's measures raises its generation by one, and is recorded in the snapshot of its
+    day.  A snapshot has the generation of the day's last change and the one before its first, so two
+    snapshots are known to be neighbours if no change in between belongs elsewhere.
 
-    The statements are text, built once: they run for every stream of every write and every pass,
-    and building them anew took most of the time.
+    The statements are built once: they run for every stream of every write and every pass.
     """
 
     table: str
     key: str
-    counters: tuple[str, ...]
-    bound: Callable[[TimeExtent], str]
+    columns: tuple[str, ...]
+    extents: str
     days: str
-
-    unknown: str | None = None
-
-    @cached_property
-    def bounds(self) -> str:
-        """And whether record times are unknown.  A bound over part of the records is none."""
-        bounds = [f"{bound.name} = ({self.bound(bound)})" for bound in EXTENTS]
-        return ", ".join([*bounds, f"record_times_unknown = ({self.unknown})"] if self.unknown else bounds)
 
     @cached_property
     def add(self) -> str:
-        """Values: the day, the time, a change of each counter, the row's key."""
-        sums = ", ".join(f"{name} = {name} + ?" for name in self.counters)
-        return f"UPDATE {self.table} SET {_CHANGED}, {sums}, {self.bounds} WHERE {self.key} = ?"
+        """Add to a row.  Values: the day, the time, a change for each column, the row's key."""
+        sums = ", ".join(f"{name} = {name} + ?" for name in self.columns)
+        return f"""
+            UPDATE {self.table}
+            SET generation = generation + 1,
+                days_disordered = days_disordered OR SUBSTR(COALESCE(computed_at, ''), 1, 10) > ?,
+                computed_at = ?,
+                {sums},
+                {self.extents}
+            WHERE {self.key} = ?
+            """
 
     @cached_property
-    def publish(self) -> str:
-        """Values: the day, the time, each counter, the row's key.  The row is clean from then on."""
-        figures = ", ".join(f"{name} = ?" for name in self.counters)
-        clean = f"{_CHANGED}, dirty = FALSE, stale_since = NULL"
-        return f"UPDATE {self.table} SET {clean}, {figures}, {self.bounds} WHERE {self.key} = ?"
+    def replace(self) -> str:
+        """Replace a row's columns and clean it.  Values: the day, the time, each column, the row's key."""
+        measures = ", ".join(f"{name} = ?" for name in self.columns)
+        return f"""
+            UPDATE {self.table}
+            SET generation = generation + 1,
+                days_disordered = days_disordered OR SUBSTR(COALESCE(computed_at, ''), 1, 10) > ?,
+                computed_at = ?,
+                dirty = FALSE,
+                stale_since = NULL,
+                {measures},
+                {self.extents}
+            WHERE {self.key} = ?
+            """
 
     @cached_property
-    def lose_track(self) -> str:
-        """Values: the day, the row's key.  What its figures are on that day is unknown."""
-        return f"UPDATE {self.table} SET {_GENERATION} WHERE {self.key} = ?"
+    def skip_generation(self) -> str:
+        """Record that a row's measures became unknown.  Values: the day, the row's key."""
+        return f"""
+            UPDATE {self.table}
+            SET generation = generation + 1,
+                days_disordered = days_disordered OR SUBSTR(COALESCE(computed_at, ''), 1, 10) > ?
+            WHERE {self.key} = ?
+            """
 
     @cached_property
     def snapshot_day(self) -> str:
-        """Values: the day, whether its figures are unknown, the row's key.
+        """Copy a row to the snapshot of a day.  Values: the day, whether it is unknown, the row's key.
 
-        If the clock has been elsewhere since the day's row was written, the row is linked to the day
-        before it if that is where the clock comes from.
+        If the clock has shown another day since the snapshot was written, the snapshot is linked to the
+        one before it, provided that this is where the clock comes from.
         """
-        names = ", ".join(MEASURE_NAMES)
-        figures = ", ".join(f"{name} = excluded.{name}" for name in MEASURE_NAMES)
-        before = (
-            f"SELECT p.generation FROM {self.days} p WHERE p.{self.key} = excluded.{self.key} "
-            "AND p.day < excluded.day ORDER BY p.day DESC LIMIT 1"
-        )
-        link = (
-            f"CASE WHEN {self.days}.generation <> excluded.previous_generation AND "
-            f"excluded.previous_generation = ({before}) "
-            f"THEN excluded.previous_generation ELSE {self.days}.previous_generation END"
-        )
-        return (
-            f"INSERT INTO {self.days} ({self.key}, day, unknown, previous_generation, generation, {names}) "
-            f"SELECT {self.key}, ?, ?, generation - 1, generation, {names} FROM {self.table} "
-            f"WHERE {self.key} = ? ON CONFLICT ({self.key}, day) DO UPDATE SET unknown = excluded.unknown, "
-            f"{figures}, previous_generation = {link}, generation = excluded.generation "
-            "RETURNING previous_generation, generation"
-        )
+        measures = ", ".join(f"{name} = excluded.{name}" for name in MEASURE_NAMES)
+        return f"""
+            INSERT INTO {self.days} ({self.key}, day, unknown, previous_generation, generation, {_MEASURES})
+            SELECT {self.key}, ?, ?, generation - 1, generation, {_MEASURES}
+            FROM {self.table}
+            WHERE {self.key} = ?
+            ON CONFLICT ({self.key}, day) DO UPDATE
+            SET unknown = excluded.unknown,
+                {measures},
+                previous_generation = CASE
+                    WHEN {self.days}.generation <> excluded.previous_generation
+                        AND excluded.previous_generation = (
+                            SELECT p.generation
+                            FROM {self.days} p
+                            WHERE p.{self.key} = excluded.{self.key} AND p.day < excluded.day
+                            ORDER BY p.day DESC
+                            LIMIT 1
+                        )
+                    THEN excluded.previous_generation
+                    ELSE {self.days}.previous_generation
+                END,
+                generation = excluded.generation
+            RETURNING previous_generation, generation
+            """
 
     @cached_property
     def expire_snapshots(self) -> str:
-        """Values: the row's key, twice.  How many stay does not depend on the clock."""
-        of_row = f"FROM {self.days} WHERE {self.key} = ?"
-        last = (
-            f"SELECT generation {of_row} ORDER BY generation DESC LIMIT 1 OFFSET {SNAPSHOT_RETENTION_DAYS}"
-        )
-        return f"DELETE {of_row} AND generation <= ({last})"
-
-    def after_its_days(self, key: str) -> str:
-        """SQL for the generation of a row that was lost: after those of its days, and linked to none."""
-        return f"(SELECT COALESCE(MAX(d.generation), 0) + 1 FROM {self.days} d WHERE d.{self.key} = {key})"
-
-
-# The clock has stepped back if the last change was on a later day.
-_GENERATION = (
-    "generation = generation + 1, "
-    "days_disordered = days_disordered OR SUBSTR(COALESCE(computed_at, ''), 1, 10) > ?"
-)
-_CHANGED = f"{_GENERATION}, computed_at = ?"
+        """Delete old snapshots, by number, whatever the clock says.  Values: the row's key, twice."""
+        return f"""
+            DELETE FROM {self.days}
+            WHERE {self.key} = ?
+                AND generation <= (
+                    SELECT generation
+                    FROM {self.days}
+                    WHERE {self.key} = ?
+                    ORDER BY generation DESC
+                    LIMIT 1 OFFSET {SNAPSHOT_RETENTION_DAYS}
+                )
+            """
 
 
-def _of_records(bound: TimeExtent) -> str:
-    """One look-up in an index.  Versions rise with the time of ingestion, so they find its bounds."""
-    of_stream = "FROM records WHERE stream_id = retained_size_stream.stream_id"
-    if bound.of == "ingested_at":
-        return f"SELECT ingested_at {of_stream} ORDER BY version{' DESC' * bound.latest} LIMIT 1"
-    found = f"SELECT {_pick(bound)}({bound.of}) {of_stream} AND {bound.of} > ''"
-    return f"{_UNLESS} EXISTS ({_UNDATED_STREAM}) THEN ({found}) END"
+# Versions rise with the time of arrival, so the oldest and the newest version have the extents, each found
+# by one look-up in an index.  The extents of record times are NULL if a record may have none.
+_STREAM_EXTENTS = """
+                earliest_ingested_at = (
+                    SELECT ingested_at
+                    FROM records
+                    WHERE stream_id = retained_size_stream.stream_id
+                    ORDER BY version
+                    LIMIT 1
+                ),
+                latest_ingested_at = (
+                    SELECT ingested_at
+                    FROM records
+                    WHERE stream_id = retained_size_stream.stream_id
+                    ORDER BY version DESC
+                    LIMIT 1
+                ),
+                earliest_record_time = CASE
+                    WHEN NOT EXISTS (
+                        SELECT 1
+                        FROM streams
+                        WHERE id = retained_size_stream.stream_id
+                            AND (record_time_field IS NULL OR undated_records > 0)
+                    )
+                    THEN (
+                        SELECT MIN(record_time)
+                        FROM records
+                        WHERE stream_id = retained_size_stream.stream_id AND record_time > ''
+                    )
+                END,
+                latest_record_time = CASE
+                    WHEN NOT EXISTS (
+                        SELECT 1
+                        FROM streams
+                        WHERE id = retained_size_stream.stream_id
+                            AND (record_time_field IS NULL OR undated_records > 0)
+                    )
+                    THEN (
+                        SELECT MAX(record_time)
+                        FROM records
+                        WHERE stream_id = retained_size_stream.stream_id AND record_time > ''
+                    )
+                END,
+                record_times_unknown = (
+                    EXISTS (
+                        SELECT 1
+                        FROM streams
+                        WHERE id = retained_size_stream.stream_id
+                            AND (record_time_field IS NULL OR undated_records > 0)
+                    )
+                    AND EXISTS (
+                        SELECT 1
+                        FROM records
+                        WHERE stream_id = retained_size_stream.stream_id
+                    )
+                )"""
 
+# One stream with unknown record times makes those of its connection unknown.
+_CONNECTION_EXTENTS = """
+                earliest_ingested_at = (
+                    SELECT MIN(earliest_ingested_at)
+                    FROM retained_size_stream
+                    WHERE connection_id = retained_size_connection.connection_id
+                ),
+                latest_ingested_at = (
+                    SELECT MAX(latest_ingested_at)
+                    FROM retained_size_stream
+                    WHERE connection_id = retained_size_connection.connection_id
+                ),
+                earliest_record_time = CASE
+                    WHEN NOT EXISTS (
+                        SELECT 1
+                        FROM retained_size_stream
+                        WHERE record_times_unknown
+                            AND connection_id = retained_size_connection.connection_id
+                    )
+                    THEN (
+                        SELECT MIN(earliest_record_time)
+                        FROM retained_size_stream
+                        WHERE connection_id = retained_size_connection.connection_id
+                    )
+                END,
+                latest_record_time = CASE
+                    WHEN NOT EXISTS (
+                        SELECT 1
+                        FROM retained_size_stream
+                        WHERE record_times_unknown
+                            AND connection_id = retained_size_connection.connection_id
+                    )
+                    THEN (
+                        SELECT MAX(latest_record_time)
+                        FROM retained_size_stream
+                        WHERE connection_id = retained_size_connection.connection_id
+                    )
+                END,
+                record_times_unknown = EXISTS (
+                    SELECT 1
+                    FROM retained_size_stream
+                    WHERE record_times_unknown
+                        AND connection_id = retained_size_connection.connection_id
+                )"""
 
-def _of_streams(bound: TimeExtent) -> str:
-    of_connection = "WHERE connection_id = retained_size_connection.connection_id"
-    found = f"SELECT {_pick(bound)}({bound.name}) FROM retained_size_stream {of_connection}"
-    return found if bound.of == "ingested_at" else f"{_UNLESS} EXISTS ({_UNKNOWN_BELOW}) THEN ({found}) END"
-
-
-def _of_connections(bound: TimeExtent) -> str:
-    found = f"SELECT {_pick(bound)}({bound.name}) FROM retained_size_connection"
-    unknown = "SELECT 1 FROM retained_size_connection WHERE record_times_unknown"
-    return found if bound.of == "ingested_at" else f"{_UNLESS} EXISTS ({unknown}) THEN ({found}) END"
-
-
-_UNLESS = "SELECT CASE WHEN NOT"
-_UNDATED_STREAM = (
-    "SELECT 1 FROM streams WHERE id = retained_size_stream.stream_id "
-    "AND (record_time_field IS NULL OR undated_records > 0)"
-)
-_UNKNOWN_BELOW = (
-    "SELECT 1 FROM retained_size_stream WHERE record_times_unknown "
-    "AND connection_id = retained_size_connection.connection_id"
-)
-
-
-def _pick(bound: TimeExtent) -> str:
-    return "MAX" if bound.latest else "MIN"
-
+_GLOBAL_EXTENTS = """
+                earliest_ingested_at = (SELECT MIN(earliest_ingested_at) FROM retained_size_connection),
+                latest_ingested_at = (SELECT MAX(latest_ingested_at) FROM retained_size_connection),
+                earliest_record_time = CASE
+                    WHEN NOT EXISTS (SELECT 1 FROM retained_size_connection WHERE record_times_unknown)
+                    THEN (SELECT MIN(earliest_record_time) FROM retained_size_connection)
+                END,
+                latest_record_time = CASE
+                    WHEN NOT EXISTS (SELECT 1 FROM retained_size_connection WHERE record_times_unknown)
+                    THEN (SELECT MAX(latest_record_time) FROM retained_size_connection)
+                END"""
 
 STREAM = Grain(
-    "retained_size_stream",
-    "stream_id",
-    MEASURE_NAMES,
-    _of_records,
-    "retained_size_stream_days",
-    unknown=f"EXISTS ({_UNDATED_STREAM}) AND EXISTS "
-    "(SELECT 1 FROM records WHERE stream_id = retained_size_stream.stream_id)",
+    table="retained_size_stream",
+    key="stream_id",
+    columns=MEASURE_NAMES,
+    extents=_STREAM_EXTENTS.strip(),
+    days="retained_size_stream_days",
 )
 CONNECTION = Grain(
-    "retained_size_connection",
-    "connection_id",
-    (*MEASURE_NAMES, "stream_count"),
-    _of_streams,
-    "retained_size_connection_days",
-    f"EXISTS ({_UNKNOWN_BELOW})",
+    table="retained_size_connection",
+    key="connection_id",
+    columns=(*MEASURE_NAMES, "stream_count"),
+    extents=_CONNECTION_EXTENTS.strip(),
+    days="retained_size_connection_days",
 )
 GLOBAL = Grain(
-    "retained_size_global",
-    "id",
-    (*MEASURE_NAMES, "stream_count", "connection_count"),
-    _of_connections,
-    "retained_size_global_days",
+    table="retained_size_global",
+    key="id",
+    columns=(*MEASURE_NAMES, "stream_count", "connection_count"),
+    extents=_GLOBAL_EXTENTS.strip(),
+    days="retained_size_global_days",
 )
 
 
-def change_row(grain: Grain, statement: str, figures: Iterable[int], key: int) -> None:
-    """Run the grain's `add` or `publish`, and record the outcome as the day's."""
+def change_row(grain: Grain, statement: str, values: Iterable[int], key: int) -> None:
+    """Run the grain's `add` or `replace` with a value for each column, and record the day's snapshot."""
     now = utc_now()
-    execute_one(statement, (now[:10], now, *figures, key))
+    execute_one(statement, (now[:10], now, *values, key))
     _record_day(grain, key, now[:10])
 
 
 def record_gap(grain: Grain, key: int) -> None:
-    """Before a marked row is published: from the day of the mark until today, figures are unknown.
+    """Before a dirty row is replaced: from the day of the mark until today, its measures are unknown.
 
-    Those of days before stand: the row was exact until it was marked.
+    Snapshots of earlier days hold: the row was exact until it was marked.
     """
-    found = fetch_dicts(f"SELECT * FROM {grain.table} WHERE {grain.key} = ?", [key])
-    if not found:
-        raise peewee.OperationalError("a row that was to be published is not there")
-    row = found[0]
-    since = day_marked(row)
-    if row["dirty"] and since != utc_now()[:10]:
-        execute_one(grain.lose_track, (since or "", key))
+    rows = fetch_all(
+        f"""
+        SELECT dirty, stale_since, computed_at
+        FROM {grain.table}
+        WHERE {grain.key} = ?
+        """,
+        [key],
+    )
+    if not rows:
+        raise peewee.OperationalError("a row that was to be replaced does not exist")
+    ((dirty, stale_since, computed_at),) = rows
+    since = day_marked(stale_since, computed_at)
+    if dirty and since != utc_now()[:10]:
+        execute_one(grain.skip_generation, (since or "", key))
         if since:
             _record_day(grain, key, since, unknown=True)
 
 
-def day_marked(row: Mapping[str, Any]) -> str | None:
-    """From which day on the figures of a marked row are unknown; None: nobody knows."""
-    times = (row["stale_since"], row["computed_at"])
-    return next((text[:10] for text in times if text and is_time(text)), None)
+def day_marked(stale_since: str | None, computed_at: str | None) -> str | None:
+    """The day from which on a dirty row's measures are unknown; None if that is not known."""
+    return next((text[:10] for text in (stale_since, computed_at) if text and is_time(text)), None)
 
 
 def _record_day(grain: Grain, key: int, day: str, unknown: bool = False) -> None:
-    """The day has the row's figures, and its generation, from now on."""
+    """Give the day's snapshot the row's measures and generation."""
     recorded = fetch_all(grain.snapshot_day, (day, unknown, key))
     if not recorded:
         raise peewee.OperationalError("a day that was to be recorded was not")
     ((previous, generation),) = recorded
-    # Only the first change of a day adds a row, and there are no more of them than changes.
+    # Only the first change of a day adds a row, and there are no more rows than changes.
     if generation == previous + 1 > SNAPSHOT_RETENTION_DAYS:
         execute(grain.expire_snapshots, (key, key))

@@ -1,124 +1,136 @@
-"""Marking rows dirty: they keep their figures, exact at their `computed_at`, until reconciled.
+"""Marking rows dirty: they keep their measures, exact at their `computed_at`, until reconciled.
 
-A mark is an upsert, in the transaction of the write that makes it necessary, and it goes up: to the
-stream's connection and the global row.
+A mark is stored in the transaction of the write that makes it necessary, and propagates to the rows above:
+the stream's connection and the global row.
 """
 
 from collections.abc import Iterable
-from typing import Any
 
-import peewee
-from peewee import SQL
-
-from ..database import execute, execute_many
-from ..models import (
-    GrainRow,
-    RecountCheckpoint,
-    RetainedSizeConnection,
-    RetainedSizeGlobal,
-    RetainedSizeStream,
-    RollupCheckpoint,
-    locking,
-)
+from ..database import execute, execute_many, placeholders
+from ..models import RetainedSizeConnection, RetainedSizeStream, locking
+from ..models.locking import LockedGrainRow
 from ..timestamps import utc_now
 from .grains import CONNECTION, GLOBAL, STREAM, Grain
 
 
 def add_stream(stream_id: int, connection_id: int) -> None:
-    """The row of a stream that has just been created, empty and so exact."""
+    """Add the row of a stream that has just been created: empty, and so exact."""
     RetainedSizeStream.insert(stream=stream_id, connection=connection_id, computed_at=utc_now()).execute()
 
 
 def add_connection(connection_id: int) -> None:
+    """Add the row of a connection that has just been created: empty, and so exact."""
     RetainedSizeConnection.insert(connection=connection_id, computed_at=utc_now()).execute()
 
 
 def mark_stream(stream_id: int, connection_id: int) -> None:
-    """Mark a stream, and what sums it up, as not to be trusted until recomputed."""
+    """Mark a stream and the rows above it dirty."""
     mark_streams([stream_id], connection_id)
 
 
 def mark_streams(stream_ids: Iterable[int], connection_id: int) -> None:
-    """Mark streams of one connection: all of them before what is above, as rows are locked."""
+    """Mark streams of one connection and the rows above them dirty.
+
+    If a stream's row is lost, its rollups may have been wrong too: the new row says so.
+    """
     for stream_id in sorted(stream_ids):
-        # Of a stream whose row is lost, nobody knows whether the rows of its records were right.
-        _mark(RetainedSizeStream, stream_id, connection=connection_id, rollups_dirty=True)
-        RecountCheckpoint.delete().where(RecountCheckpoint.stream == stream_id).execute()
+        _mark(STREAM, stream_id, {"connection_id": connection_id, "rollups_dirty": True})
+        execute("DELETE FROM retained_size_recounts WHERE stream_id = ?", [stream_id])
     mark_connection(connection_id)
 
 
 def mark_rollups(stream_id: int, connection_id: int, key: str) -> None:
-    """Mark a stream because the row of one of its records is lost or wrong.
+    """Mark a stream because the rollup of one of its records is lost or wrong.
 
-    For a writer, who holds the stream, and the locks of `record` where that has been called.
+    For a writer, who has locked the stream, and the rows of the projection if it has called `record`.
     """
     mark_stream(stream_id, connection_id)
     execute("UPDATE retained_size_stream SET rollups_dirty = TRUE WHERE stream_id = ?", [stream_id])
-    # Where they are being derived already, this row may be among those that have been.
+    # If rollups are being derived already, and this one has been, begin again.
     execute(
-        "DELETE FROM retained_size_record_recounts WHERE stream_id = ? AND after_key >= ?", (stream_id, key)
+        """
+        DELETE FROM retained_size_record_recounts
+        WHERE stream_id = ? AND after_key >= ?
+        """,
+        (stream_id, key),
     )
 
 
 def mark_connection(connection_id: int) -> None:
+    """Mark a connection and the global row dirty."""
     mark_connections([connection_id])
     mark_global()
 
 
 def mark_connections(connection_ids: Iterable[int]) -> None:
-    """Mark connections alone; the global row is the caller's."""
+    """Mark connections alone; the caller marks the global row."""
     for connection_id in sorted(connection_ids):
-        _mark(RetainedSizeConnection, connection_id)
+        _mark(CONNECTION, connection_id, {})
 
 
 def mark_global() -> None:
-    _mark(RetainedSizeGlobal, 1)
+    """Mark the global row dirty."""
+    _mark(GLOBAL, 1, {})
 
 
-def _mark(grain: type[GrainRow], key: int, **new_row: Any) -> None:
-    """An upsert: a row that does not exist yet would not be found by an update, and be forgotten."""
-    primary_key = grain._meta.primary_key
-    # A lost row's days may be in any order, and nothing links them to those to come.
-    lost: dict[Any, Any] = {
-        "generation": SQL(_GRAIN_OF[grain].after_its_days(f"{key:d}")),
-        "days_disordered": True,
-    }
-    row = {primary_key: key, "dirty": True, "stale_since": utc_now(), **lost, **new_row}
-    grain.insert(row).on_conflict(conflict_target=[primary_key], update=_marked(grain)).execute()
+def _mark(grain: Grain, key: int, more: dict[str, int]) -> None:
+    """Mark a row, or add a dirty one, which has the columns of `more` too: an update alone would not find
+    a row that does not exist.
+
+    A row that is dirty already keeps its earliest time.  A row that was lost may have snapshots in any
+    order, and its generation comes after theirs, so that nothing links it to them.
+    """
+    row = {grain.key: key, "dirty": True, "stale_since": utc_now(), "days_disordered": True, **more}
+    execute(
+        f"""
+        INSERT INTO {grain.table} ({", ".join(row)}, generation)
+        VALUES (
+            {placeholders(row)},
+            (SELECT COALESCE(MAX(generation), 0) + 1 FROM {grain.days} WHERE {grain.key} = ?)
+        )
+        ON CONFLICT ({grain.key}) DO UPDATE
+        SET dirty = TRUE,
+            stale_since = CASE
+                WHEN {grain.table}.stale_since < excluded.stale_since THEN {grain.table}.stale_since
+                ELSE excluded.stale_since
+            END
+        """,
+        (*row.values(), key),
+    )
 
 
-_GRAIN_OF = {RetainedSizeStream: STREAM, RetainedSizeConnection: CONNECTION, RetainedSizeGlobal: GLOBAL}
-
-
-def _marked(grain: type[GrainRow]) -> dict[Any, Any]:
-    """A mark on a marked row keeps its earliest time.  No figure is changed."""
+def keep_earliest_mark(grain: Grain, key: int, row: LockedGrainRow) -> None:
+    """Correct a mark in the future: a dirty row that is written to was dirty by now at the latest."""
     now = utc_now()
-    earliest = peewee.Case(None, [(grain.stale_since < now, grain.stale_since)], now)
-    return {grain.dirty: True, grain.stale_since: earliest}
-
-
-def keep_earliest_mark(grain: Grain, row: dict[str, Any]) -> None:
-    """A dirty row that is written to was dirty by now, whatever a clock that was ahead has said."""
-    now = utc_now()
-    if row["dirty"] and (row["stale_since"] or "") > now:
-        execute(f"UPDATE {grain.table} SET stale_since = ? WHERE {grain.key} = ?", (now, row[grain.key]))
+    if row.dirty and (row.stale_since or "") > now:
+        execute(f"UPDATE {grain.table} SET stale_since = ? WHERE {grain.key} = ?", (now, key))
 
 
 def mark_all() -> None:
-    """Mark every row that there is, those of single records included; what has none is discovered by the
-    passes that follow.
+    """Mark all existing rows and rollups dirty; the passes that follow discover what has no row.
 
-    One by one, in the order in which writers lock them too.  A stream that is created meanwhile is
-    exact from its first record on.
+    Streams are locked first, and their rows marked one by one, in the order that writers lock them.  A
+    stream that is created meanwhile is exact from its first record on.
     """
     now = utc_now()
-    earliest = "CASE WHEN stale_since < ? THEN stale_since ELSE ? END"
-    dirty = f"dirty = TRUE, rollups_dirty = TRUE, stale_since = {earliest}"
     execute_many(
-        f"UPDATE retained_size_stream SET {dirty} WHERE stream_id = ?",
+        """
+        UPDATE retained_size_stream
+        SET dirty = TRUE,
+            rollups_dirty = TRUE,
+            stale_since = CASE WHEN stale_since < ? THEN stale_since ELSE ? END
+        WHERE stream_id = ?
+        """,
         [(now, now, stream_id) for stream_id in locking.lock_all_streams()],
     )
-    RecountCheckpoint.delete().execute()
-    RollupCheckpoint.delete().execute()
-    RetainedSizeConnection.update(_marked(RetainedSizeConnection)).execute()
+    execute("DELETE FROM retained_size_recounts")
+    execute("DELETE FROM retained_size_record_recounts")
+    execute(
+        """
+        UPDATE retained_size_connection
+        SET dirty = TRUE,
+            stale_since = CASE WHEN stale_since < ? THEN stale_since ELSE ? END
+        """,
+        (now, now),
+    )
     mark_global()

@@ -1,59 +1,58 @@
-"""Deriving the rows of RetainedSizeRecord again, for streams whose `rollups_dirty` is set.
+"""Deriving the rollups of records again, for streams whose `rollups_dirty` is set.
 
-Nothing that is there already is believed but the versions themselves: not the rows, not the records'
-`has_rollup`, and not the links between a key's versions, which are put right on the way.  It goes in steps,
-each bounded and whole by itself, and in two parts:
+A rollup is a row of RetainedSizeRecord.  Only the versions themselves are relied on: not the rollups, not
+the records' `has_rollup`, and not the links between a key's versions, which are corrected on the way.
+The work is done in steps, each bounded and whole by itself, and in two parts:
 
 - **Counting**, from the oldest version on.  Each version that is not live is added to its key's
   RollupCount.  A version that was live when the count passed it may be replaced later; the version that
   replaces it lies ahead, names it as the one before it, and adds it then.
-- **Settling**, by key, once all versions are counted.  The row of a key is what was counted, its live
-  version, and its files.  A step that settles counts first what was written since the last one.
+- **Settling**, by key, once all versions are counted.  The rollup of a key is its count, its live version,
+  and its files.  A step that settles first counts the versions written since the last one.
 
-A step holds the stream as a writer does, so nobody writes at the same time.  What a writer makes of a
-wrong row before it is settled does not matter: settling replaces it.  After that the row is right, and
-writers change it exactly.  Pruning waits until all is settled.
+A step locks the stream as a writer does, so nobody writes at the same time.  Whatever a writer does with
+a wrong rollup before it is settled does not matter, because settling replaces it.  After that it is right,
+and writers change it exactly.  Pruning waits until all are settled.
 """
 
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import Any, NamedTuple
 
 from ..database import (
     Busy,
     execute,
-    execute_many,
     fetch_all,
-    fetch_each,
+    fetch_column,
+    fetch_value,
     for_no_key_update,
-    insert_many,
     lock_attempt,
+    placeholders,
 )
-from ..models import RetainedSizeRecord, RollupCheckpoint, RollupCount
-from ..models.measures import MEASURE_NAMES
+from . import rollup_rows
+from .rollup_rows import Count, Files, LiveRecord, Rollup, Version
 
-# What one step looks at: versions, most of them in indexes alone; those of which it reads the row; their
-# bytes, as a row is read past its text; keys that it settles.
+# What one step reads: versions, most of them in indexes alone; whole rows of versions; their bytes, because
+# a row is read past its text; keys that it settles.
 CHUNK_VERSIONS = 10_000
 CHUNK_ROWS = 1_000
 CHUNK_BYTES = 64 * 1024 * 1024
 CHUNK_KEYS = 500
 FEW_VERSIONS = 16
 
-Row = tuple[Any, ...]
+Link = tuple[int | None, int, int]  # the version before it, the stream, the version
 
 
 def derive(limit: int, deadline: float, *, wait: bool) -> None:
-    """Go on with up to `limit` streams that no writer holds, until the deadline; one step is always made.
+    """Continue with up to `limit` streams that no writer has locked, until the deadline.
 
-    `wait` waits for a writer where all are held, but not for long.
+    At least one step is made.  `wait` waits for a writer if all streams are locked, but not for long.
     """
-    held = _hold_streams(limit, wait)
-    if not held:
+    locked = _lock_streams(limit, wait)
+    if not locked:
         return
     done: list[int] = []
-    for derivation in _derivations(held):
+    for derivation in _derivations(locked):
         if not derivation.run(deadline):
             break
         done.append(derivation.id)
@@ -63,90 +62,118 @@ def derive(limit: int, deadline: float, *, wait: bool) -> None:
 
 
 def derive_stream(stream_id: int, last: int, deadline: float) -> None:
-    """The same for one stream, which is held, and whose newest version is `last`."""
+    """The same for one stream, which is locked, and whose newest version is `last`."""
     (derivation,) = _derivations({stream_id: last})
     if derivation.run(deadline):
         _finish([stream_id])
 
 
 def is_dirty(stream_id: int) -> bool:
-    """Whether the rows of the stream's records are to be derived again."""
-    found = fetch_all("SELECT rollups_dirty FROM retained_size_stream WHERE stream_id = ?", [stream_id])
-    return bool(found and found[0][0])
-
-
-def forget(stream_id: int, key: str) -> None:
-    """For a key that goes with all its versions, its stream being held."""
-    execute("DELETE FROM retained_size_record_counts WHERE stream_id = ? AND key = ?", (stream_id, key))
-
-
-def _hold_streams(limit: int, wait: bool) -> dict[int, int]:
-    """The last versions of streams to derive; they are held as writers hold them, and their rows locked."""
-    wanted = (
-        "SELECT s.id, s.last_version FROM retained_size_stream r JOIN streams s ON s.id = r.stream_id "
-        "WHERE r.dirty AND r.rollups_dirty ORDER BY s.id LIMIT ?"
+    """Whether the stream's rollups must be derived again."""
+    return bool(
+        fetch_value("SELECT rollups_dirty FROM retained_size_stream WHERE stream_id = ?", [stream_id])
     )
-    held = fetch_all(f"{wanted}{for_no_key_update('s', wait=False)}", [limit])
-    if not held and wait:
+
+
+def _lock_streams(limit: int, wait: bool) -> dict[int, int]:
+    """Lock streams to derive, as a writer does, and their rows.  Returns the last version of each."""
+    locked = _lock_free_streams(limit)
+    if not locked and wait:
         with suppress(Busy), lock_attempt():
-            held = fetch_all(f"{wanted}{for_no_key_update('s')}", [1])
-    if not held:
+            locked = _lock_next_stream()
+    if not locked:
         return {}
-    # Again: whoever held one of them before may have derived it.
-    rows = fetch_all(
-        "SELECT stream_id FROM retained_size_stream WHERE dirty AND rollups_dirty "
-        f"AND stream_id IN ({_marks(held)}){for_no_key_update(wait=False)}",
-        [stream_id for stream_id, _ in held],
+    # Check again: whoever had locked one of them before may have derived it.
+    still_dirty = fetch_column(
+        f"""
+        SELECT stream_id
+        FROM retained_size_stream
+        WHERE dirty AND rollups_dirty AND stream_id IN ({placeholders(locked)})
+        {for_no_key_update(wait=False)}
+        """,
+        [stream_id for stream_id, _ in locked],
     )
-    free = {stream_id for (stream_id,) in rows}
-    return {stream_id: last for stream_id, last in held if stream_id in free}
+    return {stream_id: last for stream_id, last in locked if stream_id in still_dirty}
 
 
-def _derivations(held: Mapping[int, int]) -> list["_Derivation"]:
-    rows = fetch_all(
-        "SELECT s.id, d.through_version, d.after_key, EXISTS (SELECT 1 FROM retained_size_record_counts c "
-        "WHERE c.stream_id = s.id) FROM streams s LEFT JOIN retained_size_record_recounts d "
-        f"ON d.stream_id = s.id WHERE s.id IN ({_marks(held)}) ORDER BY s.id",
-        list(held),
+def _lock_free_streams(limit: int) -> list[tuple[int, int]]:
+    streams: list[tuple[int, int]] = fetch_all(
+        f"""
+        SELECT s.id, s.last_version
+        FROM retained_size_stream r
+        JOIN streams s ON s.id = r.stream_id
+        WHERE r.dirty AND r.rollups_dirty
+        ORDER BY s.id
+        LIMIT ?
+        {for_no_key_update("s", wait=False)}
+        """,
+        [limit],
     )
-    return [_Derivation(row[0], held[row[0]], *row[1:]) for row in rows]
+    return streams
+
+
+def _lock_next_stream() -> list[tuple[int, int]]:
+    """At most one; waits for a writer that has locked it."""
+    streams: list[tuple[int, int]] = fetch_all(
+        f"""
+        SELECT s.id, s.last_version
+        FROM retained_size_stream r
+        JOIN streams s ON s.id = r.stream_id
+        WHERE r.dirty AND r.rollups_dirty
+        ORDER BY s.id
+        LIMIT 1
+        {for_no_key_update("s")}
+        """
+    )
+    return streams
+
+
+def _derivations(locked: Mapping[int, int]) -> list["_Derivation"]:
+    """`locked` has the last version of each stream."""
+    rows = fetch_all(
+        f"""
+        SELECT
+            s.id,
+            d.through_version,
+            d.after_key,
+            EXISTS (SELECT 1 FROM retained_size_record_counts c WHERE c.stream_id = s.id)
+        FROM streams s
+        LEFT JOIN retained_size_record_recounts d ON d.stream_id = s.id
+        WHERE s.id IN ({placeholders(locked)})
+        ORDER BY s.id
+        """,
+        list(locked),
+    )
+    return [
+        _Derivation(stream_id, locked[stream_id], through, after, has_counts=bool(has_counts))
+        for stream_id, through, after, has_counts in rows
+    ]
 
 
 def _finish(stream_ids: Sequence[int]) -> None:
     if stream_ids:
-        these = f"WHERE stream_id IN ({_marks(stream_ids)})"
-        execute(f"DELETE FROM retained_size_record_recounts {these}", stream_ids)
-        execute(f"UPDATE retained_size_stream SET rollups_dirty = FALSE {these}", stream_ids)
-
-
-def _marks(of: Collection[Any]) -> str:
-    return ", ".join("?" * len(of))
-
-
-class _Version(NamedTuple):
-    version: int
-    key: str
-    json_bytes: int
-    previous: int | None
-    live: int | None = None
-
-
-class _Count(NamedTuple):
-    """Of a key: its newest version that was counted, how many there are, and their bytes."""
-
-    version: int
-    versions: int = 0
-    json_bytes: int = 0
-
-    def plus(self, found: _Version) -> "_Count":
-        return _Count(found.version, self.versions + 1, self.json_bytes + found.json_bytes)
+        execute(
+            f"""
+            DELETE FROM retained_size_record_recounts
+            WHERE stream_id IN ({placeholders(stream_ids)})
+            """,
+            stream_ids,
+        )
+        execute(
+            f"""
+            UPDATE retained_size_stream
+            SET rollups_dirty = FALSE
+            WHERE stream_id IN ({placeholders(stream_ids)})
+            """,
+            stream_ids,
+        )
 
 
 class _Derivation:
-    """The steps for one stream.  `through` is None while counts of an earlier one are to be removed."""
+    """The steps for one stream.  `through` is None while counts of an earlier one must be removed."""
 
     def __init__(
-        self, stream_id: int, last: int, through: int | None, after: str | None, has_counts: bool
+        self, stream_id: int, last: int, through: int | None, after: str | None, *, has_counts: bool
     ) -> None:
         self.id, self.last = stream_id, last
         self.through = 0 if through is None and not has_counts else through
@@ -154,201 +181,142 @@ class _Derivation:
         self.span = CHUNK_ROWS
 
     def run(self, deadline: float) -> bool:
-        """False where time ran out first; the next one goes on from there."""
+        """False if time ran out first; the next run continues from there."""
         while not self._step():
             if time.monotonic() > deadline:
-                self._save()
+                if self.through is not None:
+                    rollup_rows.store_checkpoint(self.id, self.through, self.after)
                 return False
         return True
 
     def _step(self) -> bool:
-        """True where this was the last one."""
+        """True if this was the last one."""
         if self.through is None:
-            if self._remove_counts():
+            if rollup_rows.remove_some_counts(self.id, CHUNK_ROWS) == CHUNK_ROWS:
                 return False
             self.through = 0
         if self.through < self.last:
             self._count(self.through)
         return self.through >= self.last and self._settle()
 
-    def _save(self) -> None:
-        if self.through is not None:
-            columns = ("stream_id", "through_version", "after_key")
-            insert_many(RollupCheckpoint, columns, [(self.id, self.through, self.after)], columns[:1])
-
-    def _remove_counts(self) -> bool:
-        """True where there may be more."""
-        some = "SELECT key FROM retained_size_record_counts WHERE stream_id = ? ORDER BY key LIMIT ?"
-        removed = execute(
-            f"DELETE FROM retained_size_record_counts WHERE stream_id = ? AND key IN ({some})",
-            (self.id, self.id, CHUNK_ROWS),
-        )
-        return removed == CHUNK_ROWS
-
     # ---- counting
 
     def _count(self, through: int) -> None:
-        upto = self._upto(through)
-        reach = (self.id, through, upto)
-        found = [_Version(*row) for row in fetch_all(_TO_COUNT, (*reach[1:], *reach * 4, CHUNK_ROWS))]
-        if len(found) == CHUNK_ROWS:
-            upto, self.span = found[-1].version, CHUNK_ROWS
-        elif len(found) < CHUNK_ROWS // 2:
+        upto = self._end_of_chunk(through)
+        versions = rollup_rows.versions_to_count(self.id, through, upto, CHUNK_ROWS)
+        if len(versions) == CHUNK_ROWS:
+            upto, self.span = versions[-1].version, CHUNK_ROWS
+        elif len(versions) < CHUNK_ROWS // 2:
             self.span = min(2 * self.span, CHUNK_VERSIONS)
-        self._add([one for one in found if one.key > self.after])
-        execute(_CLEAR_HAS_ROLLUP, (self.id, through, upto))
+        self._add([one for one in versions if one.key > self.after])
+        rollup_rows.clear_has_rollup(self.id, through, upto)
         self.through = upto
 
-    def _upto(self, through: int) -> int:
+    def _end_of_chunk(self, through: int) -> int:
         """The last version of the next step; the fewer rows there are to read, the more versions."""
         upto = min(through + self.span, self.last)
         if upto - through <= FEW_VERSIONS:
             return upto
-        ((full,),) = fetch_all(_FULL, (self.id, through, upto, CHUNK_BYTES))
+        full = rollup_rows.end_of_bytes(self.id, through, upto, CHUNK_BYTES)
         return upto if full is None else int(full)
 
-    def _add(self, found: Sequence[_Version]) -> None:
-        counts = self._counts(sorted({one.key for one in found}))
-        changed: dict[str, _Count] = {}
-        links: list[Row] = []
-        for one in found:
+    def _add(self, versions: Sequence[Version]) -> None:
+        """Add versions to the counts of their keys, and correct which version each names."""
+        counts = rollup_rows.counts_of(self.id, sorted({one.key for one in versions}))
+        changed: dict[str, Count] = {}
+        links: list[Link] = []
+        for one in versions:
             count = counts.get(one.key)
             before = self._was_live(one, count) if one.previous != (count and count.version) else None
             if before is not None:
                 links += self._link(before, count)
-                count = (count or _Count(0)).plus(before)
+                count = (count or Count(0)).plus(before)
             links += self._link(one, count)
             if one.live is None:
-                count = (count or _Count(0)).plus(one)
+                count = (count or Count(0)).plus(one)
             if count is not None and count != counts.get(one.key):
                 counts[one.key] = changed[one.key] = count
-        execute_many(_LINK, links)
-        rows = [(self.id, key, *count) for key, count in changed.items()]
-        insert_many(RollupCount, ("stream_id", "key", *_Count._fields), rows, ("stream_id", "key"))
+        rollup_rows.set_previous(links)
+        rollup_rows.store_counts(self.id, changed)
 
-    def _was_live(self, one: _Version, count: _Count | None) -> _Version | None:
-        """The version before this one, where it was live as the count passed it."""
+    def _was_live(self, one: Version, count: Count | None) -> Version | None:
+        """The version before this one, if it was live when the count passed it."""
         if one.previous is None or not (count.version if count else 0) < one.previous < one.version:
             return None
-        found = fetch_all(_ONE, (self.id, one.previous, one.key))
-        return _Version(*found[0]) if found else None
+        return rollup_rows.version_of_key(self.id, one.previous, one.key)
 
-    def _link(self, one: _Version, count: _Count | None) -> list[Row]:
-        """What is to be changed for a version to name the one before it."""
+    def _link(self, one: Version, count: Count | None) -> list[Link]:
+        """The change that makes a version name the one before it, if it does not."""
         expected = count.version if count else None
         return [(expected, self.id, one.version)] if one.previous != expected else []
-
-    def _counts(self, keys: Sequence[str]) -> dict[str, _Count]:
-        found = fetch_each(_COUNTED, [self.id], keys)
-        return {key: _Count(*count) for key, *count in found}
 
     # ---- settling
 
     def _settle(self) -> bool:
-        """Settle the next keys.  True where there are no more."""
-        keys = [key for (key,) in fetch_all(_NEXT, (*(self.id, self.after, CHUNK_KEYS) * 3, CHUNK_KEYS))]
+        """Settle the next keys.  True if there are no more."""
+        keys = rollup_rows.keys_to_settle(self.id, self.after, CHUNK_KEYS)
         if not keys:
             return True
-        reach = (self.id, self.after, keys[-1])
-        counts = self._counts(keys)
-        files = {key: row for key, *row in fetch_all(_FILES, reach)}
-        stored = {row[1]: row for row in fetch_all(_STORED, reach)}
-        live = {key: row for key, *row in fetch_each(_LIVE, [self.id], keys)}
-        rows: list[Row] = []
-        links: list[Row] = []
-        flags: list[Row] = []
+        span = (self.id, self.after, keys[-1])
+        counts = rollup_rows.counts_of(self.id, keys)
+        files = rollup_rows.files_between(*span)
+        stored = rollup_rows.rollups_between(*span)
+        live = rollup_rows.live_records(self.id, keys)
+        rollups: dict[str, Rollup] = {}
+        links: list[Link] = []
+        flags: list[tuple[bool, int, str]] = []
         for key in keys:
-            count, head = counts.get(key), live.get(key)
-            row = self._row(key, count, head, files.get(key), stored.get(key))
-            rows += [row] if row else []
-            if head and bool(head[2]) != bool(row):
-                flags.append((row is not None, self.id, key))
-            if head and count and head[4] is not None and count.version < head[0]:
-                links += self._link(_Version(head[0], key, 0, head[5]), count)
-        without = stored.keys() - {row[1] for row in rows}
-        insert_many(RetainedSizeRecord, _COLUMNS, [r for r in rows if r != stored.get(r[1])], _COLUMNS[:2])
-        execute_many(_REMOVE, [(self.id, key) for key in without])
-        execute_many(_SET_HAS_ROLLUP, flags)
-        execute_many(_LINK, links)
-        execute(_REMOVE_COUNTS, reach)
+            count, record = counts.get(key), live.get(key)
+            rollup = self._rollup(key, count, record, files.get(key), stored.get(key))
+            if rollup:
+                rollups[key] = rollup
+            if record and bool(record.has_rollup) != bool(rollup):
+                flags.append((rollup is not None, self.id, key))
+            if record and count and record.history_bytes is not None and count.version < record.version:
+                links += self._link(Version(record.version, key, 0, record.previous), count)
+        rollup_rows.store_rollups([row for key, row in rollups.items() if row != stored.get(key)])
+        rollup_rows.remove_rollups(self.id, [key for key in stored if key not in rollups])
+        rollup_rows.set_has_rollup(flags)
+        rollup_rows.set_previous(links)
+        rollup_rows.remove_counts_between(*span)
         self.after = keys[-1]
         return len(keys) < CHUNK_KEYS
 
-    def _row(
+    def _rollup(
         self,
         key: str,
-        count: _Count | None,
-        head: Sequence[Any] | None,
-        files: Sequence[Any] | None,
-        stored: Row | None,
-    ) -> Row | None:
-        """The row of a key; None where it needs none.  `files`: number, bytes, times."""
-        if not (count or (head and files)):
+        count: Count | None,
+        live: LiveRecord | None,
+        files: Files | None,
+        stored: Rollup | None,
+    ) -> Rollup | None:
+        """The rollup of a key; None if it needs none."""
+        if not (count or (live and files)):
             return None
-        version, size, _, ingested_at, counted, _ = head or (0, 0, False, "", None, None)
-        kept = count or _Count(0)
-        if kept.version > version:
-            ((ingested_at,),) = fetch_all(_TIME, (self.id, kept.version))
-        number, file_bytes, bound_at, is_of_file = files or (0, 0, "", 0)
-        changed_at = max(ingested_at, bound_at)
-        if stored and (is_of_file or stored[3] == ingested_at):
-            changed_at = stored[3]
-        history = (kept.versions + (counted is not None), kept.json_bytes + (counted or 0))
-        figures = (int(head is not None), size, *history, int(number), int(file_bytes))
-        return (self.id, key, max(version, kept.version), changed_at, *figures)
+        count = count or Count(0)
+        versions, history_bytes = count.versions, count.json_bytes
+        if live and live.history_bytes is not None:
+            versions, history_bytes = versions + 1, history_bytes + live.history_bytes
+        return Rollup(
+            self.id,
+            key,
+            max(live.version if live else 0, count.version),
+            self._changed_at(count, live, files, stored),
+            int(live is not None),
+            live.json_bytes if live else 0,
+            versions,
+            history_bytes,
+            files.number if files else 0,
+            files.size if files else 0,
+        )
 
-
-_RANGE = "{0}.stream_id = ? AND {0}.version > ? AND {0}.version <= ?"
-_FULL = (
-    "SELECT MIN(version) FROM (SELECT version, SUM(json_bytes) OVER (ORDER BY version) AS bytes "
-    f"FROM record_changes c WHERE {_RANGE.format('c')}) AS summed WHERE bytes >= ?"
-)
-# Every part has the range, so that a planner that knows nothing of the stream reads no more than that.
-_TO_COUNT = (
-    "SELECT c.version, c.key, c.json_bytes, c.previous_version, h.version FROM record_changes c "
-    "LEFT JOIN records h ON h.stream_id = c.stream_id AND h.version = c.version "
-    f"AND h.version > ? AND h.version <= ? WHERE {_RANGE.format('c')} AND c.version IN ("
-    f"SELECT n.version FROM record_changes n WHERE {_RANGE.format('n')} AND NOT EXISTS "
-    f"(SELECT 1 FROM records r WHERE {_RANGE.format('r')} AND r.version = n.version) "
-    f"UNION SELECT l.version FROM record_changes l WHERE {_RANGE.format('l')} "
-    "AND l.previous_version IS NOT NULL ORDER BY 1 LIMIT ?) ORDER BY c.version"
-)
-_ONE = (
-    "SELECT version, key, json_bytes, previous_version FROM record_changes "
-    "WHERE stream_id = ? AND version = ? AND key = ?"
-)
-_TIME = "SELECT ingested_at FROM record_changes WHERE stream_id = ? AND version = ?"
-_LINK = "UPDATE record_changes SET previous_version = ? WHERE stream_id = ? AND version = ?"
-_CLEAR_HAS_ROLLUP = (
-    f"UPDATE records SET has_rollup = FALSE WHERE {_RANGE.format('records')} AND has_rollup AND NOT EXISTS "
-    "(SELECT 1 FROM retained_size_record t WHERE t.stream_id = records.stream_id AND t.key = records.key)"
-)
-_SET_HAS_ROLLUP = "UPDATE records SET has_rollup = ? WHERE stream_id = ? AND key = ?"
-_COUNTED = (
-    "SELECT key, version, versions, json_bytes FROM retained_size_record_counts WHERE stream_id = ? AND key"
-)
-_OF_KEYS = "WHERE {0}.stream_id = ? AND {0}.key > ? AND {0}.key <= ?"
-_NEXT = (
-    "SELECT key FROM ("
-    + " UNION ".join(
-        f"SELECT key FROM (SELECT DISTINCT key FROM {table} WHERE stream_id = ? AND key > ? "
-        f"ORDER BY key LIMIT ?) AS of_{table}"
-        for table in ("retained_size_record_counts", "retained_size_record", "blob_bindings")
-    )
-    + ") AS following ORDER BY key LIMIT ?"
-)
-_FILES = (
-    "SELECT b.key, COUNT(*), SUM(b.byte_length), MAX(b.bound_at), "
-    "MAX(CASE WHEN b.bound_at = t.changed_at THEN 1 ELSE 0 END) FROM blob_bindings b "
-    "LEFT JOIN retained_size_record t ON t.stream_id = b.stream_id AND t.key = b.key "
-    f"{_OF_KEYS.format('b')} GROUP BY b.key"
-)
-_COLUMNS = ("stream_id", "key", "version", "changed_at", *MEASURE_NAMES)
-_STORED = f"SELECT {', '.join(_COLUMNS)} FROM retained_size_record t {_OF_KEYS.format('t')}"
-_LIVE = (
-    "SELECT r.key, r.version, r.json_bytes, r.has_rollup, r.ingested_at, c.json_bytes, c.previous_version "
-    "FROM records r LEFT JOIN record_changes c ON c.stream_id = r.stream_id AND c.version = r.version "
-    "AND c.key = r.key WHERE r.stream_id = ? AND r.key"
-)
-_REMOVE = "DELETE FROM retained_size_record WHERE stream_id = ? AND key = ?"
-_REMOVE_COUNTS = f"DELETE FROM retained_size_record_counts {_OF_KEYS.format('retained_size_record_counts')}"
+    def _changed_at(
+        self, count: Count, live: LiveRecord | None, files: Files | None, stored: Rollup | None
+    ) -> str:
+        """The time of the newest version or file; a stored time stays if it is that of either."""
+        ingested_at = live.ingested_at if live else ""
+        if count.version > (live.version if live else 0):
+            ingested_at = rollup_rows.time_of_version(self.id, count.version)
+        if stored and ((files and files.dates_rollup) or stored.changed_at == ingested_at):
+            return stored.changed_at
+        return max(ingested_at, files.bound_at if files else "")

@@ -167,12 +167,14 @@ def _total_at(grain: Grain, key: int) -> int | None:
 
 def _is_disordered(row: _Neighbours, today: str) -> bool:
     """Whether the clock has stepped back between changes, or since the mark."""
-    return bool(row.days_disordered or (row.dirty and (day_marked(row._asdict()) or "") > today))
+    return bool(
+        row.days_disordered or (row.dirty and (day_marked(row.stale_since, row.computed_at) or "") > today)
+    )
 
 
 def _total_between(row: _Neighbours, day: str) -> int | None:
     """The total at a day's end, from the snapshots on either side of it."""
-    if row.dirty is None or (row.dirty and day >= (day_marked(row._asdict()) or "")):
+    if row.dirty is None or (row.dirty and day >= (day_marked(row.stale_since, row.computed_at) or "")):
         return None
     linked_to = row.generation if row.next_day is None else row.next_previous
     if row.reached is not None:
@@ -197,7 +199,7 @@ def _history(grain: Grain, key: int, since: str) -> list[Day]:
         history = _without(history, start, end)
     if not row.dirty:
         return history if history[-1].parts else [*_until(history, today), Day(today, row.parts)]
-    marked = day_marked(row._asdict())
+    marked = day_marked(row.stale_since, row.computed_at)
     if marked is None or marked > today:
         marked = max((each.day for each in snapshots), default="")
     return _without(history, marked, None)

@@ -234,7 +234,7 @@ def _totals(source: _Source, values: Sequence[int]) -> tuple[int, int, Measures]
         """,
         values,
     )
-    return every, known, Measures(**dict(zip(MEASURE_NAMES, (int(each) for each in sums), strict=True)))
+    return every, known, Measures(**dict(zip(MEASURE_NAMES, sums, strict=True)))
 
 
 _SUMS = ", ".join(

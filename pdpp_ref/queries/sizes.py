@@ -115,9 +115,6 @@ def connector_streams(connector: str | None = None) -> list[ConnectorStream]:
 def _connector_stream(row: tuple[Any, ...]) -> ConnectorStream:
     stream = ConnectorStream(*row)
     return stream._replace(
-        # PostgreSQL's sums are Decimals.
-        record_count=int(stream.record_count),
-        current_record_json_bytes=int(stream.current_record_json_bytes),
         undated_records=bool(stream.undated_records),
         earliest_ingested_at=valid_time(stream.earliest_ingested_at),
         latest_ingested_at=valid_time(stream.latest_ingested_at),

@@ -3,6 +3,7 @@
 import logging
 import threading
 from collections.abc import Callable
+from typing import Protocol
 
 from ..database import PROBLEM_TEXT, Busy, problem
 from ..timestamps import utc_now
@@ -14,12 +15,34 @@ log = logging.getLogger(__name__)
 RETAINED_SIZE = "retained_size"
 
 
-class AutoReconcile:
-    """The passes of this process, and how they ended."""
+class RunPass(Protocol):
+    """One bounded pass over a projection; see `reconcile.run_pass`."""
 
-    def __init__(self, limits: reconcile.Limits, cooldown: Cooldown) -> None:
+    def __call__(self, limits: reconcile.Limits, *, wait: bool) -> reconcile.Pass: ...
+
+
+def _reconcile_retained_size(limits: reconcile.Limits, *, wait: bool) -> reconcile.Pass:
+    return reconcile.run_pass(limits, wait=wait)
+
+
+class AutoReconcile:
+    """The passes of this process over one projection, and how they ended.
+
+    `projection` is its key in the cooldown, which several projections may share.
+    """
+
+    def __init__(
+        self,
+        limits: reconcile.Limits,
+        cooldown: Cooldown,
+        *,
+        projection: str = RETAINED_SIZE,
+        run_pass: RunPass = _reconcile_retained_size,
+    ) -> None:
         self.limits = limits
         self.cooldown = cooldown
+        self.projection = projection
+        self._run_pass = run_pass
         self.attempts = 0
         self.failures = 0
         self.last_attempt_at: str | None = None
@@ -32,11 +55,11 @@ class AutoReconcile:
 
     @property
     def consecutive_failures(self) -> int:
-        return self.cooldown.failures(RETAINED_SIZE)
+        return self.cooldown.failures(self.projection)
 
     @property
     def retry_after_seconds(self) -> float:
-        return self.cooldown.remaining(RETAINED_SIZE)
+        return self.cooldown.remaining(self.projection)
 
     @property
     def may_attempt(self) -> bool:
@@ -57,7 +80,7 @@ class AutoReconcile:
         except Busy:
             pass  # a writer holds the database: not our failure, and the next read tries again
         except Exception as error:  # whatever it is, the reader gets the last known totals
-            log.warning("retained size: %s", describe(error))
+            log.warning("%s: %s", self.projection, describe(error))
         finally:
             self._one.release()
 
@@ -67,7 +90,7 @@ class AutoReconcile:
         Raises Busy, which counts as no attempt, or any other error of the pass, which is recorded.
         """
         try:
-            done = reconcile.run_pass(self.limits, wait=wait)
+            done = self._run_pass(self.limits, wait=wait)
         except Busy:
             raise
         except Exception as error:
@@ -80,17 +103,17 @@ class AutoReconcile:
         """Somebody else has reconciled it, so our failures are past."""
         if self.last_error is not None or self.consecutive_failures:
             self.last_error = None
-            self.cooldown.succeeded(RETAINED_SIZE)
+            self.cooldown.succeeded(self.projection)
 
     def _record(self, error: str | None) -> None:
         self.attempts += 1
         self.last_attempt_at = utc_now()
         self.last_error = error
         if error is None:
-            self.cooldown.succeeded(RETAINED_SIZE)
+            self.cooldown.succeeded(self.projection)
         else:
             self.failures += 1
-            self.cooldown.failed(RETAINED_SIZE)
+            self.cooldown.failed(self.projection)
 
 
 def describe(error: Exception) -> str:

@@ -1,4 +1,4 @@
-"""The wait after a failed repair: twice as long each time, forgotten on success."""
+"""The wait after a failed pass: twice as long each time, reset by success."""
 
 import time
 from collections.abc import Callable
@@ -18,7 +18,7 @@ class Cooldown:
         return self.entries.get(projection, (0, 0.0))[0]
 
     def remaining(self, projection: str) -> float:
-        """Seconds until the next attempt is allowed; 0 where it is."""
+        """Seconds until the next attempt is allowed; 0 if it is."""
         retry_at = self.entries.get(projection, (0, 0.0))[1]
         return max(0.0, retry_at - self._clock()) if retry_at else 0.0
 

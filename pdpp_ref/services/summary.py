@@ -74,7 +74,7 @@ def load(auto: AutoReconcile) -> Summary:
     """The summary as it is stored, without an attempt to reconcile."""
     with read_snapshot():
         totals = global_row()
-        state = state_of(totals, auto.running)
+        state = state_of(totals.dirty, auto.running, totals.rebuild_status)
         if state == "fresh":
             auto.found_fresh()
         return Summary(
@@ -88,12 +88,15 @@ def load(auto: AutoReconcile) -> Summary:
         )
 
 
-def state_of(totals: GlobalRow, reconciling: bool) -> State:
-    """The only place where a projection's state gets its name.  Call it in the snapshot of the row."""
-    if not totals.dirty:
+def state_of(dirty: bool, reconciling: bool, rebuild_status: str = "idle") -> State:
+    """The only place where a projection's state gets its name.
+
+    Call it in the snapshot in which the projection was found `dirty` or not.
+    """
+    if not dirty:
         return "stale" if is_replica() else "fresh"
-    if totals.rebuild_status != "idle":
-        return "rebuilding" if totals.rebuild_status == "running" else "failed"
+    if rebuild_status != "idle":
+        return "rebuilding" if rebuild_status == "running" else "failed"
     return "refreshing" if reconciling else "stale"
 
 
@@ -110,7 +113,7 @@ def _top_connectors() -> list[TopConnector]:
         """,
         [TOP_CONNECTORS],
     )
-    return [TopConnector(connector_id, int(records)) for connector_id, records in rows]
+    return [TopConnector(*row) for row in rows]
 
 
 def _progress(totals: GlobalRow) -> Progress:

@@ -10,8 +10,7 @@ from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
-from pdpp_ref.database import tuples
-from pdpp_ref.models import Connection, Stream
+from pdpp_ref.database import fetch_all
 from pdpp_ref.parsing.messages import Reader
 
 LARGE, SMALL, STREAMS_PER_CONNECTION = 5_000, 250, 20
@@ -74,5 +73,12 @@ def load(records: int) -> None:
 
 def streams_of(connection: str) -> list[tuple[int, int]]:
     """(stream, connection) ids."""
-    query = Stream.select(Stream.id, Stream.connection).join(Connection)
-    return tuples(query.where(Connection.connector_instance_id == connection))
+    return fetch_all(
+        """
+        SELECT s.id, s.connection_id
+        FROM streams s
+        JOIN connections c ON c.id = s.connection_id
+        WHERE c.connector_instance_id = ?
+        """,
+        [connection],
+    )

@@ -30,16 +30,17 @@ blueprint = Blueprint("openapi", __name__)
 Schema = dict[str, Any]
 
 ABOUT = (
-    "How much a personal data server keeps, exactly; and writing to it.  What is under `/_ref`, and the "
-    "owner's pages, is **reference-only**: it serves this implementation and is no part of the protocol, "
-    "and each of its responses carries `PDPP-Surface: reference-only`.  Parameters that are not described "
-    "are ignored; of one that is repeated a read takes the first, and a write takes none.  Times are UTC."
+    "The exact account of what a personal data server stores, and writing to it.  Everything under "
+    "`/_ref`, and the owner's pages, is **reference-only**: it serves this implementation and is not part "
+    "of the protocol, and each of its responses has the header `PDPP-Surface: reference-only`.  Unknown "
+    "parameters are ignored.  If a parameter is repeated, a read uses the first and a write is refused.  "
+    "Times are UTC."
 )
 REFERENCE_ONLY, PROTOCOL, FILES = "reference-only", "connectors", "files"
 TAGS = {
     REFERENCE_ONLY: "Serves this implementation alone; no part of the protocol.",
-    PROTOCOL: "For programs that bring records and take them away.",
-    FILES: "What the pages are made of.",
+    PROTOCOL: "For programs that send and delete records.",
+    FILES: "Files of the pages.",
 }
 SCHEMES = {
     "session": {"type": "apiKey", "in": "cookie", "name": "pdpp_owner_session"},
@@ -158,8 +159,8 @@ def _query(kind: type[Struct] | None) -> Iterator[Schema]:
 def _without_null(schema: Schema) -> Schema:
     """A query can leave a parameter out, and has no word for null."""
     (first, *_) = schema.get("anyOf", [{}])
-    kept = {name: value for name, value in schema.items() if name != "anyOf" and value is not None}
-    return {**first, **kept}
+    others = {name: value for name, value in schema.items() if name != "anyOf" and value is not None}
+    return {**first, **others}
 
 
 def _headers(declared: Operation) -> Iterator[Schema]:

@@ -1,7 +1,7 @@
 """Growth as a picture: the geometry of an inline SVG, which templates draw and the stylesheet colours.
 
-What is kept stands until it changes, so lines go in steps.  A day that is unknown is a gap: no line
-goes across it.
+Bytes stay the same until they change, so lines go in steps.  An unknown day is a gap: no line crosses
+it.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ WIDTH, HEIGHT = 600, 160
 
 @dataclass(frozen=True)
 class Step:
-    """From `left`, for `width`, stood what `day` ended with."""
+    """From `left`, for `width`, the bytes were those of `day`."""
 
     left: float
     width: float
@@ -29,7 +29,7 @@ class Step:
 class Chart:
     """`bands` are (name of the measure, path), to be drawn in their order: each goes over the last.
 
-    `known` are those of the `steps` that have figures.
+    `known` are the `steps` whose bytes are known.
     """
 
     bands: list[tuple[str, str]]
@@ -45,7 +45,7 @@ class Chart:
 
 
 def chart(days: Sequence[Day], shown: int) -> Chart | None:
-    """A picture of the last `shown` days; None where nothing that has a size is known of them."""
+    """A picture of the last `shown` days; None if no bytes are known of them."""
     top = max((day.total or 0 for day in days), default=0)
     if not top:
         return None

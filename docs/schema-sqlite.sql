@@ -1,0 +1,363 @@
+-- Generated from pdpp_ref/models by: python -m tests.support.schema_sql
+
+-- One row; its presence marks a database as ours.  `created_at` is NULL if not known.
+--
+-- `unfinished`: there is a row of TransferState.  Every transaction reads this row alone.
+CREATE TABLE "pdpp_ref_schema" (
+    "version" INTEGER NOT NULL PRIMARY KEY,
+    "created_at" TEXT,
+    "unfinished" INTEGER NOT NULL DEFAULT FALSE
+) STRICT;
+
+-- One row while a copy to this database is not finished; `state` is the source's.
+--
+-- `progress` is JSON: how many rows of each table were sent, so that rows of other writers are noticed.
+CREATE TABLE "pdpp_ref_copying" (
+    "id" INTEGER NOT NULL PRIMARY KEY CHECK (id = 1),
+    "state" TEXT NOT NULL,
+    "progress" TEXT NOT NULL DEFAULT '{}'
+) STRICT;
+
+-- `unattributed_rejections`: how many rejected lines there were whose stream is unknown.
+CREATE TABLE "connections" (
+    "id" INTEGER NOT NULL PRIMARY KEY,
+    "connector_instance_id" TEXT NOT NULL,
+    "connector_id" TEXT NOT NULL,
+    "created_at" TEXT NOT NULL,
+    "unattributed_rejections" INTEGER NOT NULL DEFAULT 0
+) STRICT;
+CREATE UNIQUE INDEX "connections_connector_instance_id" ON "connections" ("connector_instance_id");
+CREATE INDEX "connections_connector_id" ON "connections" ("connector_id");
+
+-- `last_version` numbers this stream's history densely, from 1.
+--
+-- `record_time_field` is the field of its records that says when a thing happened, as the last
+-- sender declared it.  `undated_records` is how many live records were stored up to version
+-- `record_time_field_since`, before it was declared, and were not sent again.
+--
+-- `key_schema` is JSON: `[[property, type or null], ...]` of the live records' keys, `[]` if records
+-- are keyed by their content, `null` if they are from before it was stored, and NULL if keys came as
+-- such.  `respelled_keys`: some keys are stored in another spelling than a sender's, see KeySpelling.
+--
+-- `last_contact_at` is when its source last sent anything about it.
+--
+-- A table version with a rejected line is not activated: `rejected_table_version` is the newest
+-- such, `rejected_unversioned` that there were lines whose version is unknown, and `rejections_seen`
+-- how many of the connection's `unattributed_rejections` an activation has taken into account.
+CREATE TABLE "streams" (
+    "id" INTEGER NOT NULL PRIMARY KEY,
+    "connection_id" INTEGER NOT NULL,
+    "name" TEXT NOT NULL,
+    "last_version" INTEGER NOT NULL,
+    "last_ingested_at" TEXT,
+    "created_at" TEXT NOT NULL,
+    "record_time_field" TEXT,
+    "record_time_field_since" INTEGER NOT NULL DEFAULT 0,
+    "undated_records" INTEGER NOT NULL DEFAULT 0,
+    "key_schema" TEXT,
+    "respelled_keys" INTEGER NOT NULL DEFAULT FALSE,
+    "last_contact_at" TEXT,
+    "rejected_table_version" INTEGER,
+    "rejected_unversioned" INTEGER NOT NULL DEFAULT FALSE,
+    "rejections_seen" INTEGER NOT NULL DEFAULT 0,
+    FOREIGN KEY ("connection_id") REFERENCES "connections" ("id") ON DELETE CASCADE
+) STRICT;
+CREATE UNIQUE INDEX "streams_connection_id_name" ON "streams" ("connection_id", "name");
+
+-- The live version of a key.  `table_version` is a Singer table version, if one was sent.
+--
+-- `has_rollup`: the key has more than this one version, or files; see RetainedSizeRecord.
+-- `record_time` is when the thing happened, if the sender says so; empty if the record was sent again
+-- after its field was declared, and has no such time.
+CREATE TABLE "records" (
+    "stream_id" INTEGER NOT NULL,
+    "key" TEXT NOT NULL,
+    "version" INTEGER NOT NULL,
+    "data" TEXT NOT NULL,
+    "json_bytes" INTEGER NOT NULL,
+    "emitted_at" TEXT,
+    "ingested_at" TEXT NOT NULL,
+    "table_version" INTEGER,
+    "record_time" TEXT,
+    "has_rollup" INTEGER NOT NULL DEFAULT FALSE,
+    PRIMARY KEY ("stream_id", "key"),
+    FOREIGN KEY ("stream_id") REFERENCES "streams" ("id") ON DELETE CASCADE,
+    CHECK (json_bytes = octet_length(data))
+) STRICT;
+CREATE INDEX "records_stream_id_version_json_bytes" ON "records" ("stream_id", "version", "json_bytes");
+CREATE INDEX records_by_json_bytes ON records (json_bytes, stream_id, key) WHERE NOT has_rollup;
+CREATE INDEX records_record_time ON records (stream_id, record_time) WHERE record_time IS NOT NULL;
+
+-- One version, until history is pruned; a tombstone has no data and 0 bytes.
+--
+-- `previous_version` is the key's version before this one: a record's history is followed from
+-- its newest version on, so that no import pays for an index by key.
+--
+-- On a key's oldest version, `pruned_at` is the time of the key's latest pruned version,
+-- by `emitted_at` or else by arrival, and `pruned_digest` that version's SHA-256 (empty: a delete).
+CREATE TABLE "record_changes" (
+    "stream_id" INTEGER NOT NULL,
+    "version" INTEGER NOT NULL,
+    "key" TEXT NOT NULL,
+    "data" TEXT,
+    "json_bytes" INTEGER NOT NULL,
+    "emitted_at" TEXT,
+    "ingested_at" TEXT NOT NULL,
+    "previous_version" INTEGER,
+    "pruned_at" TEXT,
+    "pruned_digest" TEXT,
+    PRIMARY KEY ("stream_id", "version"),
+    FOREIGN KEY ("stream_id") REFERENCES "streams" ("id") ON DELETE CASCADE,
+    CHECK (json_bytes = COALESCE(octet_length(data), 0))
+) STRICT;
+CREATE INDEX "record_changes_stream_id_version_json_bytes" ON "record_changes" ("stream_id", "version", "json_bytes");
+CREATE INDEX record_changes_later ON record_changes (stream_id, version, previous_version) WHERE previous_version IS NOT NULL;
+
+-- The spelling of a key that was stored before numbers in keys were compared by value.
+CREATE TABLE "key_spellings" (
+    "stream_id" INTEGER NOT NULL,
+    "key" TEXT NOT NULL,
+    "spelling" TEXT NOT NULL,
+    PRIMARY KEY ("stream_id", "key"),
+    FOREIGN KEY ("stream_id") REFERENCES "streams" ("id") ON DELETE CASCADE
+) STRICT;
+
+-- A file's bytes, stored once; `sha256` is its lower-case hex digest.
+CREATE TABLE "blobs" (
+    "sha256" TEXT NOT NULL PRIMARY KEY,
+    "byte_length" INTEGER NOT NULL CHECK (byte_length >= 0),
+    "created_at" TEXT NOT NULL
+) STRICT;
+
+-- A part of a file's bytes, numbered from 0, so that no row is too large for a driver.
+CREATE TABLE "blob_chunks" (
+    "sha256" TEXT NOT NULL,
+    "number" INTEGER NOT NULL,
+    "data" BLOB NOT NULL,
+    PRIMARY KEY ("sha256", "number"),
+    FOREIGN KEY ("sha256") REFERENCES "blobs" ("sha256") ON DELETE CASCADE
+) STRICT;
+
+-- A file that a record holds; `version` is the record's when it was bound.
+CREATE TABLE "blob_bindings" (
+    "stream_id" INTEGER NOT NULL,
+    "key" TEXT NOT NULL,
+    "sha256" TEXT NOT NULL,
+    "version" INTEGER NOT NULL,
+    "byte_length" INTEGER NOT NULL CHECK (byte_length >= 0),
+    "bound_at" TEXT NOT NULL DEFAULT '',
+    PRIMARY KEY ("stream_id", "key", "sha256"),
+    FOREIGN KEY ("stream_id") REFERENCES "streams" ("id") ON DELETE CASCADE,
+    FOREIGN KEY ("sha256") REFERENCES "blobs" ("sha256") ON DELETE RESTRICT
+) STRICT;
+CREATE INDEX "blob_bindings_sha256" ON "blob_bindings" ("sha256");
+CREATE INDEX "blob_bindings_stream_id_version_byte_length" ON "blob_bindings" ("stream_id", "version", "byte_length");
+CREATE INDEX "blob_bindings_byte_length_stream_id_key_sha256" ON "blob_bindings" ("byte_length", "stream_id", "key", "sha256");
+
+-- The measures of one key that was changed, deleted or given a file.
+--
+-- It is written with the record itself.  If it is lost or wrong, its stream is `rollups_dirty` until
+-- all rows of the stream have been derived again.  A record with one version needs no row: its measures
+-- follow from the record.  `version` is the key's newest; `changed_at` the time of that, or of a file.
+CREATE TABLE "retained_size_record" (
+    "record_count" INTEGER NOT NULL DEFAULT 0 CHECK (record_count >= 0),
+    "current_record_json_bytes" INTEGER NOT NULL DEFAULT 0 CHECK (current_record_json_bytes >= 0),
+    "record_history_count" INTEGER NOT NULL DEFAULT 0 CHECK (record_history_count >= 0),
+    "record_history_json_bytes" INTEGER NOT NULL DEFAULT 0 CHECK (record_history_json_bytes >= 0),
+    "blob_count" INTEGER NOT NULL DEFAULT 0 CHECK (blob_count >= 0),
+    "blob_bytes" INTEGER NOT NULL DEFAULT 0 CHECK (blob_bytes >= 0),
+    "stream_id" INTEGER NOT NULL,
+    "key" TEXT NOT NULL,
+    "version" INTEGER NOT NULL,
+    "changed_at" TEXT NOT NULL,
+    PRIMARY KEY ("stream_id", "key"),
+    FOREIGN KEY ("stream_id") REFERENCES "streams" ("id") ON DELETE CASCADE
+) STRICT;
+CREATE INDEX retained_size_record_by_current_record_json_bytes ON retained_size_record (current_record_json_bytes, stream_id, key);
+CREATE INDEX retained_size_record_by_record_history_count ON retained_size_record (record_history_count, stream_id, key);
+CREATE INDEX retained_size_record_by_record_history_json_bytes ON retained_size_record (record_history_json_bytes, stream_id, key);
+CREATE INDEX retained_size_record_by_blob_count ON retained_size_record (blob_count, stream_id, key) WHERE blob_count <> 0;
+CREATE INDEX retained_size_record_by_blob_bytes ON retained_size_record (blob_bytes, stream_id, key) WHERE blob_count <> 0;
+CREATE INDEX retained_size_record_by_total_retained_bytes ON retained_size_record ((current_record_json_bytes + record_history_json_bytes + blob_bytes), stream_id, key);
+
+-- `record_times_unknown`, here and for connections: a record is not dated by a declared field.
+CREATE TABLE "retained_size_stream" (
+    "stream_id" INTEGER NOT NULL PRIMARY KEY,
+    "record_count" INTEGER NOT NULL DEFAULT 0 CHECK (record_count >= 0),
+    "current_record_json_bytes" INTEGER NOT NULL DEFAULT 0 CHECK (current_record_json_bytes >= 0),
+    "record_history_count" INTEGER NOT NULL DEFAULT 0 CHECK (record_history_count >= 0),
+    "record_history_json_bytes" INTEGER NOT NULL DEFAULT 0 CHECK (record_history_json_bytes >= 0),
+    "blob_count" INTEGER NOT NULL DEFAULT 0 CHECK (blob_count >= 0),
+    "blob_bytes" INTEGER NOT NULL DEFAULT 0 CHECK (blob_bytes >= 0),
+    "dirty" INTEGER NOT NULL DEFAULT FALSE,
+    "stale_since" TEXT,
+    "computed_at" TEXT,
+    "generation" INTEGER NOT NULL DEFAULT 0,
+    "days_disordered" INTEGER NOT NULL DEFAULT FALSE,
+    "earliest_ingested_at" TEXT,
+    "latest_ingested_at" TEXT,
+    "earliest_record_time" TEXT,
+    "latest_record_time" TEXT,
+    "connection_id" INTEGER NOT NULL,
+    "rollups_dirty" INTEGER NOT NULL DEFAULT FALSE,
+    "record_times_unknown" INTEGER NOT NULL DEFAULT FALSE,
+    FOREIGN KEY ("stream_id") REFERENCES "streams" ("id") ON DELETE CASCADE,
+    FOREIGN KEY ("connection_id") REFERENCES "connections" ("id") ON DELETE CASCADE
+) STRICT;
+CREATE INDEX "retained_size_stream_connection_id_earliest_ingested_at" ON "retained_size_stream" ("connection_id", "earliest_ingested_at");
+CREATE INDEX "retained_size_stream_connection_id_latest_ingested_at" ON "retained_size_stream" ("connection_id", "latest_ingested_at");
+CREATE INDEX "retained_size_stream_connection_id_earliest_record_time" ON "retained_size_stream" ("connection_id", "earliest_record_time");
+CREATE INDEX "retained_size_stream_connection_id_latest_record_time" ON "retained_size_stream" ("connection_id", "latest_record_time");
+CREATE INDEX retained_size_stream_dirty ON retained_size_stream (connection_id, stream_id) WHERE dirty;
+CREATE INDEX retained_size_stream_by_record_count ON retained_size_stream (record_count);
+CREATE INDEX retained_size_stream_by_current_record_json_bytes ON retained_size_stream (current_record_json_bytes);
+CREATE INDEX retained_size_stream_by_record_history_count ON retained_size_stream (record_history_count);
+CREATE INDEX retained_size_stream_by_record_history_json_bytes ON retained_size_stream (record_history_json_bytes);
+CREATE INDEX retained_size_stream_by_blob_count ON retained_size_stream (blob_count);
+CREATE INDEX retained_size_stream_by_blob_bytes ON retained_size_stream (blob_bytes);
+CREATE INDEX retained_size_stream_by_total_retained_bytes ON retained_size_stream ((current_record_json_bytes + record_history_json_bytes + blob_bytes));
+CREATE INDEX retained_size_stream_times_unknown ON retained_size_stream (connection_id) WHERE record_times_unknown;
+
+CREATE TABLE "retained_size_connection" (
+    "connection_id" INTEGER NOT NULL PRIMARY KEY,
+    "record_count" INTEGER NOT NULL DEFAULT 0 CHECK (record_count >= 0),
+    "current_record_json_bytes" INTEGER NOT NULL DEFAULT 0 CHECK (current_record_json_bytes >= 0),
+    "record_history_count" INTEGER NOT NULL DEFAULT 0 CHECK (record_history_count >= 0),
+    "record_history_json_bytes" INTEGER NOT NULL DEFAULT 0 CHECK (record_history_json_bytes >= 0),
+    "blob_count" INTEGER NOT NULL DEFAULT 0 CHECK (blob_count >= 0),
+    "blob_bytes" INTEGER NOT NULL DEFAULT 0 CHECK (blob_bytes >= 0),
+    "dirty" INTEGER NOT NULL DEFAULT FALSE,
+    "stale_since" TEXT,
+    "computed_at" TEXT,
+    "generation" INTEGER NOT NULL DEFAULT 0,
+    "days_disordered" INTEGER NOT NULL DEFAULT FALSE,
+    "earliest_ingested_at" TEXT,
+    "latest_ingested_at" TEXT,
+    "earliest_record_time" TEXT,
+    "latest_record_time" TEXT,
+    "stream_count" INTEGER NOT NULL DEFAULT 0 CHECK (stream_count >= 0),
+    "record_times_unknown" INTEGER NOT NULL DEFAULT FALSE,
+    FOREIGN KEY ("connection_id") REFERENCES "connections" ("id") ON DELETE CASCADE
+) STRICT;
+CREATE INDEX "retained_size_connection_earliest_ingested_at" ON "retained_size_connection" ("earliest_ingested_at");
+CREATE INDEX "retained_size_connection_latest_ingested_at" ON "retained_size_connection" ("latest_ingested_at");
+CREATE INDEX "retained_size_connection_earliest_record_time" ON "retained_size_connection" ("earliest_record_time");
+CREATE INDEX "retained_size_connection_latest_record_time" ON "retained_size_connection" ("latest_record_time");
+CREATE INDEX retained_size_connection_dirty ON retained_size_connection (connection_id) WHERE dirty;
+CREATE INDEX retained_size_connection_by_record_count ON retained_size_connection (record_count);
+CREATE INDEX retained_size_connection_by_current_record_json_bytes ON retained_size_connection (current_record_json_bytes);
+CREATE INDEX retained_size_connection_by_record_history_count ON retained_size_connection (record_history_count);
+CREATE INDEX retained_size_connection_by_record_history_json_bytes ON retained_size_connection (record_history_json_bytes);
+CREATE INDEX retained_size_connection_by_blob_count ON retained_size_connection (blob_count);
+CREATE INDEX retained_size_connection_by_blob_bytes ON retained_size_connection (blob_bytes);
+CREATE INDEX retained_size_connection_by_total_retained_bytes ON retained_size_connection ((current_record_json_bytes + record_history_json_bytes + blob_bytes));
+CREATE INDEX retained_size_connection_times_unknown ON retained_size_connection (connection_id) WHERE record_times_unknown;
+
+-- One row.  `rebuild_total` is how many versions there were to count when a rebuild began.
+CREATE TABLE "retained_size_global" (
+    "id" INTEGER NOT NULL PRIMARY KEY CHECK (id = 1),
+    "record_count" INTEGER NOT NULL DEFAULT 0 CHECK (record_count >= 0),
+    "current_record_json_bytes" INTEGER NOT NULL DEFAULT 0 CHECK (current_record_json_bytes >= 0),
+    "record_history_count" INTEGER NOT NULL DEFAULT 0 CHECK (record_history_count >= 0),
+    "record_history_json_bytes" INTEGER NOT NULL DEFAULT 0 CHECK (record_history_json_bytes >= 0),
+    "blob_count" INTEGER NOT NULL DEFAULT 0 CHECK (blob_count >= 0),
+    "blob_bytes" INTEGER NOT NULL DEFAULT 0 CHECK (blob_bytes >= 0),
+    "dirty" INTEGER NOT NULL DEFAULT FALSE,
+    "stale_since" TEXT,
+    "computed_at" TEXT,
+    "generation" INTEGER NOT NULL DEFAULT 0,
+    "days_disordered" INTEGER NOT NULL DEFAULT FALSE,
+    "earliest_ingested_at" TEXT,
+    "latest_ingested_at" TEXT,
+    "earliest_record_time" TEXT,
+    "latest_record_time" TEXT,
+    "stream_count" INTEGER NOT NULL DEFAULT 0 CHECK (stream_count >= 0),
+    "connection_count" INTEGER NOT NULL DEFAULT 0 CHECK (connection_count >= 0),
+    "rebuild_status" TEXT NOT NULL DEFAULT 'idle' CHECK (rebuild_status IN ('idle', 'running', 'failed')),
+    "rebuild_total" INTEGER
+) STRICT;
+
+CREATE TABLE "retained_size_stream_days" (
+    "record_count" INTEGER NOT NULL DEFAULT 0 CHECK (record_count >= 0),
+    "current_record_json_bytes" INTEGER NOT NULL DEFAULT 0 CHECK (current_record_json_bytes >= 0),
+    "record_history_count" INTEGER NOT NULL DEFAULT 0 CHECK (record_history_count >= 0),
+    "record_history_json_bytes" INTEGER NOT NULL DEFAULT 0 CHECK (record_history_json_bytes >= 0),
+    "blob_count" INTEGER NOT NULL DEFAULT 0 CHECK (blob_count >= 0),
+    "blob_bytes" INTEGER NOT NULL DEFAULT 0 CHECK (blob_bytes >= 0),
+    "day" TEXT NOT NULL,
+    "generation" INTEGER NOT NULL DEFAULT 0,
+    "previous_generation" INTEGER NOT NULL DEFAULT 0,
+    "unknown" INTEGER NOT NULL DEFAULT FALSE,
+    "stream_id" INTEGER NOT NULL,
+    PRIMARY KEY ("stream_id", "day"),
+    FOREIGN KEY ("stream_id") REFERENCES "streams" ("id") ON DELETE CASCADE
+) STRICT;
+
+CREATE TABLE "retained_size_connection_days" (
+    "record_count" INTEGER NOT NULL DEFAULT 0 CHECK (record_count >= 0),
+    "current_record_json_bytes" INTEGER NOT NULL DEFAULT 0 CHECK (current_record_json_bytes >= 0),
+    "record_history_count" INTEGER NOT NULL DEFAULT 0 CHECK (record_history_count >= 0),
+    "record_history_json_bytes" INTEGER NOT NULL DEFAULT 0 CHECK (record_history_json_bytes >= 0),
+    "blob_count" INTEGER NOT NULL DEFAULT 0 CHECK (blob_count >= 0),
+    "blob_bytes" INTEGER NOT NULL DEFAULT 0 CHECK (blob_bytes >= 0),
+    "day" TEXT NOT NULL,
+    "generation" INTEGER NOT NULL DEFAULT 0,
+    "previous_generation" INTEGER NOT NULL DEFAULT 0,
+    "unknown" INTEGER NOT NULL DEFAULT FALSE,
+    "connection_id" INTEGER NOT NULL,
+    PRIMARY KEY ("connection_id", "day"),
+    FOREIGN KEY ("connection_id") REFERENCES "connections" ("id") ON DELETE CASCADE
+) STRICT;
+
+CREATE TABLE "retained_size_global_days" (
+    "record_count" INTEGER NOT NULL DEFAULT 0 CHECK (record_count >= 0),
+    "current_record_json_bytes" INTEGER NOT NULL DEFAULT 0 CHECK (current_record_json_bytes >= 0),
+    "record_history_count" INTEGER NOT NULL DEFAULT 0 CHECK (record_history_count >= 0),
+    "record_history_json_bytes" INTEGER NOT NULL DEFAULT 0 CHECK (record_history_json_bytes >= 0),
+    "blob_count" INTEGER NOT NULL DEFAULT 0 CHECK (blob_count >= 0),
+    "blob_bytes" INTEGER NOT NULL DEFAULT 0 CHECK (blob_bytes >= 0),
+    "day" TEXT NOT NULL,
+    "generation" INTEGER NOT NULL DEFAULT 0,
+    "previous_generation" INTEGER NOT NULL DEFAULT 0,
+    "unknown" INTEGER NOT NULL DEFAULT FALSE,
+    "id" INTEGER NOT NULL CHECK (id = 1),
+    PRIMARY KEY ("id", "day")
+) STRICT;
+
+-- The measures of a stream's versions 1..through_version, if one pass could not count them all.
+--
+-- `through_version` is the watermark: writers adjust the measures for changes to versions up to it.
+CREATE TABLE "retained_size_recounts" (
+    "stream_id" INTEGER NOT NULL PRIMARY KEY,
+    "record_count" INTEGER NOT NULL DEFAULT 0 CHECK (record_count >= 0),
+    "current_record_json_bytes" INTEGER NOT NULL DEFAULT 0 CHECK (current_record_json_bytes >= 0),
+    "record_history_count" INTEGER NOT NULL DEFAULT 0 CHECK (record_history_count >= 0),
+    "record_history_json_bytes" INTEGER NOT NULL DEFAULT 0 CHECK (record_history_json_bytes >= 0),
+    "blob_count" INTEGER NOT NULL DEFAULT 0 CHECK (blob_count >= 0),
+    "blob_bytes" INTEGER NOT NULL DEFAULT 0 CHECK (blob_bytes >= 0),
+    "through_version" INTEGER NOT NULL,
+    FOREIGN KEY ("stream_id") REFERENCES "streams" ("id") ON DELETE CASCADE
+) STRICT;
+
+-- How far the rollups of a stream have been derived again, see `projection/record_rollups.py`.
+--
+-- Versions up to `through_version` are in RollupCount, and the rows of keys up to `after_key` are right.
+CREATE TABLE "retained_size_record_recounts" (
+    "stream_id" INTEGER NOT NULL PRIMARY KEY,
+    "through_version" INTEGER NOT NULL,
+    "after_key" TEXT NOT NULL,
+    FOREIGN KEY ("stream_id") REFERENCES "streams" ("id") ON DELETE CASCADE
+) STRICT;
+
+-- The versions of a key up to `version`, while rollups are being derived again.
+--
+-- A live version is not among them: most keys have no other, and need no row here.
+CREATE TABLE "retained_size_record_counts" (
+    "stream_id" INTEGER NOT NULL,
+    "key" TEXT NOT NULL,
+    "version" INTEGER NOT NULL,
+    "versions" INTEGER NOT NULL,
+    "json_bytes" INTEGER NOT NULL,
+    PRIMARY KEY ("stream_id", "key"),
+    FOREIGN KEY ("stream_id") REFERENCES "streams" ("id") ON DELETE CASCADE
+) STRICT;

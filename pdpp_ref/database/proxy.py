@@ -1,0 +1,5 @@
+"""The database that the program works on; `connect` binds it."""
+
+import peewee
+
+db = peewee.DatabaseProxy()

@@ -1,0 +1,90 @@
+"""Transactions, and what holds inside one."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import peewee
+
+from .errors import Busy, problem
+from .proxy import db
+
+
+@contextmanager
+def _translate_busy() -> Iterator[None]:
+    """Translate lock timeouts and deadlocks into Busy.  The transaction has been rolled back."""
+    try:
+        yield
+    except peewee.OperationalError as error:
+        if problem(error) == "busy":
+            raise Busy from error
+        raise
+
+
+@contextmanager
+def write_transaction() -> Iterator[None]:
+    """One transaction.  Raises Busy if other writers hold what it needs for longer than 5 s.
+
+    On SQLite it has the right to write from its first statement; on PostgreSQL rows are locked one by
+    one, in the order that `models/locking.py` states.
+    """
+    with _translate_busy(), db.write_transaction():
+        yield
+
+
+@contextmanager
+def reconcile_transaction(*, wait: bool, seconds: float) -> Iterator[None]:
+    """A write transaction that reconciles; at any time only one process runs one.
+
+    `wait=False` raises Busy at once if SQLite has another writer or PostgreSQL another process that
+    reconciles, and then waits for no row for longer than `seconds`.
+    """
+    with _translate_busy(), db.reconcile_transaction(wait, seconds):
+        yield
+
+
+@contextmanager
+def exclusive_transaction() -> Iterator[None]:
+    """A write transaction during which there is no other, nor a read on PostgreSQL: for changes of the
+    schema, and of what a database is used for.
+    """
+    with _translate_busy(), db.exclusive_transaction():
+        yield
+
+
+@contextmanager
+def lock_attempt() -> Iterator[None]:
+    """Inside a transaction, around one lock: if it can't be had, raises Busy and undoes nothing else."""
+    with _translate_busy(), db.lock_attempt():
+        yield
+
+
+def read_snapshot() -> Any:
+    """A context in which all reads see one moment; it never waits for a writer.
+
+    Raises DatabaseNotReady, as each kind of transaction does, if the database is no longer what was
+    prepared.
+    """
+    return db.read_snapshot()
+
+
+def check_ready() -> None:
+    """Raise DatabaseNotReady if the database is no longer what was prepared."""
+    with read_snapshot():
+        pass
+
+
+def is_replica() -> bool:
+    """Inside a snapshot: whether the database follows another one and can't be written to."""
+    return bool(db.is_replica())
+
+
+def replicated_until() -> str | None:
+    """On a replica: a time up to which all commits are in this snapshot; None if not known."""
+    until: str | None = db.replicated_until()
+    return until
+
+
+def transaction_lost() -> bool:
+    """Whether the database has by itself ended a transaction that we still believe open."""
+    return bool(db.transaction_lost())

@@ -1,0 +1,21 @@
+"""What verifying reports."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A stored value that differs from a recount.  `dirty`: its row itself says that it may lag.
+
+    `row` names the row: `("record", connection, stream, key)`, `("stream", connection, stream)`,
+    `("connection", connection)` or `("global",)`; `("day", day, "stream", connection, stream)` and so on
+    name its daily snapshots.
+    `stored` is None if the row is missing, `counted` None if nothing was counted; extents are times,
+    everything else is a number.
+    """
+
+    row: tuple[str, ...]
+    figure: str
+    stored: int | str | None
+    counted: int | str | None
+    dirty: bool

@@ -1,0 +1,145 @@
+"""Verifying the rollup of each single record, and the links between its versions."""
+
+from collections.abc import Iterator
+
+from ..database import byte_length, fetch_all
+from ..models.measures import MEASURE_NAMES
+from .differences import Difference
+
+_COLUMNS = ("version", *MEASURE_NAMES)
+
+
+def differences() -> Iterator[Difference]:
+    """Every difference between what is stored about single records, and their versions and files."""
+    yield from _rollups()
+    yield from _links()
+
+
+def _rollups() -> Iterator[Difference]:
+    """A record with one version and no file may do without a rollup."""
+    width = len(_COLUMNS)
+    for connection, stream, key, dirty, has_row, is_right, *values in fetch_all(_wrong_rollups()):
+        row = ("record", connection, stream, key)
+        stored, counted = values[:width], values[width : 2 * width]
+        has_rollup, changed_at, newest_at = values[2 * width :]
+        for name, held, value in zip(_COLUMNS, stored, counted, strict=True):
+            if not is_right and (held != value or not has_row):
+                yield Difference(row, name, held, value, bool(dirty))
+        if has_row and changed_at != newest_at:
+            yield Difference(row, "changed_at", changed_at, newest_at, bool(dirty))
+        if has_rollup not in (None, has_row):
+            yield Difference(row, "has_rollup", int(has_rollup), int(has_row), bool(dirty))
+
+
+def _wrong_rollups() -> str:
+    """A rollup is dated by the newest version or by one of the files."""
+    return f"""
+        SELECT *
+        FROM (
+            SELECT
+                c.connector_instance_id,
+                s.name,
+                k.key,
+                COALESCE(g.rollups_dirty, TRUE) AS is_dirty,
+                t.key IS NOT NULL AS has_row,
+                CASE
+                    WHEN t.key IS NULL
+                    THEN r.live = 1 AND h.versions = 1 AND f.files IS NULL
+                    ELSE t.version IS NOT DISTINCT FROM h.version
+                        AND t.record_count = COALESCE(r.live, 0)
+                        AND t.current_record_json_bytes = COALESCE({byte_length("r.data")}, 0)
+                        AND t.record_history_count = COALESCE(h.versions, 0)
+                        AND t.record_history_json_bytes = COALESCE(h.bytes, 0)
+                        AND t.blob_count = COALESCE(f.files, 0)
+                        AND t.blob_bytes = COALESCE(f.bytes, 0)
+                END AS is_right,
+                {", ".join(f"t.{name} AS stored_{name}" for name in _COLUMNS)},
+                h.version AS counted_version,
+                COALESCE(r.live, 0) AS counted_records,
+                COALESCE({byte_length("r.data")}, 0) AS counted_current_bytes,
+                COALESCE(h.versions, 0) AS counted_versions,
+                COALESCE(h.bytes, 0) AS counted_history_bytes,
+                COALESCE(f.files, 0) AS counted_files,
+                COALESCE(f.bytes, 0) AS counted_file_bytes,
+                r.has_rollup AS has_rollup,
+                t.changed_at AS changed_at,
+                CASE
+                    WHEN EXISTS (
+                        SELECT 1
+                        FROM blob_bindings b
+                        WHERE b.stream_id = t.stream_id AND b.key = t.key AND b.bound_at = t.changed_at
+                    )
+                    THEN t.changed_at
+                    ELSE n.ingested_at
+                END AS newest_at
+            FROM (
+                SELECT stream_id, key FROM record_changes
+                UNION
+                SELECT stream_id, key FROM records
+                UNION
+                SELECT stream_id, key FROM retained_size_record
+                UNION
+                SELECT stream_id, key FROM blob_bindings
+            ) k
+            JOIN streams s ON s.id = k.stream_id
+            JOIN connections c ON c.id = s.connection_id
+            LEFT JOIN retained_size_stream g ON g.stream_id = s.id
+            LEFT JOIN (
+                SELECT
+                    stream_id,
+                    key,
+                    COUNT(*) AS versions,
+                    SUM(COALESCE({byte_length("data")}, 0)) AS bytes,
+                    MAX(version) AS version
+                FROM record_changes
+                GROUP BY stream_id, key
+            ) h ON h.stream_id = k.stream_id AND h.key = k.key
+            LEFT JOIN (
+                SELECT 1 AS live, records.*
+                FROM records
+            ) r ON r.stream_id = k.stream_id AND r.key = k.key
+            LEFT JOIN retained_size_record t ON t.stream_id = k.stream_id AND t.key = k.key
+            LEFT JOIN record_changes n ON n.stream_id = h.stream_id AND n.version = h.version
+            LEFT JOIN (
+                SELECT stream_id, key, COUNT(*) AS files, SUM(blobs.byte_length) AS bytes
+                FROM blob_bindings
+                JOIN blobs ON blobs.sha256 = blob_bindings.sha256
+                GROUP BY stream_id, key
+            ) f ON f.stream_id = k.stream_id AND f.key = k.key
+        ) found
+        WHERE NOT is_right IS TRUE
+            OR has_rollup <> has_row
+            OR (has_row AND changed_at IS DISTINCT FROM newest_at)
+        """
+
+
+def _links() -> Iterator[Difference]:
+    """The version that each version names as the key's version before it."""
+    rows = fetch_all(
+        """
+        SELECT
+            c.connector_instance_id,
+            s.name,
+            k.key,
+            COALESCE(g.rollups_dirty, TRUE),
+            k.version,
+            k.previous_version,
+            k.before
+        FROM (
+            SELECT
+                stream_id,
+                key,
+                version,
+                previous_version,
+                LAG(version) OVER (PARTITION BY stream_id, key ORDER BY version) AS before
+            FROM record_changes
+        ) k
+        JOIN streams s ON s.id = k.stream_id
+        JOIN connections c ON c.id = s.connection_id
+        LEFT JOIN retained_size_stream g ON g.stream_id = s.id
+        WHERE k.previous_version IS DISTINCT FROM k.before
+        """
+    )
+    for connection, stream, key, dirty, version, stored, counted in rows:
+        row = ("record", connection, stream, key)
+        yield Difference(row, f"version before {version}", stored, counted, bool(dirty))

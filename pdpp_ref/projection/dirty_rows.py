@@ -1,0 +1,167 @@
+"""Finding dirty rows, and adding those that are missing.
+
+A projection that was never built, or was lost, is created this way: what has no row gets a dirty one.
+`models/locking.py` has the order of the locks.
+"""
+
+from collections.abc import Collection
+
+from ..database import (
+    execute,
+    fetch_all,
+    fetch_column,
+    fetch_value,
+    for_key_share,
+    for_no_key_update,
+    placeholders,
+)
+from ..timestamps import utc_now
+
+DISCOVER_ROWS = 1_000
+
+
+def discover_streams() -> tuple[list[int], bool]:
+    """Add missing rows of streams.  Returns the connection of each, and whether there are no more."""
+    missing = len(
+        fetch_all(
+            """
+            SELECT s.id
+            FROM streams s
+            JOIN connections c ON c.id = s.connection_id
+            LEFT JOIN retained_size_stream r ON r.stream_id = s.id
+            WHERE r.stream_id IS NULL
+            LIMIT ?
+            """,
+            [DISCOVER_ROWS],
+        )
+    )
+    if not missing:
+        return [], True
+    connections = fetch_column(
+        f"""
+        INSERT INTO retained_size_stream
+            (stream_id, connection_id, dirty, rollups_dirty, days_disordered, generation, stale_since)
+        SELECT
+            s.id, s.connection_id, TRUE, TRUE, TRUE,
+            (
+                SELECT COALESCE(MAX(d.generation), 0) + 1
+                FROM retained_size_stream_days d
+                WHERE d.stream_id = s.id
+            ),
+            ?
+        FROM streams s
+        JOIN connections c ON c.id = s.connection_id
+        LEFT JOIN retained_size_stream r ON r.stream_id = s.id
+        WHERE r.stream_id IS NULL
+        LIMIT ?
+        {for_no_key_update("s", wait=False)}
+        {for_key_share("c", wait=False)}
+        RETURNING connection_id
+        """,
+        [utc_now(), DISCOVER_ROWS],
+    )
+    return connections, len(connections) == missing < DISCOVER_ROWS
+
+
+def discover_connections() -> bool:
+    """Add missing rows of connections.  Returns whether there are no more."""
+    missing = len(
+        fetch_all(
+            """
+            SELECT c.id
+            FROM connections c
+            LEFT JOIN retained_size_connection r ON r.connection_id = c.id
+            WHERE r.connection_id IS NULL
+            LIMIT ?
+            """,
+            [DISCOVER_ROWS],
+        )
+    )
+    if not missing:
+        return True
+    added = execute(
+        f"""
+        INSERT INTO retained_size_connection
+            (connection_id, dirty, days_disordered, generation, stale_since)
+        SELECT
+            c.id, TRUE, TRUE,
+            (
+                SELECT COALESCE(MAX(d.generation), 0) + 1
+                FROM retained_size_connection_days d
+                WHERE d.connection_id = c.id
+            ),
+            ?
+        FROM connections c
+        LEFT JOIN retained_size_connection r ON r.connection_id = c.id
+        WHERE r.connection_id IS NULL
+        LIMIT ?
+        {for_no_key_update("c", wait=False)}
+        """,
+        [utc_now(), DISCOVER_ROWS],
+    )
+    return added == missing < DISCOVER_ROWS
+
+
+def lock_dirty_streams(limit: int) -> list[tuple[int, int]]:
+    """(stream, connection) of dirty streams that no writer has locked, locked and safe from deletion.
+
+    Streams whose rollups are dirty come later: a clean stream vouches for its rollups too.
+    """
+    streams: list[tuple[int, int]] = fetch_all(
+        f"""
+        SELECT r.stream_id, r.connection_id
+        FROM retained_size_stream r
+        JOIN streams s ON s.id = r.stream_id
+        WHERE r.dirty AND NOT r.rollups_dirty
+        ORDER BY r.connection_id, r.stream_id
+        LIMIT ?
+        {for_no_key_update("r", wait=False)}
+        {for_key_share("s", wait=False)}
+        """,
+        [limit],
+    )
+    return streams
+
+
+def lock_dirty_connections(limit: int) -> list[int]:
+    """Dirty connections without a dirty stream that no writer has locked; locked."""
+    return fetch_column(
+        f"""
+        SELECT r.connection_id
+        FROM retained_size_connection r
+        JOIN connections c ON c.id = r.connection_id
+        WHERE r.dirty
+            AND NOT EXISTS (
+                SELECT 1
+                FROM retained_size_stream s
+                WHERE s.dirty AND s.connection_id = r.connection_id
+            )
+        ORDER BY r.connection_id
+        LIMIT ?
+        {for_no_key_update("r", wait=False)}
+        {for_key_share("c", wait=False)}
+        """,
+        [max(limit, 0)],
+    )
+
+
+def clean_connections(connection_ids: Collection[int]) -> list[int]:
+    """Those of the connections whose row exists and is not dirty."""
+    if not connection_ids:
+        return []
+    return fetch_column(
+        f"""
+        SELECT connection_id
+        FROM retained_size_connection
+        WHERE NOT dirty AND connection_id IN ({placeholders(connection_ids)})
+        """,
+        list(connection_ids),
+    )
+
+
+def count_dirty_rows() -> dict[str, int]:
+    """The number of dirty rows at each grain below the global one."""
+    return {
+        "stream": fetch_value("SELECT COUNT(*) FROM retained_size_stream WHERE dirty"),
+        "connection": fetch_value("SELECT COUNT(*) FROM retained_size_connection WHERE dirty"),
+    }
