@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from pdpp_ref.config import Settings
 from tests.command import started
 from tests.conftest import COMMAND, Backend, Run
 from tests.outside import Outside
@@ -359,9 +360,8 @@ class TestSettings:
 
     def test_a_numeric_password_stays_text(self, make_app: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("PDPP_OWNER_PASSWORD", "007")
-        from pdpp_ref import bare_app
-
-        assert bare_app().config["OWNER_PASSWORD"] == "007"
+        assert Settings.load().owner_password == "007"
+        assert make_app(OWNER_PASSWORD="007").extensions["credentials"].is_owner("007")
 
     @pytest.mark.parametrize(
         "content", [b"not a database, surely" * 100, b"SQLite format 3\0" + b"\xff" * 5000]

@@ -359,7 +359,7 @@ def test_sigterm_ends_any_command_in_one_line(
     """At the moment at which it opens the database."""
     script = (
         "import os, signal, sys, pdpp_ref.cli.common as common; from pdpp_ref.cli.main import main; "
-        "common.open_database = lambda app: os.kill(os.getpid(), signal.SIGTERM); main(sys.argv[1:])"
+        "common.startup.open_database = lambda settings: os.kill(os.getpid(), signal.SIGTERM); main(sys.argv[1:])"
     )
     done = subprocess.run(
         [sys.executable, "-c", script, *arguments],
