@@ -127,7 +127,7 @@ def test_a_killed_import_keeps_all_that_it_acknowledged(seed: int, url: str, lin
 
 SLOW_REBUILD = """
 import time
-from pdpp_ref import cli
+from pdpp_ref.cli.main import main
 from pdpp_ref.services import reconcile
 
 def slowly(*versions, count=reconcile.count_versions):
@@ -136,7 +136,7 @@ def slowly(*versions, count=reconcile.count_versions):
     return count(*versions)
 
 reconcile.CHUNK_VERSIONS, reconcile.count_versions = 40, slowly
-cli.main(["rebuild"])
+main(["rebuild"])
 """
 
 
