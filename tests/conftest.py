@@ -6,11 +6,13 @@ server serves all processes of a run; it starts when the first test needs it.
 """
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +28,7 @@ from pdpp_ref import (
     timestamps,
 )
 from pdpp_ref.database import db
-from tests.support import command, postgres
+from tests.support import command, compiled, postgres
 from tests.support.conformance import CheckedClient
 from tests.support.factories import PASSWORD, TOKEN, Calendar, Clock
 from tests.support.probe import DatabaseProbe
@@ -42,6 +44,8 @@ sys.dont_write_bytecode = False
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
+compiled.share_url_builders()
+TEMPLATES = compiled.Templates()
 # How long an example takes is the machine's affair.
 settings.register_profile("any machine", deadline=None)
 settings.load_profile("any machine")
@@ -161,10 +165,25 @@ def calendar(monkeypatch: pytest.MonkeyPatch) -> type[Calendar]:
     return Calendar
 
 
+@pytest.fixture(scope="session")
+def prepared_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An SQLite file as the program makes it, to be copied."""
+    path = tmp_path_factory.mktemp("prepared") / "prepared.sqlite3"
+    database.connect(f"sqlite:///{path}", Path())
+    migrations.prepare()
+    db.close()
+    return path
+
+
 @pytest.fixture
-def make_app(backend: Backend, clock: Clock) -> Iterator[Callable[..., Flask]]:
+def make_app(
+    request: pytest.FixtureRequest, backend: Backend, clock: Clock, tmp_path: Path
+) -> Iterator[Callable[..., Flask]]:
     def make(**settings: Any) -> Flask:
         db.close() if db.obj and not db.is_closed() else None
+        file = tmp_path / "test.sqlite3"
+        if backend.kind == "sqlite" and not file.exists() and timestamps.datetime is datetime:
+            shutil.copy(request.getfixturevalue("prepared_file"), file)
         defaults = {
             "DATABASE_URL": backend.url,
             "OWNER_PASSWORD": PASSWORD,
@@ -173,6 +192,7 @@ def make_app(backend: Backend, clock: Clock) -> Iterator[Callable[..., Flask]]:
         }
         made = create_app(defaults | settings, clock=clock)
         made.test_client_class = CheckedClient
+        made.jinja_env.bytecode_cache = TEMPLATES
         return made
 
     yield make

@@ -13,7 +13,8 @@ from werkzeug.routing import RequestRedirect
 
 from pdpp_ref.blueprints import routing
 from pdpp_ref.blueprints.errors import ApiError
-from pdpp_ref.blueprints.openapi.document import document, path_of
+from pdpp_ref.blueprints.openapi.document import path_of
+from tests.support.compiled import api_document
 
 Document = dict[str, Any]
 
@@ -60,7 +61,7 @@ class CheckedClient(FlaskClient):
             kind = response.mimetype or ""
             # Only files of the pages are compressed, and any body of theirs conforms.
             text = "" if "Content-Encoding" in response.headers else response.text
-            fault = wrong(_document(self.application), found, method, response.status_code, kind, text)
+            fault = wrong(api_document(self.application), found, method, response.status_code, kind, text)
             assert fault is None, fault
         return response
 
@@ -75,10 +76,3 @@ def _asked_for(app: Flask, environ: Document, path: str, method: str) -> str | N
     except (HTTPException, RequestRedirect):
         return None
     return path_of(rule)
-
-
-def _document(app: Flask) -> Document:
-    found: Document = app.extensions.setdefault("tests.document", {})
-    if not found:
-        found |= document(app)
-    return found
