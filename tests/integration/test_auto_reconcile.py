@@ -46,6 +46,7 @@ def all_at_once(app: Flask, readers: int) -> list[str]:
         return list(pool.map(read, range(readers)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("readers", [50, 200])
 def test_simultaneous_stale_reads_make_one_attempt(
     app: Flask, auto: AutoReconcile, probe: DatabaseProbe, readers: int

@@ -74,6 +74,7 @@ def in_a_snapshot() -> bool:
 # ---- all of it ---------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("query", ["", "&limit=5"])
 def test_a_downloaded_list_has_every_row_that_is_stored(
     owner: FlaskClient, probe: DatabaseProbe, query: str
@@ -104,6 +105,7 @@ def test_a_searched_list_has_what_was_found_and_its_own_total(
     assert int(last[TOTAL]) == sum(int(line[TOTAL]) for line in lines)
 
 
+@pytest.mark.slow
 def test_all_streams_of_a_connection_are_in_its_file(owner: FlaskClient) -> None:
     write(*(upsert("a", {"t": "x" * (number % 7)}, f"s{number}") for number in range(620)))
     *lines, last = table(owner.get("/dashboard/connections/laptop?format=csv").data)
@@ -201,6 +203,7 @@ def test_a_download_is_of_one_moment(owner: FlaskClient, probe: DatabaseProbe, k
     assert not in_a_snapshot()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["csv", "json"])
 def test_a_download_takes_no_more_memory_for_more_rows(
     owner: FlaskClient, probe: DatabaseProbe, kind: str
@@ -365,6 +368,7 @@ def await_true(what: Callable[[], bool]) -> None:
 # ---- pages -------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_page_reads_and_shows_a_bounded_number_of_many_connections(
     owner: FlaskClient, probe: DatabaseProbe, monkeypatch: pytest.MonkeyPatch
 ) -> None:

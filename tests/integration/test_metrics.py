@@ -116,6 +116,7 @@ def steps(app: Flask) -> int:
     return hundreds
 
 
+@pytest.mark.slow
 @pytest.mark.only("sqlite")
 def test_a_scrape_costs_the_same_whatever_is_stored(app: Flask) -> None:
     fill(50, "notes")

@@ -104,6 +104,7 @@ def test_a_wrong_parameter_is_named(owner: FlaskClient, query: str) -> None:
     assert query.split("=")[0] in response.get_json()["error"]["message"]
 
 
+@pytest.mark.slow
 def test_a_long_list_is_cut_and_still_adds_up(owner: FlaskClient) -> None:
     for number in range(listings.MAX_ROWS + 3):
         write(upsert("a"), connection=f"c{number:03}")

@@ -34,6 +34,8 @@ from tests.support import postgres
 from tests.support.factories import DatabaseProbe, delete, fill, mark, statements, upsert, write
 from tests.support.pooler import Pooler
 
+pytestmark = pytest.mark.slow  # these start servers of their own
+
 PROGRAM = str(Path(sys.executable).with_name("pdpp-ref"))
 
 

@@ -21,6 +21,8 @@ from tests.conftest import Backend
 from tests.support import postgres
 from tests.support.factories import PASSWORD, TOKEN, DatabaseProbe, fill, upsert, write
 
+pytestmark = pytest.mark.slow  # these start servers of their own
+
 COMMAND = str(Path(sys.executable).with_name("pdpp-ref"))
 SECRET = "s3cret-of-the-database"
 

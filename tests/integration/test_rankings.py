@@ -52,6 +52,7 @@ operations = st.lists(
 )
 
 
+@pytest.mark.slow
 @given(operations)
 @settings(
     max_examples=40,

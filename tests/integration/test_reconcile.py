@@ -171,6 +171,7 @@ def test_a_mark_during_a_recount_begins_it_again(probe: DatabaseProbe) -> None:
     assert probe.wrong_but_clean() == []
 
 
+@pytest.mark.slow
 def test_the_bound_holds_for_a_stream_of_any_size() -> None:
     records = 120_000 if LONG else 60_000
     fill(records, size=1)
@@ -186,6 +187,7 @@ def test_the_bound_holds_for_a_stream_of_any_size() -> None:
     assert slowest < 2, "seconds of work in a pass of one chunk: far under this on any machine"
 
 
+@pytest.mark.slow
 def test_thousands_of_dirty_rows_are_drained_within_the_bound(
     probe: DatabaseProbe, backend: Backend, make_app: Any
 ) -> None:
@@ -248,6 +250,7 @@ COSTS = {
 }
 
 
+@pytest.mark.slow
 def test_a_read_executes_the_same_statements_at_1000_and_100000_records(
     summary: Read, backend: Backend
 ) -> None:

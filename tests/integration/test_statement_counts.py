@@ -1,5 +1,6 @@
 """What a read costs follows from what it shows, never from how much is stored."""
 
+import pytest
 from flask import Flask
 
 from tests.conftest import Backend
@@ -34,6 +35,7 @@ def costs(app: Flask) -> dict[str, list[str]]:
     return found
 
 
+@pytest.mark.slow
 def test_every_read_executes_the_same_statements_at_1000_and_100000_records(
     app: Flask, probe: DatabaseProbe, backend: Backend
 ) -> None:

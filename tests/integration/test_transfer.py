@@ -413,6 +413,7 @@ def assert_restored(backend: Backend, url: str, records: int) -> None:
         assert probe.wrong_but_clean() == []
 
 
+@pytest.mark.slow
 @pytest.mark.only("sqlite")
 def test_a_backup_taken_during_writes_equals_its_own_recount(backend: Backend, tmp_path: Path) -> None:
     fill(5_000)

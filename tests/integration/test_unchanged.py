@@ -227,6 +227,7 @@ def stored(probe: DatabaseProbe, key: str) -> list[tuple[object, ...]]:
 _numbers = count()
 
 
+@pytest.mark.slow
 @settings(FEW)
 @given(steps=increasing, keep=st.integers(0, 3), chance=st.randoms(use_true_random=False))
 def test_any_part_of_increasing_events_again_changes_nothing(
@@ -246,6 +247,7 @@ def test_any_part_of_increasing_events_again_changes_nothing(
     assert stored(probe, key) == before
 
 
+@pytest.mark.slow
 @settings(FEW)
 @given(
     acts=st.lists(

@@ -192,3 +192,45 @@ def test_a_measure_is_listed_in_one_place() -> None:
     listing = [module for module in MODULES if module.read_text().count('"record_history_json_bytes"') > 0]
     names = {module.name for module in listing}
     assert names <= {"measures.py", "deltas.py", "verify.py"}
+
+
+# ---- the tests -----------------------------------------------------------------------------------
+
+TESTS = ROOT / "tests"
+# What makes a test one of another layer: a database, an application over it, the command, a browser.
+FIXTURES = {
+    "app",
+    "backend",
+    "client",
+    "make_app",
+    "owner",
+    "page",
+    "probe",
+    "reused",
+    "run",
+    "server",
+    "summary",
+}
+PROCESSES = {"playwright", "subprocess", "tests.support.command", "tests.support.server_process"}
+
+
+@pytest.mark.parametrize("module", sorted((TESTS / "unit").glob("test_*.py")), ids=lambda path: path.name)
+def test_a_unit_test_needs_no_database_and_no_process(module: Path) -> None:
+    nodes = list(ast.walk(ast.parse(module.read_text())))
+    fixtures = {
+        argument.arg
+        for node in nodes
+        if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")
+        for argument in node.args.args
+    }
+    modules = {node.module for node in nodes if isinstance(node, ast.ImportFrom)}
+    modules |= {name.name for node in nodes if isinstance(node, ast.Import) for name in node.names}
+    assert not fixtures & FIXTURES
+    assert not modules & PROCESSES
+
+
+def test_every_test_is_in_a_layer() -> None:
+    layers = {
+        module.parent.name for module in TESTS.rglob("test_*.py") if "node_modules" not in module.parts
+    }
+    assert layers == {"unit", "integration", "e2e", "endurance"}

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 DECLARED = {each.variable: each for each in config.declarations()}
 DOCUMENTS = [
     *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")),
-    *sorted((ROOT / "docs").rglob("*")),
+    *sorted(path for path in (ROOT / "docs").rglob("*") if path.parent.name != "__pycache__"),
     *sorted((ROOT / "pdpp_ref").rglob("*.py")),
 ]
 

@@ -84,6 +84,7 @@ _json = st.recursive(
 )
 
 
+@pytest.mark.slow
 @given(st.dictionaries(st.text(st.characters(exclude_categories=["Cs"])), _json), st.booleans())
 def test_canonical_text_is_what_pythons_own_encoder_writes(
     data: dict[str, object], ascii_only: bool
