@@ -21,7 +21,7 @@ import pytest
 from pdpp_ref import credentials, instance_folder, notices
 from pdpp_ref.config import Settings
 from pdpp_ref.database import db
-from tests.command import PROGRAM
+from tests.command import PROGRAM, started
 from tests.live import Server
 from tests.outside import Outside
 
@@ -69,18 +69,15 @@ def instance(tmp_path: Path) -> Path:
 def test_whatever_the_umask_all_files_are_their_owners_alone(tmp_path: Path) -> None:
     folder = tmp_path / "above" / "instance"
     settings = environment(PDPP_INSTANCE_PATH=folder)
-    importing = subprocess.Popen(
-        [PROGRAM, "import", "--connection", "c"], env=settings, umask=0, stdin=subprocess.PIPE
-    )
-    try:
+    importing = [PROGRAM, "import", "--connection", "c"]
+    with started(importing, env=settings, umask=0, stdin=subprocess.PIPE) as work:
         until = time.monotonic() + 60
         while not (folder / "pdpp-ref.sqlite3-shm").exists() and time.monotonic() < until:
             time.sleep(0.02)
         found = modes(folder)
         assert set(found) == {f"pdpp-ref.sqlite3{each}" for each in ("", "-wal", "-shm")}
         assert set(found.values()) == {"600"}
-    finally:
-        importing.communicate(b"", timeout=60)
+        work.communicate(b"", timeout=60)
     assert {f"{path.stat().st_mode & 0o777:o}" for path in (folder, folder.parent)} == {"700"}
     assert set(modes(folder).values()) == {"600"}
 
