@@ -92,7 +92,7 @@ def verify_totals() -> None:
             where = " ".join([difference.row[0], *map(shown_name, difference.row[1:])])
             known = " (marked: will be recomputed)" if difference.dirty else ""
             answer(
-                f"{where}: {difference.figure} is {difference.stored}, "
+                f"{where}: {difference.column} is {difference.stored}, "
                 f"a recount gives {difference.counted}{known}"
             )
         marked = bool(fetch_all("SELECT 1 FROM retained_size_global WHERE dirty"))
