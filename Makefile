@@ -6,7 +6,7 @@ SECONDS ?= 600
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help setup setup-tests demo run test test-long lint audit bench bench-parallel real-input real-taps load fuzz mutations screenshots lock clean
+.PHONY: help setup setup-tests demo run test test-long lint audit bench bench-parallel real-input real-taps load fuzz mutations screenshots check-deploy lock clean
 
 help: ## Show the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -76,6 +76,9 @@ $(VENV)/.test-installed: .ci/requirements-test.txt $(VENV)/.installed
 	@echo "Installing what the tests need ..."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r .ci/requirements-test.txt
 	@touch $@
+
+check-deploy: setup-tests ## Run the examples in docs/deploy with nginx, Caddy and systemd's checker
+	@$(BIN)/python -m tests.check_deploy
 
 lock: ## Pin the newest versions that pyproject.toml allows
 	$(BIN)/python -m pip install --quiet uv

@@ -2,7 +2,7 @@
 
 import sys
 
-from pdpp_ref import create_app
+from pdpp_ref.application import create_app
 from pdpp_ref.cli.main import main
 from pdpp_ref.config import InvalidSetting
 from pdpp_ref.database import DatabaseUnusable

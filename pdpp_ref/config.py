@@ -1,146 +1,241 @@
-"""Settings: one declaration each, read from PDPP_* variables, checked at start."""
+"""Settings: each is declared once, read from its PDPP_ variable and checked at startup.
+
+Flask is not needed to read them, so commands start without it.
+"""
 
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
-from shlex import quote
-from typing import Any
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, NamedTuple, Self
 
-import click
-import platformdirs
-from flask import Flask
+from . import notices
 
-from . import private_files
+PREFIX = "PDPP_"
+TEST_PREFIX = "PDPP_TEST_"  # variables for the test suite, which the program ignores
+
+# Flask's own settings, with which `flask` and the server can be tuned: PDPP_SESSION_COOKIE_NAME, say.
+FLASK_SETTINGS = frozenset(
+    {
+        "APPLICATION_ROOT",
+        "DEBUG",
+        "EXPLAIN_TEMPLATE_LOADING",
+        "MAX_CONTENT_LENGTH",
+        "MAX_COOKIE_SIZE",
+        "MAX_FORM_MEMORY_SIZE",
+        "MAX_FORM_PARTS",
+        "PERMANENT_SESSION_LIFETIME",
+        "PREFERRED_URL_SCHEME",
+        "PROPAGATE_EXCEPTIONS",
+        "PROVIDE_AUTOMATIC_OPTIONS",
+        "SECRET_KEY",
+        "SECRET_KEY_FALLBACKS",
+        "SEND_FILE_MAX_AGE_DEFAULT",
+        "SERVER_NAME",
+        "SESSION_COOKIE_DOMAIN",
+        "SESSION_COOKIE_HTTPONLY",
+        "SESSION_COOKIE_NAME",
+        "SESSION_COOKIE_PARTITIONED",
+        "SESSION_COOKIE_PATH",
+        "SESSION_COOKIE_SAMESITE",
+        "SESSION_COOKIE_SECURE",
+        "SESSION_REFRESH_EACH_REQUEST",
+        "TEMPLATES_AUTO_RELOAD",
+        "TESTING",
+        "TRAP_BAD_REQUEST_ERRORS",
+        "TRAP_HTTP_EXCEPTIONS",
+        "TRUSTED_HOSTS",
+        "USE_X_SENDFILE",
+    }
+)
 
 
 class InvalidSetting(Exception):
     """A setting can't be used.  The message names its variable and never quotes a secret."""
 
 
-@dataclass(frozen=True)
-class Number:
-    """A whole number and its range."""
-
-    default: int
-    least: int
-    most: int
+# ---- kinds of values -----------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Text:
-    """Text that is taken as it stands, even where it looks like a number."""
+    """Any text, even if it looks like a number."""
+
+    values = "text"
+
+    def parse(self, text: str) -> str:
+        return text
+
+
+@dataclass(frozen=True)
+class Number:
+    """A whole number from `least` to `most`."""
+
+    least: int
+    most: int
+
+    @property
+    def values(self) -> str:
+        return f"{self.least:,} to {self.most:,}"
+
+    def parse(self, text: str) -> int:
+        """Raises ValueError, which says what is expected."""
+        try:
+            number = int(text)
+        except ValueError:
+            number = self.least - 1
+        if not self.least <= number <= self.most:
+            raise ValueError(f"a whole number from {self.least} to {self.most}")
+        return number
 
 
 @dataclass(frozen=True)
 class Names:
-    """Names with commas between them; none where it is empty."""
+    """Names, separated by commas."""
+
+    values = "names"
+
+    def parse(self, text: str) -> tuple[str, ...]:
+        return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
-# What tells that an instance folder has been used.
-INSTANCE_FILES = ("pdpp-ref.sqlite3", "owner_password.hash", "operator_token.hash", "secret_key")
-INSTANCE_UNUSABLE = (
-    "the instance folder can't be used; set PDPP_INSTANCE_PATH to a folder that you can write to"
-)
+@dataclass(frozen=True)
+class Choice:
+    """One of a few words, in any case."""
 
-SETTINGS: dict[str, Number | Text | Names] = {
-    "DATABASE_URL": Text(),
-    "OWNER_PASSWORD": Text(),
-    "OPERATOR_TOKEN": Text(),
-    "SECRET_KEY": Text(),
-    "RECONCILE_COOLDOWN_SECONDS": Number(30, 1, 86_400),
-    "RECONCILE_MAX_ROWS": Number(64, 1, 100_000),
-    "RECONCILE_BUDGET_MS": Number(250, 1, 60_000),
-    "HERO_POLL_SECONDS": Number(10, 1, 3_600),
-    "TRUSTED_PROXIES": Number(0, 0, 10),
-    "TRUSTED_HOSTS": Names(),
-}
+    words: tuple[str, ...]
+
+    @property
+    def values(self) -> str:
+        return ", ".join(self.words)
+
+    def parse(self, text: str) -> str:
+        """Raises ValueError, which says what is expected."""
+        if text.lower() not in self.words:
+            raise ValueError(f"one of {self.values}")
+        return text.lower()
 
 
-def load(app: Flask, overrides: Mapping[str, Any] | None = None) -> None:
-    """Fill `app.config` from the environment, then from `overrides`.  Raises InvalidSetting."""
-    app.config.from_prefixed_env("PDPP")
-    for name in SETTINGS:
-        if f"PDPP_{name}" in os.environ:
-            app.config[name] = os.environ[f"PDPP_{name}"]
-    app.config.from_mapping(overrides or {})
-    for name, kind in SETTINGS.items():
-        app.config[name] = _checked(f"PDPP_{name}", kind, app.config.get(name))
+@dataclass(frozen=True)
+class Flag:
+    """Yes or no."""
+
+    values = "true, false"
+
+    def parse(self, text: str) -> bool:
+        """Raises ValueError, which says what is expected."""
+        word = text.lower()
+        if word not in ("true", "false", "1", "0", "yes", "no", "on", "off"):
+            raise ValueError("true or false")
+        return word in ("true", "1", "yes", "on")
 
 
-def _checked(variable: str, kind: Number | Text | Names, value: Any) -> int | str | list[str] | None:
-    if isinstance(kind, Text):
-        return "" if value is None else str(value)
-    if isinstance(kind, Names):
-        return [name.strip() for name in str(value or "").split(",") if name.strip()] or None
-    if value in (None, ""):
-        return kind.default
+Kind = Text | Number | Names | Choice | Flag
+
+
+class Declaration(NamedTuple):
+    """One setting, as documentation lists it."""
+
+    name: str  # without PDPP_
+    kind: Kind
+    default: str
+    meaning: str
+
+    @property
+    def variable(self) -> str:
+        return PREFIX + self.name
+
+
+def _setting(kind: Kind, default: Any, meaning: str, *, shown: str = "", secret: bool = False) -> Any:
+    """A field of Settings.  `shown` describes a default that is not a value; a secret is not printed."""
+    metadata = {"kind": kind, "meaning": meaning, "default": shown or str(default).lower()}
+    return field(default=default, repr=not secret, metadata=metadata)
+
+
+# ---- the settings --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All settings.  An empty text means that the default applies."""
+
+    database_url: str = _setting(
+        Text(),
+        "",
+        "`sqlite:///relative/path`, `sqlite:////absolute/path`, or `postgresql://user:password@host/database`",
+        shown="a file in the instance folder",
+        secret=True,
+    )
+    owner_password: str = _setting(
+        Text(), "", "the owner's password", shown="generated, printed once", secret=True
+    )
+    operator_token: str = _setting(
+        Text(), "", "the operator's bearer token", shown="generated, printed once", secret=True
+    )
+    secret_key: str = _setting(Text(), "", "signs session cookies", shown="generated, stored", secret=True)
+    reconcile_max_rows: int = _setting(Number(1, 100_000), 64, "how many rows one read may recompute")
+    reconcile_budget_ms: int = _setting(Number(1, 60_000), 250, "how long one read may recompute, in ms")
+    reconcile_cooldown_seconds: int = _setting(
+        Number(1, 86_400), 30, "wait after a failed pass; it doubles, up to 15 minutes"
+    )
+    hero_poll_seconds: int = _setting(Number(1, 3_600), 10, "how often an open dashboard polls")
+    trusted_proxies: int = _setting(
+        Number(0, 10), 0, "number of reverse proxies whose X-Forwarded-* headers are trusted"
+    )
+    trusted_hosts: tuple[str, ...] = _setting(
+        Names(), (), "host names that the server answers to, separated by commas", shown="any"
+    )
+    session_cookie_secure: bool = _setting(Flag(), False, "send the session cookie over TLS only")
+    instance_path: str = _setting(
+        Text(), "", "folder of the database and the generated secrets", shown="see below"
+    )
+    log_level: str = _setting(
+        Choice(("info", "warning", "error")),
+        "info",
+        "the least severe messages that are logged; each request is logged as `info`",
+    )
+    copy_to: str = _setting(
+        Text(), "", "`--to` of `pdpp-ref copy`, if the URL has a password", shown="none", secret=True
+    )
+
+    @classmethod
+    def load(cls, overrides: Mapping[str, Any] | None = None) -> Self:
+        """The settings of the environment; `overrides`, by name without PDPP_, take precedence.
+
+        Names that are not settings are reported for the environment and ignored in `overrides`.
+        Raises InvalidSetting.
+        """
+        _report_unknown_variables()
+        found = {}
+        for each in declarations():
+            value = (overrides or {}).get(each.name, os.environ.get(each.variable))
+            if value not in (None, ""):
+                found[each.name.lower()] = _parsed(each, str(value))
+        return cls(**found)
+
+
+def declarations() -> Iterator[Declaration]:
+    """Every setting, in the order of the documentation."""
+    for each in fields(Settings):
+        data = each.metadata
+        yield Declaration(each.name.upper(), data["kind"], data["default"], data["meaning"])
+
+
+def _parsed(declared: Declaration, value: str) -> Any:
     try:
-        number = int(str(value))
-    except ValueError:
-        number = kind.least - 1
-    if not kind.least <= number <= kind.most:
-        raise InvalidSetting(
-            f"{variable} must be a whole number from {kind.least} to {kind.most}, not {value!r}"
-        )
-    return number
+        return declared.kind.parse(value)
+    except ValueError as expected:
+        raise InvalidSetting(f"{declared.variable} must be {expected}, not {value!r}") from None
 
 
-# ---- the instance folder -----------------------------------------------------------------------
+def _report_unknown_variables() -> None:
+    """A misspelled variable would otherwise change nothing, silently.  Values may be secret."""
+    known = [each.variable for each in declarations()]
+    for name in os.environ:
+        if not name.startswith(PREFIX) or name.startswith(TEST_PREFIX):
+            continue
+        if name not in known and name.removeprefix(PREFIX) not in FLASK_SETTINGS:
+            from difflib import get_close_matches  # slow to import, and rarely needed
 
-
-def instance_path(set_to: str | None, package: Path) -> Path:
-    """Where this installation's own files are: as it is set, beside a checkout's package, or with the
-    user's other data.  What lies in an environment is deleted when that is installed again.
-    """
-    if set_to:
-        return Path(set_to).resolve()
-    if (package.parent / "pyproject.toml").is_file() and not (package / "templates").is_dir():
-        return package.parent / "instance"
-    place = platformdirs.user_data_path("pdpp-ref", appauthor=False).resolve()
-    former = Path(Flask(package.name, static_folder=None).instance_path)
-    return _of_two(former, place)
-
-
-def _of_two(former: Path, place: Path) -> Path:
-    """The folder that has been used; where both have, the new one."""
-    if not _is_used(former):
-        return place
-    if _is_used(place):
-        _warn(f"Not used: the data in {former}, as there is some in {place}, too.")
-        return place
-    move = f"mkdir -p {quote(str(place.parent))} && mv {quote(str(former))} {quote(str(place))}"
-    if place.exists():
-        move = f"mv {quote(str(former))}/* {quote(str(place))}"
-    _warn(f"The data is in the environment, where installing again may delete it.  Stop and run: {move}")
-    return former
-
-
-def _is_used(folder: Path) -> bool:
-    try:
-        return any((folder / name).exists() for name in INSTANCE_FILES)
-    except OSError:
-        return False
-
-
-def instance_folder(app: Flask) -> Path:
-    """The folder of this installation's own files, created for its owner alone."""
-    folder = Path(app.instance_path)
-    try:
-        private_files.make_folder(folder)
-    except OSError:
-        raise InvalidSetting(INSTANCE_UNUSABLE) from None
-    return folder
-
-
-def warn_of_others(folder: Path) -> None:
-    """Of a folder that we have not made: whoever made it may have meant it so."""
-    if private_files.is_open_to_others(folder):
-        _warn(f"Others can look into the instance folder.  Close it with: chmod 700 {quote(str(folder))}")
-
-
-@cache
-def _warn(line: str) -> None:
-    """Once, on the operator's own terminal: the one place where paths may be told."""
-    click.echo(line, err=True)
+            (closest,) = get_close_matches(name.upper(), known, n=1, cutoff=0)
+            shown = name if name.isidentifier() else ascii(name)
+            notices.show_once(f"{shown} is not a setting; the closest one is {closest}")

@@ -1,14 +1,14 @@
-"""Who may see the figures: the owner's password and the operator's token.
+"""Who can see the totals: the owner's password and the operator's token.
 
-What is not set is made up on first start and kept in the instance folder, readable by its owner
-alone: the password and the token as hashes, the cookie-signing key as it is.
+A secret that is not set is generated on first start and stored in the instance folder, in a file that only
+its owner can read: the password and the token as hashes, the key that signs cookies as it is.
 """
 
 import hashlib
 import hmac
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from werkzeug.security import check_password_hash, generate_password_hash
@@ -18,13 +18,13 @@ from . import private_files
 
 @dataclass(frozen=True)
 class Credentials:
-    """Checks secrets in constant time.  `news` are the ones just made up, to be shown once."""
+    """Checks secrets in constant time."""
 
-    secret_key: str
-    news: dict[str, str]
-    _password: str
+    secret_key: str = field(repr=False)
+    new_secrets: dict[str, str] = field(repr=False)  # by name, to be shown once
+    _password: str = field(repr=False)
     _password_is_hashed: bool
-    _token_digest: str
+    _token_digest: str = field(repr=False)
 
     def is_owner(self, password: str) -> bool:
         if not _is_text(password):
@@ -34,43 +34,45 @@ class Credentials:
         return hmac.compare_digest(_digest(password), _digest(self._password))
 
     def is_operator(self, authorization: str) -> bool:
-        """Whether an `Authorization` header holds the operator's token."""
+        """Whether an `Authorization` header has the operator's token."""
         scheme, _, token = authorization.partition(" ")
         right = hmac.compare_digest(_digest(token.strip()), self._token_digest)
         return right and scheme.lower() == "bearer"
 
     @property
     def session_fingerprint(self) -> str:
-        """What a session holds; it changes with the password, so that old sessions end."""
+        """Stored in each session.  It changes with the password, which ends older sessions."""
         key = self.secret_key.encode()
         return hmac.new(key, self._password.encode(), hashlib.sha256).hexdigest()[:32]
 
 
 def load(folder: Path, *, password: str = "", token: str = "", secret_key: str = "") -> Credentials:
-    """The credentials that are set, or kept in `folder`, or made up now and kept there.
+    """The credentials that are set, or stored in `folder`, or generated now and stored there.
 
-    Raises OSError where the folder can't be read or written.
+    Raises OSError if the folder can't be read or written.
     """
-    news: dict[str, str] = {}
-    hashed = password or _kept(folder / "owner_password.hash", _hash_password, "password", news)
-    digest = _digest(token) if token else _kept(folder / "operator_token.hash", _digest, "token", news)
-    key = secret_key or _kept(folder / "secret_key", str, "key", {})
-    return Credentials(key, news, hashed, not password, digest)
+    new: dict[str, str] = {}
+    hashed = password or _stored(folder / "owner_password.hash", _hash_password, "owner password", new)
+    digest = (
+        _digest(token) if token else _stored(folder / "operator_token.hash", _digest, "operator token", new)
+    )
+    key = secret_key or _stored(folder / "secret_key", str, "key", {})
+    return Credentials(key, new, hashed, not password, digest)
 
 
-def _kept(file: Path, store: Callable[[str], str], name: str, news: dict[str, str]) -> str:
-    """The content of a file; if there is none, a new secret is stored in it and told in `news`.
+def _stored(file: Path, encode: Callable[[str], str], name: str, new: dict[str, str]) -> str:
+    """The content of a file.  If it does not exist, a new secret is stored in it and added to `new`.
 
-    The file appears complete or not at all: of programs that start at once, all but one read what
-    the one has written, and a crash leaves nothing half done.
+    The file appears complete or not at all: if several programs start at once, one of them writes it and
+    the others read it, and a crash leaves no part of it.
     """
     if not file.exists():
-        fresh = secrets.token_urlsafe(18)
+        secret = secrets.token_urlsafe(18)
         try:
             with private_files.whole(file) as part:
-                part.write_text(store(fresh))
-            news[name] = fresh
-        except FileExistsError:  # another program's, made this moment
+                part.write_text(encode(secret))
+            new[name] = secret
+        except FileExistsError:  # another program has just written it
             pass
     private_files.close_to_others(file)
     content = file.read_text().strip()
@@ -84,7 +86,7 @@ def _hash_password(password: str) -> str:
 
 
 def _is_text(secret: str) -> bool:
-    """Whether it can be encoded: JSON can bring in halves of surrogate pairs."""
+    """Whether it can be encoded: JSON can contain halves of surrogate pairs."""
     return not any("\ud800" <= character <= "\udfff" for character in secret)
 
 

@@ -820,8 +820,8 @@ MUTATIONS = [
     ),
     Mutation(
         "data outside of the environment",
-        "    return _of_two(former, place)",
-        "    return former",
+        "    return _choose(in_environment(package), user_data)",
+        "    return in_environment(package)",
         "tests/test_files.py -k outlives",
     ),
     # ---- who may, and what is told

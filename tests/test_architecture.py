@@ -17,6 +17,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "timestamps": set(),
     "private_files": set(),
     "signals": set(),
+    "notices": set(),
     "database": {"private_files"},
     "parsing": {"timestamps"},
     "models": {"database"},
@@ -36,7 +37,9 @@ MAY_IMPORT: dict[str, set[str]] = {
         "services",
         "timestamps",
     },
-    "config": {"private_files"},
+    "config": {"notices"},
+    "instance_folder": {"config", "notices", "private_files"},
+    "startup": {"config", "database", "instance_folder", "migrations", "services"},
     "credentials": {"private_files"},
     "schemas": {"models", "projection", "queries", "services"},
     "blueprints": {
@@ -51,13 +54,24 @@ MAY_IMPORT: dict[str, set[str]] = {
         "services",
         "timestamps",
     },
-    "__init__": {"blueprints", "config", "credentials", "database", "migrations", "services"},
+    "application": {
+        "blueprints",
+        "config",
+        "credentials",
+        "instance_folder",
+        "notices",
+        "services",
+        "startup",
+    },
+    "__init__": {"application"},
     "server": {"blueprints"},
     "cli": {
         "__init__",
+        "application",
         "canonical",
         "config",
         "database",
+        "instance_folder",
         "models",
         "operations",
         "parsing",
@@ -67,10 +81,11 @@ MAY_IMPORT: dict[str, set[str]] = {
         "server",
         "services",
         "signals",
+        "startup",
     },
     "__main__": {"cli"},
 }
-HTTP = {"config", "credentials", "schemas", "blueprints", "__init__", "server", "cli", "__main__"}
+HTTP = {"credentials", "schemas", "blueprints", "application", "__init__", "server", "cli", "__main__"}
 
 
 def package_of(module: Path) -> str:

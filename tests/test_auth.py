@@ -197,13 +197,11 @@ class TestSession:
 
 
 def test_secrets_that_are_not_set_are_made_up_kept_and_shown_once(
-    make_app: Any, tmp_path: Any, capsys: pytest.CaptureFixture[str]
+    make_app: Any, tmp_path: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     nothing = {"OWNER_PASSWORD": "", "OPERATOR_TOKEN": "", "SECRET_KEY": ""}
     first: Flask = make_app(**nothing)
-    shown = dict(
-        re.findall(r"New (owner password|operator token), shown this once: (\S+)", capsys.readouterr().err)
-    )
+    shown = dict(re.findall(r"New (owner password|operator token), shown only once: (\S+)", caplog.text))
     client = first.test_client()
     assert client.post("/owner/login", json={"password": shown["owner password"]}).status_code == 302
     bearer = {"Authorization": f"Bearer {shown['operator token']}"}
@@ -215,8 +213,9 @@ def test_secrets_that_are_not_set_are_made_up_kept_and_shown_once(
         assert file.stat().st_mode & 0o777 == 0o600
         assert not set(shown.values()) & {file.read_text()}
 
+    caplog.clear()
     again: Flask = make_app(**nothing)
-    assert capsys.readouterr().err == ""
+    assert caplog.messages == []
     returning = again.test_client()
     returning.set_cookie("pdpp_owner_session", client.get_cookie("pdpp_owner_session").value)  # type: ignore[union-attr]
     assert returning.get("/dashboard").status_code == 200

@@ -3,10 +3,10 @@
 import json
 import os
 import pty
+import select
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 
+from pdpp_ref.config import Settings
+from tests.command import started
 from tests.conftest import COMMAND, Backend, Run
 from tests.outside import Outside
 
@@ -127,17 +129,11 @@ class TestImport:
     def test_a_state_comes_once_its_records_are_stored_even_while_the_pipe_stays_open(
         self, environment: dict[str, str], backend: Backend
     ) -> None:
-        work = subprocess.Popen(
-            [COMMAND, "import", "--connection", "laptop"],
-            env=environment,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-        )
-        assert work.stdin
-        assert work.stdout
-        with work:
+        call = [COMMAND, "import", "--connection", "laptop"]
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+        with started(call, **pipes, env=environment, text=True) as work:
+            assert work.stdin
+            assert work.stdout
             for number in range(3):
                 work.stdin.write(line(f"k{number}") + f'{{"type":"STATE","value":{number}}}\n')
                 work.stdin.flush()
@@ -145,7 +141,7 @@ class TestImport:
                 with backend.outside() as outside:
                     assert outside("SELECT COUNT(*) FROM records") == [(number + 1,)]
             work.stdin.close()
-        assert work.returncode == 0
+            assert work.wait(60) == 0
 
     def test_no_state_is_printed_whose_records_could_not_be_stored(
         self, run: Run, backend: Backend
@@ -314,12 +310,13 @@ class TestMaintenance:
 
     def test_a_terminal_is_shown_a_bar(self, run: Run, environment: dict[str, str]) -> None:
         master, terminal = pty.openpty()
-        with subprocess.Popen([COMMAND, "rebuild"], env=environment, stderr=terminal) as rebuild:
+        with started([COMMAND, "rebuild"], env=environment, stderr=terminal) as rebuild:
             os.close(terminal)
             shown = b""
             with suppress(OSError):  # how the end of a terminal is told
                 while part := os.read(master, 1000):
                     shown += part
+            rebuild.wait(60)
         os.close(master)
         assert rebuild.returncode == 0
         assert b"versions counted" in shown
@@ -363,9 +360,8 @@ class TestSettings:
 
     def test_a_numeric_password_stays_text(self, make_app: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("PDPP_OWNER_PASSWORD", "007")
-        from pdpp_ref import bare_app
-
-        assert bare_app().config["OWNER_PASSWORD"] == "007"
+        assert Settings.load().owner_password == "007"
+        assert make_app(OWNER_PASSWORD="007").extensions["credentials"].is_owner("007")
 
     @pytest.mark.parametrize(
         "content", [b"not a database, surely" * 100, b"SQLite format 3\0" + b"\xff" * 5000]
@@ -434,15 +430,8 @@ class TestServe:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
         root = Path(__file__).parent.parent
-        server = subprocess.Popen(
-            [*command, str(port)],
-            cwd=root,
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        try:
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+        with started([*command, str(port)], cwd=root, env=environment, text=True, **pipes) as server:
             assert server.stdout
             told = ""
             while "Ctrl-C" not in told:
@@ -454,10 +443,8 @@ class TestServe:
             with socket.create_connection(("127.0.0.1", port), timeout=10) as client:
                 client.sendall(b"GET /owner/login HTTP/1.0\r\n\r\n")
                 assert client.recv(12) == b"HTTP/1.0 200"
-        finally:
             server.terminate()
-            server.wait(10)
-            server.stdout.close()  # type: ignore[union-attr]
+            server.wait(60)
 
     @staticmethod
     def flask_routes(environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
@@ -504,22 +491,16 @@ def test_import_memory_stays_flat(environment: dict[str, str], tmp_path: Path, b
 
 
 def test_progress_is_told_on_standard_error(run: Run, environment: dict[str, str], tmp_path: Path) -> None:
-    work = subprocess.Popen(
-        [COMMAND, "import", "--connection", "c"],
-        env=environment,
-        stdin=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert work.stdin
-    with work:
-        for number in range(8):
+    call = [COMMAND, "import", "--connection", "c"]
+    pipes = dict.fromkeys(("stdin", "stderr"), subprocess.PIPE)
+    with started(call, **pipes, env=environment, text=True) as work:
+        assert work.stdin
+        for number in range(1_000):
             work.stdin.write(line(str(number)))
             work.stdin.flush()
-            time.sleep(0.3)
-        work.stdin.close()
-        assert work.stderr
-        told = work.stderr.read().splitlines()
+            if select.select([work.stderr], [], [], 0.1)[0]:
+                break
+        told = work.communicate(timeout=60)[1].splitlines()
     assert len(told) >= 2
     assert "lines, " in told[0]
-    assert "8 accepted" in told[-1]
+    assert f"{number + 1} accepted" in told[-1]

@@ -19,12 +19,14 @@ from typing import Any
 import pytest
 
 from pdpp_ref import database, migrations
-from tests import postgres
+from tests import command, postgres
+from tests.command import started
 from tests.conftest import Backend
 from tests.outside import Outside
 from tests.world import fill
 
-IMPORTS_KILLED, REBUILDS_KILLED = (200, 100) if os.environ.get("PDPP_TEST_LONG") == "1" else (5, 2)
+LONG = os.environ.get("PDPP_TEST_LONG") == "1"
+IMPORTS_KILLED, REBUILDS_KILLED = (200, 100) if LONG else (3, 1)
 GRAINS = ("stream", "connection", "global")
 PDPP_REF = Path(sys.executable).with_name("pdpp-ref")
 
@@ -51,9 +53,9 @@ def opened(url: str) -> Iterator[None]:
 
 
 def run(*arguments: str | Path) -> str:
-    done = subprocess.run([PDPP_REF, *arguments], capture_output=True, text=True, timeout=120)
+    done = command.run(*map(str, arguments), env=dict(os.environ), timeout=120)
     assert done.returncode == 0, (arguments, done.stdout, done.stderr)
-    return done.stdout
+    return done.stdout.decode()
 
 
 def state() -> str:
@@ -70,7 +72,7 @@ def kill(process: subprocess.Popen[str], chance: random.Random, lines: int) -> l
 
 # ---- import ------------------------------------------------------------------------------------
 
-RECORDS = 24_000
+RECORDS = 24_000 if LONG else 9_000
 
 
 def version(number: int) -> tuple[str, int, str, str]:
@@ -102,10 +104,10 @@ def lines(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("seed", range(IMPORTS_KILLED))
 def test_a_killed_import_keeps_all_that_it_acknowledged(seed: int, url: str, lines: Path) -> None:
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
-    command = [PDPP_REF, "import", "--connection", "laptop"]
+    call = [PDPP_REF, "import", "--connection", "laptop"]
     with (
-        subprocess.Popen(["cat", lines], **pipes) as source,
-        subprocess.Popen(command, stdin=source.stdout, text=True, **pipes) as process,
+        started(["cat", lines], **pipes) as source,
+        started(call, stdin=source.stdout, text=True, **pipes) as process,
     ):
         source.stdout.close()
         states = kill(process, random.Random(seed), RECORDS // 120)
@@ -146,8 +148,8 @@ def test_a_killed_rebuild_is_taken_up(taken_up_by: str, seed: int, url: str) -> 
             fill(100, f"stream {number}")
         for grain in GRAINS:
             database.execute(f"UPDATE retained_size_{grain} SET record_count = 7")
-    command = [sys.executable, "-c", SLOW_REBUILD]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    call = [sys.executable, "-c", SLOW_REBUILD]
+    with started(call, stdout=subprocess.PIPE, text=True) as process:
         kill(process, random.Random(seed), 30)
 
     with Outside(url) as outside:
@@ -202,12 +204,10 @@ def crash(
 def test_a_crash_of_the_server_in_an_import_keeps_all_that_was_acknowledged(
     seed: int, crashing: postgres.Server, crashing_url: str, lines: Path
 ) -> None:
-    command = [PDPP_REF, "import", "--connection", "laptop"]
+    call = [PDPP_REF, "import", "--connection", "laptop"]
     with (
         lines.open() as source,
-        subprocess.Popen(
-            command, stdin=source, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        ) as process,
+        started(call, stdin=source, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process,
     ):
         states = crash(crashing, process, random.Random(seed), RECORDS // 120)
         told = process.stderr.read()
@@ -234,8 +234,8 @@ def test_a_crash_of_the_server_in_a_rebuild_is_taken_up_by_reads(
             fill(100, f"stream {number}")
         for grain in GRAINS:
             database.execute(f"UPDATE retained_size_{grain} SET record_count = 7")
-    command = [sys.executable, "-c", SLOW_REBUILD]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    call = [sys.executable, "-c", SLOW_REBUILD]
+    with started(call, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         crash(crashing, process, random.Random(seed), 30)
         told = process.stderr.read()
     assert process.returncode == 3, told

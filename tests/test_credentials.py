@@ -10,13 +10,13 @@ from pdpp_ref import credentials
 
 def start(folder: Path) -> tuple[dict[str, str], str]:
     found = credentials.load(folder)
-    return found.news, found.secret_key
+    return found.new_secrets, found.secret_key
 
 
 def test_programs_that_start_at_once_agree(tmp_path: Path) -> None:
     with multiprocessing.get_context("spawn").Pool(4) as pool:
         started = pool.map(start, [tmp_path] * 4, chunksize=1)
-    passwords = [news["password"] for news, _ in started if "password" in news]
+    passwords = [new["owner password"] for new, _ in started if "owner password" in new]
     assert len(passwords) == 1
     assert len({key for _, key in started}) == 1
     assert credentials.load(tmp_path).is_owner(passwords[0])

@@ -2,8 +2,8 @@
 
 Each act of `tests/acts.py`, on each database, is killed before each statement, and failed at each.  On
 SQLite it is killed, cut off from power and failed at each write to the files too; on PostgreSQL it is
-killed while each statement is on its way.  PDPP_TEST_LONG=1 tries every point; the ordinary run a few of
-each act.
+killed while each statement is on its way.  PDPP_TEST_LONG=1 tries every point in every way; the ordinary
+run a few points of each act, in one way of two.
 """
 
 import itertools
@@ -14,6 +14,7 @@ import signal
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import peewee
 import pytest
@@ -66,7 +67,20 @@ class Trial:
         assert settled(self.place) == self.final, what
 
 
-TRIALS = [(kind, name) for kind in ("sqlite", "postgres") for name in ACTS]
+KINDS = ("sqlite", "postgres")
+TRIALS = [(kind, name) for kind in KINDS for name in ACTS]
+
+
+def in_ways(argument: str, ways: tuple[Any, ...], kinds: tuple[str, ...] = KINDS) -> pytest.MarkDecorator:
+    """Each act, on each of the databases, in each of these ways; in the ordinary run in one of them, by turns."""
+    cases = [
+        pytest.param(way, (kind, name), id=f"{way}-{kind} {name}")
+        for k, kind in enumerate(kinds)
+        for n, name in enumerate(ACTS)
+        for w, way in enumerate(ways)
+        if LONG or (k + n) % len(ways) == w
+    ]
+    return pytest.mark.parametrize((argument, "trial"), cases, indirect=["trial"])
 
 
 @pytest.fixture(params=TRIALS, ids=" ".join)
@@ -141,8 +155,7 @@ def test_a_kill_at_any_statement_leaves_all_or_nothing(trial: Trial) -> None:
     print(f"{trial.deaths} deaths at {total} statements")
 
 
-@pytest.mark.parametrize("trial", [("sqlite", name) for name in ACTS], ids=ACTS, indirect=True)
-@pytest.mark.parametrize("how", ["torn", "power"])
+@in_ways("how", ("torn", "power"), kinds=("sqlite",))
 def test_a_death_at_any_write_leaves_all_or_nothing(how: How, trial: Trial) -> None:
     die(trial, how, 0)
     acknowledged, total = json.loads(trial.told.read_text())
@@ -157,8 +170,7 @@ def test_a_death_at_any_write_leaves_all_or_nothing(how: How, trial: Trial) -> N
 # ---- failure -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("trial", [("sqlite", name) for name in ACTS], ids=ACTS, indirect=True)
-@pytest.mark.parametrize("how", ["fail", "full"])
+@in_ways("how", ("fail", "full"), kinds=("sqlite",))
 def test_a_write_to_the_disk_that_fails_loses_nothing_and_lies_about_nothing(
     how: How, trial: Trial
 ) -> None:
@@ -194,7 +206,7 @@ def failing_at(point: int, *, lasting: bool) -> Before:
     return before
 
 
-@pytest.mark.parametrize("lasting", [False, True], ids=["one", "all from then on"])
+@in_ways("lasting", (False, True))
 def test_a_failure_at_any_statement_loses_nothing_and_lies_about_nothing(
     lasting: bool, trial: Trial
 ) -> None:

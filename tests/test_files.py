@@ -18,9 +18,10 @@ from pathlib import Path
 import apsw
 import pytest
 
-from pdpp_ref import config, credentials
+from pdpp_ref import credentials, instance_folder, notices
+from pdpp_ref.config import Settings
 from pdpp_ref.database import db
-from tests.command import PROGRAM
+from tests.command import PROGRAM, started
 from tests.live import Server
 from tests.outside import Outside
 
@@ -68,18 +69,15 @@ def instance(tmp_path: Path) -> Path:
 def test_whatever_the_umask_all_files_are_their_owners_alone(tmp_path: Path) -> None:
     folder = tmp_path / "above" / "instance"
     settings = environment(PDPP_INSTANCE_PATH=folder)
-    importing = subprocess.Popen(
-        [PROGRAM, "import", "--connection", "c"], env=settings, umask=0, stdin=subprocess.PIPE
-    )
-    try:
+    importing = [PROGRAM, "import", "--connection", "c"]
+    with started(importing, env=settings, umask=0, stdin=subprocess.PIPE) as work:
         until = time.monotonic() + 60
         while not (folder / "pdpp-ref.sqlite3-shm").exists() and time.monotonic() < until:
             time.sleep(0.02)
         found = modes(folder)
         assert set(found) == {f"pdpp-ref.sqlite3{each}" for each in ("", "-wal", "-shm")}
         assert set(found.values()) == {"600"}
-    finally:
-        importing.communicate(b"", timeout=60)
+        work.communicate(b"", timeout=60)
     assert {f"{path.stat().st_mode & 0o777:o}" for path in (folder, folder.parent)} == {"700"}
     assert set(modes(folder).values()) == {"600"}
 
@@ -211,7 +209,7 @@ def test_a_file_that_appears_during_a_backup_is_not_replaced(
 @pytest.mark.parametrize("way", WAYS)
 def test_secrets_need_no_hard_links(faults: Path, tmp_path: Path, way: str) -> None:
     (faults / "sitecustomize.py").write_text(WAYS[way])
-    code = "import sys, pathlib; from pdpp_ref.services import credentials as c; print(c.load(pathlib.Path(sys.argv[1])).news)"
+    code = "import sys, pathlib; from pdpp_ref import credentials as c; print(c.load(pathlib.Path(sys.argv[1])).new_secrets)"
     folder = tmp_path / "secrets"
     folder.mkdir()
     done = call("-c", code, folder, program=sys.executable, PYTHONPATH=paths(faults))
@@ -219,7 +217,7 @@ def test_secrets_need_no_hard_links(faults: Path, tmp_path: Path, way: str) -> N
     assert modes(folder) == dict.fromkeys(
         ("operator_token.hash", "owner_password.hash", "secret_key"), "600"
     )
-    assert credentials.load(folder).news == {}
+    assert credentials.load(folder).new_secrets == {}
 
 
 def test_a_backup_that_was_killed_leaves_nothing_that_counts(
@@ -317,54 +315,57 @@ class TestPlace:
         monkeypatch.setenv("XDG_DATA_HOME", str(home))
         package = tmp_path / "environment" / "site-packages" / "pdpp_ref"
         (package / "templates").mkdir(parents=True)
-        former = Path(config.Flask("pdpp_ref", static_folder=None).instance_path)
-        assert former == Path(__file__).parent.parent / "instance"
-        config._warn.cache_clear()
-        return package, former, home / "pdpp-ref"
+        notices.show_once.cache_clear()
+        return package, instance_folder.in_environment(package), home / "pdpp-ref"
 
     def test_what_is_set_wins(self, places: tuple[Path, Path, Path], tmp_path: Path) -> None:
-        assert config.instance_path(f"{tmp_path}/set", places[0]) == tmp_path / "set"
+        assert (
+            instance_folder.path_for(Settings(instance_path=f"{tmp_path}/set"), places[0])
+            == tmp_path / "set"
+        )
 
     def test_a_checkout_keeps_its_own(self, tmp_path: Path) -> None:
         (tmp_path / "pyproject.toml").touch()
-        assert config.instance_path(None, tmp_path / "pdpp_ref") == tmp_path / "instance"
+        assert instance_folder.path_for(Settings(), tmp_path / "pdpp_ref") == tmp_path / "instance"
 
     def test_a_file_of_another_package_makes_no_checkout(self, places: tuple[Path, Path, Path]) -> None:
         package, _, place = places
         (package.parent / "pyproject.toml").touch()
-        assert config._of_two(package / "none", place) == place
-        assert config.instance_path(None, package) != package.parent / "instance"
+        assert instance_folder._choose(package / "none", place) == place
+        assert instance_folder.path_for(Settings(), package) != package.parent / "instance"
 
-    @pytest.mark.parametrize("name", config.INSTANCE_FILES)
+    @pytest.mark.parametrize("name", instance_folder.INSTANCE_FILES)
     @pytest.mark.parametrize("exists", [False, True])
     def test_a_folder_in_use_is_used_on_and_the_command_moves_it(
-        self, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, exists: bool
+        self, tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str, exists: bool
     ) -> None:
-        config._warn.cache_clear()
+        notices.show_once.cache_clear()
         former, place = tmp_path / "the old one", tmp_path / "the" / "new one"
         former.mkdir()
         if exists:
             place.mkdir(parents=True)
-        assert config._of_two(former, place) == place
+        assert instance_folder._choose(former, place) == place
         (former / name).write_text("mine")
-        assert capsys.readouterr().err == ""
-        assert config._of_two(former, place) == former
-        (line,) = capsys.readouterr().err.splitlines()
+        assert caplog.messages == []
+        assert instance_folder._choose(former, place) == former
+        (line,) = caplog.messages
+        caplog.clear()
         subprocess.run(line.split("run: ", 1)[1], shell=True, check=True)
-        assert config._of_two(former, place) == place
+        assert instance_folder._choose(former, place) == place
         assert (place / name).read_text() == "mine"
-        assert capsys.readouterr().err == ""
+        assert caplog.messages == []
 
     def test_of_two_in_use_the_new_one_is_used(
-        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+        self, tmp_path: Path, caplog: pytest.LogCaptureFixture
     ) -> None:
-        config._warn.cache_clear()
+        notices.show_once.cache_clear()
         former, place = tmp_path / "old", tmp_path / "new"
         for folder in (former, place):
             folder.mkdir()
             (folder / "secret_key").touch()
-        assert config._of_two(former, place) == place
-        (line,) = capsys.readouterr().err.splitlines()
+        assert instance_folder._choose(former, place) == place
+        (line,) = caplog.messages
+        caplog.clear()
         assert str(former) in line
         assert str(place) in line
 

@@ -19,7 +19,7 @@ from pdpp_ref.queries import growth
 from pdpp_ref.services import reconcile
 from tests.world import Calendar, Outside, delete, ids, mark, upsert, write
 
-SEEDS = 400 if os.environ.get("PDPP_TEST_LONG") == "1" else 4
+SEEDS = 400 if os.environ.get("PDPP_TEST_LONG") == "1" else 3
 STEPS, SHOWN, COMPARED = 40, 90, 4
 Place = tuple[str, int]
 

@@ -13,6 +13,7 @@ import pytest
 
 from pdpp_ref.parsing import hints
 from pdpp_ref.parsing.lines import Line, split_lines
+from tests.command import started
 from tests.conftest import COMMAND, Run
 from tests.test_cli import line, one_line
 
@@ -139,7 +140,7 @@ def test_no_more_than_the_first_lines_are_held(monkeypatch: pytest.MonkeyPatch) 
 def test_a_slow_pipe_is_judged_by_what_has_come(environment: dict[str, str]) -> None:
     """A first line that is fine is imported at once."""
     read, write = os.pipe()
-    with subprocess.Popen(
+    with started(
         [COMMAND, "import", "--connection", "c"],
         stdin=read,
         stdout=subprocess.PIPE,
@@ -151,7 +152,7 @@ def test_a_slow_pipe_is_judged_by_what_has_come(environment: dict[str, str]) -> 
         assert work.stdout
         assert work.stdout.readline() == '{"type":"STATE","value":1}\n'
         os.close(write)
-    assert work.returncode == 0
+        assert work.wait(60) == 0
 
 
 @pytest.mark.parametrize("rejects", [[], ["--rejects", "bad"]])

@@ -5,10 +5,12 @@ import json
 import os
 import pty
 import signal
+import struct
 import subprocess
 import sys
+import termios
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ import pytest
 
 from pdpp_ref.cli import output
 from pdpp_ref.services import reconcile
+from tests.command import started
 from tests.conftest import COMMAND, Backend, Run
 from tests.test_cli import line
 from tests.world import Outside
@@ -45,6 +48,15 @@ def pipe() -> Iterator[tuple[int, int]]:
                 os.close(each)
 
 
+def await_full(read: int) -> None:
+    """Until a pipe, of which nobody reads, holds no whole state any more."""
+    until = time.monotonic() + 60
+    room = fcntl.fcntl(read, fcntl.F_GETPIPE_SZ) - 9_000
+    while struct.unpack("i", fcntl.ioctl(read, termios.FIONREAD, b"1234"))[0] < room:
+        assert time.monotonic() < until, "the pipe was not filled"
+        time.sleep(0.01)
+
+
 @sqlite
 @pytest.mark.parametrize(("bad", "code"), [("", 0), ("oops\n", 1)])
 def test_an_import_whose_whole_output_is_cut_off_goes_on(
@@ -52,8 +64,10 @@ def test_an_import_whose_whole_output_is_cut_off_goes_on(
 ) -> None:
     """Item 4: `pdpp-ref import … 2>&1 | head -1`."""
     lines = "".join(line(str(number)) + bad + state(number) for number in range(3000))
-    with pipe() as (read, write):
-        work = subprocess.Popen(IMPORT, stdin=subprocess.PIPE, stdout=write, stderr=write, env=environment)
+    with (
+        pipe() as (read, write),
+        started(IMPORT, stdin=subprocess.PIPE, stdout=write, stderr=write, env=environment) as work,
+    ):
         os.close(write)
         assert work.stdin
         work.stdin.write((state("first") + "oops\n" * code).encode())
@@ -90,16 +104,16 @@ def test_states_on_a_pipe_that_does_not_wait_are_all_whole_and_in_order(
     states = [state(f"{number}" + "x" * 9000) for number in range(60)]
     with pipe() as (read, write):
         os.set_blocking(write, False)
-        work = subprocess.Popen(IMPORT, stdin=subprocess.PIPE, stdout=write, stderr=-3, env=environment)
-        os.close(write)
-        assert work.stdin
-        work.stdin.write("".join(line(str(number)) + each for number, each in enumerate(states)).encode())
-        work.stdin.close()
-        time.sleep(1)  # it is full, and nobody reads
-        found = b""
-        while part := os.read(read, 777):
-            found += part
-    assert (work.wait(60), found.decode()) == (0, "".join(states))
+        with started(IMPORT, stdin=subprocess.PIPE, stdout=write, stderr=-3, env=environment) as work:
+            os.close(write)
+            assert work.stdin
+            work.stdin.write("".join(line(str(n)) + each for n, each in enumerate(states)).encode())
+            work.stdin.close()
+            await_full(read)
+            found = b""
+            while part := os.read(read, 777):
+                found += part
+            assert (work.wait(60), found.decode()) == (0, "".join(states))
 
 
 @sqlite
@@ -110,15 +124,9 @@ def test_an_error_pipe_that_has_no_room_stops_nothing_and_its_lines_are_whole(
         os.set_blocking(write, False)
         fcntl.fcntl(write, fcntl.F_SETPIPE_SZ, 4096)
         lines = "oops\n" * 900 + line("a") + state(1)
-        work = subprocess.Popen(
-            IMPORT,
-            stdin=subprocess.PIPE,
-            stdout=-3,
-            stderr=write,
-            env=environment,
-        )
-        os.close(write)
-        work.communicate(lines.encode(), timeout=60)
+        with started(IMPORT, stdin=subprocess.PIPE, stdout=-3, stderr=write, env=environment) as work:
+            os.close(write)
+            work.communicate(lines.encode(), timeout=60)
         told = b"".join(iter(lambda: os.read(read, 4096), b"")).decode()
     assert (work.returncode, count(backend)) == (1, 1)
     *whole, _ = told.split("\n")
@@ -226,26 +234,16 @@ def test_an_answer_that_cannot_be_stored_is_told(
 
 
 @contextmanager
-def importing(environment: dict[str, str]) -> Iterator[subprocess.Popen[str]]:
+def importing(environment: dict[str, str], call: Sequence[str] = IMPORT) -> Iterator[subprocess.Popen[str]]:
     """An import that has stored one record and waits for more."""
-    work = subprocess.Popen(
-        IMPORT,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=environment,
-    )
-    assert work.stdin
-    assert work.stdout
-    with work:
+    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    with started(call, **pipes, text=True, env=environment) as work:
+        assert work.stdin
+        assert work.stdout
         work.stdin.write(line("a") + state(1))
         work.stdin.flush()
         assert work.stdout.readline() == state(1)
-        try:
-            yield work
-        finally:
-            work.kill()
+        yield work
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -265,19 +263,30 @@ def test_a_signal_ends_an_import_with_its_counts(
     assert count(backend) == 1
 
 
+# An import that says when it writes.
+SAYS_WHEN_IT_WRITES = (
+    "import sys; from pdpp_ref.canonical import importer; from pdpp_ref.cli.main import main; "
+    "write = importer._patiently; "
+    "importer._patiently = lambda of: (print('writing', file=sys.stderr, flush=True), write(of))[1]; "
+    "main(['import', '--connection', 'c'])"
+)
+
+
 def test_a_signal_during_a_write_waits_for_it_and_it_is_counted(
     environment: dict[str, str], backend: Backend
 ) -> None:
-    with importing(environment) as work, backend.outside() as holder:
+    call = [sys.executable, "-c", SAYS_WHEN_IT_WRITES]
+    with importing(environment, call) as work, backend.outside() as holder:
+        assert work.stderr
+        assert work.stderr.readline() == "writing\n"
         holder("BEGIN IMMEDIATE" if backend.kind == "sqlite" else "BEGIN")
         if backend.kind == "postgres":
             holder("LOCK TABLE record_changes")
         assert work.stdin
         work.stdin.write(line("b"))
         work.stdin.flush()
-        time.sleep(2)  # a source that is idle for 0.2 s has its lines written
+        assert work.stderr.readline() == "writing\n"
         work.send_signal(signal.SIGTERM)
-        time.sleep(0.3)
         holder("COMMIT")
         told = work.communicate(timeout=60)[1]
     assert work.returncode == 3
@@ -294,22 +303,29 @@ SLOW = (
 
 
 @pytest.mark.parametrize(
-    ("number", "left"), [(signal.SIGINT, "failed"), (signal.SIGTERM, "failed"), (signal.SIGKILL, "running")]
+    ("number", "left", "by"),
+    [
+        (signal.SIGINT, "failed", "reconcile"),
+        (signal.SIGTERM, "failed", "summary"),
+        (signal.SIGTERM, "failed", "rebuild"),
+        (signal.SIGKILL, "running", "reconcile"),
+        (signal.SIGKILL, "running", "summary"),
+        (signal.SIGKILL, "running", "rebuild"),
+    ],
 )
-@pytest.mark.parametrize("by", ["reconcile", "summary", "rebuild"])
 def test_a_rebuild_that_is_cut_short_is_finished_and_cleared(
     run: Run, environment: dict[str, str], backend: Backend, number: int, left: str, by: str
 ) -> None:
     run("import", "--connection", "c", stdin=line("a") + line("b", stream="t"))
+    slow = [sys.executable, "-c", SLOW, "rebuild"]
     with backend.outside() as outside:
-        work = subprocess.Popen(
-            [sys.executable, "-c", SLOW, "rebuild"], stderr=subprocess.PIPE, text=True, env=environment
-        )
-        until = time.monotonic() + 60
-        while outside.dirty() != (1, 1, 1) and time.monotonic() < until:
-            time.sleep(0.02)  # one of two streams is done, and it pauses
-        work.send_signal(number)
-        told = work.communicate(timeout=60)[1]
+        with started(slow, stderr=subprocess.PIPE, text=True, env=environment) as work:
+            until = time.monotonic() + 60
+            while outside.dirty() != (1, 1, 1):  # then one of two streams is done, and it pauses
+                assert time.monotonic() < until
+                time.sleep(0.02)
+            work.send_signal(number)
+            told = work.communicate(timeout=60)[1]
         status = "SELECT rebuild_status FROM retained_size_global"
         assert outside(status) == [(left,)]
         if number != signal.SIGKILL:
@@ -343,7 +359,7 @@ def test_sigterm_ends_any_command_in_one_line(
     """At the moment at which it opens the database."""
     script = (
         "import os, signal, sys, pdpp_ref.cli.common as common; from pdpp_ref.cli.main import main; "
-        "common.open_database = lambda app: os.kill(os.getpid(), signal.SIGTERM); main(sys.argv[1:])"
+        "common.startup.open_database = lambda settings: os.kill(os.getpid(), signal.SIGTERM); main(sys.argv[1:])"
     )
     done = subprocess.run(
         [sys.executable, "-c", script, *arguments],
@@ -361,16 +377,18 @@ def test_a_state_that_is_being_printed_is_ended_before_a_signal_ends_the_import(
     environment: dict[str, str],
 ) -> None:
     long = state("x" * 300_000)
-    with pipe() as (read, write):
-        work = subprocess.Popen(IMPORT, stdin=subprocess.PIPE, stdout=write, stderr=-3, env=environment)
+    with (
+        pipe() as (read, write),
+        started(IMPORT, stdin=subprocess.PIPE, stdout=write, stderr=-3, env=environment) as work,
+    ):
         os.close(write)
         assert work.stdin
         work.stdin.write(long.encode())
         work.stdin.flush()
         found = os.read(read, 1000)  # it has begun, and a pipe does not hold the rest
         work.send_signal(signal.SIGTERM)
-        time.sleep(0.2)
+        time.sleep(0.2)  # most often it comes in the middle
         while part := os.read(read, 65536):
             found += part
         work.stdin.close()
-    assert (work.wait(60), found.decode()) == (3, long)
+        assert (work.wait(60), found.decode()) == (3, long)

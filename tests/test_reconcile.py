@@ -183,7 +183,7 @@ def test_thousands_of_dirty_rows_are_drained_within_the_bound(
 
     auto = make_app(RECONCILE_BUDGET_MS=60_000).extensions["auto_reconcile"]  # of rows, not of time
     # Those of PostgreSQL take as long, to and from a server.
-    streams = (10_000 if LONG else 3_000) if backend.kind == "sqlite" else (2_000 if LONG else 1_000)
+    streams = (10_000 if LONG else 3_000) if backend.kind == "sqlite" else (2_000 if LONG else 500)
     many_streams(streams, records=1)
     mark_everything()
     assert reading.read(auto).state == "stale"

@@ -20,6 +20,7 @@ from pdpp_ref.cli import rejects
 from pdpp_ref.cli.common import UsageError
 from pdpp_ref.parsing.lines import READ_BYTES, LineTooLong, split_lines
 from pdpp_ref.parsing.messages import Change
+from tests.command import started
 from tests.conftest import COMMAND, Run
 from tests.test_cli import line, one_line
 from tests.world import TOKEN, Outside
@@ -218,7 +219,7 @@ def test_a_full_disk_ends_the_import_before_the_next_state(
 def test_what_a_state_vouches_for_is_in_the_file_when_it_is_killed(
     environment: dict[str, str], tmp_path: Path
 ) -> None:
-    with subprocess.Popen(
+    with started(
         [COMMAND, "import", "--connection", "c", "--rejects", "bad"],
         cwd=tmp_path,
         env=environment,

@@ -257,7 +257,9 @@ class TestMaintenance:
         assert begun[1] == outside("SELECT stale_since, rebuild_total FROM retained_size_global")
         assert set(outside(dirty)) <= set(begun[0]), "what was counted is not marked again"
 
-    def test_progress_is_readable_while_it_runs(self, get: Get, outside: Outside) -> None:
+    def test_progress_is_readable_while_it_runs(self, app: Flask, get: Get, outside: Outside) -> None:
+        # A pass that runs out of time would end before it fails.
+        app.extensions["auto_reconcile"].limits = reconcile.Limits(seconds=60)
         reconcile.begin_rebuild()
         outside.fail_repair()
         metadata = get()["projection"]["metadata"]

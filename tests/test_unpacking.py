@@ -27,6 +27,7 @@ from pdpp_ref.parsing.unpacking import (
     Damaged,
     Format,
 )
+from tests.command import started
 from tests.conftest import COMMAND, Run
 from tests.test_cli import line, one_line
 from tests.world import TOKEN, Outside
@@ -221,32 +222,32 @@ def test_damage_counts_as_one_rejected_line_and_no_state_follows(
 @pytest.mark.only("sqlite")
 def test_a_pipe_that_brings_one_byte_first_is_read(environment: dict[str, str]) -> None:
     read, write = os.pipe()
-    work = subprocess.Popen(
-        [COMMAND, "import", "--connection", "c"],
-        stdin=read,
-        stderr=subprocess.PIPE,
-        env=environment,
-        text=True,
-    )
-    os.close(read)
-    data = gzip.compress(line("a").encode())
-    for part in (data[:1], data[1:2], data[2:]):
-        os.write(write, part)
-        time.sleep(0.3)
-    os.close(write)
-    told = work.communicate(timeout=60)[1]
+    call = [COMMAND, "import", "--connection", "c"]
+    with started(call, stdin=read, stderr=subprocess.PIPE, env=environment, text=True) as work:
+        os.close(read)
+        data = gzip.compress(line("a").encode())
+        for part in (data[:1], data[1:2], data[2:]):
+            os.write(write, part)
+            time.sleep(0.3)
+        os.close(write)
+        told = work.communicate(timeout=60)[1]
     assert (work.returncode, "1 new" in told) == (0, True)
 
 
 @pytest.mark.only("sqlite")
-def test_zstd_that_cannot_be_read_is_one_hint(
-    run: Run, tmp_path: Path, environment: dict[str, str]
-) -> None:
+def test_zstd_that_cannot_be_read_is_one_hint(tmp_path: Path, environment: dict[str, str]) -> None:
     (tmp_path / "in.zst").write_bytes(b"\x28\xb5\x2f\xfd" + b"rest")
     for name in ("backports", "zstandard", "compression"):  # none of them can be imported
         (tmp_path / "none" / name).mkdir(parents=True)
         (tmp_path / "none" / name / "__init__.py").write_text("raise ImportError")
-    done = run("import", "in.zst", "--connection", "c", PYTHONPATH=str(tmp_path / "none"))
+    # The program itself, as Python reads this variable when it starts.
+    done = subprocess.run(
+        [COMMAND, "import", "in.zst", "--connection", "c"],
+        env=environment | {"PYTHONPATH": str(tmp_path / "none")},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
     told = one_line(done)
     assert "pip install backports.zstd" in told
     assert "zstd -dc FILE | pdpp-ref import" in told

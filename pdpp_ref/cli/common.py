@@ -9,24 +9,21 @@ from typing import Any
 
 import click
 import peewee
-from flask import Flask
 
-from .. import (
-    bare_app,
-    config,
-    database,
-    open_database,
-)
+from .. import startup
+from ..config import InvalidSetting, Settings
 from ..database import (
     PROBLEM_TEXT,
     Busy,
     DatabaseNotReady,
+    DatabaseUnusable,
     fetch_column,
     fetch_value,
     problem,
 )
 from ..parsing.messages import Rejected, check_name
-from . import output
+from . import logs, output
+from .errors import TemporaryFailure, UsageError
 
 REPORT_SECONDS = 1.0
 NAMES_SHOWN = 5
@@ -34,27 +31,15 @@ NAMES_SHOWN = 5
 _RESTORE = "restore what PDPP_DATABASE_URL names from a backup"
 
 
-class UsageError(click.ClickException):
-    """The call or the setup is wrong.  Nothing was changed."""
-
-    exit_code = 2
-
-
 class DamagedFile(Exception):
     """The stored data contradicts itself."""
-
-
-class TemporaryFailure(click.ClickException):
-    """The database could not store or answer."""
-
-    exit_code = 3
 
 
 @contextmanager
 def cli_errors() -> Iterator[None]:
     try:
         yield
-    except (config.InvalidSetting, database.DatabaseUnusable) as error:
+    except (InvalidSetting, DatabaseUnusable) as error:
         raise UsageError(str(error)) from None
     except Busy:
         raise TemporaryFailure(f"{PROBLEM_TEXT['busy']}; try again") from None
@@ -82,12 +67,13 @@ def answer(text: str) -> None:
 
 
 @contextmanager
-def opened_database() -> Iterator[Flask]:
+def opened_database() -> Iterator[Settings]:
     """Open the database of the settings; its errors become one line."""
     with cli_errors():
-        app = bare_app()
-        open_database(app)
-        yield app
+        settings = Settings.load()
+        logs.set_level(settings.log_level)
+        startup.open_database(settings)
+        yield settings
 
 
 # ---- names -------------------------------------------------------------------------------------

@@ -20,12 +20,11 @@ from ..parsing.messages import Rejected, check_name
 from . import output, rejects
 from .common import (
     REPORT_SECONDS,
-    TemporaryFailure,
-    UsageError,
     checked,
     opened_database,
     shown_name,
 )
+from .errors import TemporaryFailure, UsageError
 
 LISTED = 1_000  # rejected lines; of the rest the number is given
 AGAIN = "Run the same import again: what is stored already is recognised"

@@ -1,28 +1,47 @@
-"""The `pdpp-ref` command.  Exit codes: 0 done, 1 some lines rejected or figures differing, 2 the
-call or the set-up is wrong and nothing was changed, 3 the database could not store: try again."""
+"""The `pdpp-ref` command.
+
+Exit codes: 0 done; 1 some lines were rejected, or totals differ; 2 the call or the setup is wrong and
+nothing was changed; 3 the database could not store or answer, so retry.
+"""
 
 import io
-import logging
 import sys
+from importlib import import_module
 from typing import Any, NoReturn
 
 import click
 
 from .. import __version__, signals
-from . import (
-    import_,
-    maintenance,
-    output,
-    projection,
-    serve,
-)
-from .common import TemporaryFailure
+from . import logs, output
+from .errors import TemporaryFailure
 
-SERVERS = ("serve", "demo")  # end by themselves when they are stopped
+SERVERS = ("serve", "demo")  # have their own way to stop on a signal
+
+# Module and attribute of each command.  A module is imported only if its command is needed: a connector may
+# run an import every minute.
+COMMANDS = {
+    "serve": ("serve", "serve"),
+    "import": ("import_", "import_lines"),
+    "summary": ("projection", "show_summary"),
+    "verify": ("projection", "verify_totals"),
+    "mark-dirty": ("projection", "mark_dirty"),
+    "reconcile": ("projection", "reconcile_dirty"),
+    "rebuild": ("projection", "rebuild"),
+    "prune-history": ("maintenance", "prune_history"),
+    "backup": ("maintenance", "back_up"),
+    "copy": ("maintenance", "copy_to"),
+    "demo": ("serve", "demo"),
+}
 
 
 class Commands(click.Group):
-    """Ends with the command's own exit code, whatever happens to its output."""
+    """Imports commands when they are needed.  Exits with the command's code even if its output fails."""
+
+    def list_commands(self, _: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, _: click.Context, name: str) -> click.Command | None:
+        return _imported(*COMMANDS[name]) if name in COMMANDS else None
 
     def main(self, *args: Any, **settings: Any) -> NoReturn:
         output.keep_descriptors()
@@ -46,6 +65,21 @@ class Commands(click.Group):
             ) from None
 
 
+def _imported(module: str, attribute: str) -> click.Command:
+    """peewee imports every driver that it finds, and psycopg takes longer than all the rest of a command.
+
+    So it finds none; `database.postgres` imports psycopg if the database is PostgreSQL.
+    """
+    if "peewee" not in sys.modules and "psycopg" not in sys.modules:
+        sys.modules["psycopg"] = None  # type: ignore[assignment]  # makes its import fail
+        try:
+            import_module("peewee")
+        finally:
+            del sys.modules["psycopg"]
+    found: click.Command = getattr(import_module(f".{module}", __package__), attribute)
+    return found
+
+
 def _show(error: click.ClickException) -> None:
     text = io.StringIO()
     if isinstance(error, click.UsageError):
@@ -59,27 +93,7 @@ def _show(error: click.ClickException) -> None:
 @click.version_option(__version__)
 @click.pass_context
 def main(context: click.Context) -> None:
-    """The account that a personal data server keeps of what it holds."""
+    """A personal data server's account of what it stores."""
     if context.invoked_subcommand not in SERVERS:
         signals.listen()
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
-    access = logging.getLogger("pdpp_ref.access")
-    access.setLevel(logging.INFO)
-    access.propagate = False  # its lines are JSON as they are
-    access.addHandler(logging.StreamHandler())
-
-
-for _command in (
-    serve.serve,
-    serve.demo,
-    import_.import_lines,
-    projection.show_summary,
-    projection.verify_totals,
-    projection.mark_dirty,
-    projection.reconcile_dirty,
-    projection.rebuild,
-    maintenance.prune_history,
-    maintenance.back_up,
-    maintenance.copy_to,
-):
-    main.add_command(_command)
+    logs.configure()

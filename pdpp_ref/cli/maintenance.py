@@ -11,8 +11,6 @@ from ..canonical import retention
 from ..database import DatabaseUnusable, db, problem
 from ..operations import transfer
 from .common import (
-    TemporaryFailure,
-    UsageError,
     answer,
     checked,
     id_of_connection,
@@ -21,6 +19,7 @@ from .common import (
     progress,
     shown_name,
 )
+from .errors import TemporaryFailure, UsageError
 
 
 @click.command("prune-history")
@@ -82,14 +81,16 @@ def _no_room(name: str) -> TemporaryFailure:
 
 
 @click.command("copy")
-@click.option("--to", "url", required=True, envvar="PDPP_COPY_TO", help="URL of the database to fill.")
-def copy_to(url: str) -> None:
+@click.option("--to", "url", help="URL of the database to fill.")
+def copy_to(url: str | None) -> None:
     """Copy all that is kept to another database, and compare every row.
 
     What is written here meanwhile is not in the copy: stop the server first.  A copy that was cut
     short is taken up where it stopped.  A URL with a password is better given as PDPP_COPY_TO.
     """
-    with opened_database():
+    with opened_database() as settings:
+        if not (url := url or settings.copy_to):
+            raise UsageError("name the database to fill: --to URL, or PDPP_COPY_TO")
         try:
             target = database.from_url(url, Path())
             with progress("rows compared") as show:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import click
 import msgspec
 
-from .. import auto_reconcile
+from .. import startup
 from ..database import db, fetch_all, write_transaction
 from ..models import locking
 from ..operations import verify
@@ -16,7 +16,6 @@ from ..services import reconcile
 from ..services import summary as summaries
 from .common import (
     DamagedFile,
-    UsageError,
     answer,
     checked,
     id_of_connection,
@@ -25,13 +24,14 @@ from .common import (
     progress,
     shown_name,
 )
+from .errors import UsageError
 
 
 @click.command("summary")
 def show_summary() -> None:
     """Print the JSON of GET /_ref/dataset/summary."""
-    with opened_database() as app:
-        body = dataset.summary_body(summaries.read(auto_reconcile(app)))
+    with opened_database() as settings:
+        body = dataset.summary_body(summaries.read(startup.auto_reconcile(settings)))
     answer(msgspec.json.format(msgspec.json.encode(body), indent=2).decode())
 
 

@@ -15,7 +15,8 @@ import msgspec
 
 from ..canonical.importer import RejectedLine
 from ..parsing.lines import LineTooLong
-from .common import UsageError, shown_name
+from .common import shown_name
+from .errors import UsageError
 
 START = b'{"line":'  # what each of its lines begins with
 PART_BYTES = 3 * 64 * 1024  # a multiple of three: base64 of the parts is that of the whole

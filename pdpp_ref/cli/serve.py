@@ -1,17 +1,20 @@
-"""Serving the owner's own data, or made-up data."""
+"""Serving the owner's own data, or sample data."""
 
 import errno
-import os
 import secrets
 
 import click
 from flask import Flask
 
-from .. import bare_app, config, create_app
+from .. import instance_folder
+from ..application import create_app
+from ..config import Settings
 from ..database import fetch_all
 from ..operations import demo_data
 from ..server import listen
-from .common import TemporaryFailure, UsageError, cli_errors
+from . import logs, output
+from .common import cli_errors
+from .errors import TemporaryFailure, UsageError
 
 PORT = 7663
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -28,6 +31,7 @@ _port = click.option(
 def serve(host: str, port: int) -> None:
     """Serve the dashboard and the API."""
     with cli_errors():
+        logs.set_level(Settings.load().log_level)
         app = create_app()
     _serve(app, host, port, "with the owner password (forgotten? set PDPP_OWNER_PASSWORD)")
 
@@ -38,33 +42,37 @@ def serve(host: str, port: int) -> None:
 def demo(host: str, port: int) -> None:
     """Serve sample data from a database of its own."""
     with cli_errors():
-        folder = config.instance_folder(bare_app()) / "demo"
-        password = os.environ.get("PDPP_OWNER_PASSWORD") or secrets.token_urlsafe(9)
-        settings = {
-            "INSTANCE_PATH": str(folder),
-            "DATABASE_URL": "",
-            "OWNER_PASSWORD": password,
-            "SAMPLE_DATA": True,
-        }
-        app = create_app(settings)
+        settings = Settings.load()
+        logs.set_level(settings.log_level)
+        password = settings.owner_password or secrets.token_urlsafe(9)
+        app = create_app(
+            {
+                "INSTANCE_PATH": str(instance_folder.create(settings) / "demo"),
+                "DATABASE_URL": "",
+                "OWNER_PASSWORD": password,
+                "SAMPLE_DATA": True,
+            }
+        )
         if not fetch_all("SELECT 1 FROM connections LIMIT 1"):
-            click.echo("Loading sample data ...", err=True)
+            output.tell("Loading sample data ...")
             demo_data.load()
     _serve(app, host, port, f"with the password {password}")
 
 
-def _serve(app: Flask, host: str, port: int, way_in: str) -> None:
+def _serve(app: Flask, host: str, port: int, how_to_sign_in: str) -> None:
     try:
         server = listen(app, host, port)
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             raise UsageError(f"port {port} is in use; choose another with --port") from None
         raise UsageError(f"can't listen on {host} port {port}: {error.strerror or 'unknown'}") from None
+    except ValueError:
+        raise UsageError(f"can't listen on {host} port {port}: not an address") from None
     if host not in LOOPBACK:
-        click.echo("Others can reach this address, unencrypted: put a proxy with TLS in front.", err=True)
+        output.tell("Others can reach this address, unencrypted: put a TLS proxy in front of it.")
     shown = f"[{host}]" if ":" in host else host
-    click.echo(f"Dashboard: http://{shown}:{port}/dashboard\nSign in {way_in}.  Stop with Ctrl-C.")
+    click.echo(f"Dashboard: http://{shown}:{port}/dashboard\nSign in {how_to_sign_in}.  Stop with Ctrl-C.")
     try:
         server.run()
-    except OSError as error:  # the server thread could not go on, as where memory or files ran out
+    except OSError as error:  # the server thread could not go on, for lack of memory or files, say
         raise TemporaryFailure(f"the server stopped: {error.strerror}") from None

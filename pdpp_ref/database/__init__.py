@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import peewee
 
-from . import postgres, sqlite
+from . import sqlite
 from .errors import (
     PROBLEM_TEXT,
     Busy,
@@ -110,13 +110,24 @@ def from_url(url: str, instance: Path) -> peewee.Database:
     except ValueError:  # UnicodeEncodeError is one
         raise DatabaseUnusable("PDPP_DATABASE_URL is not a URL") from None
     if scheme in ("postgresql", "postgres"):
-        return postgres.from_url(url)
+        return _postgres(url)
     if scheme == "sqlite" or not url:
         return sqlite.from_url(url, instance)
     raise DatabaseUnusable(
         f"PDPP_DATABASE_URL starts with {scheme!r}; use sqlite:///path/to/file.sqlite3 "
         "or postgresql://user:password@host/database"
     )
+
+
+def _postgres(url: str) -> peewee.Database:
+    """Imports the driver, which not every installation has, and which is slow to import."""
+    try:
+        from . import postgres
+    except ImportError:
+        raise DatabaseUnusable(
+            "PostgreSQL needs its driver; run: pip install 'pdpp-ref[postgres]'"
+        ) from None
+    return postgres.from_url(url)
 
 
 @contextmanager

@@ -9,6 +9,10 @@ from contextlib import contextmanager
 from typing import Any
 
 import peewee
+import psycopg
+from psycopg.adapt import Loader
+from psycopg.conninfo import conninfo_to_dict
+from psycopg.pq import Ping, TransactionStatus
 
 from .errors import (
     Busy,
@@ -29,14 +33,6 @@ from .preamble import (
 from .schema_guard import READ_SCHEMA, SchemaGuard
 from .statements import insert_text
 
-try:
-    import psycopg
-    from psycopg.adapt import Loader
-    from psycopg.conninfo import conninfo_to_dict
-    from psycopg.pq import Ping, TransactionStatus
-except ImportError:
-    psycopg = None  # type: ignore[assignment]
-
 MINIMUM = 15
 
 # Advisory locks of this program; nobody else uses the same numbers.
@@ -55,6 +51,17 @@ CONNECT = {
 }
 
 
+class _Adapter(peewee.Psycopg3Adapter):
+    """Like peewee's own, which works only if peewee found psycopg when it was imported."""
+
+    txn_idle = TransactionStatus.IDLE
+    txn_inerror = TransactionStatus.INERROR
+    txn_unknown = TransactionStatus.UNKNOWN
+
+    def get_binary_type(self) -> Any:
+        return psycopg.Binary
+
+
 class Postgres(SchemaGuard, peewee.PostgresqlDatabase):
     """A connection for each thread.  A dead one is replaced if no work is lost by that.
 
@@ -62,6 +69,7 @@ class Postgres(SchemaGuard, peewee.PostgresqlDatabase):
     """
 
     _state: Any
+    psycopg2_adapter = psycopg3_adapter = _Adapter
     # Names sort by code point, as on SQLite, whatever the collation of the database is.
     field_types = peewee.PostgresqlDatabase.field_types | {"TEXT": 'TEXT COLLATE "C"'}
 
@@ -355,11 +363,10 @@ _TRY_RECONCILE = f"""
         set_config('statement_timeout', %s::text, TRUE)
     """
 
-if psycopg:
 
-    class _WholeNumber(Loader):
-        def load(self, data: Any) -> int:
-            return int(bytes(data))
+class _WholeNumber(Loader):
+    def load(self, data: Any) -> int:
+        return int(bytes(data))
 
 
 def _is_dead(connection: Any) -> bool:
@@ -373,8 +380,6 @@ def _is_dead(connection: Any) -> bool:
 
 def from_url(url: str) -> Postgres:
     """The database of a `postgresql://` URL, in any form that PostgreSQL's own programs accept."""
-    if psycopg is None:
-        raise DatabaseUnusable("PostgreSQL needs its driver; run: pip install 'pdpp-ref[postgres]'")
     try:
         settings = CONNECT | conninfo_to_dict(url)
     except psycopg.Error:

@@ -13,7 +13,6 @@ from urllib.parse import urlsplit
 
 import apsw
 import peewee
-from playhouse import db_url
 from playhouse.apsw_ext import APSWDatabase
 
 from .. import private_files
@@ -298,7 +297,7 @@ def _identity_of(file: Path) -> tuple[int, int] | None:
 
 def from_url(url: str, instance: Path) -> Sqlite:
     """The file of `sqlite:///path`, or the one in the instance folder if the url is empty."""
-    path = str(instance / "pdpp-ref.sqlite3") if not url else db_url.parse(url)["database"]
+    path = str(instance / "pdpp-ref.sqlite3") if not url else urlsplit(url).path[1:]
     if not path or path == ":memory:" or urlsplit(url).netloc:
         raise DatabaseUnusable(
             "PDPP_DATABASE_URL must name a file: sqlite:///relative.sqlite3 or sqlite:////absolute.sqlite3"

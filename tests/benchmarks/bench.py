@@ -33,11 +33,12 @@ from typing import Any, NamedTuple
 import apsw
 from corpus import LARGE, SMALL, layout, load, streams_of, write_file
 
-from pdpp_ref import auto_reconcile, bare_app, open_database
+from pdpp_ref.config import Settings
 from pdpp_ref.database import db, write_transaction
 from pdpp_ref.models.measures import MEASURE_NAMES
 from pdpp_ref.projection import marks
 from pdpp_ref.services import reconcile, summary
+from pdpp_ref.startup import auto_reconcile, open_database
 
 IMPORT, READ, REBUILD = "import", "fresh read", "rebuild"
 TOTALS, ONE, TWENTY = "repair: totals alone", "repair: 1 stream of 5,000", "repair: 20 streams of 250"
@@ -179,10 +180,10 @@ def imports(folder: Path, records: int, repeat: int = 3) -> Result:
 
 def reads_and_repairs(folder: Path, records: int, repeat: int) -> Iterator[Result | str]:
     """Everything but the import, on one database; a str is what helps to judge it."""
-    app = bare_app({"INSTANCE_PATH": str(folder), "DATABASE_URL": ""})
-    open_database(app)
+    settings = Settings(instance_path=str(folder))
+    open_database(settings)
     load(records)
-    auto = auto_reconcile(app)
+    auto = auto_reconcile(settings)
 
     def read() -> None:
         assert summary.read(auto).state == "fresh"

@@ -1,0 +1,78 @@
+"""The WSGI application, put together from its parts."""
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from flask import Flask
+from werkzeug.middleware.proxy_fix import ProxyFix
+
+from . import credentials, instance_folder, notices, startup
+from .blueprints import auth, connector_api, dashboard, metrics, middleware, operator_api
+from .blueprints.openapi import document
+from .blueprints.owner import formatting
+from .config import PREFIX, InvalidSetting, Settings
+from .instance_folder import PACKAGE
+from .services.background_rebuild import BackgroundRebuild
+
+# A checkout has templates/ and static/ next to the package; an installed wheel has them inside.
+ASSETS = PACKAGE if (PACKAGE / "templates").is_dir() else PACKAGE.parent
+
+
+def create_app(
+    overrides: Mapping[str, Any] | None = None, *, clock: Callable[[], float] = time.monotonic
+) -> Flask:
+    """The WSGI application.  `overrides` of settings have names without PDPP_; `clock` is for the cooldown.
+
+    Raises config.InvalidSetting and database.DatabaseUnusable, whose messages are for the operator.
+    """
+    settings = Settings.load(overrides)
+    app = _flask(settings, overrides or {})
+    startup.open_database(settings)
+    app.extensions["auto_reconcile"] = startup.auto_reconcile(settings, clock)
+    app.extensions["background_rebuild"] = BackgroundRebuild()
+    app.extensions["credentials"] = known = _credentials(settings)
+    app.config["SECRET_KEY"] = known.secret_key
+    middleware.init_app(app)
+    auth.init_app(app)
+    metrics.init_app(app)
+    document.init_app(app)
+    for part in (auth, dashboard, connector_api, formatting, metrics, document, operator_api):
+        app.register_blueprint(part.blueprint)
+    return app
+
+
+def _flask(settings: Settings, overrides: Mapping[str, Any]) -> Flask:
+    """Flask with the settings, those of its own included: PDPP_SESSION_COOKIE_NAME, say."""
+    app = Flask(
+        "pdpp_ref",
+        template_folder=str(ASSETS / "templates"),
+        static_folder=str(ASSETS / "static"),
+        instance_path=str(instance_folder.path_for(settings)),
+    )
+    app.config.from_prefixed_env(PREFIX.removesuffix("_"))
+    app.config.from_mapping(overrides)
+    app.config.from_mapping({name.upper(): value for name, value in vars(settings).items()})
+    app.config["TRUSTED_HOSTS"] = list(settings.trusted_hosts) or None
+    if proxies := settings.trusted_proxies:
+        fixed = ProxyFix(app.wsgi_app, x_for=proxies, x_proto=proxies, x_host=proxies)
+        app.wsgi_app = fixed  # type: ignore[method-assign]
+    return app
+
+
+def _credentials(settings: Settings) -> credentials.Credentials:
+    """The credentials; new ones are shown this once.  Raises InvalidSetting."""
+    folder = instance_folder.create(settings)
+    try:
+        known = credentials.load(
+            folder,
+            password=settings.owner_password,
+            token=settings.operator_token,
+            secret_key=settings.secret_key,
+        )
+    except OSError:
+        raise InvalidSetting(instance_folder.UNUSABLE) from None
+    instance_folder.warn_if_open(folder)
+    for name, secret in known.new_secrets.items():
+        notices.show(f"New {name}, shown only once: {secret}")
+    return known

@@ -1,0 +1,30 @@
+"""What a command and the server do first: open the database of the settings."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from . import database, instance_folder, migrations
+from .config import Settings
+from .services.auto_reconcile import AutoReconcile
+from .services.cooldown import Cooldown
+from .services.reconcile import Limits
+
+
+def open_database(settings: Settings) -> None:
+    """Bind the database of the settings and bring it to this program's schema.
+
+    Raises config.InvalidSetting and database.DatabaseUnusable, whose messages are for the operator.
+    """
+    url = settings.database_url
+    folder = Path() if url else instance_folder.create(settings)
+    database.connect(url, folder)
+    migrations.prepare()
+    if not url:
+        instance_folder.warn_if_open(folder)
+
+
+def auto_reconcile(settings: Settings, clock: Callable[[], float] = time.monotonic) -> AutoReconcile:
+    """Reconciling on read, within the limits of the settings; `clock` is for the cooldown."""
+    limits = Limits(settings.reconcile_max_rows, settings.reconcile_budget_ms / 1000)
+    return AutoReconcile(limits, Cooldown(settings.reconcile_cooldown_seconds, clock))
