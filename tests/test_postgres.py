@@ -230,7 +230,7 @@ def test_a_server_without_a_free_connection_is_a_plain_error_until_there_is_one(
         except psycopg.OperationalError:
             pass
         assert serving() == 503
-        assert "takes no more connections" in run(url)
+        assert "accepts no more connections" in run(url)
     until = time.monotonic() + 10
     while serving() != 200:
         assert time.monotonic() < until

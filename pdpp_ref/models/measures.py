@@ -1,4 +1,4 @@
-"""What is measured.
+"""The measures, declared once.
 
 A measure is declared once, as a field of MeasuresOf, and the extent of a time once, in EXTENTS.  Columns,
 sums, JSON keys, `?measure=` values and headings are derived from these.
