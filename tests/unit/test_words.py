@@ -9,7 +9,7 @@ import pytest
 
 from pdpp_ref.cli.main import main
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 
 # Words that the glossary has replaced (repair and recount are "reconcile"), and others that read oddly.
 RETIRED = re.compile(
