@@ -21,7 +21,7 @@ test: setup-tests lint ## Install what the tests need and run all of them
 	$(BIN)/pytest -n auto --dist worksteal
 
 test-long: setup-tests ## Run property, crash and fuzz tests for two hours or more
-	PDPP_TEST_LONG=1 $(BIN)/pytest -n auto tests/test_properties.py tests/test_crash.py tests/test_failpoints.py tests/test_killed_server.py tests/test_trials.py tests/test_fuzz_http.py
+	PDPP_TEST_LONG=1 $(BIN)/pytest -n auto tests/endurance/test_properties.py tests/endurance/test_crash.py tests/endurance/test_failpoints.py tests/endurance/test_killed_server.py tests/endurance/test_stress.py tests/endurance/test_api_fuzz.py
 
 lint: setup-tests ## Style and types
 	$(BIN)/ruff check .
@@ -39,28 +39,28 @@ bench-parallel: setup-tests ## Measure importers, small writes and reads of seve
 	@$(BIN)/python tests/benchmarks/parallel.py
 
 real-input: setup-tests ## Import 336,776 real flights and a Singer tap, and check the totals
-	@$(BIN)/python -m tests.real_input
+	@$(BIN)/python -m tests.endurance.real_input
 
 real-taps: setup-tests ## Import from real Singer taps, twice, and kill one half-way
-	@$(BIN)/python -m tests.real_taps
+	@$(BIN)/python -m tests.endurance.real_taps
 
 load: setup-tests ## Run owners, operators and importers at once, for MINUTES
-	@$(BIN)/python -m tests.load --minutes $(MINUTES)
+	@$(BIN)/python -m tests.endurance.load --minutes $(MINUTES)
 
 fuzz: setup-tests ## Fuzz the parser of lines for SECONDS
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation -e '.[fuzz]'
-	@$(BIN)/python -m tests.fuzz -max_total_time=$(SECONDS)
+	@$(BIN)/python -m tests.endurance.fuzz -max_total_time=$(SECONDS)
 
 mutations: setup-tests ## Remove each safeguard from a copy, and check that a test fails
-	@$(BIN)/python -m tests.mutations
+	@$(BIN)/python -m tests.endurance.mutations
 
 screenshots: setup-tests ## Take screenshots of every state of the dashboard
-	@$(BIN)/python -m tests.screenshots
+	@$(BIN)/python -m tests.support.screenshots
 
 setup: $(VENV)/.installed
 
 setup-tests: $(VENV)/.test-installed
-	@$(BIN)/python -m tests.tools
+	@$(BIN)/python -m tests.support.tools
 
 $(VENV)/pyvenv.cfg:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11 ..." >&2; exit 1; }
@@ -78,7 +78,7 @@ $(VENV)/.test-installed: .ci/requirements-test.txt $(VENV)/.installed
 	@touch $@
 
 check-deploy: setup-tests ## Run the examples in docs/deploy with nginx, Caddy and systemd's checker
-	@$(BIN)/python -m tests.check_deploy
+	@$(BIN)/python -m tests.support.check_deploy
 
 lock: ## Pin the newest versions that pyproject.toml allows
 	$(BIN)/python -m pip install --quiet uv

@@ -26,10 +26,10 @@ from pdpp_ref import (
     timestamps,
 )
 from pdpp_ref.database import db
-from tests import command, pooler, postgres
-from tests.conformance import CheckedClient
-from tests.outside import Outside
-from tests.world import PASSWORD, TOKEN, Calendar, Clock
+from tests.support import command, pooler, postgres
+from tests.support.conformance import CheckedClient
+from tests.support.factories import PASSWORD, TOKEN, Calendar, Clock
+from tests.support.probe import DatabaseProbe
 
 # The URL, for the processes that xdist starts; no PDPP_ name, as tests take those away.
 SERVER = "POSTGRES_OF_THIS_RUN"
@@ -81,8 +81,8 @@ class Backend:
     kind: str
     url: str
 
-    def outside(self) -> Outside:
-        return Outside(self.url)
+    def probe(self) -> DatabaseProbe:
+        return DatabaseProbe(self.url)
 
 
 @pytest.fixture(scope="session")
@@ -168,9 +168,9 @@ def app(make_app: Callable[..., Flask]) -> Flask:
 
 
 @pytest.fixture
-def outside(app: Flask, backend: Backend) -> Iterator[Outside]:
+def probe(app: Flask, backend: Backend) -> Iterator[DatabaseProbe]:
     """The database as another program sees it."""
-    with backend.outside() as found:
+    with backend.probe() as found:
         yield found
 
 

@@ -60,8 +60,9 @@ def import_lines(
     rejects_file: Path | None,
     time_fields: dict[str | None, str],
 ) -> None:
-    """Import JSON lines (PDPP Collection Profile or Singer) from FILE or standard input, plain or
-    compressed with gzip, bzip2, xz or zstd.
+    """Import JSON lines (PDPP Collection Profile or Singer) from FILE or standard input.
+
+    They may be compressed with gzip, bzip2, xz or zstd.
 
     Each STATE line is printed on standard output once everything before it is stored. After a rejected
     line no STATE is printed, unless --rejects has stored that line.

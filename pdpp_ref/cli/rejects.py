@@ -103,7 +103,7 @@ class Rejects:
             # Not every file system has locks.
 
     def _end_last_line(self, size: int) -> None:
-        """Remove an incomplete last line.  Raises UsageError if it is not a rejects file."""
+        """Remove a partial line of an interrupted import.  Raises UsageError for another kind of file."""
         if not START.startswith(start := os.pread(self._file, len(START), 0)) and start:
             raise UsageError(f"{self.name} is not a rejects file; name another file for --rejects")
         end = size

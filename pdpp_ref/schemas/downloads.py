@@ -3,6 +3,7 @@
 A number that is not known is null.
 """
 
+from operator import attrgetter
 from typing import Annotated
 
 from msgspec import Meta, field
@@ -132,6 +133,13 @@ def listed_file(row: ItemRow) -> ListedFile:
     )
 
 
+# Faster than a getattr for each: a download has millions of these rows.
+_every_measure_of = attrgetter(*EVERY_MEASURE)
+_UNKNOWN_NUMBERS: dict[str, Number] = dict.fromkeys(EVERY_MEASURE)
+
+
 def _numbers(row: Measures, computed_at: str | None) -> dict[str, Number]:
     """Those of a row that was never counted are not known."""
-    return {name: getattr(row, name) if computed_at else None for name in EVERY_MEASURE}
+    return (
+        dict(zip(EVERY_MEASURE, _every_measure_of(row), strict=True)) if computed_at else _UNKNOWN_NUMBERS
+    )

@@ -9,8 +9,8 @@ import tempfile
 import time
 
 from pdpp_ref import create_app
-from tests.outside import Outside
-from tests.world import PASSWORD, make_connections
+from tests.support.factories import PASSWORD, make_connections
+from tests.support.probe import DatabaseProbe
 
 CONNECTIONS = 12_000
 PATHS = (
@@ -28,8 +28,8 @@ def main(url: str) -> None:
         url = url or f"sqlite:///{folder}/bench.sqlite3"
         settings = {"INSTANCE_PATH": folder, "DATABASE_URL": url, "OWNER_PASSWORD": PASSWORD}
         app = create_app(settings | {"OPERATOR_TOKEN": "of a benchmark", "SECRET_KEY": "of a benchmark"})
-        with Outside(url) as outside:
-            make_connections(outside, CONNECTIONS)
+        with DatabaseProbe(url) as probe:
+            make_connections(probe, CONNECTIONS)
         client = app.test_client()
         client.post("/owner/login", json={"password": PASSWORD})
         for path in PATHS:

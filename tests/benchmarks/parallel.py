@@ -44,7 +44,7 @@ from pdpp_ref.projection import deltas, grains, marks
 from pdpp_ref.services import reconcile, summary
 from pdpp_ref.services.auto_reconcile import AutoReconcile
 from pdpp_ref.services.cooldown import Cooldown
-from tests import postgres
+from tests.support import postgres
 
 processes = multiprocessing.get_context("forkserver")
 

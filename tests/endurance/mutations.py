@@ -1,0 +1,1029 @@
+"""Take each safeguard out of a copy of the program, and see that the test named for it fails.
+
+`python -m tests.endurance.mutations [WORD ...]`; with words, only mutations whose name has one of them.  A
+snippet is looked for in the whole program and must be there once: one that has moved is found, and
+one that is gone is an error, to be mended here.
+"""
+
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+HERE = Path(__file__).parents[2]
+COPIED = (
+    "LICENSE",
+    "app.py",
+    "docs",
+    "openspec",
+    "pdpp_ref",
+    "pyproject.toml",
+    "README.md",
+    "static",
+    "templates",
+    "tests",
+)
+SECONDS = 300
+
+
+class Mutation(NamedTuple):
+    """`without` stands in the place of `snippet`; `test` is what pytest is called with."""
+
+    name: str
+    snippet: str
+    without: str
+    test: str
+
+
+MUTATIONS = [
+    # ---- one transaction
+    Mutation(
+        "the transaction of a write",
+        "    with write_transaction():\n        unattributed = sum",
+        "    if True:\n        unattributed = sum",
+        "tests/integration/test_records.py -k write_that_fails",
+    ),
+    Mutation(
+        "the transaction of a pass",
+        "    with reconcile_transaction(wait=wait, seconds=limits.seconds):",
+        "    if True:",
+        "tests/integration/test_reconcile.py -k failure_at_any_statement",
+    ),
+    Mutation(
+        "the transaction of a migration",
+        "            with exclusive_transaction():\n                _upgrade()",
+        "            _upgrade()",
+        "tests/integration/test_migrations.py -k migration_that_fails",
+    ),
+    Mutation(
+        "the mark in the delete's transaction",
+        "        blobs.drop_unbound(digests)\n        marks.mark_connection(",
+        "        blobs.drop_unbound(digests)\n    with write_transaction():\n        marks.mark_connection(",
+        "tests/endurance/test_failpoints.py -k 'kill_at and stream'",
+    ),
+    Mutation(
+        "the write lock from the first statement",
+        'lock_type="IMMEDIATE"',
+        'lock_type="DEFERRED"',
+        "tests/integration/test_migrations.py -k first_statement",
+    ),
+    Mutation(
+        "durability of what is acknowledged",
+        '"synchronous": "full"',
+        '"synchronous": "normal"',
+        "tests/endurance/test_failpoints.py -k power",
+    ),
+    Mutation(
+        "noticing that SQLite has rolled back",
+        "        if connection.getautocommit():",
+        "        if False:",
+        "tests/integration/test_migrations.py -k ended_by_itself",
+    ),
+    Mutation(
+        "the lock of the projection's rows, on PostgreSQL",
+        "        ORDER BY {key}\n        {for_no_key_update()}\n",
+        "        ORDER BY {key}\n",
+        "tests/endurance/test_stress.py -k 'no_row_is_wrong and postgres'",
+    ),
+    # ---- marks
+    Mutation(
+        "the savepoint around a delta",
+        "        with db.savepoint():\n            _apply(",
+        "        if True:\n            _apply(",
+        "tests/integration/test_deltas.py -k failed_delta",
+    ),
+    Mutation(
+        "the mark of a failed delta",
+        "            raise\n        marks.mark_streams(deltas, connection_id)",
+        "            raise\n        pass",
+        "tests/integration/test_deltas.py -k failed_delta",
+    ),
+    Mutation(
+        "the mark upward from a stream",
+        "[stream_id])\n    mark_connection(connection_id)",
+        "[stream_id])",
+        "tests/integration/test_deltas.py -k marks_the_grains_above",
+    ),
+    Mutation(
+        "the mark upward from a connection",
+        "    mark_connections([connection_id])\n    mark_global()",
+        "    mark_connections([connection_id])",
+        "tests/integration/test_deltas.py -k marks_the_grains_above",
+    ),
+    Mutation(
+        "the mark of a row that is not there yet",
+        '    row = {grain.key: key, "dirty": True, "stale_since": utc_now(), "days_disordered": True, **more}\n',
+        '    execute(f"UPDATE {grain.table} SET dirty = TRUE WHERE {grain.key} = ?", [key])\n    return\n',
+        "tests/integration/test_deltas.py -k has_no_row",
+    ),
+    Mutation(
+        "the first time of a mark",
+        "WHEN {grain.table}.stale_since < excluded.stale_since THEN",
+        "WHEN FALSE THEN",
+        "tests/integration/test_deltas.py -k keeps_the_first_time",
+    ),
+    Mutation(
+        "passing up a mark made by another program",
+        "    if any(row.dirty for row in rows.values()):\n        _propagate_dirty(connection_id)",
+        "    pass",
+        "tests/integration/test_deltas.py -k one_table_alone",
+    ),
+    Mutation(
+        "marking a connection that has lost a row",
+        "        marks.mark_connections([connection_id])",
+        "        pass",
+        "tests/integration/test_deltas.py -k times_above",
+    ),
+    Mutation(
+        "freezing figures of a marked row",
+        "    if not row.dirty:\n        change_row(",
+        "    if True:\n        change_row(",
+        "tests/integration/test_deltas.py -k marked_above",
+    ),
+    Mutation(
+        "seeing that a row was changed",
+        "    if execute(sql, values) != 1:",
+        "    if execute(sql, values) is None:",
+        "tests/integration/test_deltas.py -k changes_no_row",
+    ),
+    # ---- repair
+    Mutation(
+        "telling a recount what changed behind it",
+        "            _adjust_checkpoint(stream_id, delta)\n",
+        "            pass\n",
+        "tests/integration/test_reconcile.py -k writes_between",
+    ),
+    Mutation(
+        "beginning a recount again after a mark",
+        '        execute("DELETE FROM retained_size_recounts WHERE stream_id = ?", [stream_id])\n    mark_connection',
+        "    mark_connection",
+        "tests/integration/test_reconcile.py -k mark_during_a_recount",
+    ),
+    Mutation(
+        "clearing the totals only when nothing below is dirty",
+        "    if below or not complete:",
+        "    if not complete:",
+        "tests/integration/test_reconcile.py -k no_time_at_all",
+    ),
+    Mutation(
+        "finding streams without a row",
+        "        discovered, all_streams = discover_streams()",
+        "        discovered, all_streams = [], True",
+        "tests/integration/test_reconcile.py -k lost_rows",
+    ),
+    Mutation(
+        "the bound of a pass in rows",
+        "_count_streams(limits.rows, deadline)",
+        "_count_streams(10**9, deadline)",
+        "tests/integration/test_reconcile.py -k stops_at_its_rows",
+    ),
+    Mutation(
+        "the bound of a pass in time",
+        "        if through >= last or time.monotonic() > deadline:",
+        "        if through >= last:",
+        "tests/integration/test_reconcile.py -k counted_over_several",
+    ),
+    Mutation(
+        "settling the rows of single records",
+        "        return self.through >= self.last and self._settle()",
+        "        return self.through >= self.last",
+        "tests/integration/test_record_rollups.py -k derives_lost_rows",
+    ),
+    Mutation(
+        "versions that are replaced while rows are derived",
+        "        return rollup_rows.version_of_key(self.id, one.previous, one.key)",
+        "        return None",
+        "tests/integration/test_record_rollups.py -k between_the_steps",
+    ),
+    Mutation(
+        "the rows of its records before a stream is clean",
+        "WHERE r.dirty AND NOT r.rollups_dirty\n",
+        "WHERE r.dirty\n",
+        "tests/integration/test_record_rollups.py -k nothing_is_fresh_before",
+    ),
+    Mutation(
+        "deriving rows again that were derived before a mark",
+        "WHERE stream_id = ? AND after_key >= ?",
+        "WHERE stream_id = ? AND after_key >= ? AND FALSE",
+        "tests/integration/test_record_rollups.py -k begins_a_derivation_again",
+    ),
+    Mutation(
+        "deriving rows where the row of their stream was lost",
+        '{"connection_id": connection_id, "rollups_dirty": True}',
+        '{"connection_id": connection_id}',
+        "tests/integration/test_record_rollups.py -k with_the_row_of_its_stream",
+    ),
+    Mutation(
+        "waiting after a failure",
+        "            self.cooldown.failed(self.projection)",
+        "            pass",
+        "tests/integration/test_auto_reconcile.py -k eight_hours",
+    ),
+    Mutation(
+        "waiting longer each time",
+        "2 ** min(failures - 1, 20)",
+        "1",
+        "tests/unit/test_cooldown.py -k double",
+    ),
+    Mutation(
+        "not waiting for another's pass",
+        "if not self._one.acquire(blocking=False)",
+        "if not self._one.acquire()",
+        "tests/integration/test_auto_reconcile.py -k does_not_wait",
+    ),
+    Mutation(
+        "asking again once it is one's turn",
+        "if not self.retry_after_seconds and still_needed():",
+        "if not self.retry_after_seconds:",
+        "tests/integration/test_auto_reconcile.py -k simultaneous_stale",
+    ),
+    Mutation(
+        "a busy database as a skip",
+        "        except Busy:\n            raise\n        except Exception as error:",
+        "        except Exception as error:",
+        "tests/integration/test_auto_reconcile.py -k busy",
+    ),
+    # ---- who else uses the database
+    Mutation(
+        "stating the isolation of a write",
+        'WORK = "BEGIN ISOLATION LEVEL READ COMMITTED"',
+        'WORK = "BEGIN"',
+        "tests/integration/test_postgres.py -k default_isolation",
+    ),
+    Mutation(
+        "settings that end with the transaction",
+        '    return f"SET LOCAL {name} = {',
+        '    return f"SET {name} = {',
+        "tests/integration/test_pooler.py -k leaves_none",
+    ),
+    Mutation(
+        "durability in a session of somebody else",
+        "        columns += [] if begin == SNAPSHOT else [DURABLE]\n",
+        "",
+        "tests/integration/test_pooler.py -k leaves_none",
+    ),
+    Mutation(
+        "preparing nothing behind a pooler",
+        "connection.prepare_threshold = PREPARE_AFTER if is_ours else None",
+        "connection.prepare_threshold = PREPARE_AFTER",
+        "tests/integration/test_pooler.py -k nothing_is_prepared",
+    ),
+    Mutation(
+        "noticing that a session is somebody else's by now",
+        "        if begun is None or (was_ours and not is_ours):",
+        "        if begun is None:",
+        "tests/integration/test_pooler.py -k not_any_more",
+    ),
+    Mutation(
+        "settings of a statement of its own",
+        "            with self.transaction(WORK):\n                yield",
+        "            yield",
+        "tests/integration/test_pooler.py -k statement_of_its_own",
+    ),
+    Mutation(
+        "rows that a policy hides",
+        '("row_security", "off")',
+        '("row_security", "on")',
+        "tests/integration/test_postgres.py -k policy",
+    ),
+    Mutation(
+        "asking each time whether it is a replica",
+        "return bool(self._state.begun.is_replica)",
+        'return bool(self.connection().info.parameter_status("in_hot_standby") == "on")',
+        "tests/e2e/test_replica.py -k primary_and_one",
+    ),
+    Mutation(
+        "a replica's time from before its figures",
+        "until: str | None = self._state.begun.replicated_until",
+        "until: str | None = self.execute_sql(READ_REPLICATED_UNTIL.split(';')[1]).fetchone()[0]",
+        "tests/e2e/test_replica.py -k read_before",
+    ),
+    Mutation(
+        "giving up after an upgrade",
+        "        if version != self._version:",
+        "        if False:",
+        "tests/integration/test_schema_guard.py -k 'old_process'",
+    ),
+    Mutation(
+        "keeping out of a half-copied database",
+        "        if unfinished and not self._is_transfer_target:",
+        "        if False:",
+        "tests/integration/test_schema_guard.py -k 'every_route'",
+    ),
+    Mutation(
+        "looking at the version again under the lock",
+        "    _check_known(before)",
+        "    pass",
+        "tests/integration/test_schema_guard.py -k start_at_once",
+    ),
+    Mutation(
+        "copying to an empty database alone",
+        "            raise TargetNotEmpty\n\n\ndef _check_ours",
+        "            pass\n\n\ndef _check_ours",
+        "tests/integration/test_transfer.py -k row_of_any",
+    ),
+    Mutation(
+        "deleting only what a copy has sent",
+        "        if exactly and rows and digest != _digest_of(model):",
+        "        if False:",
+        "tests/integration/test_transfer.py -k somebody_has_changed",
+    ),
+    Mutation(
+        "going on only with what a copy has sent",
+        'FROM {_table(model)}") != [(rows,)]:',
+        'FROM {_table(model)}") == []:',
+        "tests/integration/test_transfer.py -k written_to",
+    ),
+    # ---- what is taken in, and taken away
+    Mutation(
+        "STATE after what it vouches for",
+        "            for index, reason in self._store(lambda: self._written(batch)).refused:",
+        "            for _, state in batch.states:\n                self._on_state(state)\n"
+        "            for index, reason in self._store(lambda: self._written(batch)).refused:",
+        "tests/e2e/test_cli.py -k could_not_be_stored",
+    ),
+    Mutation(
+        "the same again as a no-op",
+        "        if event.data == (state.data if state else None):\n            return True",
+        "        if event.data is state is None:\n            return True",
+        "tests/integration/test_records.py -k same_data_again",
+    ),
+    Mutation(
+        "the limit of a line",
+        "        if len(self._held) > MAX_LINE_BYTES:",
+        "        if False:",
+        "tests/e2e/test_hostile_requests.py -k endless",
+    ),
+    Mutation(
+        "the limit of a line's values",
+        "                check_values(line)",
+        "                pass",
+        "tests/unit/test_messages.py -k more_values",
+    ),
+    Mutation(
+        "noticing that compressed data is cut off",
+        "    if member is not None or first:",
+        "    if False:",
+        "tests/e2e/test_unpacking.py -k is_no_member",
+    ),
+    Mutation(
+        "reading every member",
+        "                at -= len(member.unused_data)\n                member = None",
+        "                return",
+        "tests/e2e/test_unpacking.py -k all_members",
+    ),
+    Mutation(
+        "the limit of all members together",
+        "            if most is not None and total > most:",
+        "            if most is not None and len(part) > most:",
+        "tests/e2e/test_unpacking.py -k limit_is_for_all",
+    ),
+    Mutation(
+        "giving a new member little at first",
+        "made.new(), FIRST_BYTES, False",
+        "made.new(), len(block), False",
+        "tests/e2e/test_unpacking.py -k million",
+    ),
+    Mutation(
+        "holding back STATE after a rejected line",
+        "        return self._stores_rejected or first is None or number < first",
+        "        return True",
+        "tests/e2e/test_rejects.py -k holds_back",
+    ),
+    Mutation(
+        "taking a torn line out of a rejects file",
+        "            os.ftruncate(self._file, end)",
+        "            pass",
+        "tests/e2e/test_rejects.py -k killed_in",
+    ),
+    Mutation(
+        "leaving a file of another kind alone",
+        "os.pread(self._file, len(START), 0)) and start:",
+        "os.pread(self._file, len(START), 0)) and False:",
+        "tests/e2e/test_rejects.py -k cannot_be_used",
+    ),
+    Mutation(
+        "going on when nobody reads STATE",
+        "            self._reader_gone = True",
+        "            raise",
+        "tests/e2e/test_output.py -k no_longer_reads",
+    ),
+    Mutation(
+        "going on when nobody reads standard error",
+        "            self._gone = True",
+        "            raise",
+        "tests/e2e/test_output.py -k whole_output",
+    ),
+    Mutation(
+        "a signal that waits for a write",
+        "            with signals.uninterrupted():\n                stored",
+        "            if True:\n                stored",
+        "tests/e2e/test_output.py -k 'during_a_write and sqlite'",
+    ),
+    Mutation(
+        "a signal that waits for a STATE",
+        "            with signals.uninterrupted():\n                output",
+        "            if True:\n                output",
+        "tests/e2e/test_output.py -k being_printed",
+    ),
+    Mutation(
+        "the status of a rebuild that is cut short",
+        "    except BaseException:\n        # If the process",
+        "    except peewee.DatabaseError:\n        # If the process",
+        "tests/e2e/test_output.py -k finds_the_database_busy",
+    ),
+    Mutation(
+        "splitting an address before it is decoded",
+        "    raw = _raw_path()",
+        "    raw = None",
+        "tests/integration/test_routing.py -k in_both_places",
+    ),
+    Mutation(
+        "trusting a raw path only if it is the decoded one",
+        "        if is_same and asked.startswith(",
+        "        if asked.startswith(",
+        "tests/integration/test_routing.py -k one_meaning",
+    ),
+    Mutation(
+        "refusing an address of several meanings",
+        "    if len(found) > 1:",
+        "    if False:",
+        "tests/integration/test_routing.py -k is_not_clear",
+    ),
+    Mutation(
+        "refusing an address that is not UTF-8",
+        '            unquote_to_bytes(asked.get(name, "").encode("latin-1")).decode()',
+        "            pass",
+        "tests/integration/test_routing.py -k not_utf_8",
+    ),
+    Mutation(
+        "importing what has valid lines at its start",
+        "    if not _any_understood(held):",
+        "    if True:",
+        "tests/e2e/test_hints.py -k never_refused",
+    ),
+    Mutation(
+        "strings that are no values",
+        "        return  # it can't hold more, even if none of these is inside a string\n",
+        '        return\n    raise Rejected(f"more than {MAX_VALUES:,} values")\n',
+        "tests/unit/test_messages.py -k inside_strings",
+    ),
+    Mutation(
+        "the stream that a refused line is of",
+        '        reason.stream = _name_or_none(self._stream if named == "" else named)',
+        "        pass",
+        "tests/unit/test_messages.py -k which_stream_and_version",
+    ),
+    Mutation(
+        "remembering that a SCHEMA was refused",
+        "            self._schemas[reason.stream] = str(reason)",
+        "            pass",
+        "tests/unit/test_messages.py -k refused_schema",
+    ),
+    Mutation(
+        "the type of a key's values",
+        "        schema = self._single.get(type(value))",
+        "        schema = self._single.get(str)",
+        "tests/unit/test_messages.py -k says_the_type",
+    ),
+    Mutation(
+        "numbers that are too long for a key",
+        "    if len(sign) + length > MAX_NAME_BYTES:",
+        "    if length > 10**7:",
+        "tests/unit/test_messages.py -k refused_unbuilt",
+    ),
+    Mutation(
+        "compound keys without any value",
+        "        if all(value is None for value in values):",
+        "        if False:",
+        "tests/unit/test_messages.py -k some_value",
+    ),
+    Mutation(
+        "no halves of pairs in names",
+        "    if mark and mark in name:",
+        "    if False:",
+        "tests/unit/test_messages.py -k in_a_name_or_key",
+    ),
+    Mutation(
+        "rows that Singer says are deleted",
+        "        if schema and record.get(DELETED_AT) is not None:",
+        "        if False:",
+        "tests/unit/test_messages.py -k singer_says",
+    ),
+    Mutation(
+        "a bookmark that is no time",
+        'check_name("field", field, mark) if is_time else None',
+        'check_name("field", field, mark)',
+        "tests/unit/test_messages.py -k only_if_its_schema",
+    ),
+    Mutation(
+        "numbers that may as well be seconds",
+        r'r"([1-9]\d{11,12})(?:\.\d+)?"',
+        r'r"([1-9]\d{6,12})(?:\.\d+)?"',
+        "tests/unit/test_timestamps.py -k twelve",
+    ),
+    Mutation(
+        "the digest of a file",
+        "            raise DigestMismatch",
+        "            pass",
+        "tests/integration/test_blobs_http.py -k other_bytes",
+    ),
+    Mutation(
+        "dropping the files of a tombstone",
+        "            if not history.is_live and rollup.versions - len(gone) == 1:",
+        "            if False:",
+        "tests/integration/test_blobs.py -k until_only_its_tombstone",
+    ),
+    Mutation(
+        "asking the record whether it is deleted",
+        "    if (rollup.record_count, rollup.current_json_bytes) != (len(live), live[0][1] if live else 0):",
+        "    if False:",
+        "tests/integration/test_retention.py -k 'lost_or_wrong and sqlite-2000'",
+    ),
+    Mutation(
+        "noticing before pruning that rows are lost",
+        "        is_wrong = not _rollups_add_up(self.stream.id)",
+        "        is_wrong = False",
+        "tests/integration/test_retention.py -k 'lost_or_wrong and sqlite-2000'",
+    ),
+    Mutation(
+        "noticing while pruning that a row is wrong",
+        "    return _History(versions, bool(live)) if is_right else None",
+        "    return _History(versions, bool(live))",
+        "tests/integration/test_retention.py -k 'lost_or_wrong and sqlite-2000'",
+    ),
+    Mutation(
+        "the mark of what was pruned before",
+        "        if one.pruned_at is not None and one.pruned_at > at:",
+        "        if False:",
+        "tests/integration/test_retention.py -k moves_on",
+    ),
+    Mutation(
+        "marking a stream where a file finds a row lost",
+        "    if is_new_rollup == record.has_rollup:",
+        "    if False:",
+        "tests/integration/test_blobs.py -k row_is_lost",
+    ),
+    Mutation(
+        "keeping a file that another record holds",
+        "AND NOT EXISTS (SELECT 1 FROM blob_bindings b WHERE b.sha256 = blobs.sha256)",
+        "",
+        "tests/endurance/test_failpoints.py -k 'failure and stream'",
+    ),
+    Mutation(
+        "noticing that the file was moved",
+        "        if self._identity and _identity_of(self._file) != self._identity:",
+        "        if False:",
+        "tests/integration/test_moved_file.py",
+    ),
+    Mutation(
+        "giving up a connection that can't write",
+        'if lock_type != "DEFERRED" and self.connection().readonly("main"):',
+        "if False:",
+        "tests/e2e/test_read_only_files.py -k becomes",
+    ),
+    Mutation(
+        "deleting only what came with an older version",
+        "if state and state.table_version is not None and state.table_version < version:",
+        "if head and head.data is not None:",
+        "tests/integration/test_records.py -k meanwhile",
+    ),
+    # ---- what is sent again, and what does not fit
+    Mutation(
+        "rule 1: the events of a batch are the newest versions",
+        "        return len(newest) == len(events) and all(",
+        "        return False and all(",
+        "tests/integration/test_unchanged.py -k 'three_lines or untimed'",
+    ),
+    Mutation(
+        "rule 3: the history holds an older event",
+        "            if self._was(event, self.versions[place]):\n                return True  # 3",
+        "            if False:\n                return True  # 3",
+        "tests/integration/test_unchanged.py -k same_time",
+    ),
+    Mutation(
+        "rule 4: the version in effect then",
+        "        if self._was(event, self.versions[before - 1]):",
+        "        if False:",
+        "tests/integration/test_unchanged.py -k first_run_found_unchanged",
+    ),
+    Mutation(
+        "rule 5: what was pruned does not come back",
+        "        if time <= self.pruned_at:",
+        "        if False:",
+        "tests/integration/test_unchanged.py -k 'pruned_versions or any_part'",
+    ),
+    Mutation(
+        "a newer event always takes effect",
+        "event.emitted_at is None or event.emitted_at >= state.time:",
+        "event.emitted_at is None:",
+        "tests/integration/test_unchanged.py -k 'always_takes or any_events'",
+    ),
+    Mutation(
+        "a newer event in a repeated file takes effect",
+        "        if is_newer or event.data != stored[-1].data:",
+        "        if event.data != stored[-1].data:",
+        "tests/integration/test_unchanged.py -k repeated_file",
+    ),
+    Mutation(
+        "a newer event reads no history",
+        "            if key in replays or _needs_history(states.get(key), of_key, now)",
+        "            if True",
+        "tests/integration/test_unchanged.py -k reads_no_history",
+    ),
+    Mutation(
+        "an activation that looks for rejected lines",
+        "return stream.rejected_table_version is None or stream.rejected_table_version < version",
+        "return True",
+        "tests/integration/test_activation.py -k is_skipped",
+    ),
+    Mutation(
+        "rejected lines whose version is not known",
+        "        if stream.rejected_unversioned or stream.rejections_seen < unattributed:",
+        "        if False:",
+        "tests/integration/test_activation.py -k is_skipped",
+    ),
+    Mutation(
+        "storing rejected lines with their batch",
+        "            batch.reject(each for each in rejections if each.stream == batch.stream.name)",
+        "            pass",
+        "tests/integration/test_activation.py -k is_skipped",
+    ),
+    Mutation(
+        "a change that is refused counts as a rejected line",
+        "        self.reject(Rejection(table_version=changes[place].table_version) for place, _ in self.refused)",
+        "        pass",
+        "tests/integration/test_activation.py -k does_not_fit",
+    ),
+    Mutation(
+        "one type for each key property",
+        "            if kind and known and kind != known:",
+        "            if False:",
+        "tests/integration/test_key_schema.py -k two_types",
+    ),
+    Mutation(
+        "one set of key properties",
+        "            if self._others_differ or (self._schema is not None and self._is_filled()):",
+        "            if False:",
+        "tests/integration/test_key_schema.py -k other_key_properties",
+    ),
+    Mutation(
+        "the spelling of keys from before",
+        "        return self._spelled(fitting) if self._respelled else fitting",
+        "        return fitting",
+        "tests/integration/test_key_schema.py -k keep_their_spelling",
+    ),
+    Mutation(
+        "a delete creates nothing",
+        "    creates = {change.stream for change in changes if change.data is not None}",
+        "    creates = {change.stream for change in changes}",
+        "tests/integration/test_source_contact.py -k never_creates",
+    ),
+    Mutation(
+        "the contact of a source that sends nothing new",
+        "            self.now,\n            *self.keys.stored(),",
+        "            None,\n            *self.keys.stored(),",
+        "tests/integration/test_source_contact.py -k is_contact",
+    ),
+    Mutation(
+        "no bound over a part of the records",
+        "                latest_record_time = CASE\n                    WHEN NOT EXISTS (\n                        SELECT 1\n                        FROM streams",
+        "                latest_record_time = CASE\n                    WHEN TRUE OR EXISTS (\n                        SELECT 1\n                        FROM streams",
+        "tests/e2e/test_time_fields.py -k 'undated or over_part'",
+    ),
+    Mutation(
+        "records from before the time field was declared",
+        "        self.stream.undated_records = fetch_value(",
+        "        self.stream.undated_records = 0 * fetch_value(",
+        "tests/e2e/test_time_fields.py -k undated",
+    ),
+    # ---- files: the owner's lists, and what is on the disk
+    Mutation(
+        "all rows of a downloaded list",
+        "    ids = _ids(source, order, values)\n",
+        "    ids = _ids(source, order, values, order.limit)\n",
+        "tests/integration/test_exports.py -k 'every_row and sqlite'",
+    ),
+    Mutation(
+        "the total of a downloaded list",
+        "    yield total.row()\n",
+        "",
+        "tests/integration/test_exports.py -k nothing_has_a_total",
+    ),
+    Mutation(
+        "no total of what is not known",
+        "None if before is None or more is None else before + more",
+        "(before or 0) + (more or 0)",
+        "tests/integration/test_owner_lists.py -k never_counted",
+    ),
+    Mutation(
+        "the snapshot of a download",
+        "resources.enter_context(summaries.reading(auto_reconcile()))",
+        "summaries.read(auto_reconcile())",
+        "tests/integration/test_exports.py -k one_moment",
+    ),
+    Mutation(
+        "the end of a download's snapshot",
+        "    response.call_on_close(body.close)\n",
+        "",
+        "tests/integration/test_exports.py -k goes_away",
+    ),
+    Mutation(
+        "the rows of a download against their number",
+        "        if total.rows != self.rows.count:",
+        "        if False:",
+        "tests/integration/test_exports.py -k other_rows",
+    ),
+    Mutation(
+        "how many rows a page shows",
+        "min(max(self.limit, 1), MAX_ROWS)",
+        "max(self.limit, 1)",
+        "tests/integration/test_exports.py -k bounded",
+    ),
+    Mutation(
+        "how many rows a page reads",
+        "None if order.search else order.limit",
+        "None",
+        "tests/integration/test_exports.py -k bounded",
+    ),
+    Mutation(
+        "the mode of a new database file",
+        "        self._make_file()\n",
+        "",
+        "tests/e2e/test_private_files.py -k from_its_beginning",
+    ),
+    Mutation(
+        "the mode of a database file that is there",
+        "private_files.close_to_others(file + each) for each in",
+        "True for each in",
+        "tests/e2e/test_private_files.py -k closed_to_them",
+    ),
+    Mutation(
+        "the mode of a secret that is there",
+        "    private_files.close_to_others(file)\n",
+        "",
+        "tests/e2e/test_private_files.py -k closed_to_them",
+    ),
+    Mutation(
+        "the mode of a file that is made",
+        "os.O_CLOEXEC, 0o600)",
+        "os.O_CLOEXEC, 0o666)",
+        "tests/e2e/test_private_files.py -k targets_of_copy",
+    ),
+    Mutation(
+        "the mode of a folder that is made",
+        "folder.mkdir(mode=0o700, exist_ok=True)",
+        "folder.mkdir(exist_ok=True)",
+        "tests/e2e/test_private_files.py -k whatever_the_umask",
+    ),
+    Mutation(
+        "a name without a hard link",
+        "        if error.errno not in _NO_LINK:",
+        "        if True:",
+        "tests/e2e/test_private_files.py -k needs_no_hard_links",
+    ),
+    Mutation(
+        "no name that is taken",
+        "    if (rename and ctypes.get_errno() == errno.EEXIST) or os.path.lexists(path):",
+        "    if False:",
+        "tests/e2e/test_private_files.py -k appears_during",
+    ),
+    Mutation(
+        "removing the part of a killed backup",
+        "                _remove_parts(path)\n",
+        "",
+        "tests/e2e/test_private_files.py -k was_killed",
+    ),
+    Mutation(
+        "leaving the part of a running backup alone",
+        "                fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)\n",
+        "",
+        "tests/e2e/test_private_files.py -k left_alone",
+    ),
+    Mutation(
+        "a file on the disk before its name",
+        "            os.fsync(descriptor)\n            _give_name",
+        "            _give_name",
+        "tests/e2e/test_private_files.py -k on_the_disk",
+    ),
+    Mutation(
+        "a name on the disk",
+        "            _remove(part)\n    sync_folder(path.parent)",
+        "            _remove(part)",
+        "tests/e2e/test_private_files.py -k on_the_disk",
+    ),
+    Mutation(
+        "data outside of the environment",
+        "    return _choose(in_environment(package), user_data)",
+        "    return in_environment(package)",
+        "tests/e2e/test_private_files.py -k outlives",
+    ),
+    # ---- who may, and what is told
+    Mutation(
+        "the escaping of names",
+        '<a href="{{ view.row_address(row.name) }}"><bdi>{{ row.name }}</bdi></a>',
+        '<a href="{{ view.row_address(row.name) }}"><bdi>{{ row.name|safe }}</bdi></a>',
+        "tests/integration/test_dashboard.py -k hostile_names",
+    ),
+    Mutation(
+        "the token of a form",
+        "        csrf.protect()",
+        "        pass",
+        "tests/integration/test_auth.py -k without_its_token",
+    ),
+    Mutation(
+        "the origin of a request",
+        '        raise ApiError("cross_site_request")',
+        "        pass",
+        "tests/integration/test_auth.py -k another_sites",
+    ),
+    Mutation(
+        "the token of a connector",
+        "        if is_operator():\n            return view",
+        "        if True:\n            return view",
+        "tests/integration/test_blobs_http.py -k token_alone",
+    ),
+    Mutation(
+        "looking at the token before a large body",
+        "            self.adj.max_request_body_size = MAX_FORM_BYTES",
+        "            pass",
+        "tests/integration/test_server.py -k stranger",
+    ),
+    Mutation(
+        "the owner's session",
+        "return view(*args, **kwargs) if is_owner() else _sign_in_first()",
+        "return view(*args, **kwargs)",
+        "tests/integration/test_auth.py -k without_a_session",
+    ),
+    Mutation(
+        "a new session for who signs in",
+        "    session.clear()\n    session.permanent = True",
+        "    session.permanent = True",
+        "tests/integration/test_auth.py -k session_before",
+    ),
+    Mutation(
+        "keeping the session from scripts",
+        "SESSION_COOKIE_HTTPONLY=True",
+        "SESSION_COOKIE_HTTPONLY=False",
+        "tests/integration/test_proxy.py -k kept_from_scripts",
+    ),
+    Mutation(
+        "the throttle of wrong passwords",
+        "@limiter.limit(WRONG_PASSWORDS, deduct_when=lambda response: response.status_code == 401)\n",
+        "",
+        "tests/integration/test_auth.py -k throttled",
+    ),
+    Mutation(
+        "staying on this site after signing in",
+        '    if not path or not path.startswith("/") or path[1:2] in ("/", "\\\\"):\n        return home',
+        "    if not path:\n        return home",
+        "tests/integration/test_auth.py -k no_other_site",
+    ),
+    Mutation(
+        "errors from a fixed list",
+        'return f"reconcile failed: {PROBLEM_TEXT[problem(error)]}"',
+        "return str(error)",
+        "tests/integration/test_diagnostics.py",
+    ),
+    Mutation(
+        "times that are checked before they are told",
+        "text if text and is_time(text) else None",
+        "text",
+        "tests/integration/test_diagnostics.py -k should_be_a_time",
+    ),
+    # ---- growth
+    Mutation(
+        "the gap of a row that was marked",
+        "    record_gap(grain, key)\n    change_row(",
+        "    change_row(",
+        "tests/integration/test_growth.py -k dirty_are_unknown",
+    ),
+    Mutation(
+        "days that are linked",
+        "not row.unknown and row.generation == link",
+        "not row.unknown",
+        "tests/integration/test_growth.py -k one_write_with_a_wrong_clock",
+    ),
+    Mutation(
+        "days linked, in a list",
+        "not row.unknown and row.reached == linked_to",
+        "not row.unknown",
+        "tests/endurance/test_growth_histories.py",
+    ),
+    Mutation(
+        "days of a clock that was wrong",
+        "    chosen, doubts = _in_order(snapshots)",
+        "    chosen, doubts = snapshots, []",
+        "tests/integration/test_growth.py -k one_write_with_a_wrong_clock",
+    ),
+    Mutation(
+        "days that give way",
+        "    if len(chosen) - len(agree) <= BELIEVED * len(others):",
+        "    if False:",
+        "tests/integration/test_growth.py -k too_few_days",
+    ),
+    Mutation(
+        "the number of days",
+        "    if generation == previous + 1 > SNAPSHOT_RETENTION_DAYS:",
+        "    if False:",
+        "tests/integration/test_growth.py -k dropped_by_number",
+    ),
+    Mutation(
+        "days of a row that was lost",
+        "SELECT COALESCE(MAX(generation), 0) + 1 FROM {grain.days}",
+        "SELECT 0 * COALESCE(MAX(generation), 0) FROM {grain.days}",
+        "tests/integration/test_growth.py -k row_that_was_lost",
+    ),
+    Mutation(
+        "days of a copy",
+        "    for model in GRAIN_TABLES:\n        _send_dirty_rows(model, target)",
+        "    pass",
+        "tests/integration/test_transfer.py -k growth",
+    ),
+    Mutation(
+        "days of schema 2 that prove nothing",
+        "        since = _changed_since(before, snapshot, arrived) if before else None",
+        "        since = snapshot.day",
+        "tests/integration/test_migrations.py -k proven",
+    ),
+    Mutation(
+        "verifying the newest day",
+        "        yield from _newest_day(row, stored, counted.measures, days)",
+        "        pass",
+        "tests/integration/test_verify.py -k newest_day",
+    ),
+    Mutation(
+        "verifying that gaps are marked",
+        '        if not stored["days_disordered"]:\n            arrived',
+        "        if False:\n            arrived",
+        "tests/integration/test_verify.py -k not_marked",
+    ),
+]
+
+
+def main(words: list[str]) -> int:
+    wanted = [each for each in MUTATIONS if not words or any(word in each.name for word in words)]
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(os.cpu_count()) as pool:
+        whole, tests = _copy(Path(folder, "whole")), sorted({each.test for each in wanted})
+        codes = pool.map(lambda test: _run(whole, test), tests)
+        told = [
+            f"{test}: fails without any mutation" for test, code in zip(tests, codes, strict=True) if code
+        ]
+        places = (Path(folder, str(number)) for number, _ in enumerate(wanted))
+        for each, line in zip(wanted, pool.map(_try, wanted, places), strict=True):
+            print(f"{line or 'found'}: {each.name}", flush=True)
+            told += [f"{each.name}: {line}"] if line else []
+    print(f"\n{len(wanted)} mutations, {len(told)} not as they should be.")
+    print("".join(f"  {line}\n" for line in told), end="")
+    return bool(told)
+
+
+def _try(mutation: Mutation, place: Path) -> str:
+    """Nothing where the test fails as it must; else what is wrong."""
+    files = list(_holding(mutation.snippet, _copy(place)))
+    if [file.read_text().count(mutation.snippet) for file in files] != [1]:
+        return f"its snippet is in {len(files)} files"
+    files[0].write_text(files[0].read_text().replace(mutation.snippet, mutation.without))
+    code = _run(place, mutation.test)
+    shutil.rmtree(place)
+    return {0: "NOT FOUND: the test passes without it", 1: ""}.get(code, f"pytest ended with {code}")
+
+
+def _holding(snippet: str, root: Path) -> Iterator[Path]:
+    for folder, ending in (("pdpp_ref", "*.py"), ("templates", "*.html")):
+        yield from (file for file in sorted((root / folder).rglob(ending)) if snippet in file.read_text())
+
+
+def _copy(place: Path) -> Path:
+    unwanted = shutil.ignore_patterns("node_modules", "__pycache__", "screenshots")
+    place.mkdir()
+    for name in COPIED:
+        source = HERE / name
+        if source.is_dir():
+            shutil.copytree(source, place / name, ignore=unwanted)
+        else:
+            shutil.copy(source, place / name)
+    return place
+
+
+def _run(place: Path, test: str) -> int:
+    """pytest's exit code: 0 all passed, 1 some failed, 5 there was no such test."""
+    environment = {**os.environ, "PYTHONPATH": str(place), "PYTHONDONTWRITEBYTECODE": "1"}
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *shlex.split(test)]
+    try:
+        ended = subprocess.run(
+            command, cwd=place, env=environment, capture_output=True, timeout=SECONDS, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return -1
+    return ended.returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,228 @@
+"""Whatever is being done, a death or a failure at any point of it leaves all or nothing.
+
+Each act of `tests/support/scenarios.py`, on each database, is killed before each statement, and failed at each.  On
+SQLite it is killed, cut off from power and failed at each write to the files too; on PostgreSQL it is
+killed while each statement is on its way.  PDPP_TEST_LONG=1 tries every point in every way; the ordinary
+run a few points of each act, in one way of two.
+"""
+
+import itertools
+import json
+import multiprocessing
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import peewee
+import pytest
+
+from pdpp_ref import database
+from pdpp_ref.canonical.importer import StorageUnavailable
+from tests.support.failing_disk import Disk, How
+from tests.support.postgres import new_database
+from tests.support.scenarios import ACTS, look, perform, settled, small_steps
+from tests.support.targets import Before, Database, File, Place, Statement
+
+LONG = os.environ.get("PDPP_TEST_LONG") == "1"
+# Of each act: deaths of a kind, failures of one statement, failures of all from one on.
+DEATHS, FAILURES, LASTING = (100_000, 100_000, 100_000) if LONG else (2, 5, 2)
+REFUSED = (peewee.DatabaseError, database.Busy, database.DatabaseUnusable, StorageUnavailable)
+
+# Children that are forked from a process with neither threads nor a database.
+processes = multiprocessing.get_context("forkserver")
+processes.set_forkserver_preload([__name__])
+
+
+class Trial:
+    """One act in one place, as often as it takes, from the same beginning."""
+
+    def __init__(self, name: str, place: Place, folder: Path) -> None:
+        self.name, self.act, self.place = name, ACTS[name], place
+        self.told = folder / "told.json"
+        self.deaths = 0
+        place.begin(self.act.begin)
+        self.before = look(place)
+        perform(self.act, place)
+        self.after = look(place)
+        self.final = settled(place)
+
+    def again(self) -> None:
+        """The beginning."""
+        self.place.again()
+        self.told.unlink(missing_ok=True)
+
+    def check(self, what: str) -> None:
+        """Nothing is half done, what was acknowledged is, and doing it again gets all the way."""
+        found = look(self.place)
+        if self.told.exists():
+            assert found == self.after, f"{what}: it had been acknowledged"
+        if self.act.is_one:
+            assert found in (self.before, self.after), what
+        perform(self.act, self.place)
+        if self.act.is_one:
+            assert look(self.place) == self.after, what
+        assert settled(self.place) == self.final, what
+
+
+KINDS = ("sqlite", "postgres")
+TRIALS = [(kind, name) for kind in KINDS for name in ACTS]
+
+
+def in_ways(argument: str, ways: tuple[Any, ...], kinds: tuple[str, ...] = KINDS) -> pytest.MarkDecorator:
+    """Each act, on each of the databases, in each of these ways; in the ordinary run in one of them, by turns."""
+    cases = [
+        pytest.param(way, (kind, name), id=f"{way}-{kind} {name}")
+        for k, kind in enumerate(kinds)
+        for n, name in enumerate(ACTS)
+        for w, way in enumerate(ways)
+        if LONG or (k + n) % len(ways) == w
+    ]
+    return pytest.mark.parametrize((argument, "trial"), cases, indirect=["trial"])
+
+
+@pytest.fixture(params=TRIALS, ids=" ".join)
+def trial(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Trial]:
+    kind, name = request.param
+    small_steps(monkeypatch)
+    if kind == "sqlite":
+        yield Trial(name, File(tmp_path / "test.sqlite3"), tmp_path)
+        return
+    server, own = request.getfixturevalue("server"), f"trial_{os.getpid()}"
+    with new_database(server, own) as url, new_database(server, f"{own}_copy") as copy:
+        yield Trial(name, Database(url, copy), tmp_path)
+
+
+def points(total: int, most: int) -> set[int]:
+    """All from 1 to the total, or the first, the last, and some between."""
+    most = min(most, total)
+    return {1 + place * (total - 1) // max(most - 1, 1) for place in range(most)}
+
+
+# ---- death -------------------------------------------------------------------------------------
+
+
+def die(trial: Trial, how: How | None, point: int, *, sent: bool = False) -> None:
+    trial.again()
+    trial.deaths += bool(point)
+    arguments = (trial.name, trial.place, trial.told, how, point, sent)
+    process = processes.Process(target=_act, args=arguments)
+    process.start()
+    process.join(60)
+    lives = not point or how in ("fail", "full")
+    assert process.exitcode == (0 if lives else -signal.SIGKILL)
+
+
+def _act(name: str, place: Place, told: Path, how: How | None, point: int, sent: bool) -> None:
+    """In a process of its own: die at the point, at a statement where no `how` says otherwise.
+
+    What is told, at the time at which a sender would be, is at which point that was.
+    """
+    disk = Disk(point, how) if how else None
+    ordinal = itertools.count(1)
+
+    def before(statement: Statement) -> None:
+        number = next(ordinal)
+        if disk and number == 1:
+            disk.count = 0  # the opening of a database that is there is no part of the act
+        elif not disk and number == point:
+            if sent:
+                statement.send()
+            signal.raise_signal(signal.SIGKILL)
+
+    with pytest.MonkeyPatch.context() as patched, suppress(*REFUSED):
+        small_steps(patched)
+        if how not in ("power", "fail"):  # syncs matter to those
+            patched.setitem(database.PRAGMAS, "synchronous", "off")
+        perform(ACTS[name], place, before, lambda: told.write_text(json.dumps(disk and disk.count)))
+    if disk and not point:
+        told.write_text(json.dumps([json.loads(told.read_text()), disk.count]))
+
+
+def test_a_kill_at_any_statement_leaves_all_or_nothing(trial: Trial) -> None:
+    total = statements(trial)
+    assert total > 2
+    for point in points(total, DEATHS):
+        die(trial, None, point)
+        trial.check(f"killed at statement {point} of {total}")
+        if trial.place.kind == "postgres":
+            die(trial, None, point, sent=True)
+            trial.check(f"killed behind statement {point} of {total}")
+    print(f"{trial.deaths} deaths at {total} statements")
+
+
+@in_ways("how", ("torn", "power"), kinds=("sqlite",))
+def test_a_death_at_any_write_leaves_all_or_nothing(how: How, trial: Trial) -> None:
+    die(trial, how, 0)
+    acknowledged, total = json.loads(trial.told.read_text())
+    assert 0 < acknowledged < total
+    for point in sorted(points(total, DEATHS) | {acknowledged + 1}):
+        die(trial, how, point)
+        assert trial.told.exists() == (point > acknowledged)
+        trial.check(f"{how} at write {point} of {total}")
+    print(f"{trial.deaths} deaths at {total} writes")
+
+
+# ---- failure -----------------------------------------------------------------------------------
+
+
+@in_ways("how", ("fail", "full"), kinds=("sqlite",))
+def test_a_write_to_the_disk_that_fails_loses_nothing_and_lies_about_nothing(
+    how: How, trial: Trial
+) -> None:
+    die(trial, how, 0)
+    _, total = json.loads(trial.told.read_text())
+    for point in points(total, FAILURES if how == "fail" else LASTING):
+        die(trial, how, point)
+        what = f"{how} at write {point} of {total}"
+        found = look(trial.place)
+        if trial.told.exists():  # for a delta that fails, the write is kept and a mark stands
+            assert settled(trial.place) == trial.final, what
+        elif trial.act.is_one:
+            assert found in (trial.before, trial.after), what
+        perform(trial.act, trial.place)
+        assert settled(trial.place) == trial.final, what
+
+
+def statements(trial: Trial) -> int:
+    ordinal = itertools.count()
+    trial.again()
+    perform(trial.act, trial.place, lambda _: next(ordinal))
+    return next(ordinal)
+
+
+def failing_at(point: int, *, lasting: bool) -> Before:
+    ordinal = itertools.count(1)
+
+    def before(statement: Statement) -> None:
+        number = next(ordinal)
+        if number == point or (lasting and number > point):
+            statement.fail(lasting=lasting)
+
+    return before
+
+
+@in_ways("lasting", (False, True))
+def test_a_failure_at_any_statement_loses_nothing_and_lies_about_nothing(
+    lasting: bool, trial: Trial
+) -> None:
+    total = statements(trial)
+    for point in points(total, LASTING if lasting else FAILURES):
+        trial.again()
+        acknowledged = True
+        try:
+            perform(trial.act, trial.place, failing_at(point, lasting=lasting))
+        except REFUSED:
+            acknowledged = False
+        what = f"failed at statement {point} of {total}"
+        found = look(trial.place)
+        if acknowledged:  # for a delta that fails, the write is kept and a mark stands
+            assert settled(trial.place) == trial.final, what
+        elif trial.act.is_one:  # an opening looks on after it has committed
+            assert found in (trial.before, trial.after if trial.act.opens else trial.before), what
+        perform(trial.act, trial.place)
+        assert settled(trial.place) == trial.final, what

@@ -1,0 +1,154 @@
+"""Liveness, metrics, and the access log."""
+
+import json
+import logging
+from typing import Any
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from prometheus_client.parser import text_string_to_metric_families
+
+from pdpp_ref.database import db
+from pdpp_ref.schemas.dataset import SCOPES
+from tests.support.factories import TOKEN, DatabaseProbe, fill, mark, upsert, write
+
+BEARER = {"Authorization": f"Bearer {TOKEN}"}
+
+
+GRAINS = ("connection", "stream")
+
+
+def rows(app: Flask, grain: str) -> list[dict[str, Any]]:
+    response = app.test_client().get(f"/_ref/dataset/size?grain={grain}", headers=BEARER)
+    found: list[dict[str, Any]] = response.get_json()["rows"]
+    return found
+
+
+def scrape(app: Flask) -> dict[tuple[str, tuple[str, ...]], float]:
+    response = app.test_client().get("/_ref/metrics", headers=BEARER)
+    assert response.status_code == 200
+    assert response.content_type.startswith("text/plain; version=0.0.4")
+    return {
+        (sample.name, tuple(sample.labels.values())): sample.value
+        for family in text_string_to_metric_families(response.text)
+        for sample in family.samples
+    }
+
+
+def test_liveness_needs_nothing_and_tells_nothing(client: FlaskClient) -> None:
+    response = client.get("/healthz")
+    assert (response.status_code, response.get_json()) == (200, {"status": "ok"})
+
+
+def test_metrics_are_for_operators(client: FlaskClient) -> None:
+    assert client.get("/_ref/metrics").status_code == 401
+
+
+def test_metrics_are_the_totals(app: Flask, summary: Any) -> None:
+    fill(20)
+    fill(30, "photos", "phone")
+    found = scrape(app)
+    body = summary()
+    assert found["pdpp_retained_record_count", ()] == body["record_count"] == 50
+    assert found["pdpp_retained_total_retained_bytes", ()] == body["total_retained_bytes"]
+    assert found["pdpp_retained_stream_count", ()] == 2
+    assert found["pdpp_projection_state", ("fresh",)] == 1
+    assert found["pdpp_projection_dirty_rows", ("stream",)] == 0
+    assert 0 <= found["pdpp_projection_computed_age_seconds", ()] < 60
+    assert ("pdpp_projection_stale_seconds", ()) not in found
+
+
+def test_metrics_tell_how_large_the_largest_is(app: Flask) -> None:
+    found = scrape(app)
+    assert all(found["pdpp_retained_largest_bytes", (scope,)] == 0 for scope in SCOPES)
+    fill(20)
+    fill(30, "photos", "phone")
+    fill(5, "notes", "phone")
+    found = scrape(app)
+    sizes = {grain: [row["total_retained_bytes"] for row in rows(app, grain)] for grain in GRAINS}
+    for grain in ("connection", "stream"):
+        assert found["pdpp_retained_largest_bytes", (grain,)] == max(sizes[grain]) > 0
+    assert (
+        found["pdpp_retained_largest_bytes", ("stream",)] < found["pdpp_retained_total_retained_bytes", ()]
+    )
+
+
+def test_a_scrape_does_no_maintenance_and_tells_of_what_there_is_to_do(
+    app: Flask, probe: DatabaseProbe
+) -> None:
+    fill(20)
+    mark("laptop", "notes")
+    for _ in range(2):
+        found = scrape(app)
+        assert found["pdpp_projection_state", ("stale",)] == 1
+        assert found["pdpp_projection_state", ("fresh",)] == 0
+        assert found["pdpp_projection_dirty_rows", ("stream",)] == 1
+        assert found["pdpp_projection_dirty_rows", ("global",)] == 1
+        assert 0 <= found["pdpp_projection_stale_seconds", ()] < 60
+        assert found["pdpp_reconcile_attempts_total", ()] == 0
+    probe.fail_repair()
+    app.test_client().get("/_ref/dataset/summary", headers=BEARER)
+    found = scrape(app)
+    assert (found["pdpp_reconcile_attempts_total", ()], found["pdpp_reconcile_failures_total", ()]) == (
+        1,
+        1,
+    )
+    assert found["pdpp_reconcile_consecutive_failures", ()] == 1
+    assert 0 < found["pdpp_reconcile_cooldown_seconds", ()] <= 30
+
+
+def steps(app: Flask) -> int:
+    """How many hundreds of instructions SQLite executes for a scrape."""
+    hundreds = 0
+
+    def count() -> bool:
+        nonlocal hundreds
+        hundreds += 1
+        return False
+
+    connection = db.connection()
+    connection.set_progress_handler(count, 100)
+    try:
+        scrape(app)
+    finally:
+        connection.set_progress_handler(None)
+    return hundreds
+
+
+@pytest.mark.only("sqlite")
+def test_a_scrape_costs_the_same_whatever_is_stored(app: Flask) -> None:
+    fill(50, "notes")
+    few = steps(app)
+    for number in range(300):
+        write(upsert("a", {"n": number}, f"stream {number}"), connection=f"connection {number % 100}")
+    fill(3000, "notes")
+    assert steps(app) <= few + 2
+
+
+def test_requests_are_counted_by_route_and_never_by_name(app: Flask, owner: FlaskClient) -> None:
+    fill(1, connection="a private name")
+    for name in ("a private name", "another", "third"):
+        owner.get(f"/dashboard/connections/{name}")
+    owner.get("/nowhere/private")
+    owner.open("/dashboard", method="BREW")
+    text = app.test_client().get("/_ref/metrics", headers=BEARER).text
+    assert "private" not in text
+    found = scrape(app)
+    route = "/dashboard/connections/<anything:name>"
+    assert found["pdpp_request_seconds_count", ("GET", route, "200")] == 1
+    assert found["pdpp_request_seconds_count", ("GET", route, "404")] == 2
+    assert found["pdpp_request_seconds_count", ("GET", "unknown", "404")] == 1
+
+
+def test_each_request_is_one_line_without_personal_data(
+    owner: FlaskClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "pdpp_ref.access")
+    response = owner.get("/dashboard/connections/private?x=secret", headers={"Authorization": "Bearer tok"})
+    (line,) = [json.loads(record.message) for record in caplog.records if record.name == "pdpp_ref.access"]
+    assert line["request_id"] == response.headers["Request-Id"]
+    assert (line["method"], line["status"]) == ("GET", 404)
+    assert line["ms"] >= 0
+    for secret in ("private", "secret", "tok"):
+        assert secret not in caplog.text.replace("private name", "")

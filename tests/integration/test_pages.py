@@ -1,0 +1,55 @@
+"""Each page's template receives one dataclass, and nothing else but what Flask adds."""
+
+import inspect
+from dataclasses import is_dataclass
+from typing import Any
+
+import pytest
+from flask import Flask, template_rendered
+from flask.testing import FlaskClient
+from jinja2 import StrictUndefined
+
+from pdpp_ref.blueprints.owner import pages
+from tests.support.factories import fill
+
+# What Flask and Flask-WTF add to the context of every template.
+ADDED = {"csrf_meta_tag", "csrf_token", "g", "request", "session"}
+PAGES: dict[type[Any], str] = {
+    pages.DashboardPage: "/dashboard",
+    pages.HeroFragment: "/dashboard/hero",
+    pages.ConnectionPage: "/dashboard/connections/laptop",
+    pages.StreamPage: "/dashboard/streams?connection=laptop&stream=notes",
+    pages.LoginPage: "/owner/login",
+    pages.ErrorPage: "/dashboard/connections/unknown",
+}
+
+
+def test_every_page_is_listed() -> None:
+    classes = [found for _, found in inspect.getmembers(pages, is_dataclass)]
+    assert {found for found in classes if hasattr(found, "template")} == PAGES.keys()
+
+
+@pytest.mark.parametrize("kind", PAGES, ids=lambda kind: kind.__name__)
+def test_a_template_receives_its_page_alone(app: Flask, owner: FlaskClient, kind: type[Any]) -> None:
+    fill(3)
+    contexts: list[dict[str, Any]] = []
+
+    def record(_: Flask, context: dict[str, Any], **__: Any) -> None:
+        contexts.append(context)
+
+    client = app.test_client() if kind is pages.LoginPage else owner
+    with template_rendered.connected_to(record, app):
+        client.get(PAGES[kind], headers={"Accept": "text/html"})
+    (context,) = contexts
+    assert context.keys() - ADDED == {"page"}
+    assert type(context["page"]) is kind
+
+
+@pytest.mark.parametrize("kind", PAGES, ids=lambda kind: kind.__name__)
+def test_a_template_uses_only_what_its_page_has(app: Flask, owner: FlaskClient, kind: type[Any]) -> None:
+    """A misspelt name would be shown as nothing."""
+    fill(3)
+    app.jinja_env.undefined = StrictUndefined
+    client = app.test_client() if kind is pages.LoginPage else owner
+    response = client.get(PAGES[kind], headers={"Accept": "text/html"})
+    assert response.status_code == (404 if kind is pages.ErrorPage else 200)

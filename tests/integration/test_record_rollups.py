@@ -1,0 +1,239 @@
+"""The rows of single records: derived again from versions and files, in steps, while others write.
+
+Random histories of damage, writes and steps are in `test_properties.py`.
+"""
+
+from typing import Any
+
+import pytest
+
+from pdpp_ref.canonical import blobs, deletion, retention
+from pdpp_ref.database import write_transaction
+from pdpp_ref.operations import verify
+from pdpp_ref.projection import marks, record_rollups
+from pdpp_ref.queries import rankings
+from pdpp_ref.services import reconcile
+from pdpp_ref.services.reconcile import Limits, run_pass, run_until_fresh
+from tests.support.factories import MEASURES, DatabaseProbe, delete, mark, upsert, write
+
+pytestmark = pytest.mark.usefixtures("app")
+
+ALL = f"SELECT key, version, {', '.join(MEASURES)} FROM retained_size_record ORDER BY stream_id, key"
+LINKS = "SELECT version, previous_version FROM record_changes ORDER BY stream_id, version"
+
+
+def rebuild() -> None:
+    reconcile.begin_rebuild()
+    reconcile.finish_rebuild()
+
+
+def one_step() -> reconcile.Pass:
+    return run_pass(Limits(seconds=-1))
+
+
+@pytest.fixture
+def small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("CHUNK_VERSIONS", "CHUNK_ROWS", "CHUNK_KEYS"):
+        monkeypatch.setattr(record_rollups, name, 1)
+
+
+@pytest.fixture
+def kept(probe: DatabaseProbe) -> list[tuple[Any, ...]]:
+    """The rows of a record that was changed, one that was deleted, and one that has a file."""
+    write(upsert("changed", 1), upsert("deleted", 22), upsert("file", 333), upsert("single", 4444))
+    write(upsert("changed", 55), delete("deleted"))
+    blobs.store("laptop", "notes", "file", iter([b"a file"]))
+    write(upsert("changed", 666))
+    rows = probe(ALL)
+    assert rows == [
+        ("changed", 7, 1, 3, 3, 6, 0, 0),
+        ("deleted", 6, 0, 0, 2, 2, 0, 0),
+        ("file", 3, 1, 3, 1, 3, 1, 6),
+    ]
+    return rows
+
+
+def test_a_rebuild_derives_lost_rows(kept: list[Any], probe: DatabaseProbe) -> None:
+    probe("DELETE FROM retained_size_record")
+    rebuild()
+    assert probe(ALL) == kept
+    assert list(verify.differences()) == []
+
+
+def test_a_rebuild_of_what_is_right_changes_no_row(kept: list[Any], probe: DatabaseProbe) -> None:
+    before = probe("SELECT * FROM retained_size_record ORDER BY key"), probe(LINKS)
+    probe.fail("UPDATE ON retained_size_record")
+    probe.fail("DELETE ON retained_size_record", name="broken_too")
+    rebuild()
+    assert (probe("SELECT * FROM retained_size_record ORDER BY key"), probe(LINKS)) == before
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE retained_size_record SET record_history_count = 9, record_history_json_bytes = 0",
+        "UPDATE retained_size_record SET record_count = 0, version = 1, changed_at = 'x', blob_count = 2",
+        "INSERT INTO retained_size_record (stream_id, key, version, changed_at) "
+        "SELECT id, 'unknown', 3, 'x' FROM streams",
+        "INSERT INTO retained_size_record (stream_id, key, version, changed_at) "
+        "SELECT id, 'single', 4, 'x' FROM streams",
+        "UPDATE records SET has_rollup = NOT has_rollup",
+        "UPDATE records SET has_rollup = TRUE",
+        "UPDATE record_changes SET previous_version = NULL",
+        "UPDATE record_changes SET previous_version = 1 WHERE version > 1",
+        "UPDATE record_changes SET previous_version = 999",
+    ],
+)
+@pytest.mark.parametrize("steps", ["small", "large"])
+def test_a_rebuild_puts_wrong_rows_flags_and_links_right(
+    damage: str, steps: str, kept: list[Any], probe: DatabaseProbe, request: pytest.FixtureRequest
+) -> None:
+    links = probe(LINKS)
+    probe(damage)
+    assert list(verify.differences()) != []
+    if steps == "small":
+        request.getfixturevalue("small_steps")
+    rebuild()
+    assert probe(ALL) == kept
+    assert probe(LINKS) == links
+    assert probe("SELECT key FROM records WHERE has_rollup ORDER BY key") == [("changed",), ("file",)]
+    assert list(verify.differences()) == []
+
+
+@pytest.mark.usefixtures("small_steps")
+def test_rows_are_derived_in_steps_and_nothing_is_fresh_before(
+    kept: list[Any], probe: DatabaseProbe
+) -> None:
+    probe("DELETE FROM retained_size_record")
+    reconcile.begin_rebuild()
+    steps = 0
+    while not one_step().fresh:
+        steps += 1
+        assert probe("SELECT dirty FROM retained_size_global") == [(1,)]
+    assert steps >= 7 + 3, "one for each version and each row"
+    assert probe(ALL) == kept
+    assert probe("SELECT COUNT(*) FROM retained_size_record_counts") == [(0,)]
+    assert probe("SELECT COUNT(*) FROM retained_size_record_recounts") == [(0,)]
+
+
+def test_a_step_reads_no_more_bytes_than_it_may(
+    kept: list[Any], probe: DatabaseProbe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(record_rollups, "FEW_VERSIONS", 1)
+    monkeypatch.setattr(record_rollups, "CHUNK_BYTES", 4)
+    reconcile.begin_rebuild()
+    reach = []
+    while not one_step().fresh:
+        reach += probe("SELECT through_version FROM retained_size_record_recounts")
+    assert reach == [(3,), (4,)], "their bytes are 1 2 3, 4, 2 0 3"
+    assert probe(ALL) == kept
+
+
+@pytest.mark.usefixtures("small_steps")
+@pytest.mark.parametrize("steps_before", range(12))
+def test_what_is_written_between_the_steps_is_in_the_rows(
+    steps_before: int, kept: list[Any], probe: DatabaseProbe
+) -> None:
+    probe("DELETE FROM retained_size_record")
+    reconcile.begin_rebuild()
+    for _ in range(steps_before):
+        one_step()
+    write(upsert("single", 1), upsert("changed", 7777), delete("file"))
+    one_step()
+    write(upsert("single", 2), upsert("deleted", 2), upsert("new", 1))
+    blobs.store("laptop", "notes", "single", iter([b"another file"]))
+    run_until_fresh()
+    assert probe(ALL) == [
+        ("changed", 9, 1, 4, 4, 10, 0, 0),
+        ("deleted", 12, 1, 1, 3, 3, 0, 0),
+        ("file", 10, 0, 0, 2, 3, 1, 6),
+        ("single", 11, 1, 1, 3, 6, 1, 12),
+    ]
+    assert list(verify.differences()) == []
+
+
+@pytest.mark.usefixtures("small_steps")
+def test_a_mark_begins_a_derivation_again(kept: list[Any], probe: DatabaseProbe) -> None:
+    reconcile.begin_rebuild()
+    while probe("SELECT 1 FROM retained_size_record_recounts WHERE after_key >= 'deleted'") == []:
+        one_step()
+    probe("DELETE FROM retained_size_record WHERE key = 'changed'")
+    ((stream, connection),) = probe("SELECT id, connection_id FROM streams")
+    with write_transaction():
+        marks.mark_rollups(stream, connection, "changed")
+    run_until_fresh()
+    assert probe(ALL) == kept
+    assert list(verify.differences()) == []
+
+
+def test_a_mark_of_a_stream_alone_derives_no_rows(kept: list[Any], probe: DatabaseProbe) -> None:
+    mark("laptop", "notes")
+    assert probe("SELECT rollups_dirty FROM retained_size_stream") == [(0,)]
+
+
+@pytest.mark.parametrize("by_a_mark", [True, False])
+def test_with_the_row_of_its_stream_a_records_are_derived_too(
+    by_a_mark: bool, kept: list[Any], probe: DatabaseProbe
+) -> None:
+    probe("DELETE FROM retained_size_record")
+    probe("DELETE FROM retained_size_stream")
+    mark(*(("laptop", "notes") if by_a_mark else ()))
+    run_until_fresh()
+    assert probe(ALL) == kept
+
+
+def test_a_stream_goes_with_its_half_derived_rows(probe: DatabaseProbe, small_steps: None) -> None:
+    write(upsert("a", 1), upsert("a", 2), upsert("b", 1, "photos"))
+    reconcile.begin_rebuild()
+    while not probe("SELECT 1 FROM retained_size_record_counts"):
+        one_step()
+    deletion.delete_stream("laptop", "notes")
+    assert probe("SELECT COUNT(*) FROM retained_size_record_counts") == [(0,)]
+    assert run_until_fresh().fresh
+    assert list(verify.differences()) == []
+
+
+def test_a_ranked_record_says_that_its_row_may_be_wrong(kept: list[Any], probe: DatabaseProbe) -> None:
+    write(upsert("other", stream="photos"))
+    assert {row.dirty for row in rankings.rows("record", "total_retained_bytes", 9)} == {False}
+    probe("UPDATE retained_size_stream SET rollups_dirty = TRUE, dirty = TRUE WHERE stream_id = 1")
+    rows = rankings.rows("record", "total_retained_bytes", 9)
+    assert {(row.stream, row.dirty) for row in rows} == {("notes", True), ("photos", False)}
+
+
+@pytest.mark.usefixtures("small_steps")
+def test_progress_of_a_rebuild_is_of_both_counts(kept: list[Any]) -> None:
+    reconcile.begin_rebuild()
+    left = [reconcile.versions_left()]
+    while not one_step().fresh:
+        left.append(reconcile.versions_left())
+    assert left[0] == 7
+    assert left == sorted(left, reverse=True)
+    assert len(set(left)) > 4
+
+
+@pytest.mark.only("postgres")
+def test_a_stream_that_a_writer_holds_is_left_for_later(kept: list[Any], probe: DatabaseProbe) -> None:
+    probe("DELETE FROM retained_size_record")
+    reconcile.begin_rebuild()
+    probe("BEGIN")
+    probe("SELECT 1 FROM streams FOR NO KEY UPDATE")
+    assert run_pass(Limits(), wait=False).fresh is False
+    probe("COMMIT")
+    assert probe("SELECT rollups_dirty FROM retained_size_stream") == [(True,)]
+    assert run_pass(Limits(), wait=False).fresh
+    assert probe(ALL) == kept
+
+
+def test_pruning_derives_rows_first(kept: list[Any], probe: DatabaseProbe, small_steps: None) -> None:
+    probe("DELETE FROM retained_size_record")
+    reconcile.begin_rebuild()
+    one_step()
+    assert retention.prune(1) == retention.Pruned(3, 5)
+    assert probe("SELECT key, record_history_count FROM retained_size_record ORDER BY key") == [
+        ("changed", 1),
+        ("deleted", 1),
+        ("file", 1),
+    ]
+    run_until_fresh()
+    assert list(verify.differences()) == []

@@ -1,0 +1,106 @@
+"""What the server itself answers, where no request reaches the application."""
+
+import json
+import socket
+from collections.abc import Callable, Iterator
+
+import pytest
+from flask import Flask, Response
+
+from pdpp_ref import server as module
+from tests.support.factories import TOKEN
+from tests.support.server_process import served
+
+Ask = Callable[[bytes], tuple[bytes, bytes]]
+pytestmark = pytest.mark.only("sqlite")  # it comes before any database
+BEARER = f"Authorization: Bearer {TOKEN}\r\n".encode()
+
+
+@pytest.fixture
+def ask(app: Flask) -> Iterator[Ask]:
+    with served(app) as server:
+        server.adj.max_request_body_size = 1_000
+
+        def send(request: bytes) -> tuple[bytes, bytes]:
+            with socket.create_connection(("127.0.0.1", server.effective_port), timeout=60) as client:
+                client.sendall(request)
+                answer = b"".join(iter(lambda: client.recv(65536), b""))
+            head, _, body = answer.partition(b"\r\n\r\n")
+            return head, body
+
+        yield send
+
+
+@pytest.mark.parametrize(
+    ("header", "status"),
+    [
+        (b"Content-Length: abc", b"400"),
+        (b"Content-Length: " + b"9" * 5_000, b"400"),
+        (b"Transfer-Encoding: foo", b"501"),
+    ],
+)
+def test_what_is_no_http_is_told_in_the_one_shape(ask: Ask, header: bytes, status: bytes) -> None:
+    head, body = ask(b"POST /owner/login HTTP/1.1\r\nHost: x\r\n" + header + b"\r\n\r\n")
+    assert head.split()[1] == status
+    assert b"Request-Id: " in head
+    assert set(json.loads(body)["error"]) == {"type", "code", "message", "request_id"}
+
+
+def test_an_address_that_is_none_is_told_and_not_logged(ask: Ask, caplog: pytest.LogCaptureFixture) -> None:
+    head, body = ask(b"GET http://[private HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert head.split()[1] == b"400"
+    assert json.loads(body)["error"]["code"] == "invalid_request"
+    assert "private" not in caplog.text
+
+
+def post(path: bytes, length: int | None, *headers: bytes) -> bytes:
+    """A request whose body is so long, or in chunks of 2,000 bytes; none of it, or one chunk, is sent."""
+    told = b"Transfer-Encoding: chunked" if length is None else f"Content-Length: {length}".encode()
+    sent = b"7d0\r\n" + b"x" * 2_000 + b"\r\n" if length is None else b""
+    return b"POST " + path + b" HTTP/1.1\r\nHost: x\r\n" + b"".join(headers) + told + b"\r\n\r\n" + sent
+
+
+@pytest.mark.parametrize("length", [2_000_000_000_000, None])
+def test_a_body_larger_than_any_route_takes_is_refused_before_it_is_received(
+    ask: Ask, length: int | None
+) -> None:
+    head, body = ask(post(b"/v1/ingest/notes", length, BEARER))
+    assert head.split()[1] == b"413"
+    assert json.loads(body)["error"]["code"] == "body_too_large"
+
+
+@pytest.mark.parametrize("length", [900, None])
+@pytest.mark.parametrize("path", [b"/v1/ingest/notes", b"/owner/login"])
+@pytest.mark.parametrize("header", [b"", BEARER.replace(b"Bearer", b"Basic"), BEARER.replace(b"r'", b"R'")])
+def test_of_a_stranger_nothing_large_is_received(
+    ask: Ask, monkeypatch: pytest.MonkeyPatch, length: int | None, path: bytes, header: bytes
+) -> None:
+    monkeypatch.setattr(module, "MAX_FORM_BYTES", 500)
+    head, body = ask(post(path, length, header))
+    assert head.split()[1] == b"401"
+    assert b"www-authenticate: bearer" in head.lower()
+    assert json.loads(body)["error"]["code"] == "bearer_token_required"
+
+
+def test_the_token_opens_the_way_for_a_large_body(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_FORM_BYTES", 500)
+    line = b'{"key":"a","data":{"t":"' + b"x" * 800 + b'"}}'
+    head, body = ask(
+        post(b"/v1/ingest/notes?connector_id=files", len(line), BEARER, b"Connection: close\r\n") + line
+    )
+    assert head.split()[1] == b"200"
+    assert json.loads(body)["records_accepted"] == 1
+
+
+def test_a_failure_in_the_middle_of_an_answer_logs_no_more_than_its_kind(
+    app: Flask, ask: Ask, caplog: pytest.LogCaptureFixture
+) -> None:
+    def parts() -> Iterator[bytes]:
+        yield b"the first part"
+        raise ValueError("private")
+
+    app.view_functions["monitoring.healthz"] = lambda: Response(parts())
+    head, body = ask(b"GET /healthz?private HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert (head.split()[1], b"the first part" in body) == (b"200", True)
+    assert caplog.messages == ["a connection was ended by ValueError"]
+    assert "private" not in caplog.text

@@ -1,0 +1,101 @@
+"""A server process with a folder, a port and settings of its own."""
+
+import os
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.request import urlopen
+
+import pytest
+from flask import Flask
+
+from pdpp_ref.server import listen
+from tests.support import command
+from tests.support.factories import PASSWORD, TOKEN, DatabaseProbe
+
+if TYPE_CHECKING:
+    from playwright.sync_api import BrowserContext
+
+
+@contextmanager
+def served(app: Flask) -> Iterator[Any]:
+    """The application on the real server, in a thread of this process: waitress's server, with `effective_port`."""
+    server = listen(app, "127.0.0.1", 0)
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    try:
+        yield server
+    finally:
+        # In its own thread, which otherwise looks once a second whether there is anything left to serve.
+        server.trigger.pull_trigger(server.close)
+        server.task_dispatcher.shutdown()
+        thread.join(60)
+
+
+class Server:
+    """`pdpp-ref serve` or `demo` as a process with a folder, a port and settings of its own.
+
+    `under` is the beginning of a command that runs another one.
+    """
+
+    under: tuple[str, ...] = ()
+
+    def __init__(self, folder: Path, command: str = "serve", **settings: int | str) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = str(free.getsockname()[1])
+        self.call = [command, "--port", port]
+        self.url = f"http://127.0.0.1:{port}"
+        self.database = folder / ("demo" if command == "demo" else "") / "pdpp-ref.sqlite3"
+        self.database.parent.mkdir(parents=True, exist_ok=True)
+        own = {"INSTANCE_PATH": folder, "DATABASE_URL": f"sqlite:///{self.database}"}
+        own |= {"OWNER_PASSWORD": PASSWORD, "OPERATOR_TOKEN": TOKEN} | settings
+        self.environment = {name: value for name, value in os.environ.items() if name[:5] != "PDPP_"}
+        self.environment |= {f"PDPP_{name}": str(value) for name, value in own.items()}
+
+    def __enter__(self) -> "Server":
+        self.process = subprocess.Popen([*self.under, command.PROGRAM, *self.call], env=self.environment)
+        until = time.monotonic() + 60
+        while self.process.poll() is None and time.monotonic() < until:
+            with suppress(OSError), urlopen(f"{self.url}/owner/login", timeout=5):
+                return self
+            time.sleep(0.05)
+        self.__exit__()
+        pytest.fail("the server did not come up")
+
+    def __exit__(self, *_: object) -> None:
+        self.process.kill()
+        self.process.wait()
+
+    def run(self, *arguments: str, given: str = "") -> None:
+        done = command.run(*arguments, env=self.environment, stdin=given.encode())
+        assert done.returncode == 0, done.stderr.decode()
+
+    def sign_in(self, context: "BrowserContext") -> None:
+        assert context.request.post(f"{self.url}/owner/login", data={"password": PASSWORD}).ok
+
+    def add_record(self, connection: str = "laptop") -> None:
+        line = '{"type": "RECORD", "stream": "notes", "key": "%s", "data": {"text": "hello"}}\n'
+        self.run("import", "--connection", connection, given=line % time.monotonic_ns())
+
+    def set_last_arrival(self, moment: datetime) -> None:
+        """Pages say for some seconds that records are arriving."""
+        text = moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        with DatabaseProbe(self.database) as probe:
+            probe("UPDATE retained_size_global SET latest_ingested_at = ?", text)
+
+    @contextmanager
+    def broken(self) -> Iterator[DatabaseProbe]:
+        """With totals that are marked and can't be put right."""
+        with DatabaseProbe(self.database) as probe:
+            probe.fail_repair()
+            try:
+                self.run("mark-dirty")
+                yield probe
+            finally:
+                probe.mend()
