@@ -5,8 +5,10 @@ MINUTES ?= 3
 SECONDS ?= 600
 VENV := .venv
 BIN := $(VENV)/bin
+# Tests outside of tests/endurance that are longer with PDPP_TEST_LONG=1.
+LONG_TOO := tests/e2e/test_browser.py tests/e2e/test_hostile_requests.py tests/integration/test_listings.py tests/integration/test_reconcile.py
 
-.PHONY: help setup setup-tests demo run test test-long lint audit bench bench-parallel real-input real-taps load fuzz mutations screenshots check-deploy lock clean
+.PHONY: help setup setup-tests demo run test test-fast test-long lint audit bench bench-parallel real-input real-taps load fuzz mutations screenshots check-deploy lock clean
 
 help: ## Show the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -20,8 +22,11 @@ run: setup ## Serve your own database
 test: setup-tests lint ## Install what the tests need and run all of them
 	$(BIN)/pytest -n auto --dist worksteal
 
+test-fast: $(VENV)/.test-installed ## Test on SQLite alone, in half a minute; run it after each edit
+	$(BIN)/pytest --fast -q -n auto --dist worksteal tests/unit tests/integration
+
 test-long: setup-tests ## Run property, crash and fuzz tests for two hours or more
-	PDPP_TEST_LONG=1 $(BIN)/pytest -n auto tests/endurance/test_properties.py tests/endurance/test_crash.py tests/endurance/test_failpoints.py tests/endurance/test_killed_server.py tests/endurance/test_stress.py tests/endurance/test_api_fuzz.py
+	PDPP_TEST_LONG=1 $(BIN)/pytest -n auto --timeout 0 tests/endurance $(LONG_TOO)
 
 lint: setup-tests ## Style and types
 	$(BIN)/ruff check .

@@ -2,7 +2,7 @@
 
 A test that has to do with the database runs on both.  `@pytest.mark.only("sqlite")` is for what the
 other one does not have, as pragmas, files and plans, and for what comes before any database.  One
-server serves all processes of a run.
+server serves all processes of a run; it starts when the first test needs it.
 """
 
 import os
@@ -26,13 +26,14 @@ from pdpp_ref import (
     timestamps,
 )
 from pdpp_ref.database import db
-from tests.support import command, pooler, postgres
+from tests.support import command, postgres
 from tests.support.conformance import CheckedClient
 from tests.support.factories import PASSWORD, TOKEN, Calendar, Clock
 from tests.support.probe import DatabaseProbe
 
-# The URL, for the processes that xdist starts; no PDPP_ name, as tests take those away.
-SERVER = "POSTGRES_OF_THIS_RUN"
+# The folder of the shared server, and the URL of one that was named, for the processes that xdist starts; no
+# PDPP_ names, as tests take those away.
+SHARED, NAMED = "SHARED_POSTGRES_OF_THIS_RUN", "POSTGRES_OF_THIS_RUN"
 DATABASES = ("sqlite", "postgres")
 COMMAND = command.PROGRAM
 # Hundreds of tests start Python; it need not compile the package each time.
@@ -46,26 +47,38 @@ settings.register_profile("any machine", deadline=None)
 settings.load_profile("any machine")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--fast", action="store_true", help="without slow tests and PostgreSQL")
+
+
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "only(*databases): what only these have")
+    config.addinivalue_line("markers", "slow: left out by `make test-fast`")
     config.addinivalue_line("markers", "durable: SQLite waits for the disk, as it does in use")
     # A shell starts a background job with SIGINT ignored, and its children would inherit that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     if hasattr(config, "workerinput") or config.option.collectonly:
         return
-    if not pooler.program():
-        raise pytest.UsageError(pooler.MISSING)
     if named := os.environ.get(postgres.NAMED):
-        os.environ[SERVER] = named
+        os.environ[NAMED] = named
         return
-    try:
-        server = postgres.Server(**postgres.QUICK)
-    except (RuntimeError, OSError, subprocess.CalledProcessError) as error:
-        raise pytest.UsageError(
-            str(error) if isinstance(error, RuntimeError) else postgres.MISSING
-        ) from None
-    config.add_cleanup(server.remove)
-    os.environ[SERVER] = server.url
+    shared = postgres.Shared()
+    config.add_cleanup(shared.remove)
+    os.environ[SHARED] = str(shared.folder)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.option.fast:
+        left_out = [item for item in items if item.get_closest_marker("slow") or needs_postgres(item)]
+        items[:] = [item for item in items if item not in left_out]
+        config.hook.pytest_deselected(items=left_out)
+
+
+def needs_postgres(item: pytest.Item) -> bool:
+    parameters = getattr(item, "callspec", None)
+    return "server" in getattr(item, "fixturenames", ()) or (
+        parameters is not None and parameters.params.get("backend") == "postgres"
+    )
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -88,7 +101,12 @@ class Backend:
 @pytest.fixture(scope="session")
 def server() -> str:
     """The URL of the PostgreSQL server."""
-    return os.environ[SERVER]
+    try:
+        return os.environ.get(NAMED) or postgres.shared_url(Path(os.environ[SHARED]))
+    except RuntimeError as missing:
+        pytest.fail(str(missing))
+    except (OSError, subprocess.CalledProcessError) as error:
+        pytest.fail(f"{error}\n{postgres.MISSING}")
 
 
 @pytest.fixture(scope="session")

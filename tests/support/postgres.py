@@ -4,11 +4,13 @@ PDPP_TEST_POSTGRES_URL names one whose user may create databases.  Otherwise the
 the PATH or of a distribution; as root they run as the user `postgres`, since the server refuses root.
 """
 
+import fcntl
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -41,7 +43,10 @@ def binaries() -> Path | None:
 class Server:
     """One server with a folder of its own, reached through a socket in that folder."""
 
-    def __init__(self, **options: str) -> None:
+    def __init__(self, lifeline: Path | None = None, **options: str) -> None:
+        """`lifeline` names a pipe that somebody holds open as long as the server is to run; without one that
+        is this process.
+        """
         found = binaries()
         if found is None:
             raise RuntimeError(MISSING)
@@ -53,7 +58,10 @@ class Server:
             shutil.chown(self.folder, "postgres")
         # Ends with the server if this process is killed before it could remove it.
         stop = self._command("pg_ctl", "stop", "--mode", "immediate", "--silent")
-        watch = f"import shutil, subprocess, sys; sys.stdin.read(); subprocess.run({stop}, stderr=-3, cwd='/tmp')"
+        end = f"open({str(lifeline)!r})" if lifeline else "sys.stdin"
+        watch = (
+            f"import shutil, subprocess, sys; {end}.read(); subprocess.run({stop}, stderr=-3, cwd='/tmp')"
+        )
         self._watcher = subprocess.Popen(
             [sys.executable, "-c", f"{watch}; shutil.rmtree({str(self.folder)!r}, ignore_errors=True)"],
             stdin=subprocess.PIPE,
@@ -112,6 +120,41 @@ class Server:
         self._watcher.wait(60)
 
 
+class Shared:
+    """The server of all processes of a run, which the first one that asks for it starts.
+
+    It ends with this process.
+    """
+
+    def __init__(self) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="pdpp-pg-shared-"))
+        os.mkfifo(self.folder / "lifeline")
+        self._lifeline = os.open(self.folder / "lifeline", os.O_RDWR)
+
+    def remove(self) -> None:
+        os.close(self._lifeline)
+        url = self.folder / "url"
+        until = time.monotonic() + 60
+        while url.exists() and folder_of(url.read_text()).exists() and time.monotonic() < until:
+            time.sleep(0.02)
+        shutil.rmtree(self.folder)
+
+
+def shared_url(folder: Path) -> str:
+    """The URL of the server of a `Shared.folder`.  Raises RuntimeError if there is no PostgreSQL here."""
+    url = folder / "url"
+    with open(folder / "lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not url.exists():
+            url.write_text(Server(folder / "lifeline", **QUICK).url)
+    return url.read_text()
+
+
+def folder_of(url: str) -> Path:
+    """The folder of a server that we started."""
+    return Path(parse_qs(urlsplit(url).query).get("host", [""])[0])
+
+
 def at(server: str, database: str) -> str:
     """The URL of another database of a server."""
     return urlunsplit(urlsplit(server)._replace(path=f"/{database}"))
@@ -119,8 +162,7 @@ def at(server: str, database: str) -> str:
 
 def told_of_deadlocks(url: str) -> str:
     """What the log of a server that we started says of them: who waited for whom, and with what."""
-    folder = parse_qs(urlsplit(url).query).get("host", [""])[0]
-    log = Path(folder, "server.log")
+    log = folder_of(url) / "server.log"
     lines = log.read_text().splitlines() if log.exists() else ["see the server's log"]
     found = [number for number, line in enumerate(lines) if "deadlock detected" in line]
     return "\n".join(line for number in found for line in lines[number : number + 8])
