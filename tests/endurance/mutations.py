@@ -591,7 +591,7 @@ MUTATIONS = [
     Mutation(
         "deleting only what came with an older version",
         "if state and state.table_version is not None and state.table_version < version:",
-        "if head and head.data is not None:",
+        "if state and state.data is not None:",
         "tests/integration/test_records.py -k meanwhile",
     ),
     # ---- what is sent again, and what does not fit
