@@ -93,7 +93,7 @@ def run(url: str, *arguments: str, program: tuple[str, ...] = (COMMAND,)) -> str
         (("pdpp-pg-", "nowhere-"), "no PostgreSQL server answers"),
         (
             ("ordinary@/pdpp?host=", "locked:wrong-secret@127.0.0.1:1/pdpp?host=127.0.0.1&x="),
-            "no PostgreSQL URL",
+            "is not a PostgreSQL URL",
         ),
         (("/pdpp?host=", "/pdpp?host=127.0.0.1&port=1&application_name="), "no PostgreSQL server answers"),
     ],
