@@ -19,13 +19,13 @@ demo: setup ## Open the dashboard on sample data, in a database of its own
 run: setup ## Serve your own database
 	@$(BIN)/pdpp-ref serve --port $(PORT)
 
-test: setup-tests lint ## Install what the tests need and run every one
+test: setup-tests lint ## Install what the tests need and run all of them
 	$(BIN)/pytest -n auto --dist worksteal
 
 test-fast: $(VENV)/.test-installed ## Test on SQLite alone, in half a minute; run it after each edit
 	$(BIN)/pytest --fast -q -n auto --dist worksteal tests/unit tests/integration
 
-test-long: setup-tests ## The same properties, crashes and requests, for two hours and more
+test-long: setup-tests ## Run property, crash and fuzz tests for two hours or more
 	PDPP_TEST_LONG=1 $(BIN)/pytest -n auto --timeout 0 tests/endurance $(LONG_TOO)
 
 lint: setup-tests ## Style and types
@@ -33,33 +33,33 @@ lint: setup-tests ## Style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-audit: setup ## Ask PyPI for known holes in what is installed; fails where it can't be asked
+audit: setup ## Check installed packages for known vulnerabilities (needs PyPI)
 	@test -x $(VENV)/audit/bin/pip-audit || { $(PYTHON) -m venv $(VENV)/audit && $(VENV)/audit/bin/pip install --quiet --disable-pip-version-check pip-audit; }
 	@$(VENV)/audit/bin/pip-audit --strict --disable-pip --require-hashes -r .ci/requirements.txt
 
-bench: setup-tests ## Measure; prints figures beside raw sqlite3, with ratios
+bench: setup-tests ## Run the benchmarks; prints ratios to raw sqlite3
 	@$(BIN)/python tests/benchmarks/bench.py
 
 bench-parallel: setup-tests ## Measure importers, small writes and reads of several processes at once
 	@$(BIN)/python tests/benchmarks/parallel.py
 
-real-input: setup-tests ## Import 336,776 real flights, and a Singer tap, and count them apart
+real-input: setup-tests ## Import 336,776 real flights and a Singer tap, and check the totals
 	@$(BIN)/python -m tests.endurance.real_input
 
-real-taps: setup-tests ## Pipe real Singer taps in, twice, and kill one half-way
+real-taps: setup-tests ## Import from real Singer taps, twice, and kill one half-way
 	@$(BIN)/python -m tests.endurance.real_taps
 
-load: setup-tests ## Owners, operators and importers at once, for MINUTES
+load: setup-tests ## Run owners, operators and importers at once, for MINUTES
 	@$(BIN)/python -m tests.endurance.load --minutes $(MINUTES)
 
-fuzz: setup-tests ## Look for input that the reader of lines trips over, for SECONDS
+fuzz: setup-tests ## Fuzz the parser of lines for SECONDS
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation -e '.[fuzz]'
 	@$(BIN)/python -m tests.endurance.fuzz -max_total_time=$(SECONDS)
 
-mutations: setup-tests ## Take each safeguard out of a copy and see that a test fails
+mutations: setup-tests ## Remove each safeguard from a copy, and check that a test fails
 	@$(BIN)/python -m tests.endurance.mutations
 
-screenshots: setup-tests ## Draw every state of the dashboard into docs/screenshots
+screenshots: setup-tests ## Take screenshots of every state of the dashboard
 	@$(BIN)/python -m tests.support.screenshots
 
 setup: $(VENV)/.installed

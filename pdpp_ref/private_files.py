@@ -1,4 +1,4 @@
-"""The files that this program makes: their owner's alone, whatever the umask, and safe on the disk."""
+"""The files that this program creates: private to their owner, whatever the umask, and durable."""
 
 import ctypes
 import errno
@@ -12,38 +12,38 @@ from pathlib import Path
 
 try:
     import fcntl
-except ImportError:  # a system without it keeps what a killed program left behind
+except ImportError:  # on a system without it, files of a killed program stay
     fcntl = None  # type: ignore[assignment]
 
 OTHERS = 0o077
-# What a file system says that has no hard links, or forbids this one.
+# The errors of a file system that has no hard links, or forbids this one.
 _NO_LINK = {errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 _HERE, _NO_REPLACE = -100, 1  # AT_FDCWD and RENAME_NOREPLACE of Linux
 
 
 def create(path: str | Path) -> int:
-    """A descriptor of a new file that its owner alone may use.  Raises FileExistsError or OSError."""
+    """A descriptor of a new file that only its owner can use.  Raises FileExistsError or OSError."""
     return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
 
 
 def make_folder(folder: Path) -> None:
-    """Make it where it is not there, and those above it, for their owner alone.  Raises OSError."""
+    """Create a folder and those above it, if they don't exist, for their owner alone.  Raises OSError."""
     if folder.is_dir():
         return
     make_folder(folder.parent)
-    folder.mkdir(mode=0o700, exist_ok=True)  # another program may have made it this moment
+    folder.mkdir(mode=0o700, exist_ok=True)  # another program may have just created it
     sync_folder(folder.parent)
 
 
 def is_open_to_others(path: str | Path) -> bool:
-    """Whether anybody but its owner may read, write or enter it."""
+    """Whether anybody but its owner can read, write or enter it."""
     return bool(Path(path).stat().st_mode & OTHERS)
 
 
 def close_to_others(path: str | Path) -> bool:
-    """Take from others what they may do with it; False where that can't be done.
+    """Remove all permissions of others; False if that is not possible.
 
-    By its name: to open and close a database's file would end the locks that this process holds on it.
+    It uses the name: opening and closing a database's file would release this process's locks on it.
     """
     try:
         mode = stat.S_IMODE(Path(path).stat().st_mode)
@@ -57,7 +57,7 @@ def close_to_others(path: str | Path) -> bool:
 
 
 def sync_folder(folder: Path) -> None:
-    """The names in it survive a power cut from here on, where the system can promise that."""
+    """Make the names in a folder survive a power cut, if the system can promise that."""
     with suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)
         try:
@@ -66,15 +66,15 @@ def sync_folder(folder: Path) -> None:
             os.close(descriptor)
 
 
-# ---- a file that appears whole or not at all ---------------------------------------------------
+# ---- files that appear complete or not at all ---------------------------------------------------
 
 
 @contextmanager
 def whole(path: Path) -> Iterator[Path]:
-    """The name to write a file under that gets its own name, `path`, at the end, and nothing before.
+    """Yield the name of a part to write; it is renamed to `path` at the end, and not before.
 
-    It replaces nothing, and is on the disk when this ends.  Raises FileExistsError and OSError; no
-    part of it stays then.  What a killed program left of it is removed.
+    It replaces nothing, and is on disk when this ends.  Raises FileExistsError and OSError, and leaves
+    no part then.  Parts that a killed program left are removed.
     """
     if os.path.lexists(path):
         raise FileExistsError
@@ -93,15 +93,15 @@ def whole(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def _at_work(path: Path) -> Iterator[None]:
-    """While others see that somebody makes a file in this folder.
+    """Show others, by a lock, that a file is being created in this folder.
 
-    Parts of a file that nobody makes are of a program that was killed.  Its process number tells
-    nothing: in a container the next one has the same.
+    A part without such a lock was left by a program that was killed.  A process number would not show
+    that: in a container the next program has the same one.
     """
     folder = os.open(path.parent, os.O_RDONLY)
     try:
         if fcntl:
-            with suppress(OSError):  # somebody is at work, or there are no such locks here
+            with suppress(OSError):  # another program holds the lock, or the system has none
                 fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 _remove_parts(path)
             with suppress(OSError):
@@ -118,7 +118,7 @@ def _remove_parts(path: Path) -> None:
 
 
 def _remove(part: Path) -> None:
-    """A part, with what SQLite may have put beside it."""
+    """Remove a part, with files that SQLite may have created next to it."""
     part.with_name(f"{part.name}-journal").unlink(missing_ok=True)
     part.unlink(missing_ok=True)
 
@@ -134,7 +134,7 @@ def _give_name(part: Path, path: Path) -> None:
 
 
 def _rename(part: Path, path: Path) -> None:
-    """Where there are no hard links: in one step where the system has such a rename, else in two."""
+    """Without hard links: in one step if the system has such a rename, otherwise in two."""
     try:
         rename = ctypes.CDLL(None, use_errno=True).renameat2
     except (AttributeError, OSError):

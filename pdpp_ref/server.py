@@ -38,7 +38,7 @@ class Parser(HTTPRequestParser):  # type: ignore[misc]  # waitress has no stubs
     def parse_header(self, head: bytes) -> None:
         try:
             super().parse_header(head)
-        except ValueError:  # of an address or a number that Python's own parsers refuse
+        except ValueError:  # for an address or a number that Python's own parsers refuse
             raise ParsingError("invalid") from None
         if self.chunked or self.content_length >= MAX_FORM_BYTES:  # most requests have no such body
             self._is_stranger = not self._is_operator(self.headers.get("AUTHORIZATION", ""))
@@ -74,7 +74,7 @@ class JsonErrorTask(ErrorTask):  # type: ignore[misc]
 
 
 def _without_details(record: logging.LogRecord) -> bool:
-    """waitress logs paths of requests, which hold names, and of files, which are nobody's business."""
+    """Log no exceptions of waitress: they have paths of requests, which contain names, and of files."""
     if record.levelno >= logging.ERROR:
         kind = record.exc_info[0].__name__ if record.exc_info and record.exc_info[0] else "a fault"
         record.msg, record.args, record.exc_info = "a connection was ended by %s", (kind,), None
@@ -82,7 +82,7 @@ def _without_details(record: logging.LogRecord) -> bool:
 
 
 def listen(app: Flask, host: str, port: int) -> "waitress.server.BaseWSGIServer":
-    """A server that holds the port and has yet to `run()`.  Raises OSError where it can't have it."""
+    """A server that holds the port and has yet to `run()`.  Raises OSError if the port is not available."""
     HTTPChannel.error_task_class = JsonErrorTask
     HTTPChannel.parser_class = partial(Parser, app.extensions["credentials"].is_operator)
     logging.getLogger("waitress").addFilter(_without_details)
@@ -93,6 +93,6 @@ def listen(app: Flask, host: str, port: int) -> "waitress.server.BaseWSGIServer"
         threads=THREADS,
         ident="",
         max_request_body_size=MAX_INGEST_BYTES,
-        # Whom to believe about the other side is the application's setting, PDPP_TRUSTED_PROXIES.
+        # The application handles X-Forwarded-* headers: see PDPP_TRUSTED_PROXIES.
         clear_untrusted_proxy_headers=False,
     )

@@ -1,8 +1,8 @@
-"""Being stopped by a signal: at a moment that loses nothing.
+"""Stopping on a signal, at a moment when nothing is lost.
 
-A command calls `listen`; then SIGINT and SIGTERM raise KeyboardInterrupt, once.  What must not be
-torn is done inside `uninterrupted`: a signal that comes there is raised at its end, and only a second
-one breaks it off.  Once it was raised, all that come are ignored, so that counts can still be printed.
+A command calls `listen`; then SIGINT and SIGTERM raise KeyboardInterrupt, once.  Work that
+must not be interrupted runs inside `uninterrupted`: a signal that arrives there is raised at its end, and
+only a second one interrupts it.  After that all signals are ignored, so that counts can still be printed.
 """
 
 import signal
@@ -15,14 +15,14 @@ from types import FrameType
 class _State:
     listening = False
     depth = 0
-    requested = False  # a signal came and waits for the end of an `uninterrupted`
+    requested = False  # a signal has arrived and waits for the end of an `uninterrupted`
 
 
 _state = _State()
 
 
 def listen() -> None:
-    """SIGTERM is like SIGINT from now on.  Either stays ignored if this process was started so."""
+    """Handle SIGTERM like SIGINT.  A signal that was ignored when this process started stays ignored."""
     _state.listening = True
     for number in (signal.SIGINT, signal.SIGTERM):
         if signal.getsignal(number) is not signal.SIG_IGN:
@@ -30,13 +30,13 @@ def listen() -> None:
 
 
 def ignore_hangup() -> None:
-    """A terminal that is closed does not end the work."""
+    """Continue if the terminal is closed."""
     if hasattr(signal, "SIGHUP"):
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
 
 def finish() -> None:
-    """Nothing is left to be stopped.  Python's end would hand a late signal to the system, which kills."""
+    """Ignore signals from now on: while Python exits, the system's default would kill the process."""
     if _state.listening:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_IGN)
@@ -57,7 +57,7 @@ def _raise() -> None:
 
 @contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Raises KeyboardInterrupt at the end if a signal came meanwhile."""
+    """Raises KeyboardInterrupt at the end if a signal arrived meanwhile."""
     if not _state.listening or threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -71,5 +71,5 @@ def uninterrupted() -> Iterator[None]:
 
 
 def is_requested() -> bool:
-    """Whether a signal waits for the end of what is being done: do not try for long."""
+    """Whether a signal is waiting for the current work to end: then do not retry for long."""
     return _state.requested

@@ -1,14 +1,14 @@
 """Times as this project stores and shows them: UTC text with milliseconds and a `Z`.
 
-The text sorts as the times do, for the years 0001 to 9999, and is what the wire carries.
+The text sorts as the times do, for the years 0001 to 9999, and is the format of the API.
 """
 
 import re
 from datetime import UTC, date, datetime, timedelta
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-# What `datetime.fromisoformat` does not read: small letters, a space before the zone, 24:00 and
-# second 60.  Dates may have dashes or none, or name a week, as there.
+# Forms that `datetime.fromisoformat` does not read: small letters, a space before the zone, 24:00 and
+# second 60.  Dates may have dashes or none, or name a week, as in ISO 8601.
 _TIME = re.compile(
     r"(?P<date>[\dW-]{7,10})"
     r"(?:[Tt ](?P<hour>\d\d)(?::?(?P<minute>\d\d)(?::?(?P<second>\d\d)(?:[.,](?P<fraction>\d+))?)?)?"
@@ -29,7 +29,7 @@ def days_before(days: int) -> str:
 
 
 def to_text(moment: datetime) -> str:
-    """A moment as `2026-11-23T08:30:00.000Z`; one without a zone is taken as UTC."""
+    """A time as `2026-11-23T08:30:00.000Z`; without a zone it is UTC."""
     if moment.tzinfo is not None and moment.tzinfo is not UTC:
         moment = moment.astimezone(UTC)
     return moment.isoformat(timespec="milliseconds")[:23] + "Z"
@@ -50,9 +50,9 @@ def to_moment(text: str) -> datetime:
 
 
 def parse_time(text: str) -> str | None:
-    """A time as others write it, as `to_text` writes it; None for what is no time.
+    """A time in any common format, in the format of `to_text`; None for text that is not a time.
 
-    This is RFC 3339 with what senders make of it: `z` and `t`, a space for the T, any number of
+    This is RFC 3339 with common deviations: `z` and `t`, a space for the T, any number of
     digits of a second (cut after three), 24:00 (of the next day), second 60 (the next one), a date
     alone, no zone (UTC), the other forms of ISO 8601, or milliseconds since 1970.
     """
@@ -64,7 +64,7 @@ def parse_time(text: str) -> str | None:
         except ValueError:
             return to_text(_read(text))
         if moment.tzinfo in (UTC, None) and text[7] == "-" and text[13:17:3] == "::" and text[11:13] < "24":
-            # What `to_text` gives, in a third of its time: an import reads a time in each line.
+            # The format of `to_text`, read in a third of the time: an import reads a time in each line.
             return f"{text[:10]}T{text[11:19]}.{moment.microsecond // 1000:03}Z"
         return to_text(moment)
     except (ValueError, OverflowError):
@@ -92,7 +92,7 @@ def _read(text: str) -> datetime:
     since_midnight = timedelta(
         hours=hour, minutes=minute, seconds=second, milliseconds=int(fraction[:3].ljust(3, "0"))
     )
-    # In one sum, as the first and the last day have no room for either part alone.
+    # In one sum, because either part alone may exceed the range of dates.
     return datetime(day.year, day.month, day.day, tzinfo=UTC) + (since_midnight - _offset(match))
 
 

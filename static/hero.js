@@ -1,10 +1,10 @@
-// What htmx leaves to the page: wait longer after each failure, say so, and rest in a hidden tab.
+// Polling that htmx does not do itself: wait longer after each failure, show it, and pause in a hidden tab.
 (() => {
   "use strict";
   const LONGEST_MS = 5 * 60 * 1000;
   let waitMs = 0;
   let notBefore = 0;
-  let known = null; // the title, icon and heading of the last state that was heard of
+  let known = null; // the title, icon and heading of the last state that the server reported
 
   const hero = () => document.getElementById("hero");
   const banner = () => document.getElementById("offline");
@@ -21,7 +21,7 @@
     known = { title: document.title, icon: icon().href, heading: heading().textContent };
     document.title = "Out of reach · " + known.title.split(" · ").slice(1).join(" · ");
     icon().href = banner().dataset.icon;
-    // No state can be vouched for.
+    // No state is certain while the server can't be reached.
     heading().textContent = "As last known";
   }
 
@@ -36,7 +36,7 @@
     known = null;
   }
 
-  // Whoever comes back looks now: the wait is for those who are away.
+  // Poll at once when somebody returns to the page.
   function now() {
     notBefore = 0;
     if (hero()) htmx.trigger(hero(), "poll-now");
@@ -45,7 +45,7 @@
   for (const name of ["htmx:sendError", "htmx:responseError", "htmx:timeout"]) {
     document.addEventListener(name, failed);
   }
-  // Before the answer is put in, which may bring a new title and a new icon.
+  // Before the response is swapped in, because it may have a new title and a new icon.
   document.addEventListener("htmx:beforeOnLoad", (event) => {
     if (event.detail.xhr.status < 400) reached();
   });

@@ -1,4 +1,4 @@
-"""Signing in, and who is asking: the owner by a session, an operator by a bearer token."""
+"""Signing in, and authentication: the owner by a session, an operator by a bearer token."""
 
 from contextlib import suppress
 from functools import wraps
@@ -80,7 +80,7 @@ def is_operator() -> bool:
 
 
 def owner_only(view: _View) -> _View:
-    """A page of the owner's: anybody else is sent to sign in."""
+    """A page of the owner: anybody else is redirected to the sign-in form."""
 
     @wraps(view)
     def guarded(*args: Any, **kwargs: Any) -> Any:
@@ -102,7 +102,7 @@ def owner_or_operator(view: _View) -> _View:
 
 
 def operator_only(view: _View) -> _View:
-    """A route of connectors: the bearer token, and no session, so no other site can use a browser's."""
+    """A route of connectors: only the bearer token, no session, so no other site can use a browser's."""
 
     @wraps(view)
     def guarded(*args: Any, **kwargs: Any) -> Any:
@@ -133,14 +133,14 @@ def _sign_in_first() -> Response:
     if wants_html():
         if request.method not in SAFE_METHODS:
             return redirect(f"{login}?return_to=/dashboard")  # type: ignore[return-value]
-        # The path is decoded by now: what was escaped in it is escaped again, and all of it once more.
+        # The path is already decoded: escape it again, and then once more as a parameter.
         here = quote(request.path) + ("?" + request.query_string.decode() if request.query_string else "")
         return redirect(f"{login}?return_to={quote(here)}")  # type: ignore[return-value]
     raise _session_required()
 
 
 def _check_origin() -> None:
-    """No state changes at the bidding of another site's page.
+    """Refuse to change anything if another site's page sent the request.
 
     Clients that are not browsers send neither header, and pass.
     """
@@ -170,7 +170,7 @@ def check_form() -> None:
         raise ApiError("csrf_token_required", message) from None
 
 
-_SIGNED_IN: dict[int, Responses] = {302: "Signed in, and sent on to `return_to`."}
+_SIGNED_IN: dict[int, Responses] = {302: "Signed in; redirects to `return_to`."}
 
 
 @blueprint.get("/owner/login")
@@ -209,7 +209,7 @@ def login() -> Any:
 
 
 def _password() -> str:
-    """The password that came, as JSON or in the form."""
+    """The password from the JSON body or the form."""
     with suppress(msgspec.ValidationError, RecursionError):
         if request.is_json:
             return msgspec.convert(request.get_json(silent=True), Login).password
@@ -227,7 +227,7 @@ def logout() -> Any:
 
 
 def local_path(path: str | None) -> str:
-    """The path, if it is one of this server; else the dashboard.  Keeps sign-in from redirecting away."""
+    """The path, if it is one of this server; else the dashboard.  Sign-in redirects to no other site."""
     home = "/dashboard"
     if not path or not path.startswith("/") or path[1:2] in ("/", "\\"):
         return home

@@ -69,7 +69,7 @@ class ConnectionQuery(Struct):
         "body_too_large",
         "unsupported_encoding",
     ),
-    body={"application/x-ndjson": "RECORD messages, one JSON object a line."},
+    body={"application/x-ndjson": "RECORD messages, one JSON object per line."},
     headers={"Content-Encoding": ("identity", "gzip")},
 )
 def ingest_lines(stream: str, query: IngestQuery) -> Response:
@@ -117,7 +117,7 @@ def ingest_lines(stream: str, query: IngestQuery) -> Response:
 
 
 def _broken(report: Report, code: str, reason: str) -> ApiError:
-    """The response to a body that can't be unpacked to its end: what was done with the lines before."""
+    """The response to a body that can't be unpacked to its end: the counts of the lines before."""
     stored = (
         f"of the {report.lines - 1:,} lines before that, {report.counts.accepted:,} were accepted "
         f"and {report.rejected - 1:,} rejected"
@@ -147,11 +147,11 @@ class BlobQuery(ConnectionQuery):
         "body_too_large",
         "unsupported_encoding",
     ),
-    body={"application/octet-stream": "The file, as it is."},
+    body={"application/octet-stream": "The file, unencoded."},
 )
 def store_blob(query: BlobQuery) -> Response:
     if request.headers.get("Content-Encoding", "identity").lower() != "identity":
-        raise ApiError("unsupported_encoding", "Send the file as it is, without Content-Encoding.")
+        raise ApiError("unsupported_encoding", "Send the file unencoded, without Content-Encoding.")
     request.max_content_length = limits.MAX_BLOB_BYTES
     connection, stream, key = (_name(what, getattr(query, what)) for what in _BLOB_NAMES)
     stored = blobs.store(connection, stream, key, _blocks(), query.sha256)
@@ -178,7 +178,7 @@ def delete_stream(stream: str, query: ConnectionQuery) -> Response:
 @blueprint.delete("/streams/<anything:stream>/records/<anything:key>")
 @operator_only
 @operation(
-    "Delete a record; its history keeps it",
+    "Delete a record; its history stays",
     RecordDeleted,
     query=ConnectionQuery,
     errors=("invalid_request", "stream_not_found", "record_not_found", "not_found", "ambiguous_address"),
@@ -196,7 +196,7 @@ class RecordQuery(ConnectionQuery):
 @blueprint.delete("/records")
 @operator_only
 @operation(
-    "Delete a record or a stream by its name, whatever characters that has",
+    "Delete a record or a stream by its name, whatever characters it has",
     {200: (RecordDeleted, StreamDeleted)},
     query=RecordQuery,
     errors=("invalid_request", "stream_not_found", "record_not_found"),
@@ -242,7 +242,7 @@ def _capital(reason: Exception | str) -> str:
 
 
 def _body() -> Iterator[bytes | None]:
-    """The body in blocks, unpacked.  Memory stays flat, however much a small body unpacks to."""
+    """The body in blocks, unpacked.  Memory use is constant, however large the unpacked body is."""
     encoding = request.headers.get("Content-Encoding", "identity").lower()
     if encoding == "identity":
         return _blocks()

@@ -7,8 +7,8 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-# A spreadsheet takes these for the beginning of a formula.  An apostrophe too: as no other cell begins
-# with one, a reader that removes one leading apostrophe has every name as it was.
+# A spreadsheet reads these as the beginning of a formula.  An apostrophe too: as no other cell begins
+# with one, a reader that removes one leading apostrophe restores every name exactly.
 _RUN = ("=", "+", "-", "@", "\t", "\r", "\n", "'")
 
 
@@ -31,7 +31,7 @@ def csv_lines(kind: type[Struct], rows: Iterable[Struct]) -> Iterator[str]:
 
 
 class _Line:
-    """The line that the writer wrote last."""
+    """Return the line that was written last."""
 
     text = ""
 
@@ -54,6 +54,6 @@ def _cell(value: Any) -> Any:
 
 
 def file_name(what: str, as_of: str | None, kind: str) -> str:
-    """Such as `retained-size-stream-2026-01-31T08-00-00Z.csv`; no system minds these characters."""
+    """Such as `retained-size-stream-2026-01-31T08-00-00Z.csv`; every system allows these characters."""
     moment = f"{as_of[:19].replace(':', '-')}Z" if as_of else "never-counted"
     return f"retained-{what}-{moment}.{kind}"

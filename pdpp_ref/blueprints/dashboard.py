@@ -43,11 +43,11 @@ from .responses import JSON, render, streamed
 
 blueprint = Blueprint("dashboard", __name__)
 
-LIST = (PAGE, downloads.Kept, CSV)
+LIST = (PAGE, downloads.OwnerList, CSV)
 
 
 @blueprint.get("/")
-@operation("Redirects to the dashboard", {302: "It is there."})
+@operation("Redirects to the dashboard", {302: "The page."})
 def index() -> Any:
     return redirect(url_for("dashboard.dashboard"))
 
@@ -84,9 +84,9 @@ def dashboard(query: ListQuery) -> str | Response:
 
 @blueprint.get("/dashboard/hero")
 @owner_only
-@operation("The totals alone", {200: PAGE, 204: "The page shows them already."}, query=HeroQuery)
+@operation("The totals alone", {200: PAGE, 204: "The page already shows them."}, query=HeroQuery)
 def hero_fragment(query: HeroQuery) -> str | Response:
-    """The hero alone, or 204 if the page shows it already."""
+    """The hero alone, or 204 if the page already shows it."""
     shown = _hero(summaries.read(auto_reconcile()))
     if query.seen == shown.revision:
         return Response(status=204)
@@ -99,7 +99,7 @@ def hero_fragment(query: HeroQuery) -> str | Response:
 @owner_only
 @operation(
     "Bring the totals up to date: one bounded pass",
-    {302: "Sign in first.", 303: "Done or not; the page says."},
+    {302: "Sign in first.", 303: "Done or not; the page shows which."},
     errors=("csrf_token_required", "body_too_large"),
     body={FORM: Form},
 )
@@ -110,7 +110,7 @@ def refresh() -> Any:
 
 
 def _refreshed() -> str:
-    """The outcome of a pass.  The cause of a failure is for the operator, who finds it in the summary."""
+    """The outcome of a pass.  Only the operator sees the cause of a failure, in the summary."""
     try:
         done = auto_reconcile().run(wait=False)
     except Busy:
@@ -213,7 +213,7 @@ def _poll_seconds(shown: Hero) -> int:
 def _connections_file(query: ListQuery) -> Response:
     def read() -> Download:
         rows = listings.all_connections(query.listing_order)
-        return Download(downloads.KeptConnection, rows, downloads.kept_connection)
+        return Download(downloads.ListedConnection, rows, downloads.listed_connection)
 
     return _file("connections", query.format, read)
 
@@ -223,8 +223,8 @@ def _streams_file(connection: str, query: ListQuery) -> Response:
         rows = listings.all_streams(connection, query.listing_order)
         if rows is None:
             raise ApiError("connection_not_found", _NO_CONNECTION)
-        to_row = partial(downloads.kept_stream, connection=connection)
-        return Download(downloads.KeptStream, rows, to_row)
+        to_row = partial(downloads.listed_stream, connection=connection)
+        return Download(downloads.ListedStream, rows, to_row)
 
     return _file("streams", query.format, read)
 
@@ -235,8 +235,8 @@ def _contents_file(query: StreamQuery) -> Response:
         if rows is None:
             raise ApiError("stream_not_found")
         if query.of == "record":
-            return Download(downloads.KeptRecord, rows, downloads.kept_record)
-        return Download(downloads.KeptFile, rows, downloads.kept_file)
+            return Download(downloads.ListedRecord, rows, downloads.listed_record)
+        return Download(downloads.ListedFile, rows, downloads.listed_file)
 
     return _file(f"{query.of}s", query.format, read)
 

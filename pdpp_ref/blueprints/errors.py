@@ -1,4 +1,4 @@
-"""Every error of a route: its code, the status that goes with it, its meaning, and its response."""
+"""Every error of a route: its code, status, meaning and response."""
 
 import logging
 from http import HTTPStatus
@@ -24,11 +24,11 @@ class Meaning(NamedTuple):
 
 
 ERRORS = {
-    "invalid_request": Meaning(400, "A parameter or the body can't be taken."),
-    "invalid_gzip": Meaning(400, "The body is not whole gzip data."),
-    "digest_mismatch": Meaning(400, "The bytes that came do not have this digest. Send them again."),
-    "unknown_host": Meaning(400, "This server does not answer to the name that was asked for."),
-    "owner_session_required": Meaning(401, "Neither the owner's session nor the operator's token came."),
+    "invalid_request": Meaning(400, "A parameter or the body is invalid."),
+    "invalid_gzip": Meaning(400, "The body is not complete gzip data."),
+    "digest_mismatch": Meaning(400, "The bytes received do not have this digest. Send them again."),
+    "unknown_host": Meaning(400, "This server does not answer to the requested host name."),
+    "owner_session_required": Meaning(401, "Send the owner's session or the operator's token."),
     "bearer_token_required": Meaning(401, "Send the operator's token as a bearer token."),
     "invalid_password": Meaning(401, "The password is wrong."),
     "cross_site_request": Meaning(403, "This request came from another site's page."),
@@ -37,22 +37,22 @@ ERRORS = {
     "connection_not_found": Meaning(404, "There is no such connection."),
     "stream_not_found": Meaning(404, "There is no such stream."),
     "record_not_found": Meaning(404, "There is no such record."),
-    "method_not_allowed": Meaning(405, "This address does not take this method."),
+    "method_not_allowed": Meaning(405, "This address does not accept this method."),
     "ambiguous_address": Meaning(
         409, "This address can be read in more than one way. Use /v1/records?stream=…&key=… instead."
     ),
     "connector_mismatch": Meaning(409, "The connection belongs to another connector."),
-    "body_too_large": Meaning(413, "The body is larger than this address takes."),
-    "unsupported_encoding": Meaning(415, "The body is encoded in a way that is not known here."),
+    "body_too_large": Meaning(413, "The body is larger than this address accepts."),
+    "unsupported_encoding": Meaning(415, "The encoding of the body is not supported."),
     "range_not_satisfiable": Meaning(416, "The file does not have these bytes."),
-    "too_many_requests": Meaning(429, "These were too many tries. Wait a while."),
-    "internal_error": Meaning(500, "Something went wrong here. Try again."),
+    "too_many_requests": Meaning(429, "Too many attempts. Wait a while."),
+    "internal_error": Meaning(500, "Something went wrong. Try again."),
     "storage_unavailable": Meaning(
         503, "The server can't read or write its records right now. Nothing is lost; try again."
     ),
 }
 
-# What Flask and its extensions refuse by status alone.
+# Requests that Flask and its extensions refuse, by status alone.
 _OF_STATUS = {
     400: "invalid_request",
     404: "not_found",
@@ -73,8 +73,8 @@ _TYPES = {
 
 # Messages for problems of a database; other problems have the message of `storage_unavailable`.
 _OF_PROBLEM = {
-    "upgraded": "The database was upgraded by another version of this server.  Restart this one.",
-    "unfinished": "A copy to this database is not finished.  Run it again until it is.",
+    "upgraded": "The database was upgraded by another version of this server. Restart this one.",
+    "unfinished": "A copy to this database is not finished. Run it again until it is.",
 }
 
 
@@ -119,7 +119,7 @@ def body(status: int, code: str, message: str, request_id: str | None) -> Error:
 
 
 def of_status(status: int) -> tuple[str, str]:
-    """The code and the message of a status that came without."""
+    """The code and the message for a status that has none."""
     code = _OF_STATUS.get(status)
     if code:
         return code, ERRORS[code].about

@@ -49,7 +49,7 @@ def healthz() -> Response:
 
 @blueprint.get("/_ref/metrics")
 @owner_or_operator
-@operation("How the server is doing", PROMETHEUS)
+@operation("Metrics", PROMETHEUS)
 def metrics() -> Response:
     text = generate_latest(current_app.extensions["metrics"])
     return Response(text, content_type="text/plain; version=0.0.4; charset=utf-8")
@@ -109,23 +109,23 @@ class _Projection(Collector):
         self._auto = auto
 
     def describe(self) -> list[Metric]:
-        return []  # nothing is read from the database before the first scrape
+        return []  # before the first scrape nothing is read from the database
 
     def collect(self) -> Iterator[Metric]:
         reading = _read(self._auto)
         totals = reading.totals
         for name in (*EVERY_MEASURE, "stream_count", "connection_count"):
             value = getattr(totals, name)
-            yield GaugeMetricFamily(f"pdpp_retained_{name}", "Retained size, in all.", value=value)
-        about = "The total of the largest of its kind."
+            yield GaugeMetricFamily(f"pdpp_retained_{name}", "Total retained size.", value=value)
+        about = "The total of the largest in each scope."
         yield _labelled("pdpp_retained_largest_bytes", about, "scope", reading.largest_bytes)
         states: dict[str, int] = {state: int(state == reading.state) for state in STATES}
-        yield _labelled("pdpp_projection_state", "1 for the state it is in.", "state", states)
+        yield _labelled("pdpp_projection_state", "1 for the current state, else 0.", "state", states)
         about = "Rows to recompute."
         yield _labelled("pdpp_projection_dirty_rows", about, "grain", reading.dirty_rows)
         for name, about, since in (
-            ("computed_age", "Since the totals last changed or were recomputed.", totals.computed_at),
-            ("stale", "Since when the totals may lag; none while they are exact.", totals.stale_since),
+            ("computed_age", "Time since the totals last changed or were recomputed.", totals.computed_at),
+            ("stale", "Time since the totals may lag; absent while they are exact.", totals.stale_since),
         ):
             if since:
                 age = (datetime.now(UTC) - to_moment(since)).total_seconds()
@@ -135,11 +135,11 @@ class _Projection(Collector):
     def _attempts(self) -> Iterator[Metric]:
         auto = self._auto
         yield CounterMetricFamily("pdpp_reconcile_attempts", "Passes of this process.", value=auto.attempts)
-        yield CounterMetricFamily("pdpp_reconcile_failures", "Those that failed.", value=auto.failures)
+        yield CounterMetricFamily("pdpp_reconcile_failures", "Failed ones of these.", value=auto.failures)
         in_a_row, remaining = auto.consecutive_failures, auto.retry_after_seconds
-        about = "Failed passes since the last that did not fail."
+        about = "Failed passes since the last success."
         yield GaugeMetricFamily("pdpp_reconcile_consecutive_failures", about, value=in_a_row)
-        about = "Until the next attempt; 0 if none is held back."
+        about = "Time until the next attempt; 0 without a cooldown."
         yield GaugeMetricFamily("pdpp_reconcile_cooldown_seconds", about, value=remaining)
 
 

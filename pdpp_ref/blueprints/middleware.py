@@ -26,7 +26,7 @@ HEADERS = {
 }
 # These respond even if the database can't be reached.
 WITHOUT_DATABASE = ("static", "monitoring.healthz")
-# These read nothing from the database, but must not respond if it is not what was prepared.
+# These read nothing from the database, but must fail if it is not the one that was prepared.
 WITHOUT_READS = ("auth.login_form", "auth.login", "auth.logout", "dashboard.index", "openapi.openapi")
 
 
@@ -51,7 +51,7 @@ def _begin() -> None:
     g.request_id = uuid.uuid4().hex
     # PostgreSQL rejects NUL in text, and no stored name contains it.
     if "\0" in request.path or any("\0" in value for value in request.args.values()):
-        raise ApiError("invalid_request", "The address holds a NUL character.")
+        raise ApiError("invalid_request", "The address contains a NUL character.")
     if request.endpoint not in WITHOUT_DATABASE:
         # Each thread keeps its connection: opening one for every request halves the throughput.
         db.connect(reuse_if_open=True)
@@ -83,11 +83,11 @@ def _compress(response: Response) -> None:
     response.direct_passthrough = False
     etag, _ = response.get_etag()
     data = response.get_data()
-    response.close()  # the file, which is not sent itself
+    response.close()  # the file itself is not sent
     response.set_data(_zipped(data))
     response.headers["Content-Encoding"] = "gzip"
     if etag:
-        response.set_etag(etag, weak=True)  # the same file, and not the same bytes
+        response.set_etag(etag, weak=True)  # the same file, but not the same bytes
 
 
 @lru_cache(maxsize=32)

@@ -132,7 +132,7 @@ def reconcile_size() -> Response:
 
 @blueprint.post("/dataset/summary/rebuild")
 @owner_or_operator
-@operation("Start the rebuild, or join it", dataset.Summary)
+@operation("Start a rebuild, or join the running one", dataset.Summary)
 def rebuild_summary() -> Response:
     summary = background_rebuild().start(lambda: summaries.load(auto_reconcile()))
     return reply(dataset.summary_body(summary))
@@ -140,6 +140,6 @@ def rebuild_summary() -> Response:
 
 @blueprint.post("/dataset/size/rebuild")
 @owner_or_operator
-@operation("Start the rebuild, or join it", dataset.SizeRebuild)
+@operation("Start a rebuild, or join the running one", dataset.SizeRebuild)
 def rebuild_size() -> Response:
     return reply(dataset.SizeRebuild(projection=dataset.size(background_rebuild().start(global_row))))

@@ -1,4 +1,4 @@
-"""Making responses: JSON, pages, and bodies that are made while they are sent."""
+"""Making responses: JSON, pages, and streamed bodies."""
 
 import logging
 from collections.abc import Generator, Iterator
@@ -42,15 +42,15 @@ def wants_html() -> bool:
 
 
 def streamed(parts: Iterator[bytes], media_type: str, resources: ExitStack) -> Response:
-    """A body that is made while it is sent; `resources` are closed after it, or if the client goes away.
+    """A streamed body; `resources` are closed after it, or if the client disconnects.
 
-    The first part is made at once, and an error until then has an ordinary response.  A later one
-    breaks the body off, which HTTP/1.1 shows: its last chunk does not come.
+    The first part is made at once, so an error until then gets an ordinary response.  A later error
+    ends the body early, which HTTP/1.1 shows: its last chunk is missing.
     """
     first = next(parts)
     body = _guarded(chain((first,), parts), resources.pop_all(), g.request_id)
-    first = next(body)  # a generator that has not begun would not close the resources
-    if request.method == "HEAD":  # nobody will read more, nor close it
+    first = next(body)  # a generator that has not started would not close the resources
+    if request.method == "HEAD":  # nobody will read more or close it
         body.close()
     response = Response(chain((first,), body), content_type=media_type)
     response.call_on_close(body.close)

@@ -1,7 +1,7 @@
 """Addresses of streams and records: a path is split at its slashes first, and decoded then.
 
 A stream or a key may hold any character, `/records/` included.  WSGI passes a path that is decoded
-already, in which a slash of a name is like any other.  So the path as it was asked for is used, if the
+already, in which a slash of a name is like any other.  So the path as requested is used, if the
 server passes that too and it is the same path.  If there is only the decoded one, it has to have a
 single meaning: otherwise nothing is done.
 """
@@ -26,7 +26,7 @@ _SCHEME_AND_HOST = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*")
 
 
 class Reading(NamedTuple):
-    """One way to read a path: the rule, and what its names stand for."""
+    """One way to read a path: the rule and the values of its names."""
 
     rule: Rule
     names: dict[str, str]
@@ -38,11 +38,11 @@ def init_app(app: Flask) -> None:
 
 
 def check_encoding() -> None:
-    """No name holds what is not UTF-8, and nothing is guessed in its place."""
+    """Refuse a path that is not UTF-8: no name contains that, and nothing is guessed."""
     asked = request.environ
     try:
         asked.get("PATH_INFO", "").encode("latin-1").decode()
-        for name in (*RAW, "QUERY_STRING"):  # some servers decode %FF to a character of their own
+        for name in (*RAW, "QUERY_STRING"):  # some servers decode %FF to a replacement character
             unquote_to_bytes(asked.get(name, "").encode("latin-1")).decode()
     except UnicodeError:
         raise ApiError("invalid_request", "The address is not percent-encoded UTF-8.") from None
@@ -51,7 +51,7 @@ def check_encoding() -> None:
 
 
 def resolve() -> None:
-    """Read an address under PREFIX by its parts; what Werkzeug has made of it may be another's."""
+    """Read an address under PREFIX by its parts; Werkzeug may have matched another one."""
     if not request.path.startswith(PREFIX) or request.method == "OPTIONS":
         return
     raw = _raw_path()
@@ -73,7 +73,7 @@ def resolve() -> None:
 
 
 def _raw_path() -> str | None:
-    """The path as it was asked for, if it is the one that Werkzeug has decoded."""
+    """The path as requested, if it is the one that Werkzeug has decoded."""
     script = request.environ.get("SCRIPT_NAME", "")
     decoded = script + request.environ.get("PATH_INFO", "")
     for name in RAW:
@@ -98,12 +98,12 @@ def _template(rule: Rule) -> list[str]:
 
 
 def _name(part: str) -> str | None:
-    """What `<anything:name>` of a template is called; None for a word that stands for itself."""
+    """The name in an `<anything:name>` of a template; None for a literal word."""
     return part[1:-1].partition(":")[2] if part.startswith("<") else None
 
 
 def _exact(rules: list[Rule], parts: list[str]) -> Iterator[Reading]:
-    """A part for each name, as who encodes a name as a whole sends it."""
+    """One part for each name, if each name is encoded as a whole."""
     for rule in rules:
         names = _matched(_template(rule), [[part] for part in parts], decode=True)
         if names is not None:
@@ -111,7 +111,7 @@ def _exact(rules: list[Rule], parts: list[str]) -> Iterator[Reading]:
 
 
 def _readings(rules: list[Rule], parts: list[str], decode: bool) -> Iterator[Reading]:
-    """All ways to read the parts, if slashes of names may be among those that part them."""
+    """All ways to read the parts, if some of their slashes may belong to names."""
     for rule in rules:
         template = _template(rule)
         for groups in _grouped(template, parts):
@@ -121,7 +121,7 @@ def _readings(rules: list[Rule], parts: list[str], decode: bool) -> Iterator[Rea
 
 
 def _grouped(template: list[str], parts: list[str]) -> Iterator[list[list[str]]]:
-    """All ways to give each place of the template one or more parts; a word gets only its own."""
+    """All ways to give each place of the template one or more parts; a literal word gets only its own."""
     place, rest = template[0], template[1:]
     if not rest:
         if parts:
@@ -136,7 +136,7 @@ def _grouped(template: list[str], parts: list[str]) -> Iterator[list[list[str]]]
 
 
 def _matched(template: list[str], groups: list[list[str]], decode: bool) -> dict[str, str] | None:
-    """What the names stand for, or None where the groups do not fit or a name is empty."""
+    """The values of the names, or None if the groups do not fit or a name is empty."""
     if len(template) != len(groups):
         return None
     names = {}

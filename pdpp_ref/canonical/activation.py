@@ -18,7 +18,7 @@ KEYS_PER_PAGE = 2_000
 
 
 class Activated(NamedTuple):
-    """How many records were removed.  `skipped`: a line of the version was rejected, so others stay."""
+    """How many records were removed.  `skipped`: a line of the version was rejected, so none was."""
 
     removed: int = 0
     skipped: bool = False

@@ -1,4 +1,4 @@
-"""Files: stored once by their SHA-256, in the database, and bound to the records that hold them.
+"""Files: stored once by their SHA-256, in the database, and bound to the records that have them.
 
 A file counts once for each record that it is bound to, at every grain, so that parts add up to the
 whole, although its bytes are stored once.  A deleted record keeps its files as it keeps its history,
@@ -33,7 +33,7 @@ IN_MEMORY_BYTES = 1024 * 1024
 
 @dataclass(frozen=True)
 class Stored:
-    """`created` is False if the record held the file already."""
+    """`created` is False if the record already had the file."""
 
     sha256: str
     byte_length: int
@@ -79,7 +79,7 @@ def _gather(blocks: Iterator[bytes], file: IO[bytes]) -> tuple[str, int]:
 
 
 def _bind(stream: StoredStream, key: str, sha256: str, size: int, file: IO[bytes]) -> bool:
-    """Store the file if it is new and bind it.  False if the record holds it already."""
+    """Store the file if it is new and bind it.  False if the record already has it."""
     if locking.lock_stream_for_update(stream.id) is None:
         raise StreamNotFound
     record = _live_record(stream.id, key)
@@ -98,7 +98,7 @@ def _bind(stream: StoredStream, key: str, sha256: str, size: int, file: IO[bytes
     delta = Delta()
     delta.add_files(record.version, 1, size)
     deltas.record(stream.connection_id, {stream.id: delta})
-    # A record has a rollup exactly if its `has_rollup` says so; otherwise one of the two is wrong.
+    # A record has a rollup if and only if `has_rollup` is set; otherwise one of the two is wrong.
     if is_new_rollup == record.has_rollup:
         marks.mark_rollups(stream.id, stream.connection_id, key)
     return True
@@ -143,7 +143,7 @@ def _add_to_rollup(stream_id: int, key: str, size: int, now: str) -> bool:
 
 
 def _store_file(sha256: str, size: int, now: str, file: IO[bytes]) -> None:
-    """Make sure that the file is stored, and can't be deleted before the binding is."""
+    """Make sure that the file is stored and can't be deleted before it is bound."""
     while True:
         added = execute(
             """
@@ -185,7 +185,7 @@ def _write_chunks(sha256: str, file: IO[bytes]) -> None:
 
 
 def drop_unbound(digests: Collection[str]) -> None:
-    """Delete those of the files that no record holds any more."""
+    """Delete the files among these that no record has any more."""
     locking.lock_files_for_delete(digests)
     execute_many(
         """

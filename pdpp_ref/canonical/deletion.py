@@ -27,8 +27,8 @@ def delete_record(connection: str, stream: str, key: str) -> None:
 def delete_stream(connection: str, stream: str) -> None:
     """Delete a stream with all its records and their history.  Raises NotFound.
 
-    What that takes from the rows above is not computed: they are marked in the same transaction, and
-    the next read sums them up.
+    The effect on the rows above is not computed: they are marked in the same transaction, and the next
+    read sums them.
     """
     with write_transaction():
         row = known_stream(connection, stream)

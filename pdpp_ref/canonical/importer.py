@@ -34,7 +34,7 @@ BATCH_RECORDS = 2_000
 BATCH_BYTES = 4 * 1024 * 1024
 BATCH_SECONDS = 1.0
 TRIES_WHEN_BUSY = 5
-IGNORED_TYPES = 20  # reported by name; a source that invents types must not fill the memory
+IGNORED_TYPES = 20  # reported by name; a source with endless types must not fill the memory
 SKIPPED = (
     "version not activated: a line of stream {!r} was rejected since it began, so records of older "
     "versions stay; correct the source and run it again"
@@ -42,7 +42,7 @@ SKIPPED = (
 
 
 class StorageUnavailable(Exception):
-    """A batch could not be stored.  The message says why, and which lines are not in."""
+    """A batch could not be stored.  The message says why, and which lines are not stored."""
 
 
 class RejectedLine(NamedTuple):
@@ -58,7 +58,7 @@ class Report:
     """The outcome of the lines so far.
 
     `first_rejected` is the number of the first rejected line; `withheld` counts the STATE lines that
-    were not passed on because of it.  `broken`: the input ended in damage.
+    were not passed on because of it.  `broken`: the input is damaged, and ends there.
     """
 
     lines: int = 0
@@ -75,7 +75,7 @@ class _Batch:
     """Lines that wait for the next transaction; `sources` are the number and text of each change's line.
 
     `rejections` have the stream and table version of each rejected line, if known; `contacts` are the
-    streams that were mentioned.
+    streams that the lines mention.
     """
 
     changes: list[Change] = field(default_factory=list)
@@ -130,9 +130,9 @@ class Importer:
         return _Batch(contacts={self._stream} if self._stream is not None else set())
 
     def run(self, lines: Iterable[Line | None]) -> Report:
-        """Import all lines; None asks for what is pending to be stored.
+        """Import all lines; None means that pending lines should be stored now.
 
-        Raises StorageUnavailable or ConnectorMismatch; STATE lines that were passed on stay valid.
+        Raises StorageUnavailable or ConnectorMismatch; STATE lines that were already passed on stay valid.
         """
         for line in lines:
             if line is None:
@@ -243,7 +243,7 @@ class _Stored(NamedTuple):
 
 
 def _patiently(write: Callable[[], _Stored]) -> _Stored:
-    """Try again while the database is busy: another writer may hold it longer than one time-out."""
+    """Retry while the database is busy: another writer may hold it for longer than one timeout."""
     for _ in range(TRIES_WHEN_BUSY - 1):
         try:
             return write()

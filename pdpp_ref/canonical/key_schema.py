@@ -43,7 +43,7 @@ class StreamKeys:
         return json.dumps(self._schema, ensure_ascii=False), self._respelled
 
     def accepted(self, changes: Sequence[Change], refused: list[tuple[int, str]]) -> list[Change]:
-        """Changes that fit the stream's other records; `refused` gets the places of those that don't."""
+        """Changes that fit the stream's other records; `refused` gets the positions of the others."""
         fitting = []
         for place, change in enumerate(changes):
             if reason := self._refusal(change):
@@ -98,7 +98,7 @@ class StreamKeys:
             execute("DELETE FROM key_spellings WHERE stream_id = ?", [self._stream_id])
             self._respelled = False
 
-    # ---- streams that were stored before key schemas were --------------------------------------
+    # ---- streams from before key schemas were stored --------------------------------------
 
     def _derive(self, sent: KeySchema) -> None:
         """From the newest record: it is keyed by the sent properties, by others, or that is unknown."""
@@ -123,7 +123,7 @@ class StreamKeys:
             self._others_differ = _is_key_of_something(key, data)
 
     def _find_spellings(self, schema: KeySchema) -> bool:
-        """Store the spelling of keys that would be spelt otherwise today; True if there are any."""
+        """Store the spelling of keys that would be spelt differently now; True if there are any."""
         if not any(kind == "number" for _, kind in schema):
             return False
         spellings: dict[str, str] = {}
@@ -186,7 +186,7 @@ class StreamKeys:
 
 
 class _Number(str):
-    """A number as it is spelt."""
+    """A number with its spelling."""
 
 
 def _schema(text: str | None) -> KeySchema | None:

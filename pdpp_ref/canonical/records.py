@@ -1,4 +1,4 @@
-"""The one way in which records change.  Each call is one transaction, measures included."""
+"""The only way to change records.  Each call is one transaction, measures included."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -37,14 +37,14 @@ __all__ = [
 
 @dataclass
 class Target:
-    """The connection that changes go to; it is created by the first record."""
+    """The connection that changes are stored in; its first record creates it."""
 
     connection: str
     connector: str
 
 
 class Written(NamedTuple):
-    """`refused` are changes that don't fit what is stored: their places in the batch, with the reason."""
+    """`refused`: changes that contradict stored records, by position in the batch, with the reason."""
 
     counts: Counts
     refused: list[tuple[int, str]]
@@ -56,7 +56,8 @@ def write(
     rejections: Sequence[Rejection] = (),
     contacts: Collection[str] = (),
 ) -> Written:
-    """Store the changes, in order, or none of them; a record creates what it needs, a delete nothing.
+    """Store the changes, in order, or none of them.  A record creates its connection and stream if they do
+    not exist; a delete creates nothing.
 
     `rejections` are the rejected lines among them, which an activation must know of; `contacts` are other
     streams that the source has mentioned.  Raises ConnectorMismatch, Busy, or
@@ -69,7 +70,7 @@ def write(
     for place, change in enumerate(changes):
         places.setdefault(change.stream, []).append(place)
     while (batches := _write(target, changes, places, rejections, contacts)) is None:
-        pass  # a stream was deleted while this waited for its lock: begin again, and create it
+        pass  # a stream was deleted while this waited for its lock: start over, and create it
     counts, refused = Counts(), []
     for batch in batches:
         counts.add(batch.counts)

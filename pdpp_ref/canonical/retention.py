@@ -1,7 +1,6 @@
-"""Pruning old versions.  The newest versions of each record stay, and all measures follow exactly.
+"""Pruning old versions.  The newest versions of each record stay, and all measures stay exact.
 
-It is done in small transactions, each whole by itself: an interrupted run has pruned less, and is simply
-run again.
+It runs in small, independent transactions: an interrupted run has pruned less, and can be run again.
 
 Long histories are found by their rollups.  If these can't be right, they are derived again first.
 """
@@ -79,8 +78,8 @@ def prune(
     """Keep the newest `keep` (at least 1) versions of each record; a tombstone counts as a version.
 
     If only the tombstone of a deleted record stays, its files are deleted too.  `connection` and
-    `stream` restrict pruning to those of that name.  Raises Busy or peewee.DatabaseError; what was pruned
-    until then stays pruned.
+    `stream` restrict pruning to those of that name.  Raises Busy or peewee.DatabaseError; versions
+    pruned before that stay pruned.
     """
     total = Pruned()
     for row in _streams(connection, stream):
@@ -135,7 +134,7 @@ class _StreamPruning:
                 yield done
 
     def _is_still(self, stream: StoredStream) -> bool:
-        """SQLite gives the number of the last stream, once that is deleted, to the next one."""
+        """SQLite reuses the id of the last stream for the next one, once it is deleted."""
         before = self.stream
         return (stream.connection_id, stream.name, stream.created_at) == (
             before.connection_id,
@@ -155,8 +154,8 @@ class _StreamPruning:
             if history is None:
                 wrong = rollup.key
                 break
-            kept, gone = history.versions[: self.keep], history.versions[self.keep :]
-            _remove(self.stream.id, rollup, kept, gone, delta)
+            retained, gone = history.versions[: self.keep], history.versions[self.keep :]
+            _remove(self.stream.id, rollup, retained, gone, delta)
             if not history.is_live and rollup.versions - len(gone) == 1:
                 unbound.update(_drop_files(self.stream.id, rollup.key, delta))
             sizes = sum(one.json_bytes for one in gone)
@@ -188,7 +187,7 @@ class _StreamPruning:
         )
 
     def _mark_wrong(self, key: str) -> None:
-        """Have the rollups derived again; a key that is wrong after that is skipped, and stays marked."""
+        """Derive the rollups again; a key that is still wrong after that is skipped, and stays marked."""
         self._mark_rollups(key)
         if key == self.wrong:
             self.after = key
@@ -286,10 +285,10 @@ def _load_chain(stream_id: int, key: str, newest: int, most: int) -> list[_Versi
 
 
 def _remove(
-    stream_id: int, rollup: _Rollup, kept: Sequence[_Version], gone: Sequence[_Version], delta: Delta
+    stream_id: int, rollup: _Rollup, retained: Sequence[_Version], gone: Sequence[_Version], delta: Delta
 ) -> None:
     """Remove old versions of a record, and store the time and digest of the latest pruned one."""
-    pruned_at, pruned_digest = _latest_pruned(stream_id, kept, gone)
+    pruned_at, pruned_digest = _latest_pruned(stream_id, retained, gone)
     # The chain continues with the rest: nothing, or versions that the next transaction removes.
     execute_one(
         """
@@ -297,7 +296,7 @@ def _remove(
         SET previous_version = ?, pruned_at = ?, pruned_digest = ?
         WHERE stream_id = ? AND version = ?
         """,
-        (gone[-1].previous, pruned_at, pruned_digest, stream_id, kept[-1].version),
+        (gone[-1].previous, pruned_at, pruned_digest, stream_id, retained[-1].version),
     )
     execute_many(
         """
@@ -305,7 +304,7 @@ def _remove(
         SET pruned_at = NULL, pruned_digest = NULL
         WHERE stream_id = ? AND version = ?
         """,
-        [(stream_id, one.version) for one in kept[:-1] if one.pruned_at is not None],
+        [(stream_id, one.version) for one in retained[:-1] if one.pruned_at is not None],
     )
     execute_many(
         "DELETE FROM record_changes WHERE stream_id = ? AND version = ?",
@@ -325,7 +324,7 @@ def _remove(
 
 
 def _latest_pruned(
-    stream_id: int, kept: Sequence[_Version], gone: Sequence[_Version]
+    stream_id: int, retained: Sequence[_Version], gone: Sequence[_Version]
 ) -> tuple[str | None, str | None]:
     """The time of the latest version ever pruned of a record, and the digest of its data.
 
@@ -333,8 +332,8 @@ def _latest_pruned(
     before it.
     """
     at, digest, latest = "", None, None
-    for place, one in enumerate((*kept, *gone)):
-        if place >= len(kept) and one.at > at:
+    for place, one in enumerate((*retained, *gone)):
+        if place >= len(retained) and one.at > at:
             at, digest, latest = one.at, None, one
         if one.pruned_at is not None and one.pruned_at > at:
             at, digest, latest = one.pruned_at, one.pruned_digest, None

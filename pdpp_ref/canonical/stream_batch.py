@@ -84,7 +84,7 @@ class StreamBatch:
     # ---- planning the changes ------------------------------------------------------------------
 
     def reject(self, rejections: Iterable[Rejection]) -> None:
-        """Remember lines that were not stored: their table version must not be activated."""
+        """Record lines that were not stored: their table version must not be activated."""
         for each in rejections:
             if each.table_version is None:
                 self.stream.rejected_unversioned = True
@@ -94,7 +94,7 @@ class StreamBatch:
                 self.stream.rejected_table_version = newest
 
     def plan(self, changes: Sequence[Change]) -> None:
-        """Work out what the changes, in order, do to the stream; those that don't fit it are `refused`."""
+        """Plan the changes, in order; those that don't fit the stream are `refused`."""
         fitting = self.keys.accepted(changes, self.refused)
         self.reject(Rejection(table_version=changes[place].table_version) for place, _ in self.refused)
         self._declare_time_field(fitting)

@@ -154,7 +154,7 @@ def _needs_history(state: KeyState | None, events: Sequence[Change], now: str) -
 
 
 def _without_repeats(state: KeyState, events: Sequence[Change]) -> list[Change]:
-    """The events that a first run will have stored: of equal ones in a row, the first.
+    """The events that a first run has stored: the first of equal ones in a row.
 
     An event newer than the current version is never left out: it must take effect.
     """

@@ -51,7 +51,7 @@ def cli_errors() -> Iterator[None]:
         kind = problem(error)
         if kind == "other" and not isinstance(error, peewee.DatabaseError):
             raise
-        advice = _RESTORE if kind in ("corrupt", "not_a_database") else "nothing is half done, try again"
+        advice = _RESTORE if kind in ("corrupt", "not_a_database") else "nothing is half done; try again"
         raise TemporaryFailure(f"{PROBLEM_TEXT[kind]}; {advice}") from None
 
 
@@ -130,7 +130,7 @@ def _listed(names: Sequence[str]) -> str:
 
 @contextmanager
 def progress(unit: str, total: int | None = None) -> Iterator[Callable[[int], None]]:
-    """A function to call with the number done: it shows a bar on a terminal, else a line now and then."""
+    """Yield a function that shows how much is done: a bar on a terminal, otherwise a line now and then."""
     if total and output.Terminal().isatty():
         terminal: Any = output.Terminal()
         with click.progressbar(length=total, label=unit, show_pos=True, file=terminal) as bar:

@@ -26,8 +26,8 @@ from .common import (
 )
 from .errors import TemporaryFailure, UsageError
 
-LISTED = 1_000  # rejected lines; of the rest the number is given
-AGAIN = "Run the same import again: what is stored already is recognised"
+LISTED = 1_000  # rejected lines; the rest are only counted
+AGAIN = "Run the same import again: records already stored are skipped"
 
 Lines = Iterator[Line | None]
 
@@ -35,13 +35,15 @@ Lines = Iterator[Line | None]
 @click.command("import")
 @click.argument("file", required=False, type=click.Path(path_type=Path, allow_dash=True))
 @click.option("--connection", callback=checked, help="Connection that the records belong to.")
-@click.option("--connector", callback=checked, help="Connector of a new connection; by default its name.")
+@click.option(
+    "--connector", callback=checked, help="Connector of a new connection; by default the connection's name."
+)
 @click.option(
     "--rejects",
     "rejects_file",
     metavar="FILE",
     type=click.Path(path_type=Path),
-    help="Append rejected lines to this file, with their reasons, and go on printing STATE.",
+    help="Append rejected lines to this file, with their reasons, and continue to print STATE.",
 )
 @click.option(
     "--time-field",
@@ -49,7 +51,7 @@ Lines = Iterator[Line | None]
     metavar="[STREAM=]FIELD",
     multiple=True,
     callback=lambda _, __, given: dict(map(_time_field, given)),
-    help="Field that says when a record's thing happened, of one stream or of all. Repeatable.",
+    help="Field that has the time of a record, for one stream or for all. Repeatable.",
 )
 def import_lines(
     file: Path | None,
@@ -58,33 +60,34 @@ def import_lines(
     rejects_file: Path | None,
     time_fields: dict[str | None, str],
 ) -> None:
-    """Import JSON lines (PDPP Collection Profile or Singer) from FILE or standard input, compressed with
-    gzip, bzip2, xz or zstd, or plain.
+    """Import JSON lines (PDPP Collection Profile or Singer) from FILE or standard input.
 
-    STATE lines are printed on standard output once all that came before them is stored, and none after a
-    line that was rejected, unless --rejects has stored that line.
+    They may be compressed with gzip, bzip2, xz or zstd.
+
+    Each STATE line is printed on standard output once everything before it is stored. After a rejected
+    line no STATE is printed, unless --rejects has stored that line.
     """
     signals.ignore_hangup()
     name = connection or connector
     if not name:
-        raise UsageError("say whose records these are: --connection NAME")
+        raise UsageError("name the connection of these records: --connection NAME")
     descriptor = _opened(file)
-    with rejects.opened(rejects_file, descriptor, *_outputs()) as kept:
-        lines = _lines(file, descriptor, kept)
+    with rejects.opened(rejects_file, descriptor, *_outputs()) as rejects_store:
+        lines = _lines(file, descriptor, rejects_store)
         with opened_database():
-            told = _Told(kept)
+            report = _ImportReport(rejects_store)
             work = importer.Importer(
                 records.Target(name, _connector_of(name, connector)),
-                told.state,
-                told.rejected,
-                told.progress,
-                stores_rejected=kept is not None,
-                on_skipped=told.skipped,
+                report.state,
+                report.rejected,
+                report.progress,
+                stores_rejected=rejects_store is not None,
+                on_skipped=report.skipped,
                 time_fields=time_fields,
             )
-            with _failures_told(work.report):
+            with _explained_failures(work.report):
                 work.run(lines)
-                told.finish(work.report)
+                report.finish(work.report)
     if work.report.broken and work.report.broken.code == "unreadable":
         raise TemporaryFailure(f"{work.report.broken.reason}. {AGAIN}")
     sys.exit(1 if work.report.rejected else 0)
@@ -132,10 +135,10 @@ def _outputs() -> list[int]:
     return [stream.fileno() for stream in (sys.stdout, sys.stderr) if stream is not None]
 
 
-def _lines(file: Path | None, descriptor: int, kept: rejects.Rejects | None) -> Lines:
-    """The lines of the input.  Raises UsageError where it holds none: of a file here, of a pipe later."""
+def _lines(file: Path | None, descriptor: int, rejects_store: rejects.Rejects | None) -> Lines:
+    """The lines of the input.  Raises UsageError if there are none: for a file now, for a pipe later."""
     name = "standard input" if file is None or _is_stdin(file) else repr(file.name)
-    lines = _judged(read_lines(descriptor, kept.spool if kept else None), name)
+    lines = _judged(read_lines(descriptor, rejects_store.spool if rejects_store else None), name)
     return lines if file is None or not file.is_file() else chain([next(lines, None)], lines)
 
 
@@ -162,12 +165,12 @@ def _connector_of(connection: str, wanted: str | None) -> str:
 
 
 class _StateNotPrinted(Exception):
-    """Standard output can't take it; the message says why."""
+    """Standard output failed; the message says why."""
 
 
 @contextmanager
-def _failures_told(report: importer.Report) -> Iterator[None]:
-    """What ends an import early, with the counts until then."""
+def _explained_failures(report: importer.Report) -> Iterator[None]:
+    """Add the counts so far to the error that ends an import early."""
     try:
         yield
     except importer.StorageUnavailable as reason:
@@ -179,10 +182,10 @@ def _failures_told(report: importer.Report) -> Iterator[None]:
     except KeyboardInterrupt:
         why = "stopped"
     except ConnectorMismatch as error:
-        raise UsageError(f"the connection belongs to connector {error.owner!r} by now") from None
+        raise UsageError(f"the connection now belongs to connector {error.owner!r}") from None
     else:
         return
-    raise TemporaryFailure(f"{why}; {_counts(report)} until then. {AGAIN}")
+    raise TemporaryFailure(f"{why}; {_counts(report)} before that. {AGAIN}")
 
 
 def _counts(report: importer.Report) -> str:
@@ -194,19 +197,19 @@ def _counts(report: importer.Report) -> str:
     )
 
 
-class _Told:
+class _ImportReport:
     """Reports an import: progress and rejected lines to a person, STATE to the source."""
 
-    def __init__(self, kept: rejects.Rejects | None) -> None:
-        self._kept = kept
+    def __init__(self, rejects_store: rejects.Rejects | None) -> None:
+        self._rejects = rejects_store
         self._reader_gone = False
         self._rejected = 0
         self._began = self._shown = time.monotonic()
 
     def state(self, state: str) -> None:
-        """Print it, whole, after what was rejected before it is stored for good."""
-        if self._kept is not None:
-            self._kept.make_durable()
+        """Print it, whole, after the rejected lines before it are durable."""
+        if self._rejects is not None:
+            self._rejects.make_durable()
         if self._reader_gone:
             return
         try:
@@ -218,14 +221,14 @@ class _Told:
             raise _StateNotPrinted(error.strerror) from None
 
     def skipped(self, line: int, reason: str) -> None:
-        output.tell(f"line {line}: {reason}")
+        output.report(f"line {line}: {reason}")
 
     def rejected(self, line: importer.RejectedLine) -> None:
-        if self._kept is not None:
-            self._kept.add(line)
+        if self._rejects is not None:
+            self._rejects.add(line)
         self._rejected += 1
         if self._rejected <= LISTED:
-            output.tell(f"line {line.number}: {line.reason}")
+            output.report(f"line {line.number}: {line.reason}")
 
     def progress(self, report: importer.Report) -> None:
         if time.monotonic() - self._shown >= REPORT_SECONDS:
@@ -234,24 +237,24 @@ class _Told:
             output.mention(f"{report.lines:,} lines, {rate:,.0f} a second")
 
     def finish(self, report: importer.Report) -> None:
-        if self._kept is not None:
-            self._kept.make_durable()
+        if self._rejects is not None:
+            self._rejects.make_durable()
         if self._rejected > LISTED:
-            output.tell(f"{self._rejected - LISTED:,} more rejected lines are not listed")
+            output.report(f"{self._rejected - LISTED:,} more rejected lines are not listed")
         seconds = time.monotonic() - self._began
         notes = "".join(f"; {note}" for note in self._notes(report))
-        output.tell(f"{report.lines:,} lines in {seconds:.1f} s: {_counts(report)}{notes}")
+        output.report(f"{report.lines:,} lines in {seconds:.1f} s: {_counts(report)}{notes}")
 
     def _notes(self, report: importer.Report) -> Iterator[str]:
         if report.ignored:
             kinds = sorted(report.ignored.items())
             yield "ignored " + ", ".join(f"{n:,} {shown_name(kind)[:100]}" for kind, n in kinds)
-        if report.rejected and self._kept is not None:
-            yield f"rejected lines are in {self._kept.name}"
+        if report.rejected and self._rejects is not None:
+            yield f"rejected lines are in {self._rejects.name}"
         if report.withheld:
             yield (
                 f"no STATE was printed after line {report.first_rejected}, which was rejected: "
                 "correct it at the source, or run again with --rejects FILE"
             )
         if self._reader_gone:
-            yield "STATE could no longer be printed, as its reader has gone"
+            yield "STATE could not be printed any more: its reader has closed the pipe"

@@ -11,7 +11,7 @@ class _Plain(logging.Handler):
     """Shows messages as they are."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        output.tell(record.getMessage())
+        output.report(record.getMessage())
 
 
 def configure() -> None:

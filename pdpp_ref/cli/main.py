@@ -60,9 +60,7 @@ class Commands(click.Group):
         try:
             return super().invoke(context)
         except KeyboardInterrupt:
-            raise TemporaryFailure(
-                "stopped; what is stored already stays: run it again for the rest"
-            ) from None
+            raise TemporaryFailure("stopped; finished work stays: run it again for the rest") from None
 
 
 def _imported(module: str, attribute: str) -> click.Command:
@@ -84,9 +82,9 @@ def _show(error: click.ClickException) -> None:
     text = io.StringIO()
     if isinstance(error, click.UsageError):
         error.show(file=text)
-        output.tell(text.getvalue().rstrip())
+        output.report(text.getvalue().rstrip())
     else:
-        output.tell(f"Error: {error.format_message()}")
+        output.report(f"Error: {error.format_message()}")
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})

@@ -23,13 +23,15 @@ from .errors import TemporaryFailure, UsageError
 
 
 @click.command("prune-history")
-@click.option("--keep", required=True, type=click.IntRange(1), help="How many versions of a record stay.")
-@click.option("--connection", callback=checked, help="Prune this connection alone.")
-@click.option("--stream", callback=checked, help="Prune this stream of the connection alone.")
+@click.option(
+    "--keep", required=True, type=click.IntRange(1), help="Number of versions of each record to keep."
+)
+@click.option("--connection", callback=checked, help="Prune only this connection.")
+@click.option("--stream", callback=checked, help="Prune only this stream of the connection.")
 def prune_history(keep: int, connection: str | None, stream: str | None) -> None:
-    """Forget all but the newest versions of each record.  What is forgotten is gone.
+    """Delete all but the newest versions of each record, permanently.
 
-    A delete counts as a version.  Of a deleted record of which nothing else stays, the files go too.
+    A delete counts as a version.  If only that stays of a record, its files are deleted too.
     """
     if stream is not None and connection is None:
         raise UsageError("--stream needs --connection: streams belong to connections")
@@ -46,9 +48,9 @@ def prune_history(keep: int, connection: str | None, stream: str | None) -> None
 @click.command("backup")
 @click.argument("file", type=click.Path(path_type=Path))
 def back_up(file: Path) -> None:
-    """Write the SQLite database as it is at this moment to a new FILE; the server may go on.
+    """Copy the SQLite database to a new FILE, as it is now; the server can keep running.
 
-    To restore it, point PDPP_DATABASE_URL at it.  Kept secrets are not in it: they are in the
+    To restore it, point PDPP_DATABASE_URL at it.  Generated secrets are not in it: they are in the
     instance folder.
     """
     name = shown_name(file.name)
@@ -65,9 +67,7 @@ def back_up(file: Path) -> None:
             if problem(error) == "full":
                 raise _no_room(name) from None
             if problem(error) == "input_output":
-                raise TemporaryFailure(
-                    f"{name} can't be written, and nothing of it stays; try again"
-                ) from None
+                raise TemporaryFailure(f"{name} can't be written and was removed; try again") from None
             raise
     if private_files.is_open_to_others(file):
         click.echo(f"Others can read {name}: its file system has no permissions.", err=True)
@@ -76,17 +76,17 @@ def back_up(file: Path) -> None:
 
 def _no_room(name: str) -> TemporaryFailure:
     return TemporaryFailure(
-        f"no space is left for {name}, and nothing of it stays; free some and try again"
+        f"no space is left for {name}; the file was removed, so free some and try again"
     )
 
 
 @click.command("copy")
 @click.option("--to", "url", help="URL of the database to fill.")
 def copy_to(url: str | None) -> None:
-    """Copy all that is kept to another database, and compare every row.
+    """Copy everything to another database, and compare every row.  The source is not changed.
 
-    What is written here meanwhile is not in the copy: stop the server first.  A copy that was cut
-    short is taken up where it stopped.  A URL with a password is better given as PDPP_COPY_TO.
+    Records that are written meanwhile are not copied: stop the server first.  An interrupted copy
+    resumes.  If the URL has a password, rather set PDPP_COPY_TO.
     """
     with opened_database() as settings:
         if not (url := url or settings.copy_to):
@@ -106,6 +106,6 @@ def copy_to(url: str | None) -> None:
             raise UsageError("the database of --to holds data already; name an empty one") from None
         except transfer.TransferMismatch as table:
             raise TemporaryFailure(
-                f"table {table} has not arrived as it is here; run it again, or to an empty database"
+                f"table {table} differs after copying; run it again, or copy to an empty database"
             ) from None
     answer(f"Copied {rows:,} rows, and compared each.  Use it with: PDPP_DATABASE_URL")

@@ -1,7 +1,7 @@
-"""Writing to standard output and standard error, whoever reads them, or has stopped reading.
+"""Writing to standard output and standard error, even if nobody reads them any more.
 
-Work is never ended because nobody listens to its progress.  What is written goes past Python's own
-buffers: what stayed in them would be tried again at the end, and change the exit code.
+Work never stops because nobody reads its progress.  Output bypasses Python's own buffers: the rest of a
+buffer would be written again at exit, and its failure would change the exit code.
 """
 
 import errno
@@ -11,13 +11,13 @@ import sys
 import time
 from typing import TextIO
 
-PATIENCE_SECONDS = 5.0  # for a reader of standard error that has no room; what then does not fit is dropped
-PIPE_BYTES = 512  # so much always fits where a pipe says that it has room
+PATIENCE_SECONDS = 5.0  # for a full pipe on standard error; then the rest is dropped
+PIPE_BYTES = 512  # always fits a pipe that reports room
 GONE = (errno.EPIPE, errno.ECONNRESET, errno.ESHUTDOWN)
 
 
 def keep_descriptors() -> None:
-    """0, 1 and 2 never become those of a file that we open: a stray message would be written into it."""
+    """Keep 0, 1 and 2 from becoming descriptors of our files: a stray message would be written into one."""
     for number in range(3):
         try:
             os.fstat(number)
@@ -27,7 +27,7 @@ def keep_descriptors() -> None:
 
 
 def leave() -> None:
-    """What is left in Python's buffers does not decide the exit code."""
+    """Discard the rest of Python's buffers, so that it can't change the exit code."""
     for stream in (sys.stdout, sys.stderr):
         try:
             if stream is not None:
@@ -43,9 +43,9 @@ def leave() -> None:
 
 
 class _Errors:
-    """Standard error: nothing that happens to it matters to the work.
+    """Standard error: its failures do not matter to the work.
 
-    `_rest` is of a line that was begun: it is ended before another one begins.
+    `_rest` is the rest of a line that was begun; it is written before the next line.
     """
 
     def __init__(self) -> None:
@@ -54,7 +54,7 @@ class _Errors:
         self._patience = PATIENCE_SECONDS
 
     def write(self, text: str, *, wait: bool) -> None:
-        """`wait` for room, up to a time; or else leave it out where there is none."""
+        """`wait` for room, up to a limit; otherwise drop the text if there is none."""
         descriptor = _descriptor(sys.stderr)
         if self._gone or descriptor is None:
             return
@@ -64,10 +64,10 @@ class _Errors:
         self._rest = self._write(descriptor, self._rest, wait)
         if not self._rest:
             left = self._write(descriptor, data, wait)
-            self._rest = left if len(left) < len(data) else b""  # or it has not begun, and is left out
+            self._rest = left if len(left) < len(data) else b""  # not a part of it was written: drop it
 
     def _write(self, descriptor: int, data: bytes, wait: bool) -> bytes:
-        """What could not be written."""
+        """The part that could not be written."""
         until = time.monotonic() + self._patience
         try:
             while data:
@@ -88,13 +88,13 @@ class _Errors:
 _errors = _Errors()
 
 
-def tell(text: str) -> None:
+def report(text: str) -> None:
     """A line on standard error that a person should see."""
     _errors.write(f"{text}\n", wait=True)
 
 
 def mention(text: str) -> None:
-    """A line on standard error that another one follows soon: left out where there is no room."""
+    """A line on standard error that is soon followed by another: dropped if there is no room."""
     _errors.write(f"{text}\n", wait=False)
 
 
@@ -127,7 +127,7 @@ class Closed(Exception):
 def put(text: str, encoding: str | None = None) -> None:
     """Write all of it to standard output, however slowly it is read.
 
-    Raises Closed, or OSError if it can't be stored where it is written to.
+    Raises Closed, or OSError if the target can't store it.
     """
     stream = sys.stdout
     descriptor = _descriptor(stream)

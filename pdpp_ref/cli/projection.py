@@ -68,7 +68,7 @@ def reconcile_dirty() -> None:
 
 @click.command("rebuild")
 def rebuild() -> None:
-    """Count everything again from the records; an interrupted rebuild continues."""
+    """Recompute everything from the records; an interrupted rebuild resumes."""
     with opened_database():
         reconcile.begin_rebuild()
         answer(_recomputed(reconcile.finish_rebuild))
@@ -84,7 +84,7 @@ def _recomputed(work: Callable[..., reconcile.Pass]) -> str:
 
 @click.command("verify")
 def verify_totals() -> None:
-    """Count again from the records, change nothing, and print every difference."""
+    """Recompute everything from the records, change nothing, and print every difference."""
     found = 0
     with opened_database():
         for difference in verify.differences():
@@ -92,8 +92,8 @@ def verify_totals() -> None:
             where = " ".join([difference.row[0], *map(shown_name, difference.row[1:])])
             known = " (marked: will be recomputed)" if difference.dirty else ""
             answer(
-                f"{where}: {difference.figure} is {difference.stored}, "
-                f"a recount gives {difference.counted}{known}"
+                f"{where}: {difference.column} is {difference.stored}, "
+                f"recomputed it is {difference.counted}{known}"
             )
         marked = bool(fetch_all("SELECT 1 FROM retained_size_global WHERE dirty"))
         if db.is_corrupt():

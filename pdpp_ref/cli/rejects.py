@@ -1,4 +1,4 @@
-"""The file that rejected lines are stored in: one JSON object a line, durable before a STATE follows."""
+"""The file that rejected lines are stored in: one JSON object per line, durable before the next STATE."""
 
 import base64
 import errno
@@ -18,9 +18,9 @@ from ..parsing.lines import LineTooLong
 from .common import shown_name
 from .errors import UsageError
 
-START = b'{"line":'  # what each of its lines begins with
+START = b'{"line":'  # the beginning of each line
 PART_BYTES = 3 * 64 * 1024  # a multiple of three: base64 of the parts is that of the whole
-MOST_LOOKED_AT = 64 * 1024 * 1024
+MAX_CHECKED_BYTES = 64 * 1024 * 1024
 
 
 class NotWritten(Exception):
@@ -29,7 +29,7 @@ class NotWritten(Exception):
 
 @contextmanager
 def opened(path: Path | None, *others: int) -> Iterator["Rejects | None"]:
-    """The file, created if need be, for this process alone.  Raises UsageError.
+    """The file, created if it does not exist, locked by this process.  Raises UsageError.
 
     `others` are the descriptors of files that it must not be.  If the call turns out to be wrong, no
     new file is left.
@@ -37,14 +37,14 @@ def opened(path: Path | None, *others: int) -> Iterator["Rejects | None"]:
     if path is None:
         yield None
         return
-    kept = Rejects(path, others)
+    store = Rejects(path, others)
     try:
-        yield kept
+        yield store
     except UsageError:
-        kept.forget()
+        store.forget()
         raise
     finally:
-        kept.close()
+        store.close()
 
 
 class Rejects:
@@ -79,10 +79,10 @@ class Rejects:
             return os.open(self._path, flags | getattr(os, "O_NONBLOCK", 0))
 
     def _prepare(self, others: tuple[int, ...]) -> None:
-        found = os.fstat(self._file)
-        if not stat.S_ISREG(found.st_mode):
+        status = os.fstat(self._file)
+        if not stat.S_ISREG(status.st_mode):
             raise UsageError(f"{self.name} is not an ordinary file; name another for --rejects")
-        if any(os.path.samestat(found, os.fstat(other)) for other in others):
+        if any(os.path.samestat(status, os.fstat(other)) for other in others):
             raise UsageError(f"{self.name} is in use as input or output; name another for --rejects")
         self._lock()
         self._end_last_line(os.fstat(self._file).st_size)
@@ -103,9 +103,9 @@ class Rejects:
             # Not every file system has locks.
 
     def _end_last_line(self, size: int) -> None:
-        """Take out a line that an import was killed in.  Raises UsageError if the file is none of ours."""
+        """Remove a partial line of an interrupted import.  Raises UsageError for another kind of file."""
         if not START.startswith(start := os.pread(self._file, len(START), 0)) and start:
-            raise UsageError(f"{self.name} holds something else; name another file for --rejects")
+            raise UsageError(f"{self.name} is not a rejects file; name another file for --rejects")
         end = size
         while end and os.pread(self._file, 1, end - 1) != b"\n":
             step = min(end, PART_BYTES)
@@ -116,15 +116,15 @@ class Rejects:
             self._write(b"\n")
 
     def _is_whole(self, start: int, end: int) -> bool:
-        """Whether nothing but the end is missing, as some editors leave a last line."""
+        """Whether only the line end is missing, as some editors leave it."""
         try:
-            msgspec.json.decode(os.pread(self._file, min(end - start, MOST_LOOKED_AT), start))
+            msgspec.json.decode(os.pread(self._file, min(end - start, MAX_CHECKED_BYTES), start))
         except msgspec.DecodeError:
             return False
         return True
 
     def add(self, line: RejectedLine) -> None:
-        """Raises NotWritten, and no part of the line is left then."""
+        """Raises NotWritten, and then leaves no part of the line."""
         before = os.fstat(self._file).st_size
         try:
             self._is_durable = False
@@ -145,10 +145,10 @@ class Rejects:
         try:
             os.ftruncate(self._file, size)
         except OSError:
-            return  # the next import takes it out
+            return  # the next import removes it
 
     def make_durable(self) -> None:
-        """What was added survives a power cut.  Raises NotWritten."""
+        """Make all lines so far survive a power cut.  Raises NotWritten."""
         if self._is_durable:
             return
         try:
@@ -158,7 +158,7 @@ class Rejects:
         self._is_durable = True
 
     def spool(self) -> BinaryIO:
-        """A file without a name, for a line that memory is not meant for."""
+        """A file without a name, for a line that is too large for memory."""
         for folder in (self._path.parent, None):  # a folder in which only this file can be written
             try:
                 made = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115  # closed once read
@@ -177,7 +177,7 @@ class Rejects:
 
 
 class _Spool:
-    """A file whose writes fail as those of the rejects file do."""
+    """A file whose writes fail like those of the rejects file."""
 
     def __init__(self, file: Any) -> None:
         self._file = file

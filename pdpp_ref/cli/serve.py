@@ -54,7 +54,7 @@ def demo(host: str, port: int) -> None:
             }
         )
         if not fetch_all("SELECT 1 FROM connections LIMIT 1"):
-            output.tell("Loading sample data ...")
+            output.report("Loading sample data ...")
             demo_data.load()
     _serve(app, host, port, f"with the password {password}")
 
@@ -69,10 +69,10 @@ def _serve(app: Flask, host: str, port: int, how_to_sign_in: str) -> None:
     except ValueError:
         raise UsageError(f"can't listen on {host} port {port}: not an address") from None
     if host not in LOOPBACK:
-        output.tell("Others can reach this address, unencrypted: put a TLS proxy in front of it.")
+        output.report("Others can reach this address, unencrypted: put a TLS proxy in front of it.")
     shown = f"[{host}]" if ":" in host else host
     click.echo(f"Dashboard: http://{shown}:{port}/dashboard\nSign in {how_to_sign_in}.  Stop with Ctrl-C.")
     try:
         server.run()
-    except OSError as error:  # the server thread could not go on, for lack of memory or files, say
+    except OSError as error:  # the server thread could not continue, for lack of memory or files, say
         raise TemporaryFailure(f"the server stopped: {error.strerror}") from None

@@ -1,6 +1,6 @@
 """The database: opening it, its transactions, and running statements.
 
-`sqlite.py` and `postgres.py` hold everything in which the two databases differ, as two classes with
+`sqlite.py` and `postgres.py` contain every difference between the two databases, as two classes with
 the same methods.
 """
 
@@ -147,7 +147,7 @@ def why_unusable(error: BaseException) -> str:
 
 
 def _after_fork() -> None:
-    """A child process must neither use nor close a connection that its parent opened."""
+    """Forget connections that the parent process opened: a child must neither use nor close them."""
     if db.obj is not None:
         _connections_of_parent.append(db.obj._state.conn)
         db.obj.dispose()

@@ -1,18 +1,18 @@
-"""Database failures, in words of a fixed list: a driver's own text is never passed on."""
+"""Database failures as codes with fixed texts: a driver's own text is never passed on."""
 
 import peewee
 
 
 class DatabaseUnusable(Exception):
-    """The configured database can't be opened as ours.  The message is for the operator."""
+    """The configured database can't be used.  The message is for the operator."""
 
 
 class FileMoved(peewee.OperationalError):
-    """The path of the open database names another file now, or none."""
+    """The path of the open database now names another file, or none."""
 
 
 class DatabaseNotReady(peewee.OperationalError):
-    """The database is not, or no longer, one that this program may read or write."""
+    """This program must not read or write the database in its present state."""
 
 
 class SchemaUpgraded(DatabaseNotReady):
@@ -20,11 +20,11 @@ class SchemaUpgraded(DatabaseNotReady):
 
 
 class TransferUnfinished(DatabaseNotReady):
-    """A copy to it is not finished: part of the data is missing."""
+    """A copy to this database is not finished: part of the data is missing."""
 
 
 class Busy(Exception):
-    """Others have locked what was needed; nothing was done, and the same call can be repeated."""
+    """Others hold a lock that was needed; nothing was done, and the same call can be repeated."""
 
 
 PROBLEM_TEXT = {
@@ -40,7 +40,7 @@ PROBLEM_TEXT = {
     "constraint": "the database refused a value",
     "input_output": "reading or writing the database file failed",
     "slow": "the database took too long",
-    "no_room": "the database takes no more connections",
+    "no_room": "the database accepts no more connections",
     "unreachable": "the database can't be reached",
     "forbidden": "the database does not permit it",
     "other": "the database reported an error",

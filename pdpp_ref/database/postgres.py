@@ -73,7 +73,7 @@ class Postgres(SchemaGuard, peewee.PostgresqlDatabase):
     # Names sort by code point, as on SQLite, whatever the collation of the database is.
     field_types = peewee.PostgresqlDatabase.field_types | {"TEXT": 'TEXT COLLATE "C"'}
 
-    # Whether it was a replica when last asked: if so, the first message asks for the time too.
+    # Whether it was a replica at the last transaction: if so, the first message requests the time too.
     _was_replica = False
 
     def __init__(self, settings: dict[str, Any]) -> None:
@@ -161,7 +161,7 @@ class Postgres(SchemaGuard, peewee.PostgresqlDatabase):
 
     def commit(self) -> None:
         """Commit, or raise OperationalError if the transaction is lost: the server would roll it back
-        silently, and lost writes would be acknowledged.
+        silently, and writes that were lost would be acknowledged.
         """
         if self.transaction_lost():
             raise peewee.OperationalError("the database ended the transaction by itself")
@@ -186,23 +186,23 @@ class Postgres(SchemaGuard, peewee.PostgresqlDatabase):
         super().create_tables(models, **options)
 
     def is_corrupt(self) -> bool:
-        """Not known: the server has checksums and tools of its own."""
+        """Unknown: the server has checksums and tools of its own."""
         return False
 
     def why_unusable(self, error: BaseException) -> str:
-        """In fixed words: the driver's own text names hosts and users."""
+        """A fixed text: the driver's own names hosts and users."""
         if self.is_closed():
             return self._why_no_connection(of_driver(error))
         return {
             "forbidden": "the database's user may not create tables there; grant it CREATE on the schema",
             "read_only": "the database is read-only; point PDPP_DATABASE_URL at one that can be written to",
             "full": "the database's disk is full; free some space and try again",
-            "unreachable": "the PostgreSQL server went away; try again",
+            "unreachable": "the connection to the PostgreSQL server was lost; try again",
         }.get(problem(error), "the database can't be used; check PDPP_DATABASE_URL")
 
     def _why_no_connection(self, error: BaseException) -> str:
         if any(part in str(error) for part in _NO_ROOM):
-            return "the PostgreSQL server takes no more connections; try again"
+            return "the PostgreSQL server accepts no more connections; try again"
         answer = psycopg.pq.PGconn.ping(psycopg.conninfo.make_conninfo(**self._settings).encode())
         if answer == Ping.REJECT:
             return "the PostgreSQL server is starting; try again"
@@ -384,6 +384,6 @@ def from_url(url: str) -> Postgres:
         settings = CONNECT | conninfo_to_dict(url)
     except psycopg.Error:
         raise DatabaseUnusable(
-            "PDPP_DATABASE_URL is no PostgreSQL URL: postgresql://user:password@host:5432/database"
+            "PDPP_DATABASE_URL is not a PostgreSQL URL: postgresql://user:password@host:5432/database"
         ) from None
     return Postgres(settings)

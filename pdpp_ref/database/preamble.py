@@ -1,4 +1,4 @@
-"""How a PostgreSQL transaction begins: one message that sets everything that must hold in it.
+"""How a PostgreSQL transaction begins: one message with all its settings.
 
 Nothing is left to the session or to a role's defaults.  A pooler in transaction mode, such as pgbouncer
 or Neon's, gives each transaction another session, with whatever other clients have set there.
@@ -18,7 +18,7 @@ LOCK_TIMEOUT_MS = 5000
 # Without READ WRITE: whoever makes a role or a database read-only has a reason, such as a full disk.
 WORK = "BEGIN ISOLATION LEVEL READ COMMITTED"
 SNAPSHOT = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
-# A change of the schema, which no role's time-out may end.
+# For a change of the schema, which no role's timeout may end.
 EXCLUSIVE = f"{WORK}; SET LOCAL statement_timeout = 0"
 
 # A change of the schema takes the same lock in exclusive mode: it waits for all transactions that have

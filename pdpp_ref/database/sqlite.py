@@ -26,7 +26,7 @@ MINIMUM = (3, 51, 3)
 # How a transaction begins: with the write lock at once or not at all.
 NOW = "NOW"
 
-# `synchronous=full`: a STATE line tells its sender to forget the records before it, so those must
+# `synchronous=full`: a sender forgets the records before a STATE that was printed, so those must
 # survive a power cut, which WAL with `normal` does not promise.
 PRAGMAS: dict[str, Any] = {
     "synchronous": "full",

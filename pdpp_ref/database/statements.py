@@ -82,7 +82,7 @@ def fetch_each(
 ) -> list[tuple[Any, ...]]:
     """The rows of a SELECT that ends with `column = :each`, which stands for each of the keys.
 
-    A key has at most one row, and is looked up on its own, whatever else a planner may expect.
+    Each key has at most one row, and gets its own index look-up, whatever the planner expects.
     """
     rows: list[tuple[Any, ...]] = []
     for part in _parts(keys):

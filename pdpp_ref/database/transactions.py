@@ -1,4 +1,4 @@
-"""Transactions, and what holds inside one."""
+"""Transactions, and checks inside one."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -45,8 +45,8 @@ def reconcile_transaction(*, wait: bool, seconds: float) -> Iterator[None]:
 
 @contextmanager
 def exclusive_transaction() -> Iterator[None]:
-    """A write transaction during which there is no other, nor a read on PostgreSQL: for changes of the
-    schema, and of what a database is used for.
+    """A write transaction that excludes all others, and on PostgreSQL reads too: for changes of the schema,
+    and for starting or finishing a copy.
     """
     with _translate_busy(), db.exclusive_transaction():
         yield
@@ -54,7 +54,7 @@ def exclusive_transaction() -> Iterator[None]:
 
 @contextmanager
 def lock_attempt() -> Iterator[None]:
-    """Inside a transaction, around one lock: if it can't be had, raises Busy and undoes nothing else."""
+    """Inside a transaction, around one lock: if others hold it, raises Busy and undoes nothing else."""
     with _translate_busy(), db.lock_attempt():
         yield
 

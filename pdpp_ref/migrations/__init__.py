@@ -68,7 +68,7 @@ def _add_columns_of_schema_3() -> None:
 
 
 def _mark_record_times() -> None:
-    """Extents of record times that were taken over some of the records are unknown."""
+    """Extents of record times that cover only some of the records are unknown."""
     execute(
         """
         UPDATE streams

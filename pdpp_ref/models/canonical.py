@@ -40,7 +40,7 @@ class Stream(Table):
 
     A table version with a rejected line is not activated: `rejected_table_version` is the newest
     such, `rejected_unversioned` that there were lines whose version is unknown, and `rejections_seen`
-    how many of the connection's `unattributed_rejections` an activation has taken into account.
+    how many of the connection's `unattributed_rejections` an activation has considered.
     """
 
     id = BigAutoField()

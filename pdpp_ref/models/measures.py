@@ -1,10 +1,11 @@
-"""What is measured.
+"""The measures, declared once.
 
 A measure is declared once, as a field of MeasuresOf, and the extent of a time once, in EXTENTS.  Columns,
 sums, JSON keys, `?measure=` values and headings are derived from these.
 """
 
 from collections.abc import Mapping
+from operator import attrgetter
 from typing import Annotated, Generic, NamedTuple, TypeVar, get_type_hints
 
 from msgspec import Meta, Struct
@@ -79,6 +80,9 @@ EVERY_MEASURE = (*MEASURE_NAMES, TOTAL)
 # SQL for a row's total, written one way so that indexes serve it.
 TOTAL_SQL = "(" + " + ".join(measure.name for measure in BYTE_MEASURES) + ")"
 
+# Faster than a getattr for each: a download has millions of these rows.
+_bytes_of = attrgetter(*(measure.name for measure in BYTE_MEASURES))
+
 
 class Measures(MeasuresOf[int], frozen=True):
     """The measures of something that was counted."""
@@ -86,11 +90,11 @@ class Measures(MeasuresOf[int], frozen=True):
     @property
     def byte_parts(self) -> dict[str, int]:
         """The measures that add up to the total, by name."""
-        return {measure.name: getattr(self, measure.name) for measure in BYTE_MEASURES}
+        return dict(zip((measure.name for measure in BYTE_MEASURES), _bytes_of(self), strict=True))
 
     @property
     def total_retained_bytes(self) -> int:
-        return sum(self.byte_parts.values())
+        return sum(_bytes_of(self))
 
     @property
     def retains_anything(self) -> bool:

@@ -1,11 +1,11 @@
-"""What verifying reports."""
+"""The result of verifying."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Difference:
-    """A stored value that differs from a recount.  `dirty`: its row itself says that it may lag.
+    """A stored value that differs from the recomputed one.  `dirty`: its row is marked, so it may lag.
 
     `row` names the row: `("record", connection, stream, key)`, `("stream", connection, stream)`,
     `("connection", connection)` or `("global",)`; `("day", day, "stream", connection, stream)` and so on
@@ -15,7 +15,7 @@ class Difference:
     """
 
     row: tuple[str, ...]
-    figure: str
+    column: str
     stored: int | str | None
     counted: int | str | None
     dirty: bool

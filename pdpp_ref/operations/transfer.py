@@ -4,7 +4,7 @@ The source is read at one moment.  Rows are sent in the order of their keys, a b
 with each batch the target stores the number of rows of each table and their digest.  So an interrupted
 copy resumes after the last row that arrived, and never on top of rows that others have written: it deletes
 only what it has sent.  Nobody else can read or write the target meanwhile, not even a server that had it
-open before.  The projection is not copied but counted again there.
+open before.  The projection is not copied but reconciled there.
 """
 
 import hashlib
@@ -136,7 +136,7 @@ def copy(target: peewee.Database, progress: Progress = lambda *_: None) -> int:
 
 
 def _source_state() -> str:
-    """A text that changes with every write to the source: another state needs another copy."""
+    """A text that changes with every write to the source: after a write, the copy must start over."""
     sums = [fetch_value(f"SELECT COUNT(*) FROM {_table(model)}") for model in COPIED]
     streams = fetch_all("SELECT SUM(id), SUM(last_version), MAX(last_ingested_at) FROM streams")
     return json.dumps([sums, streams, fetch_all("SELECT MAX(computed_at) FROM retained_size_global")])

@@ -1,4 +1,4 @@
-"""Verifying: counting again from the canonical rows themselves and reporting every difference.
+"""Verifying: recomputing everything from the canonical rows and reporting every difference.
 
 It writes nothing, and shares neither the stored lengths nor the queries of reconciling.
 """
@@ -44,7 +44,7 @@ class _Stream(NamedTuple):
 
 @dataclass
 class _Counted:
-    """A recount of a row: its measures, its extents, and whether its record times are unknown."""
+    """A recomputed row: its measures, its extents, and whether its record times are unknown."""
 
     measures: dict[str, int] = field(default_factory=lambda: dict.fromkeys(MEASURE_NAMES, 0))
     extents: dict[str, str | None] = field(
@@ -54,7 +54,7 @@ class _Counted:
 
     @classmethod
     def total(cls, parts: Sequence["_Counted"]) -> "_Counted":
-        """The recount of a row from those of the rows below it."""
+        """A recomputed row, from the rows below it."""
         total = cls(record_times_unknown=any(part.record_times_unknown for part in parts))
         for name in MEASURE_NAMES:
             total.measures[name] = sum(part.measures[name] for part in parts)
@@ -75,7 +75,7 @@ class _Counted:
 
 
 def differences() -> Iterator[Difference]:
-    """Every value that differs from a recount, all of one moment."""
+    """Every value that differs from the recomputed one, all read in one snapshot."""
     with read_snapshot():
         counted, arrivals = _count_streams(), _count_arrivals()
         connections = dict(fetch_all("SELECT id, connector_instance_id FROM connections"))
@@ -114,7 +114,7 @@ def _streams() -> list[_Stream]:
 
 
 def _count_streams() -> dict[int, _Counted]:
-    """A recount of every stream, from the data itself."""
+    """Every stream recomputed, from the data itself."""
     counted: dict[int, _Counted] = defaultdict(_Counted)
     for stream_id, count, size in fetch_all(
         f"""

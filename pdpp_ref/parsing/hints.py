@@ -1,4 +1,4 @@
-"""What a file is that holds no JSON lines, and what to do with it: one hint instead of a million lines."""
+"""Recognises files that hold no JSON lines: one hint instead of a million rejected lines."""
 
 import re
 from collections.abc import Iterator
@@ -7,11 +7,11 @@ from .json_lines import BYTE_ORDER_MARK
 from .lines import Broken, Line, LineTooLong
 from .messages import MAX_LINE_BYTES, Reader, Rejected
 
-LOOK_AT_LINES = 20  # so many may come before the first that is understood
+LOOK_AT_LINES = 20  # lines before the first that is understood
 _PIPE = "| pdpp-ref import ..."
-_CONNECTOR = "a connector or a script has to make RECORD lines of it"
+_CONNECTOR = "a connector or a script has to convert it to RECORD lines"
 
-# These can't be text, so what follows them is not looked at.
+# These can't be text, so the rest is not read.
 _BINARY = (
     (b"PK\x03\x04", f"is a zip archive; unpack it in a pipe: unzip -p FILE {_PIPE}"),
     (b"PK\x05\x06", "is an empty zip archive"),
@@ -29,7 +29,7 @@ _BINARY = (
 )
 _TAR = f"is a tar archive; unpack it in a pipe: tar -xOf FILE {_PIPE}"
 _TEXT = (
-    (re.compile(rb'\[\s*($|[{\["])'), f"is one JSON array; make lines of it: jq -c '.[]' FILE {_PIPE}"),
+    (re.compile(rb'\[\s*($|[{\["])'), f"is one JSON array; convert it to lines: jq -c '.[]' FILE {_PIPE}"),
     (re.compile(rb"\{\s*$"), f"has JSON objects over several lines; join them: jq -c . FILE {_PIPE}"),
     (re.compile(rb"From "), f"is mail (mbox), not JSON lines; {_CONNECTOR}"),
     (re.compile(rb"<"), f"is XML or HTML, not JSON lines; {_CONNECTOR}"),
@@ -39,14 +39,14 @@ _HEADER_CELL = re.compile(rb'("?[A-Za-z_\x80-\xff][\w\x80-\xff .()/-]{0,60}"?)?'
 
 
 class NotLines(Exception):
-    """The input holds no JSON lines; the message says what it is, and what to do."""
+    """The input holds no JSON lines; the message says what it is and what to do."""
 
 
 def checked(lines: Iterator[Line | None]) -> Iterator[Line | None]:
-    """The same lines.  Raises NotLines before the first of them where they are no JSON lines.
+    """The same lines.  Raises NotLines before the first of them if they are not JSON lines.
 
-    The first line that is not blank decides.  If it looks like text of another kind, some more are
-    looked at, and one that is understood is enough.
+    The first line that is not blank decides.  If it looks like another format, a few more are read, and
+    one that is understood is enough.
     """
     for line in lines:
         if line is None or isinstance(line, Broken) or (isinstance(line, bytes) and not line.strip()):

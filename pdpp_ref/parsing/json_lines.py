@@ -16,16 +16,16 @@ import msgspec
 MAX_LINE_BYTES = 16 * 1024 * 1024
 # Decoded, a value takes up to 240 bytes, however few it took in the line.
 MAX_VALUES = 500_000
-BYTE_ORDER_MARK = b"\xef\xbb\xbf"  # what some editors put before UTF-8
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"  # some editors write it before UTF-8
 HALF_A_PAIR = "holds half of a surrogate pair, which is not text"
 
 T = TypeVar("T")
 
 
 class Rejected(Exception):
-    """A line that can't be taken.  The message is the reason, for a person; it quotes no data.
+    """A line that can't be stored.  The message is the reason, for a person; it quotes no data.
 
-    `stream` and `table_version` are what the line says of itself, if it could be read that far.
+    `stream` and `table_version` are those of the line, if it could be read that far.
     """
 
     def __init__(self, reason: str, stream: str | None = None, table_version: int | None = None) -> None:
@@ -48,25 +48,25 @@ _WANTED = {
     "record_time_field": "record_time_field must be a string",
 }
 
-# The parser's words for what is not JSON, by how they begin.
+# Reasons for people, by the beginning of the parser's message.
 _NOT_JSON = {
     "Expecting value": "a value is missing",
     "Expecting property name": "a name in double quotes is missing",
     "Expecting ':'": "a colon is missing",
     "Expecting ','": "a comma or a closing bracket is missing",
-    "Unterminated string": "a string has no end; it starts",
+    "Unterminated string": "a string is not closed; it starts",
     "Invalid control character": "a string has an unescaped control character",
     "Invalid \\": "a string has an unknown escape",
-    "Extra data": "something follows the end",
+    "Extra data": "there is more after the end",
     "Unexpected UTF-8 BOM": "a second byte order mark",
 }
 
 _NEGATIVE_ZERO = re.compile(rb"-0[,}\] \t\r]")
 _TOO_LONG = "Integer value out of range"
 
-# One match for each comma or bracket outside strings that a value stands behind; what is between
-# them is skipped without a way back, so that no line takes more than one look at each byte.  An
-# empty object or array has nothing behind its bracket.
+# One match for each comma or bracket outside strings that a value follows.  The possessive quantifiers
+# skip the rest without backtracking, so each byte is read once.  In an empty object or array no value
+# follows the bracket.
 _BEFORE_A_VALUE = re.compile(
     rb'[^",\[{]*+'
     rb'(?:(?:"[^"\\]*+(?:\\.?[^"\\]*+)*+"?|[\[{][ \t\r\n]*+[\]}])[^",\[{]*+)*+'
@@ -85,7 +85,7 @@ def check_values(line: bytes) -> None:
     if sum(line.count(mark) for mark in (b",", b"{", b"[")) < MAX_VALUES:
         return  # it can't hold more, even if none of these is inside a string
     found = (1 for match in _BEFORE_A_VALUE.finditer(line) if match.lastindex)
-    # The first value stands behind nothing, hence one less than the limit is allowed.
+    # The first value follows no comma or bracket, hence one less than the limit is allowed.
     if next(islice(found, MAX_VALUES - 1, None), None):
         raise Rejected(f"more than {MAX_VALUES:,} values")
 
@@ -149,7 +149,7 @@ _encoder = msgspec.json.Encoder()
 
 
 def to_json(value: Any, mark: str = "") -> str:
-    """A decoded value's text; `mark` as it came from `repaired`."""
+    """A decoded value's text; `mark` is that of `mark_surrogates`."""
     try:
         text = _encoder.encode(value).decode()
     except RecursionError:
@@ -157,13 +157,13 @@ def to_json(value: Any, mark: str = "") -> str:
     return text.replace(mark, "\\u") if mark else text
 
 
-def repaired(line: bytes) -> tuple[bytes, str]:
-    """A line that could not be decoded, without what the decoder refuses and JSON allows.
+def mark_surrogates(line: bytes) -> tuple[bytes, str]:
+    """A line that could not be decoded, without things that JSON allows and the decoder does not.
 
-    This is a byte order mark before it, and the escape of half of a surrogate pair: mail and chats
-    that were cut by counting UTF-16 are full of these.  The `\\u` of each is replaced by a mark, a
-    random text that the line can't hold, which is returned too ("": there were none).  In text made
-    from such a line, mark and digits are the escape again.
+    These are a byte order mark, and escapes of halves of surrogate pairs: mail and chats that were cut by
+    counting UTF-16 are full of them.  The `\\u` of each is replaced by a mark, a random text that the
+    line can't contain, which is returned too ("": there were none).  `to_json` turns marks back into
+    escapes.
     """
     line = line.removeprefix(BYTE_ORDER_MARK)
     if not _MAYBE_HALF.search(line):
@@ -186,17 +186,17 @@ _record = msgspec.json.Decoder(dict[str, Any], float_hook=msgspec.Raw)
 
 
 def stored_record(data: str) -> tuple[dict[str, Any], str]:
-    """A record's canonical text, decoded as its line was, and the mark of `repaired`."""
+    """A record's canonical text, decoded as its line was, and the mark of `mark_surrogates`."""
     line = data.encode()
     try:
         return decode_exactly(line, _record), ""
     except ValueError:  # half of a surrogate pair
-        whole, mark = repaired(line)
+        whole, mark = mark_surrogates(line)
         return decode_exactly(whole, _record), mark
 
 
 class Heading(NamedTuple):
-    """What a line says of itself; `stream` is "" if it names none, None if it can't be read."""
+    """The type, stream and version of a line; `stream` is "" if it names none, None if it can't be read."""
 
     type: str | None = None
     stream: str | None = None
@@ -213,9 +213,9 @@ class _Heading(msgspec.Struct):
 
 
 def heading(line: bytes, mark: str = "") -> Heading:
-    """Of a line that was rejected, whatever is wrong with the rest of it; takes no memory.
+    """The heading of a rejected line, whatever is wrong with the rest of it; uses no memory.
 
-    `mark` as it came from `repaired`, if the line did.
+    `mark` is that of `mark_surrogates`, if it was called.
     """
     try:
         try:
@@ -223,17 +223,17 @@ def heading(line: bytes, mark: str = "") -> Heading:
         except msgspec.ValidationError:
             return Heading()
         except ValueError:
-            return _read_heading(*repaired(line))
+            return _read_heading(*mark_surrogates(line))
     except (ValueError, RecursionError):
         return Heading()
 
 
 def _read_heading(line: bytes, mark: str) -> Heading:
-    found = msgspec.json.decode(line, type=_Heading)
-    stream = "" if bytes(found.stream) == b"null" else _one(found.stream, str)
+    fields = msgspec.json.decode(line, type=_Heading)
+    stream = "" if bytes(fields.stream) == b"null" else _one(fields.stream, str)
     if stream and mark and mark in stream:
         stream = None
-    return Heading(_one(found.type, str), stream, _one(found.version, Version))
+    return Heading(_one(fields.type, str), stream, _one(fields.version, Version))
 
 
 def _one(value: msgspec.Raw, kind: type[T]) -> T | None:

@@ -15,9 +15,9 @@ import msgspec
 
 from .json_lines import HALF_A_PAIR, Rejected, to_json
 
-MAX_NAME_BYTES = 2048  # what PostgreSQL's B-tree takes in one index entry, with room to spare
+MAX_NAME_BYTES = 2048  # fits one entry of PostgreSQL's B-tree, with room to spare
 
-# Of each key property, its name and the JSON type of its value: "string", "number", "boolean", or
+# The name of each key property and the JSON type of its value: "string", "number", "boolean", or
 # None for null.  () is the key of a stream without key properties.
 KeySchema = tuple[tuple[str, str | None], ...]
 
@@ -28,14 +28,14 @@ _TYPES: Mapping[type, str | None] = {
     bool: "boolean",
     NoneType: None,
 }
-_REMEMBERED = 64  # combinations of types that are made once; a usual stream has one
+_REMEMBERED = 64  # combinations of types to cache; a usual stream has one
 _NUMBER = re.compile(r"(-?)(0|[1-9]\d*)(?:\.(\d+))?(?:[eE]([+-]?)0*(\d+))?", re.ASCII)
 
 
 def check_name(what: str, name: str, mark: str = "") -> str:
     """The name, if it can be stored and indexed on every database; else Rejected.
 
-    `mark` stands for halves of surrogate pairs in a repaired line (see `json_lines.repaired`).
+    `mark` stands for halves of surrogate pairs (see `json_lines.mark_surrogates`).
     """
     if not name:
         raise Rejected(f"{what} is empty")
@@ -55,8 +55,8 @@ def check_name(what: str, name: str, mark: str = "") -> str:
 def canonical_number(text: str) -> str:
     """A JSON number in plain decimals, equal for equal values: `1` for 1.0 and 1e0, `0` for -0.
 
-    It is exact, and never built where it would be longer than a name may be: that is Rejected.
-    Raises ValueError for text that is no JSON number.
+    It is exact.  If it would be longer than a name may be, it is Rejected before it is built.
+    Raises ValueError for text that is not a JSON number.
     """
     match = _NUMBER.fullmatch(text)
     if match is None:

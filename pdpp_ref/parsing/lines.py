@@ -9,12 +9,12 @@ from . import unpacking
 from .json_lines import MAX_LINE_BYTES
 
 READ_BYTES = 256 * 1024
-# A source that has nothing to say for this long gets what it said so far made durable.
+# If a source is silent for this long, the lines so far are made durable.
 IDLE_SECONDS = 0.2
 
 
 class LineTooLong:
-    """A line over the limit: its start, and all of it in a file where one was given."""
+    """A line over the limit: its start, and all of it in a file if there is one."""
 
     START_BYTES = 4096
 
@@ -30,7 +30,7 @@ class LineTooLong:
             self._spool.write(part)
 
     def parts(self, size: int) -> Iterator[bytes]:
-        """All of it, or its start if there was no file, in parts of this size; the file is gone then."""
+        """All of it, or its start if there is no file, in parts of this size; then the file is deleted."""
         if self._spool is None:
             yield from (self.start[at : at + size] for at in range(0, len(self.start), size))
             return
@@ -40,7 +40,7 @@ class LineTooLong:
 
 
 class Broken(NamedTuple):
-    """The end of input that is damaged; `raw` is what was read of the line that it cut off."""
+    """The end of damaged input; `raw` is the beginning of the line that it cuts off."""
 
     code: str
     reason: str
@@ -66,7 +66,7 @@ def _blocks(descriptor: int) -> Iterator[bytes | None]:
             continue
         try:
             block = os.read(descriptor, READ_BYTES)
-        except BlockingIOError:  # somebody else has read it
+        except BlockingIOError:  # another process has read it
             yield None
             continue
         except OSError as error:
@@ -78,9 +78,9 @@ def _blocks(descriptor: int) -> Iterator[bytes | None]:
 
 
 def split_lines(blocks: Iterable[bytes | None], spool: Spool | None = None) -> Iterator[Line | None]:
-    """Lines of what comes in blocks, the last with or without its end; None is handed on.
+    """The lines of blocks, the last with or without its end; None is passed on.
 
-    Of a line over the limit no more is in memory than shows that it is.
+    A line over the limit is not read into memory beyond the limit.
     """
     begun = _Begun(spool)
     try:
@@ -102,7 +102,7 @@ def split_lines(blocks: Iterable[bytes | None], spool: Spool | None = None) -> I
 
 
 class _Begun:
-    """The line that has begun and whose end has not come yet."""
+    """A line whose end has not been read yet."""
 
     def __init__(self, spool: Spool | None) -> None:
         self._spool = spool

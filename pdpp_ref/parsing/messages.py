@@ -22,7 +22,7 @@ from .json_lines import (
     decode,
     decode_exactly,
     heading,
-    repaired,
+    mark_surrogates,
     to_json,
     why_not_json,
 )
@@ -51,7 +51,7 @@ __all__ = [
     "check_name",
 ]
 
-DELETED_AT = "_sdc_deleted_at"  # Singer: when the source deleted the row, as log-based taps send it
+DELETED_AT = "_sdc_deleted_at"  # Singer: the time at which the source deleted the row
 
 
 class Change(msgspec.Struct, frozen=True):
@@ -73,7 +73,7 @@ class Change(msgspec.Struct, frozen=True):
 
 
 class State(msgspec.Struct, frozen=True):
-    """To be handed back, as received, once everything before it is durable."""
+    """To be printed, as received, once everything before it is durable."""
 
     line: str
     stream: str | None = None
@@ -87,13 +87,13 @@ class ActivateVersion(msgspec.Struct, frozen=True):
 
 
 class Schema(msgspec.Struct, frozen=True):
-    """A declaration that was taken: Singer's SCHEMA, or a STREAM line."""
+    """A declaration that was accepted: Singer's SCHEMA, or a STREAM line."""
 
     stream: str
 
 
 class Ignored(msgspec.Struct, frozen=True):
-    """A message of a type that means nothing here."""
+    """A message of a type that is ignored."""
 
     type: str
 
@@ -102,7 +102,7 @@ Message = Change | State | ActivateVersion | Schema | Ignored
 
 
 class _Line(msgspec.Struct):
-    """Every field of a RECORD line of both dialects; what else a line holds is not looked at."""
+    """The fields of a RECORD line in both dialects; others are ignored."""
 
     type: str = "RECORD"
     stream: str | None = None
@@ -128,7 +128,7 @@ class _Declaration(msgspec.Struct):
 
 
 class _Schema(msgspec.Struct):
-    """A SCHEMA line.  Of its JSON Schema only one property is looked at, so it stays bytes."""
+    """A SCHEMA line.  Only one property of its JSON Schema is read, so the rest stays bytes."""
 
     stream: str | None = None
     key_properties: list[str] | None = None
@@ -147,18 +147,18 @@ _schema = msgspec.json.Decoder(_Schema)
 _properties = msgspec.json.Decoder(_Properties)
 _stored = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _value = msgspec.json.Decoder(float_hook=msgspec.Raw)
-# What a large line is decoded to is many times its size, and gone once its text is made.
+# A large line takes many times its size when decoded, until its text is made.
 _one_large_line = threading.Lock()
 
 
 class Reader:
-    """Reads one sequence of lines; it remembers what lines declare of the streams of later ones."""
+    """Reads one sequence of lines; it remembers the declarations for later lines."""
 
     def __init__(self, stream: str | None = None, time_fields: Mapping[str | None, str] = {}) -> None:
         """`stream`: the stream of lines that name none (the HTTP route's).
 
         `time_fields`: by stream, the field that holds the time at which a thing happened; under
-        None, that of all other streams.  What lines declare does not count beside them.  Raises
+        None, that of all other streams.  They override declarations in the lines.  Raises
         Rejected for a field that can't be the name of one.
         """
         for field in time_fields.values():
@@ -168,7 +168,7 @@ class Reader:
         self._given = time_fields
         self._default_time_field = time_fields.get(None)
         self._time_fields = {name: field for name, field in time_fields.items() if name is not None}
-        self._checked: str | None = None  # the last name of a stream that was found to be one
+        self._checked: str | None = None  # the last stream name that was checked
 
     def read(self, line: bytes) -> Message:
         """One line's message.  Raises Rejected with the reason."""
@@ -179,15 +179,15 @@ class Reader:
                 check_values(line)
                 return self._take(line, "", line)
         except ValueError:
-            return self._read_repaired(line)
+            return self._read_marked(line)
         except Rejected as reason:
             self._locate(reason, line)
             raise
 
-    def _read_repaired(self, line: bytes) -> Message:
-        """A line that is not JSON as it is, or not to the decoder."""
+    def _read_marked(self, line: bytes) -> Message:
+        """A line that is not JSON, or that the decoder does not accept as it is."""
         with _one_large_line:
-            whole, mark = repaired(line)
+            whole, mark = mark_surrogates(line)
             try:
                 if whole != line:
                     with suppress(ValueError):
@@ -198,7 +198,7 @@ class Reader:
                 raise
 
     def _locate(self, reason: Rejected, line: bytes, mark: str = "") -> None:
-        """Say which stream and table version a rejected line is of, and remember a refused SCHEMA."""
+        """Add the stream and table version to a rejection, and remember a refused SCHEMA."""
         kind, named, version = heading(line, mark)
         reason.stream = _name_or_none(self._stream if named == "" else named)
         reason.table_version = version
@@ -206,7 +206,7 @@ class Reader:
             self._schemas[reason.stream] = str(reason)
 
     def _take(self, line: bytes, mark: str, received: bytes) -> Message:
-        """A line's message; `line` and `mark` as they came from `repaired`.
+        """A line's message; `line` and `mark` are those of `mark_surrogates`.
 
         Raises ValueError for what is not JSON, or has halves of surrogate pairs without a mark.
         """
@@ -286,7 +286,7 @@ class Reader:
         emitted_at = message.time_extracted
         if emitted_at is not None:
             emitted_at = _time("time_extracted", emitted_at)
-        # Without key properties nothing says which record is gone: then it is one more record.
+        # Without key properties it is unknown which record was deleted: then it is one more record.
         if schema and record.get(DELETED_AT) is not None:
             return Change(stream, key, None, emitted_at, message.version, key_schema=schema)
         time, field = self._record_time(stream, record)
@@ -320,14 +320,14 @@ def time_in(data: str, field: str) -> str | None:
 
 
 def _record_time_of(value: Any) -> str | None:
-    """Digits alone are a date or a time in so few fields that they have to be milliseconds to count."""
+    """Digits alone are rarely a date or a time, so they count only as milliseconds."""
     if type(value) is str and value[4:5] != "-" and value.isdigit():
         return parse_milliseconds(value)
     return _as_time(value)
 
 
 def _as_text(line: bytes) -> str:
-    """The line as it came; the decoder has not looked into fields that it skipped."""
+    """The line as received; the decoder has not checked the fields that it skipped."""
     return line.removeprefix(BYTE_ORDER_MARK).strip().decode()
 
 

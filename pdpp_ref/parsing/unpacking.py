@@ -17,8 +17,8 @@ from typing import Any, NamedTuple, Protocol
 Block = bytes | None  # None: the source is idle
 
 PART_BYTES = 256 * 1024
-# A new member is first given only so much: what a decompressor does not need it copies, and a file may
-# consist of a million members of 20 bytes.
+# A new member first gets only so much input: a decompressor copies the rest that it does not need, and a
+# file may consist of a million members of 20 bytes.
 FIRST_BYTES = 512
 MOST_BYTES = 64 * 1024
 _ZEROS = re.compile(rb"\0*")
@@ -145,9 +145,9 @@ _FOUND: tuple[tuple[tuple[bytes, ...], Callable[[], Format]], ...] = (
 
 
 def plain(blocks: Iterator[Block]) -> Iterator[Block]:
-    """The blocks, unpacked if their first bytes say that they are compressed.
+    """The blocks, unpacked if their first bytes show that they are compressed.
 
-    Raises Damaged or Unsupported.  Of a slow pipe no more is awaited than tells it from plain text.
+    Raises Damaged or Unsupported.  Of a slow pipe it waits only for the bytes that identify plain text.
     """
     start = b""
     for block in blocks:
@@ -180,9 +180,9 @@ def _chained(start: bytes, rest: Iterator[Block]) -> Iterator[Block]:
 
 
 def unpacked(blocks: Iterator[Block], made: Format, most: int | None = None) -> Iterator[Block]:
-    """What the blocks unpack to, in parts of at most PART_BYTES.  Raises Damaged.
+    """The unpacked blocks, in parts of at most PART_BYTES.  Raises Damaged.
 
-    `most`: so many bytes of all members together are unpacked, and no more.
+    `most`: the most bytes to unpack, of all members together.
     """
     member: Decompressor | None = None
     first, total = True, 0

@@ -126,7 +126,7 @@ def _apply_above(connection_id: int, changes: dict[str, int]) -> None:
         changes = {**changes, "connection_count": _change_of_count(connection, changes)}
         _add(GLOBAL, 1, total, changes)
     if (total is None or total.dirty) and _has_lost_a_row(connection_id):
-        # The connection's extents were taken from the rows that are left.
+        # The connection's extents have been replaced from the rows that remain.
         marks.mark_connections([connection_id])
 
 

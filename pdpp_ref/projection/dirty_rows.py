@@ -1,6 +1,7 @@
 """Finding dirty rows, and adding those that are missing.
 
-A projection that was never built, or was lost, is created this way: what has no row gets a dirty one.
+A projection that was never built, or was lost, is created this way: a stream or connection without a row
+gets a dirty one.
 `models/locking.py` has the order of the locks.
 """
 

@@ -2,7 +2,7 @@
 
 A rollup is a row of RetainedSizeRecord.  Only the versions themselves are relied on: not the rollups, not
 the records' `has_rollup`, and not the links between a key's versions, which are corrected on the way.
-The work is done in steps, each bounded and whole by itself, and in two parts:
+The work is done in bounded, independent steps, and in two parts:
 
 - **Counting**, from the oldest version on.  Each version that is not live is added to its key's
   RollupCount.  A version that was live when the count passed it may be replaced later; the version that
@@ -32,7 +32,7 @@ from ..database import (
 from . import rollup_rows
 from .rollup_rows import Count, Files, LiveRecord, Rollup, Version
 
-# What one step reads: versions, most of them in indexes alone; whole rows of versions; their bytes, because
+# Limits of one step: versions, most of them in indexes alone; whole rows of versions; their bytes, because
 # a row is read past its text; keys that it settles.
 CHUNK_VERSIONS = 10_000
 CHUNK_ROWS = 1_000

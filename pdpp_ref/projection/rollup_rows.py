@@ -20,7 +20,7 @@ ROLLUP_COLUMNS = ("stream_id", "key", "version", "changed_at", *MEASURE_NAMES)
 
 
 class Version(NamedTuple):
-    """A stored version.  `previous` is what it names as the key's version before it; `live` is its own
+    """A stored version.  `previous`: the key's previous version, as this one names it; `live`: its own
     number if it is the live one.
     """
 

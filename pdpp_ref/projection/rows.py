@@ -26,7 +26,7 @@ class ProjectionRow(Measures, kw_only=True, frozen=True):
 
 
 class GlobalRow(ProjectionRow, kw_only=True, frozen=True):
-    """The one row of all.  `rebuild_total`: the versions to count when the rebuild began."""
+    """The global row.  `rebuild_total`: the versions to count when the rebuild began."""
 
     stream_count: int = 0
     connection_count: int = 0
@@ -66,12 +66,12 @@ def _row(kind: type[Row], stored: Mapping[str, Any]) -> Row:
 
 
 def valid_time(text: str | None) -> str | None:
-    """The time, unless another program has stored a text that is none."""
+    """The time, unless another program has stored a text that is not a time."""
     return text if text and is_time(text) else None
 
 
 def global_row() -> GlobalRow:
-    """The row of all.  On a replica it is exact as of what has arrived there."""
+    """The global row.  On a replica it is exact as of the last commit that has arrived."""
     found = fetch_rows(GlobalRow, _GLOBAL_ROW)
     row = found[0] if found else NEVER_COUNTED
     return row if row.dirty or not is_replica() else _as_of_the_replica(row)

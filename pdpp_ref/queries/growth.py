@@ -1,7 +1,7 @@
 """Growth, from the daily snapshots: the bytes at the end of each day, if they are known.
 
-A day without a row stands at the day before, if the next row is linked to that day's: no change in
-between has another place.  Otherwise nobody knows, and no number is shown.  Days after today are those
+A day without a row equals the day before, if the next row is linked to that day's: then no change was
+made in between.  Otherwise nobody knows, and no number is shown.  Days after today are those
 of a clock that was ahead, and are ignored.
 
 Every read is bounded: two look-ups by index for each row of a list, or at most as many rows as days
@@ -226,7 +226,7 @@ def _current(grain: Grain, key: int) -> _Current | None:
 def _snapshots(grain: Grain, key: int, since: str, today: str, disordered: bool) -> list[_Snapshot]:
     """The snapshots until today that say what the bytes were on `since` and later days.
 
-    If the clock has stepped back, all of them are needed to tell which to believe.
+    If the clock has stepped back, all of them are needed to decide which to believe.
     """
     rows = fetch_all(
         f"""
@@ -248,8 +248,8 @@ def _in_order(rows: Sequence[_Snapshot]) -> tuple[list[_Snapshot], list[tuple[st
     """Those rows whose days and generations rise together, as many as can be, and which days are in
     doubt.
 
-    The others are of a clock that was wrong.  If too few rows speak against one of them to tell which
-    of them are, all the days over which they differ are in doubt.
+    The others were written while the clock was wrong.  If too few rows contradict one of them to decide
+    which are wrong, all the days over which they differ are in doubt.
     """
     if all(a.generation < b.generation for a, b in pairwise(rows)):
         return list(rows), []
@@ -283,7 +283,7 @@ def _longest_rise(rows: Sequence[_Snapshot]) -> list[_Snapshot]:
 
 
 def _beginning(rows: Sequence[_Snapshot], row: _Current) -> list[Day]:
-    """What was before the first row: nothing, if that is the first there ever was."""
+    """The state before the first row: nothing, if it is the first one ever written."""
     if (rows[0].previous if rows else row.generation) == 0:
         return [Day("", NOTHING)]
     created = row.created_at[:10]

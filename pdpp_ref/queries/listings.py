@@ -79,7 +79,7 @@ class Batches(Generic[AnyRow]):
 
 @dataclass(frozen=True)
 class _Source:
-    """What the statements of a list have in common: columns, and the clauses FROM and WHERE.
+    """The common parts of a list's statements: columns, and the clauses FROM and WHERE.
 
     The rows of its grain are joined as `r`.  `identity`: the id, then what a search finds.
     """
@@ -92,7 +92,7 @@ class _Source:
     grows: bool
 
 
-# The connections that retain something, or of which that is not known.
+# The connections that retain something, or may.
 _CONNECTIONS = _Source(
     id="c.id",
     name="c.connector_instance_id",
@@ -118,7 +118,7 @@ _STREAMS = _Source(
 
 
 def connections(order: Order) -> List:
-    """The connections that retain something, or of which that is not known."""
+    """The connections that retain something, or may."""
     return _list(_CONNECTIONS, order)
 
 
@@ -205,7 +205,7 @@ def _stream_id(connection_name: str, name: str) -> int | None:
 
 def _list(source: _Source, order: Order, *values: int) -> List:
     every, known, whole = _totals(source, values)
-    # Without a search the database leaves out what is not shown.
+    # Without a search the database reads only rows that are shown.
     ids = _ids(source, order, values, None if order.search else order.limit)
     bytes_of_all = whole.total_retained_bytes
     rows = [

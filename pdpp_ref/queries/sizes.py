@@ -65,7 +65,7 @@ def _streams(connection: str | None, stream: str | None) -> list[StreamRow]:
 
 
 def _where(wanted: dict[str, str | None]) -> tuple[str, list[str]]:
-    """A WHERE clause for the columns of which a value is wanted, and the values."""
+    """A WHERE clause for the columns that a value is given for, and the values."""
     given = {column: value for column, value in wanted.items() if value is not None}
     conditions = " AND ".join(f"{column} = ?" for column in given)
     return f"WHERE {conditions}" if given else "", list(given.values())

@@ -50,11 +50,11 @@ class AutoReconcileStatus(Body):
     consecutive_failures: Count
     last_attempt_at: Time | None
     last_error: str | None
-    retry_after_seconds: Annotated[float, Meta(ge=0, description="Left of the cooldown; 0 if none holds.")]
+    retry_after_seconds: Annotated[float, Meta(ge=0, description="What remains of a cooldown, or 0.")]
 
 
 class Metadata(Freshness):
-    """The freshness, and what is done about it."""
+    """The freshness, the progress of a rebuild, and this process's passes."""
 
     rebuild_progress: Annotated[RebuildProgress | None, Meta(description="Null if no rebuild is running.")]
     auto_reconcile: AutoReconcileStatus

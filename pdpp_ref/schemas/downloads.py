@@ -1,8 +1,9 @@
-"""The owner's lists as files: their rows, the total at their end, and the JSON around them.
+"""The owner's lists as files: rows, a total at the end, and the JSON object that contains them.
 
 A number that is not known is null.
 """
 
+from operator import attrgetter
 from typing import Annotated
 
 from msgspec import Meta, field
@@ -39,57 +40,57 @@ class _GrowingRow(_Measures, kw_only=True, frozen=True):
     as_of: Time | None
 
 
-class KeptConnection(_GrowingRow, frozen=True, tag="connection"):
+class ListedConnection(_GrowingRow, frozen=True, tag="connection"):
     """A connection's line."""
 
     connector: Connector
     connection: Connection
 
 
-class KeptStream(_Row, frozen=True, tag="stream"):
+class ListedStream(_Row, frozen=True, tag="stream"):
     """A stream's line."""
 
     connection: Connection
     stream: Stream
 
 
-class KeptRecord(KeptStream, frozen=True, tag="record"):
+class ListedRecord(ListedStream, frozen=True, tag="record"):
     """A record's line, without its content."""
 
     record_key: Key
 
 
-class KeptFile(KeptRecord, frozen=True, tag="file"):
+class ListedFile(ListedRecord, frozen=True, tag="file"):
     """A file's line."""
 
     sha256: Sha256
 
 
-class KeptTotal(_GrowingRow, frozen=True, tag="total"):
+class ListedTotal(_GrowingRow, frozen=True, tag="total"):
     """The sum of all rows.  A number that is not known for each row is null; `as_of` is the earliest."""
 
 
-Row = KeptConnection | KeptStream | KeptRecord | KeptFile
+Row = ListedConnection | ListedStream | ListedRecord | ListedFile
 KINDS: dict[str, type[Row]] = {
-    "connection": KeptConnection,
-    "stream": KeptStream,
-    "record": KeptRecord,
-    "file": KeptFile,
+    "connection": ListedConnection,
+    "stream": ListedStream,
+    "record": ListedRecord,
+    "file": ListedFile,
 }
 
 
-class Kept(Body, tag_field="object", tag="owner_list"):
+class OwnerList(Body, tag_field="object", tag="owner_list"):
     """A list of the owner's, complete: the rows that a search found, and their total."""
 
     as_of: Annotated[Time | None, Meta(description="When the totals were last exact.")]
     may_lag: Annotated[bool, Meta(description="True if any number may lag.")]
     row_count: Annotated[Count, Meta(description="How many rows follow.")]
-    rows: list[KeptConnection | KeptStream | KeptRecord | KeptFile]
-    total: KeptTotal
+    rows: list[ListedConnection | ListedStream | ListedRecord | ListedFile]
+    total: ListedTotal
 
 
-def kept_connection(row: ListedRow) -> KeptConnection:
-    return KeptConnection(
+def listed_connection(row: ListedRow) -> ListedConnection:
+    return ListedConnection(
         connector=row.connector_id,
         connection=row.name,
         growth=row.growth,
@@ -99,8 +100,8 @@ def kept_connection(row: ListedRow) -> KeptConnection:
     )
 
 
-def kept_stream(row: ListedRow, connection: str) -> KeptStream:
-    return KeptStream(
+def listed_stream(row: ListedRow, connection: str) -> ListedStream:
+    return ListedStream(
         connection=connection,
         stream=row.name,
         may_lag=row.dirty,
@@ -109,8 +110,8 @@ def kept_stream(row: ListedRow, connection: str) -> KeptStream:
     )
 
 
-def kept_record(row: ItemRow) -> KeptRecord:
-    return KeptRecord(
+def listed_record(row: ItemRow) -> ListedRecord:
+    return ListedRecord(
         connection=row.connector_instance_id,
         stream=row.stream or "",
         record_key=row.key or "",
@@ -120,8 +121,8 @@ def kept_record(row: ItemRow) -> KeptRecord:
     )
 
 
-def kept_file(row: ItemRow) -> KeptFile:
-    return KeptFile(
+def listed_file(row: ItemRow) -> ListedFile:
+    return ListedFile(
         connection=row.connector_instance_id,
         stream=row.stream or "",
         record_key=row.key or "",
@@ -132,6 +133,13 @@ def kept_file(row: ItemRow) -> KeptFile:
     )
 
 
+# Faster than a getattr for each: a download has millions of these rows.
+_every_measure_of = attrgetter(*EVERY_MEASURE)
+_UNKNOWN_NUMBERS: dict[str, Number] = dict.fromkeys(EVERY_MEASURE)
+
+
 def _numbers(row: Measures, computed_at: str | None) -> dict[str, Number]:
     """Those of a row that was never counted are not known."""
-    return {name: getattr(row, name) if computed_at else None for name in EVERY_MEASURE}
+    return (
+        dict(zip(EVERY_MEASURE, _every_measure_of(row), strict=True)) if computed_at else _UNKNOWN_NUMBERS
+    )

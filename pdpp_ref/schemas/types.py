@@ -1,4 +1,4 @@
-"""The types of fields, with what the description of the API says about them."""
+"""The types of fields, with their descriptions for the OpenAPI document."""
 
 from collections.abc import Sequence
 from typing import Annotated
@@ -25,7 +25,7 @@ Sha256 = Annotated[str, Meta(description="A SHA-256 digest, in lower-case hex.",
 
 
 def one_of(values: Sequence[str]) -> Meta:
-    """For texts of which there are only these, if their list is derived and so can't be a Literal."""
+    """An enumeration of texts, for a derived list, which can't be a Literal."""
     return Meta(
         pattern=rf"^({'|'.join(values)})$(?!\n)",
         extra_json_schema={"enum": list(values)},

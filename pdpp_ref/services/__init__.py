@@ -1,1 +1,1 @@
-"""What the program does, without HTTP: reading messages, writing records, keeping their figures."""
+"""Reading the totals: reconcile, cooldown, auto-reconcile, summary and freshness."""

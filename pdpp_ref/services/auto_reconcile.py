@@ -78,8 +78,8 @@ class AutoReconcile:
             if not self.retry_after_seconds and still_needed():
                 self.run(wait=False)
         except Busy:
-            pass  # a writer holds the database: not our failure, and the next read tries again
-        except Exception as error:  # whatever it is, the reader gets the last known totals
+            pass  # a writer holds the database: this is no failure, and the next read tries again
+        except Exception as error:  # whatever the error is, the reader gets the last known totals
             log.warning("%s: %s", self.projection, describe(error))
         finally:
             self._one.release()
@@ -100,7 +100,7 @@ class AutoReconcile:
         return done
 
     def found_fresh(self) -> None:
-        """Somebody else has reconciled it, so our failures are past."""
+        """Another process has reconciled it: forget our failures."""
         if self.last_error is not None or self.consecutive_failures:
             self.last_error = None
             self.cooldown.succeeded(self.projection)
@@ -117,5 +117,5 @@ class AutoReconcile:
 
 
 def describe(error: Exception) -> str:
-    """What failed, from a fixed list of texts: nothing that the error itself says is passed on."""
+    """A fixed text for the error; the error's own text is never passed on."""
     return f"reconcile failed: {PROBLEM_TEXT[problem(error)]}"

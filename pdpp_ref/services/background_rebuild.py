@@ -1,4 +1,4 @@
-"""A rebuild that nobody waits for: one thread of this process, and the one rebuild of the database."""
+"""A rebuild in the background: at most one thread per process, and one rebuild of the database."""
 
 import logging
 import threading
@@ -15,7 +15,7 @@ log = logging.getLogger(__name__)
 
 
 class BackgroundRebuild:
-    """Starts the rebuild, or joins the one that was begun, by whichever process."""
+    """Starts the rebuild, or joins one that any process has begun."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -24,10 +24,10 @@ class BackgroundRebuild:
         self._thread: threading.Thread | None = None
 
     def start(self, read: Callable[[], T]) -> T:
-        """Mark everything, durably, and let a thread do the rest.  Raises Busy or DatabaseError.
+        """Mark everything, durably, and reconcile it in a thread.  Raises Busy or DatabaseError.
 
-        Returns what `read` does in the transaction of the marks: the last known totals, marked.  If this
-        process ends, reads of any other finish the rebuild.
+        Returns the result of `read` in the transaction of the marks: the last known totals, marked.  If
+        this process ends, reads of any other finish the rebuild.
         """
         seen: T = reconcile.begin_rebuild(read)
         with self._lock:

@@ -11,11 +11,11 @@ from typing import Literal
 from ..timestamps import to_moment
 from .summary import Summary
 
-# Past this age "a few minutes" would be a lie.
+# Beyond this age "a few minutes" would be wrong.
 DELAYED_AFTER = timedelta(minutes=10)
 # One failure may pass by itself; a second in a row is a delay.
 DELAYED_AFTER_FAILURES = 2
-# For so long after the last arrival of a record, more are expected.
+# More records are expected for so long after the last one.
 ARRIVING = timedelta(seconds=15)
 
 Kind = Literal["fresh", "empty", "updating", "delayed", "recounting", "first_count", "replica"]

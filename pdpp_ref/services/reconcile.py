@@ -1,6 +1,6 @@
 """Reconciling: one bounded pass over dirty rows, and a rebuild, which marks all and repeats the pass.
 
-Rows are recomputed in no other way.  A pass is one write transaction, so a pass that fails leaves
+This is the only way in which rows are recomputed.  A pass is one write transaction: one that fails leaves
 measures, marks and times as they were.
 
 A stream is counted in chunks of versions, oldest first, and a pass that runs out of time stores a
@@ -104,7 +104,7 @@ def _finalize_global_row(done: Pass, complete: bool, changed: bool) -> Pass:
     """The end of a pass: recompute the global row, or leave it dirty.
 
     `complete`: the pass has found all dirty rows that are not locked by others; `changed`: it has changed
-    rows.  Dirty rows below are counted under the global row's lock, which whoever marks a row needs too.
+    rows.  Dirty rows below are counted under the global row's lock, which every mark needs too.
     """
     try:
         with lock_attempt():
@@ -172,7 +172,7 @@ def finish_rebuild(progress: Callable[[Pass], None] = lambda _: None) -> Pass:
 def begin_rebuild(read: Callable[[], Any] = lambda: None) -> Any:
     """Mark everything, or continue an interrupted rebuild.
 
-    Returns what `read` returns then, before any row can have been recomputed.  Raises Busy or
+    Returns the result of `read` at that moment, before any row is recomputed.  Raises Busy or
     peewee.DatabaseError.
     """
     with reconcile_transaction(wait=True, seconds=0):

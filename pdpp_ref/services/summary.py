@@ -1,4 +1,4 @@
-"""What a read of the retained-size summary does, for the API, the command and the pages alike."""
+"""Reading the retained-size summary, for the API, the command and the pages."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,7 +23,7 @@ class TopConnector(NamedTuple):
 
 
 class Progress(NamedTuple):
-    """The versions that a rebuild has counted, and all that it counts."""
+    """How many versions a rebuild has counted, and how many there are."""
 
     counted: int
     total: int
@@ -31,10 +31,10 @@ class Progress(NamedTuple):
 
 @dataclass(frozen=True)
 class Summary:
-    """The global row and what belongs to it, all read in one snapshot.
+    """The global row, connectors and freshness, read in one snapshot.
 
-    `progress` is None unless a rebuild is running.  `last_error` and `failures`, of which none was
-    followed by a success, are those of this process's passes.  `replica`: the totals are those of
+    `progress` is None unless a rebuild is running.  `last_error` and `failures` are those of
+    this process's passes since its last success.  `replica`: the totals are those of
     another database, exact as of `totals.computed_at`.
     """
 

@@ -107,7 +107,7 @@ def test_the_hero_changes_and_nothing_else_does(page: Page, server: Server) -> N
     page.evaluate("window.mark = document.querySelector('#connections tbody tr').mark = 'same'")
     with server.broken():
         shows(page, "updating")
-        expect(page.locator("#hero")).to_contain_text("Your records are all here.")
+        expect(page.locator("#hero")).to_contain_text("All your records are here.")
     shows(page, "fresh")
     expect(page.locator("#hero")).to_contain_text("Up to date")
     marks = page.evaluate("[window.mark, document.querySelector('#connections tbody tr').mark]")
@@ -172,7 +172,7 @@ def test_a_dead_server_is_told_waited_for_and_found_again(
     server.__exit__()
     try:
         expect(banner).to_be_visible()
-        expect(banner).to_contain_text("can’t be reached")
+        expect(banner).to_contain_text("Can’t reach your server")
         while len(failed) < 3:
             page.wait_for_event("requestfailed")
         # A fetch that the browser itself gave up is none that the server missed.
@@ -246,7 +246,7 @@ def test_without_javascript_the_page_is_complete(
     before = records(page)
     server.add_record()
     page.get_by_role("button", name="Refresh totals now").click()
-    expect(page.locator(".told")).to_contain_text("everything was counted")
+    expect(page.locator(".outcome")).to_contain_text("everything is counted")
     expect(counted(page)).to_have_attribute("value", str(before + 1))
     page.get_by_role("link", name="Versions").click()
     expect(page.locator("[aria-sort=descending]")).to_have_text("Versions")
@@ -438,12 +438,12 @@ def test_the_keyboard_reaches_everything_in_order(page: Page) -> None:
             break
         assert found[1], f"no focus is seen at {found[0]}"
         met.append(found[0])
-    assert met[0] == "Skip to the figures"
+    assert met[0] == "Skip to the totals"
     wanted = [
         "Refresh totals now",
         "Sign out",
         "90 days",
-        "The same as a table",
+        "Show as a table",
         "Find a connection",
         "Total",
         "laptop",
@@ -453,7 +453,7 @@ def test_the_keyboard_reaches_everything_in_order(page: Page) -> None:
     places = [met.index(name) for name in wanted]
     assert places == sorted(places)
     assert len(met) < 40
-    page.get_by_role("link", name="Skip to the figures").focus()
+    page.get_by_role("link", name="Skip to the totals").focus()
     page.keyboard.press("Enter")
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.closest('main') !== null")
@@ -518,7 +518,7 @@ def test_an_empty_page_fills_while_the_first_import_runs(
         shows(page, "fresh")
         server.set_last_arrival(datetime.now(UTC))
         expect(page.locator("#hero")).to_contain_text("Records are arriving")
-        page.get_by_role("link", name="Load the page again").click()
+        page.get_by_role("link", name="Reload the page").click()
         expect(page.get_by_role("link", name="laptop")).to_be_visible()
         server.set_last_arrival(datetime(2024, 1, 1, tzinfo=UTC))
         expect(page.locator("#hero")).not_to_contain_text("arriving")

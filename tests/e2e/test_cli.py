@@ -261,7 +261,7 @@ class TestMaintenance:
         for _ in range(2):
             done = run("verify")
             assert done.returncode == 1
-            assert "stream laptop s: record_count is 9, a recount gives 1" in done.stdout
+            assert "stream laptop s: record_count is 9, recomputed it is 1" in done.stdout
             assert 'stream laptop "t\\nu": record_count' in done.stdout
             assert done.stdout.endswith("2 differences.\n")
         assert run("rebuild").returncode == 0

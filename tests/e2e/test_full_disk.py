@@ -64,7 +64,9 @@ def test_a_write_is_refused_and_a_retry_stores_each_once(
     with DatabaseProbe(server.database) as probe:
         assert probe.wrong_but_clean() == []
     assert ask(server, "POST", path, content).status_code < 300
-    assert ask(server, "POST", path, content).status_code == 200, "what is stored already is recognised"
+    assert ask(server, "POST", path, content).status_code == 200, (
+        "a file that is already stored is accepted"
+    )
     (row,) = ask(server, "GET", "/_ref/dataset/size").json()["rows"]
     assert {name: row[name] for name in expected} == expected
     server.run("verify")

@@ -94,7 +94,7 @@ def test_a_source_that_no_longer_reads_states_is_told_of_at_the_end(
     assert (done.returncode, count(backend)) == (0, 2)
     (last,) = done.stderr.decode().splitlines()
     assert "2 new" in last
-    assert last.endswith("STATE could no longer be printed, as its reader has gone")
+    assert last.endswith("STATE could not be printed any more: its reader has closed the pipe")
 
 
 @sqlite
@@ -257,8 +257,8 @@ def test_a_signal_ends_an_import_with_its_counts(
         told = work.communicate(timeout=60)[1]
     assert work.returncode == 3, told
     assert told == (
-        "Error: stopped; 1 accepted (1 new, 0 changed, 0 deleted, 0 unchanged), 0 rejected until then. "
-        "Run the same import again: what is stored already is recognised\n"
+        "Error: stopped; 1 accepted (1 new, 0 changed, 0 deleted, 0 unchanged), 0 rejected before that. "
+        "Run the same import again: records already stored are skipped\n"
     )
     assert count(backend) == 1
 
@@ -330,7 +330,7 @@ def test_a_rebuild_that_is_cut_short_is_finished_and_cleared(
         assert probe(status) == [(left,)]
         if number != signal.SIGKILL:
             assert work.returncode == 3
-            assert told == "Error: stopped; what is stored already stays: run it again for the rest\n"
+            assert told == "Error: stopped; finished work stays: run it again for the rest\n"
         assert run(by).returncode == 0
         assert probe(status) == [("idle",)]
         assert (probe.dirty(), probe.wrong_but_clean()) == ((0, 0, 0), [])

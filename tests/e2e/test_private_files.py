@@ -289,7 +289,7 @@ def test_a_disk_that_is_full_at_the_end_is_told_and_nothing_stays(
     done = backup_with(FULL, faults, instance, folder / "b")
     assert (done.returncode, list(folder.iterdir())) == (3, [])
     assert (
-        done.stderr == "Error: no space is left for b, and nothing of it stays; free some and try again\n"
+        done.stderr == "Error: no space is left for b; the file was removed, so free some and try again\n"
     )
 
 
@@ -301,7 +301,7 @@ def test_a_disk_that_fills_up_is_told_and_nothing_stays(instance: Path, tmp_path
     command = f"ulimit -f {room // 512} && exec {PROGRAM} backup {folder}/b"
     done = call("-c", command, program="/bin/sh", PDPP_INSTANCE_PATH=instance)
     assert (done.returncode, list(folder.iterdir())) == (3, [])
-    assert done.stderr == "Error: b can't be written, and nothing of it stays; try again\n"
+    assert done.stderr == "Error: b can't be written and was removed; try again\n"
 
 
 # ---- where they are ----------------------------------------------------------------------------

@@ -155,9 +155,9 @@ def test_a_line_that_an_import_was_killed_in_is_taken_out(
         ("in", "is in use as input or output"),
         ("link", "is in use as input or output"),
         ("pipe", "is not an ordinary file"),
-        ("test.sqlite3", "holds something else"),
-        ("notes.txt", "holds something else"),
-        ("/proc/version", "holds something else"),
+        ("test.sqlite3", "is not a rejects file"),
+        ("notes.txt", "is not a rejects file"),
+        ("/proc/version", "is not a rejects file"),
         ("/dev/full", "is not an ordinary file"),
     ],
 )

@@ -73,7 +73,7 @@ KINDS = ["fresh", "empty", "updating", "delayed", "recounting", "first_count"]
         ("empty", ["No records yet", "pdpp-ref import records.jsonl --connection my-source"]),
         (
             "updating",
-            ["Updating totals", "records are all here", "a few minutes", "nothing to do", "1,234 records"],
+            ["Updating totals", "your records are here", "a few minutes", "nothing to do", "1,234 records"],
         ),
         ("delayed", ["Totals are behind", "records are safe", "last completed totals", "pdpp-ref summary"]),
         ("recounting", ["Counting again", "of 2,000 versions counted", "1,234 records"]),
@@ -177,7 +177,7 @@ def test_a_recount_that_has_counted_all_has_not_published_it(
     assert isinstance(bar, Tag)
     assert not bar.get("value")
     assert not bar.get("aria-valuenow")
-    assert "are being added up" in words(hero)
+    assert "counted and being added up" in words(hero)
 
 
 def test_a_recount_that_keeps_failing_is_behind(
@@ -228,7 +228,7 @@ def test_the_list_adds_up_to_the_hero_and_is_largest_first(owner: FlaskClient) -
     assert [words(row.th) for row in rows] == ["large", "middle", "small"]  # type: ignore[arg-type]
     totals = [int(str(row.select_one("td data")["value"])) for row in rows]  # type: ignore[index]
     assert sum(totals) == int(str(page.select_one("#hero .total data")["value"]))  # type: ignore[index]
-    assert page.select_one(".kept time")["datetime"] == RetainedSizeGlobal.get().computed_at  # type: ignore[index]
+    assert page.select_one(".listing time")["datetime"] == RetainedSizeGlobal.get().computed_at  # type: ignore[index]
 
 
 def test_while_totals_may_lag_each_row_bears_its_own_time(
@@ -240,12 +240,12 @@ def test_while_totals_may_lag_each_row_bears_its_own_time(
     probe.fail_repair()
     page = soup(owner.get("/dashboard").text)
     assert [bool(row.find("time")) for row in page.select("#connections tbody tr")] == [True, True]
-    assert not page.select(".kept > .note time"), "no one time is true of all rows"
+    assert not page.select(".listing > .note time"), "no one time is true of all rows"
     probe.mend()
     clock.advance(31)
     page = soup(owner.get("/dashboard").text)
     assert not page.select("#connections tbody time")
-    assert page.select(".kept > .note time")
+    assert page.select(".listing > .note time")
 
 
 @pytest.mark.parametrize(
@@ -287,7 +287,7 @@ def test_a_time_that_is_lost_is_no_error(
         probe(f"UPDATE retained_size_{grain} SET computed_at = ?", garbage)
     for path in ("/dashboard", "/dashboard/hero", "/dashboard/connections/laptop"):
         assert owner.get(path).status_code == 200
-    assert "a time that is not known" in owner.get("/dashboard").text
+    assert "an unknown time" in owner.get("/dashboard").text
 
 
 def test_a_connections_page_adds_up(owner: FlaskClient) -> None:

@@ -235,7 +235,7 @@ def test_a_stream_is_reached_and_tells_its_figures(owner: FlaskClient) -> None:
     assert "2 versions" in words(records["a"])
     assert figures(page, "#files strong data") == [5]
     assert page.select_one("#files code[title]")["title"].startswith("SHA-256 ")  # type: ignore[index, union-attr]
-    assert "First brought in" in words(page)
+    assert "First imported" in words(page)
 
 
 def test_no_page_shows_what_a_record_holds(owner: FlaskClient) -> None:
@@ -340,8 +340,8 @@ def test_a_refresh_counts_even_while_a_repair_would_wait(
     assert hero_of(owner.get("/dashboard").text)["data-state"] == "updating", "it waits after a failure"
     page = press().text
     assert hero_of(page)["data-state"] == "fresh"
-    assert "everything was counted" in words(soup(page).select_one(".told"))  # type: ignore[arg-type]
-    assert not soup(owner.get("/dashboard").text).select(".told"), "it is told once"
+    assert "everything is counted" in words(soup(page).select_one(".outcome"))  # type: ignore[arg-type]
+    assert not soup(owner.get("/dashboard").text).select(".outcome"), "it is shown once"
 
 
 def test_a_refresh_that_fails_leads_back_to_the_honest_page(
@@ -353,7 +353,7 @@ def test_a_refresh_that_fails_leads_back_to_the_honest_page(
     page = press()
     assert page.status_code == 200
     assert hero_of(page.text)["data-state"] == "delayed"
-    told = words(soup(page.text).select_one(".told"))  # type: ignore[arg-type]
+    told = words(soup(page.text).select_one(".outcome"))  # type: ignore[arg-type]
     assert "records are safe" in told
     assert not re.search(FORBIDDEN, told, re.IGNORECASE)
     assert "CANARY" not in page.text
@@ -362,7 +362,7 @@ def test_a_refresh_that_fails_leads_back_to_the_honest_page(
 @pytest.mark.parametrize("path", ["/dashboard?q=a", "/dashboard/connections/laptop", STREAM])
 def test_a_refresh_leads_back_to_where_it_was_asked_for(press: Callable[..., Any], path: str) -> None:
     fill(1)
-    assert "everything was counted" in press(path).text
+    assert "everything is counted" in press(path).text
 
 
 def test_a_refresh_needs_its_form_this_site_and_a_session(
@@ -393,7 +393,7 @@ def test_a_refresh_during_an_import_does_not_wait(
     with probe.busy():
         owner.post("/dashboard/refresh", data={"csrf_token": token})
         page = soup(owner.get("/dashboard").text)
-    assert "being written" in words(page.select_one(".told"))  # type: ignore[arg-type]
+    assert "being written" in words(page.select_one(".outcome"))  # type: ignore[arg-type]
 
 
 # ---- the first run, and arriving ---------------------------------------------------------------

@@ -95,7 +95,7 @@ def run(url: str, *arguments: str, program: tuple[str, ...] = (COMMAND,)) -> str
         (("pdpp-pg-", "nowhere-"), "no PostgreSQL server answers"),
         (
             ("ordinary@/pdpp?host=", "locked:wrong-secret@127.0.0.1:1/pdpp?host=127.0.0.1&x="),
-            "no PostgreSQL URL",
+            "is not a PostgreSQL URL",
         ),
         (("/pdpp?host=", "/pdpp?host=127.0.0.1&port=1&application_name="), "no PostgreSQL server answers"),
     ],
@@ -232,7 +232,7 @@ def test_a_server_without_a_free_connection_is_a_plain_error_until_there_is_one(
         except psycopg.OperationalError:
             pass
         assert serving() == 503
-        assert "takes no more connections" in run(url)
+        assert "accepts no more connections" in run(url)
     until = time.monotonic() + 10
     while serving() != 200:
         assert time.monotonic() < until

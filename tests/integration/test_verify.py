@@ -12,7 +12,7 @@ pytestmark = pytest.mark.usefixtures("app")
 
 def found() -> list[tuple[str, str, object, object, bool]]:
     return [
-        (difference.row[0], difference.figure, difference.stored, difference.counted, difference.dirty)
+        (difference.row[0], difference.column, difference.stored, difference.counted, difference.dirty)
         for difference in verify.differences()
     ]
 
@@ -78,8 +78,8 @@ def test_a_day_that_is_not_there_differs(probe: DatabaseProbe) -> None:
     write(upsert("a"))
     probe("DELETE FROM retained_size_global_days")
     (first, *_, last) = verify.differences()
-    assert (first.row, first.figure, first.stored) == (("day", "none", "global"), "generation", None)
-    assert (last.figure, last.stored, last.counted) == ("blob_bytes", None, 0)
+    assert (first.row, first.column, first.stored) == (("day", "none", "global"), "generation", None)
+    assert (last.column, last.stored, last.counted) == ("blob_bytes", None, 0)
 
 
 def test_a_gap_that_is_not_marked_is_told(calendar: type[Calendar], probe: DatabaseProbe) -> None:
@@ -160,7 +160,7 @@ def test_every_wrong_row_flag_and_link_of_a_record_is_told(
     assert found() == []
     probe(damage)
     differences = [
-        (*difference.row[3:], difference.figure, difference.stored, difference.counted)
+        (*difference.row[3:], difference.column, difference.stored, difference.counted)
         for difference in verify.differences()
     ]
     assert sorted(differences, key=str) == sorted(expected, key=str)

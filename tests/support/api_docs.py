@@ -1,5 +1,5 @@
-"""Runs every curl of docs/api.md and README.md against a server with sample data, and writes down what
-comes.
+"""Runs every curl of docs/api.md and README.md against a server with sample data, and updates their
+output there.
 
 `python -m tests.support.api_docs`
 """
@@ -23,10 +23,10 @@ TABLE = re.compile(r"(\| status \| code \| means \|\n\|---\|---\|---\|\n).*", re
 def written(text: str, folder: Path, server: Server) -> str:
     """The text, each of its commands followed by what it prints now, and the table of errors."""
     typed = [command for block in BLOCK.findall(text) for command in commands(block)]
-    told = iter(outputs(typed, folder, server))
+    printed = iter(outputs(typed, folder, server))
 
     def filled(block: re.Match[str]) -> str:
-        return "```console\n" + "".join(f"$ {line}\n{next(told)}" for line in commands(block[1])) + "```"
+        return "```console\n" + "".join(f"$ {line}\n{next(printed)}" for line in commands(block[1])) + "```"
 
     return TABLE.sub(lambda table: table[1] + error_table(), BLOCK.sub(filled, text))
 
@@ -47,8 +47,8 @@ def outputs(typed: list[str], folder: Path, server: Server) -> list[str]:
     done = subprocess.run(
         ["bash"], input=script, cwd=folder, env=environment, capture_output=True, text=True, check=True
     )
-    told = done.stdout.replace("\r", "").split(f"{MARK}\n")[:-1]
-    return [f"{output.rstrip()}\n".lstrip("\n") for output in told]
+    parts = done.stdout.replace("\r", "").split(f"{MARK}\n")[:-1]
+    return [f"{output.rstrip()}\n".lstrip("\n") for output in parts]
 
 
 def error_table() -> str:

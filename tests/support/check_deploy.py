@@ -21,8 +21,9 @@ from pathlib import Path
 import httpx
 
 from pdpp_ref.cli.serve import PORT
+from tests.support.command import PROGRAM
 from tests.support.factories import PASSWORD, TOKEN
-from tests.support.server_process import PROGRAM, Server
+from tests.support.server_process import Server
 
 DEPLOY = Path(__file__).parents[2] / "docs" / "deploy"
 HOST = "localhost"

@@ -162,7 +162,7 @@ def test_a_line_without_a_type_is_a_record_of_the_known_stream() -> None:
             "version must be a whole number",
         ),
         (record(more=f',"version":{10**30}'), "version must be a whole number"),
-        (record() + "x", "not JSON: something follows the end at character 51"),
+        (record() + "x", "not JSON: there is more after the end at character 51"),
         (record("[1]"), "data must be an object"),
         (record("null"), "RECORD has no data"),
         (record('{"a":NaN}'), "NaN is not JSON"),

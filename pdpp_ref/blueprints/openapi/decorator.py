@@ -1,4 +1,4 @@
-"""A view's parameters and responses, declared at the view: parsed and described from that."""
+"""A view's parameters and responses, declared at the view; parsing and OpenAPI follow from that."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -27,7 +27,7 @@ class Media:
 FORM = "application/x-www-form-urlencoded"
 PAGE = Media("text/html", "The page.")
 CSV = Media(
-    "text/csv", "The rows alone, as RFC 4180 has it; a cell that a spreadsheet would run begins with '."
+    "text/csv", "The rows alone, as in RFC 4180; a cell that a spreadsheet would run begins with '."
 )
 
 # A JSON body, a body of another kind, or none and the meaning of the status.
@@ -103,7 +103,7 @@ def _parsed(kind: type[Query]) -> Query:
 
 
 def _wanted(kind: type[Struct], error: str) -> str:
-    """Names the parameter and what it must be; the value that came is not repeated."""
+    """Names the parameter and what it must be; the value itself is not repeated."""
     found = re.search(r"(?:field `|\$\.)(\w+)`", error)
     assert found, "every error of a flat struct names its field"
     parameter = inspect.type_info(kind)

@@ -38,9 +38,9 @@ ABOUT = (
 )
 REFERENCE_ONLY, PROTOCOL, FILES = "reference-only", "connectors", "files"
 TAGS = {
-    REFERENCE_ONLY: "Serves this implementation alone; no part of the protocol.",
+    REFERENCE_ONLY: "Only for this implementation; not part of the protocol.",
     PROTOCOL: "For programs that send and delete records.",
-    FILES: "Files of the pages.",
+    FILES: "Static files of the pages.",
 }
 SCHEMES = {
     "session": {"type": "apiKey", "in": "cookie", "name": "pdpp_owner_session"},
@@ -49,12 +49,12 @@ SCHEMES = {
 HEADERS = {
     "Request-Id": {"description": "Names this request in the server's log.", "schema": {"type": "string"}},
     "PDPP-Surface": {
-        "description": "This route is no part of the protocol.",
+        "description": "This route is not part of the protocol.",
         "schema": {"const": REFERENCE_ONLY},
     },
 }
 _PART = r"<(?:\w+:)?(\w+)>"
-# What a part of a path is, by its name; it may hold any character, percent-encoded.
+# The parts of a path, by name; each may contain any character, percent-encoded.
 PARTS = {
     "stream": types.Stream,
     "key": types.Key,
@@ -157,7 +157,7 @@ def _query(kind: type[Struct] | None) -> Iterator[Schema]:
 
 
 def _without_null(schema: Schema) -> Schema:
-    """A query can leave a parameter out, and has no word for null."""
+    """A query can omit a parameter, but has no null."""
     (first, *_) = schema.get("anyOf", [{}])
     others = {name: value for name, value in schema.items() if name != "anyOf" and value is not None}
     return {**first, **others}
@@ -180,7 +180,7 @@ def _responses(rule: Rule, method: str, declared: Operation, security: Security,
     for status, kinds in declared.responses.items():
         responses[status] = _response(kinds if isinstance(kinds, tuple) else (kinds,))
     if security.redirects:
-        responses.setdefault(302, {"description": "A browser that has not signed in is sent to the form."})
+        responses.setdefault(302, {"description": "A browser without a session is redirected to the form."})
     pages = tag != PROTOCOL and not rule.rule.startswith("/_ref/")
     responses |= _errors(_codes(method, declared, security), pages)
     shared = ["Request-Id", "PDPP-Surface"] if tag == REFERENCE_ONLY else ["Request-Id"]

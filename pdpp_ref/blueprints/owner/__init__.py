@@ -1,1 +1,1 @@
-"""What only the owner's pages need: formatting, charts and downloads."""
+"""Only for the owner's pages: formatting, charts and downloads."""

@@ -1,4 +1,4 @@
-"""Growth as a picture: the geometry of an inline SVG, which templates draw and the stylesheet colours.
+"""Growth as a chart: the geometry of an inline SVG, which templates draw and the stylesheet colours.
 
 Bytes stay the same until they change, so lines go in steps.  An unknown day is a gap: no line crosses
 it.
@@ -27,7 +27,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Chart:
-    """`bands` are (name of the measure, path), to be drawn in their order: each goes over the last.
+    """`bands` are (name of the measure, path), to be drawn in their order, each over the one before it.
 
     `known` are the `steps` whose bytes are known.
     """
@@ -45,7 +45,7 @@ class Chart:
 
 
 def chart(days: Sequence[Day], shown: int) -> Chart | None:
-    """A picture of the last `shown` days; None if no bytes are known of them."""
+    """A chart of the last `shown` days; None if nothing is known about them."""
     top = max((day.total or 0 for day in days), default=0)
     if not top:
         return None
@@ -59,7 +59,7 @@ def chart(days: Sequence[Day], shown: int) -> Chart | None:
         for left, right, day in zip(lefts, rights, days, strict=True)
     ]
     runs = [list(run) for known, run in groupby(steps, lambda step: step.day.parts is not None) if known]
-    # The whole first: each part that goes over it leaves the last one's share to be seen.
+    # The whole first: each part is drawn over it and leaves the share of the last part visible.
     stacked = [
         (measure.name, "".join(_area(run, place + 1, top) for run in runs))
         for place, measure in reversed(list(enumerate(BYTE_MEASURES)))

@@ -1,4 +1,4 @@
-"""The owner's lists as files: every row, whatever a page shows of them, and their total at the end.
+"""The owner's lists as files: every row, however many a page shows, and their total at the end.
 
 A file is made while it is sent, a batch of rows at a time, out of one snapshot.  A file that lacks its
 total, the last line of CSV and the last field of JSON, is incomplete.
@@ -12,14 +12,14 @@ import msgspec
 
 from ...models.measures import EVERY_MEASURE
 from ...queries.listings import Batches
-from ...schemas.downloads import KeptTotal, Row
+from ...schemas.downloads import ListedTotal, Row
 from .. import csv_export
 
 PART_BYTES = 64 * 1024
 
 
 class Incomplete(Exception):
-    """A list has other rows than were counted."""
+    """The rows of a list do not match their count."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def csv_parts(download: Download) -> Iterator[bytes]:
     yield from _in_parts(line.encode() for line in lines)
 
 
-def _rows_and_total(download: Download) -> Iterator[Row | KeptTotal]:
+def _rows_and_total(download: Download) -> Iterator[Row | ListedTotal]:
     total = download.empty_total()
     for rows in download.batches(total):
         yield from rows
@@ -58,7 +58,7 @@ def _rows_and_total(download: Download) -> Iterator[Row | KeptTotal]:
 
 
 def json_parts(download: Download, as_of: str | None, may_lag: bool) -> Iterator[bytes]:
-    """The list as `Kept`, in parts."""
+    """The list as an OwnerList, in parts."""
     head = {"object": "owner_list", "as_of": as_of, "may_lag": may_lag, "row_count": download.rows.count}
     yield from _in_parts(_json_pieces(head, download))
 
@@ -103,8 +103,8 @@ class _Total:
         for name, before in self.numbers.items():
             self.numbers[name] = _sum(before, getattr(row, name))
 
-    def row(self) -> KeptTotal:
-        return KeptTotal(growth=self.growth, may_lag=self.may_lag, as_of=self.as_of, **self.numbers)
+    def row(self) -> ListedTotal:
+        return ListedTotal(growth=self.growth, may_lag=self.may_lag, as_of=self.as_of, **self.numbers)
 
 
 def _sum(before: int | None, more: int | None) -> int | None:

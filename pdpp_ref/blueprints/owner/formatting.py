@@ -1,4 +1,4 @@
-"""How numbers and times look on a page, and what else all templates share."""
+"""Formatting numbers and times on a page, and values that all templates share."""
 
 from collections.abc import Iterable
 from itertools import accumulate
@@ -33,7 +33,7 @@ def _add_globals(state: BlueprintSetupState) -> None:
 
 @blueprint.app_template_filter()
 def size(value: int) -> Markup:
-    """A number of bytes in decimal units with three digits; the exact figure is in the markup."""
+    """A number of bytes in decimal units with three digits; the exact number is in the markup."""
     exact = f"{value:,} bytes"
     shown = size_text(value)
     return Markup('<data value="{}" title="{}"{}>{}</data>').format(value, exact, _zero(value), shown)
@@ -73,7 +73,7 @@ def share(value: float) -> Markup:
 
 @blueprint.app_template_filter()
 def part(measure: str) -> str:
-    """The class of what is coloured as this measure."""
+    """The CSS class that gives a measure its colour."""
     return f"part-{PARTS[measure]}"
 
 
@@ -93,7 +93,7 @@ def stacked(parts: Iterable[tuple[str, int]]) -> list[tuple[str, str, str]]:
 def moment(value: str | None) -> Markup:
     """An absolute time, which unlike an age stays true on a page that is left open."""
     if value is None:
-        return Markup("a time that is not known")
+        return Markup("an unknown time")
     at = to_moment(value)
     shown = f"{at.day} {at:%B %Y, %H:%M:%S} UTC"
     return Markup('<time datetime="{}">{}</time>').format(value, shown)

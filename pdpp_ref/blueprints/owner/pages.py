@@ -1,4 +1,4 @@
-"""Everything that the owner's pages show: a template receives one of these, as `page`, and nothing else.
+"""The data of the owner's pages: a template receives one of these, as `page`, and nothing else.
 
 They hold numbers, times, names and enumerated states; there is no field for the text of an error of the
 database.
@@ -23,7 +23,7 @@ from .requests import MAX_ROWS, ListQuery
 
 @dataclass(frozen=True)
 class ListView:
-    """A list of connections or streams: search, columns to sort by, rows, what is left out, the whole.
+    """A list of connections or streams: search, columns to sort by, rows, the sum of other rows, the whole.
 
     `whole` is the row of all rows together, and `whole_growth` its growth.  `is_lagging`: rows show
     their own times.  `path` is the page's; `connection` is the one whose streams these are.
@@ -68,7 +68,7 @@ class RangeLink(NamedTuple):
 
 @dataclass(frozen=True)
 class GrowthView:
-    """Growth as a picture and as a table.  `change`: the bytes of growth.COMPARED_DAYS, None if unknown."""
+    """Growth as a chart and as a table.  `change`: the bytes of growth.COMPARED_DAYS, None if unknown."""
 
     chart: Chart | None
     ranges: list[RangeLink]

@@ -9,8 +9,8 @@ from ...queries import listings
 from ...queries.growth import Range
 from ...schemas.types import Connection, Stream, one_of
 
-MAX_ROWS = 500  # of a page; a file has all
-ALL_ROWS = "It has all rows, whatever a page shows, and ends with their total; `PDPP-Rows` is their number."
+MAX_ROWS = 500  # rows of a page; a file has all
+ALL_ROWS = "It has all rows, not only those of a page, and ends with a total; `PDPP-Rows` is their number."
 
 
 class HeroQuery(Struct):
@@ -49,7 +49,7 @@ class ConnectionByNameQuery(ListQuery):
 class StreamQuery(Struct):
     connection: Connection = ""
     stream: Stream = ""
-    of: Annotated[Literal["record", "file"], Meta(description="What a file lists.")] = "record"
+    of: Annotated[Literal["record", "file"], Meta(description="The rows of the file.")] = "record"
     format: Annotated[
         Literal["page", "csv", "json"], Meta(description=f"All of them as a file, by name.  {ALL_ROWS}")
     ] = "page"
