@@ -356,6 +356,8 @@ def test_the_title_and_the_icon_follow_the_state(page: Page, server: Server, pro
 
 def waits(page: Page, number: int) -> list[float]:
     """The next waits between polls, in seconds of the page's clock, which stands still meanwhile."""
+    while page.evaluate("document.querySelector('.htmx-request') !== null"):
+        page.wait_for_timeout(20)  # a poll of before is on its way
     page.evaluate("polls.length = failures = answers = 0")
     for _ in range(1_000):
         page.clock.run_for(100)

@@ -34,7 +34,7 @@ from pdpp_ref.canonical.errors import NotFound
 from pdpp_ref.models import locking
 from pdpp_ref.operations import verify
 from pdpp_ref.parsing.messages import Change
-from pdpp_ref.projection import deltas, marks, record_rollups
+from pdpp_ref.projection import deltas, dirty_rows, marks, record_rollups
 from pdpp_ref.projection.grains import STREAM, Grain
 from pdpp_ref.services import reconcile, summary
 from pdpp_ref.services.auto_reconcile import AutoReconcile
@@ -417,7 +417,7 @@ class Histories(RuleBasedStateMachine):
 def _small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     """Recounts and discoveries span passes."""
     monkeypatch.setattr(reconcile, "CHUNK_VERSIONS", 1)
-    monkeypatch.setattr(reconcile, "DISCOVER_ROWS", 2)
+    monkeypatch.setattr(dirty_rows, "DISCOVER_ROWS", 2)
     for name, number in {"CHUNK_VERSIONS": 3, "CHUNK_ROWS": 2, "CHUNK_KEYS": 2, "FEW_VERSIONS": 1}.items():
         monkeypatch.setattr(record_rollups, name, number)
     monkeypatch.setattr(timestamps, "datetime", WallClock)

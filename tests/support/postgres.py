@@ -58,10 +58,10 @@ class Server:
             shutil.chown(self.folder, "postgres")
         # Ends with the server if this process is killed before it could remove it.
         stop = self._command("pg_ctl", "stop", "--mode", "immediate", "--silent")
-        end = f"open({str(lifeline)!r})" if lifeline else "sys.stdin"
-        watch = (
-            f"import shutil, subprocess, sys; {end}.read(); subprocess.run({stop}, stderr=-3, cwd='/tmp')"
-        )
+        wait = "sys.stdin.read()"
+        if lifeline:  # nobody waits for the watcher
+            wait = f"os.fork() and os._exit(0); open({str(lifeline)!r}).read()"
+        watch = f"import os, shutil, subprocess, sys; {wait}; subprocess.run({stop}, stderr=-3, cwd='/tmp')"
         self._watcher = subprocess.Popen(
             [sys.executable, "-c", f"{watch}; shutil.rmtree({str(self.folder)!r}, ignore_errors=True)"],
             stdin=subprocess.PIPE,
@@ -69,6 +69,8 @@ class Server:
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
+        if lifeline:
+            self._watcher.communicate()
         try:
             self._create()
             self.start()
