@@ -43,7 +43,7 @@ CREATE INDEX "connections_connector_id" ON "connections" ("connector_id");
 --
 -- A table version with a rejected line is not activated: `rejected_table_version` is the newest
 -- such, `rejected_unversioned` that there were lines whose version is unknown, and `rejections_seen`
--- how many of the connection's `unattributed_rejections` an activation has taken into account.
+-- how many of the connection's `unattributed_rejections` an activation has considered.
 CREATE TABLE "streams" (
     "id" BIGSERIAL NOT NULL PRIMARY KEY,
     "connection_id" BIGINT NOT NULL,
