@@ -33,7 +33,8 @@ def served(app: Flask) -> Iterator[Any]:
         yield server
     finally:
         # In its own thread, which otherwise looks once a second whether there is anything left to serve.
-        server.trigger.pull_trigger(server.close)
+        with suppress(OSError):  # it has closed already, between the call and the wake-up
+            server.trigger.pull_trigger(server.close)
         server.task_dispatcher.shutdown()
         thread.join(60)
 
