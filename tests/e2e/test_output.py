@@ -294,12 +294,23 @@ def test_a_signal_during_a_write_waits_for_it_and_it_is_counted(
     assert count(backend) == 2
 
 
-SLOW = (
-    "from pdpp_ref.services import reconcile; from pdpp_ref.cli.main import main; import sys; "
-    "reconcile.PAUSE_SECONDS = 60; "
-    "reconcile.run_until_fresh.__defaults__ = (reconcile.Limits(1, 0), lambda _: None); "
-    "main(sys.argv[1:], prog_name='pdpp-ref')"
-)
+# A rebuild that recomputes one row in a pass, says when it pauses after it, and pauses for long.
+SLOW = """
+import sys, time
+from pdpp_ref.cli.main import main
+from pdpp_ref.services import reconcile
+
+class Clock:
+    monotonic = time.monotonic
+
+    def sleep(seconds):
+        print("pausing", flush=True)
+        time.sleep(60)
+
+reconcile.time = Clock
+reconcile.run_until_fresh.__defaults__ = (reconcile.Limits(1, 0), lambda _: None)
+main(sys.argv[1:], prog_name="pdpp-ref")
+"""
 
 
 @pytest.mark.parametrize(
@@ -318,12 +329,12 @@ def test_a_rebuild_that_is_cut_short_is_finished_and_cleared(
 ) -> None:
     run("import", "--connection", "c", stdin=line("a") + line("b", stream="t"))
     slow = [sys.executable, "-c", SLOW, "rebuild"]
+    pipes = dict.fromkeys(("stdout", "stderr"), subprocess.PIPE)
     with backend.probe() as probe:
-        with started(slow, stderr=subprocess.PIPE, text=True, env=environment) as work:
-            until = time.monotonic() + 60
-            while probe.dirty() != (1, 1, 1):  # then one of two streams is done, and it pauses
-                assert time.monotonic() < until
-                time.sleep(0.02)
+        with started(slow, **pipes, text=True, env=environment) as work:
+            assert work.stdout
+            while probe.dirty() != (1, 1, 1):  # until one of two streams is done
+                assert work.stdout.readline() == "pausing\n"
             work.send_signal(number)
             told = work.communicate(timeout=60)[1]
         status = "SELECT rebuild_status FROM retained_size_global"
