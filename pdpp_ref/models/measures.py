@@ -1,7 +1,8 @@
 """The measures, declared once.
 
-A measure is declared once, as a field of MeasuresOf, and the extent of a time once, in EXTENTS.  Columns,
-sums, JSON keys, `?measure=` values and headings are derived from these.
+A measure is declared once, as a field of MeasuresOf.  Columns, sums, JSON keys, `?measure=` values and
+headings are derived from it.  EXTENTS names the columns of times; the SQL for each is in
+`projection/grains.py` and, counted apart, in `operations/verify.py`.
 """
 
 from collections.abc import Mapping

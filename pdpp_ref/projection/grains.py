@@ -124,9 +124,17 @@ class Grain:
             """
 
 
+# Whether a stream's record times are unknown if it has records.
+_MAY_BE_UNDATED = """EXISTS (
+                        SELECT 1
+                        FROM streams
+                        WHERE id = retained_size_stream.stream_id
+                            AND (record_time_field IS NULL OR undated_records > 0)
+                    )"""
+
 # Versions rise with the time of arrival, so the oldest and the newest version have the extents, each found
 # by one look-up in an index.  The extents of record times are NULL if a record may have none.
-_STREAM_EXTENTS = """
+_STREAM_EXTENTS = f"""
                 earliest_ingested_at = (
                     SELECT ingested_at
                     FROM records
@@ -142,12 +150,7 @@ _STREAM_EXTENTS = """
                     LIMIT 1
                 ),
                 earliest_record_time = CASE
-                    WHEN NOT EXISTS (
-                        SELECT 1
-                        FROM streams
-                        WHERE id = retained_size_stream.stream_id
-                            AND (record_time_field IS NULL OR undated_records > 0)
-                    )
+                    WHEN NOT {_MAY_BE_UNDATED}
                     THEN (
                         SELECT MIN(record_time)
                         FROM records
@@ -155,12 +158,7 @@ _STREAM_EXTENTS = """
                     )
                 END,
                 latest_record_time = CASE
-                    WHEN NOT EXISTS (
-                        SELECT 1
-                        FROM streams
-                        WHERE id = retained_size_stream.stream_id
-                            AND (record_time_field IS NULL OR undated_records > 0)
-                    )
+                    WHEN NOT {_MAY_BE_UNDATED}
                     THEN (
                         SELECT MAX(record_time)
                         FROM records
@@ -168,12 +166,7 @@ _STREAM_EXTENTS = """
                     )
                 END,
                 record_times_unknown = (
-                    EXISTS (
-                        SELECT 1
-                        FROM streams
-                        WHERE id = retained_size_stream.stream_id
-                            AND (record_time_field IS NULL OR undated_records > 0)
-                    )
+                    {_MAY_BE_UNDATED}
                     AND EXISTS (
                         SELECT 1
                         FROM records
@@ -182,7 +175,14 @@ _STREAM_EXTENTS = """
                 )"""
 
 # One stream with unknown record times makes those of its connection unknown.
-_CONNECTION_EXTENTS = """
+_STREAM_UNKNOWN = """EXISTS (
+                        SELECT 1
+                        FROM retained_size_stream
+                        WHERE record_times_unknown
+                            AND connection_id = retained_size_connection.connection_id
+                    )"""
+
+_CONNECTION_EXTENTS = f"""
                 earliest_ingested_at = (
                     SELECT MIN(earliest_ingested_at)
                     FROM retained_size_stream
@@ -194,12 +194,7 @@ _CONNECTION_EXTENTS = """
                     WHERE connection_id = retained_size_connection.connection_id
                 ),
                 earliest_record_time = CASE
-                    WHEN NOT EXISTS (
-                        SELECT 1
-                        FROM retained_size_stream
-                        WHERE record_times_unknown
-                            AND connection_id = retained_size_connection.connection_id
-                    )
+                    WHEN NOT {_STREAM_UNKNOWN}
                     THEN (
                         SELECT MIN(earliest_record_time)
                         FROM retained_size_stream
@@ -207,24 +202,14 @@ _CONNECTION_EXTENTS = """
                     )
                 END,
                 latest_record_time = CASE
-                    WHEN NOT EXISTS (
-                        SELECT 1
-                        FROM retained_size_stream
-                        WHERE record_times_unknown
-                            AND connection_id = retained_size_connection.connection_id
-                    )
+                    WHEN NOT {_STREAM_UNKNOWN}
                     THEN (
                         SELECT MAX(latest_record_time)
                         FROM retained_size_stream
                         WHERE connection_id = retained_size_connection.connection_id
                     )
                 END,
-                record_times_unknown = EXISTS (
-                    SELECT 1
-                    FROM retained_size_stream
-                    WHERE record_times_unknown
-                        AND connection_id = retained_size_connection.connection_id
-                )"""
+                record_times_unknown = {_STREAM_UNKNOWN}"""
 
 _GLOBAL_EXTENTS = """
                 earliest_ingested_at = (SELECT MIN(earliest_ingested_at) FROM retained_size_connection),
