@@ -77,10 +77,10 @@ def is_dirty(stream_id: int) -> bool:
 
 def _lock_streams(limit: int, wait: bool) -> dict[int, int]:
     """Lock streams to derive, as a writer does, and their rows.  Returns the last version of each."""
-    locked = _lock_free_streams(limit)
+    locked = _lock_dirty_streams(limit, wait=False)
     if not locked and wait:
         with suppress(Busy), lock_attempt():
-            locked = _lock_next_stream()
+            locked = _lock_dirty_streams(1, wait=True)
     if not locked:
         return {}
     # Check again: whoever had locked one of them before may have derived it.
@@ -96,7 +96,11 @@ def _lock_streams(limit: int, wait: bool) -> dict[int, int]:
     return {stream_id: last for stream_id, last in locked if stream_id in still_dirty}
 
 
-def _lock_free_streams(limit: int) -> list[tuple[int, int]]:
+def _lock_dirty_streams(limit: int, *, wait: bool) -> list[tuple[int, int]]:
+    """(id, last version) of dirty streams, in the order of their ids.
+
+    `wait=False` leaves out those that a writer has locked; otherwise this waits for the writer.
+    """
     streams: list[tuple[int, int]] = fetch_all(
         f"""
         SELECT s.id, s.last_version
@@ -105,25 +109,9 @@ def _lock_free_streams(limit: int) -> list[tuple[int, int]]:
         WHERE r.dirty AND r.rollups_dirty
         ORDER BY s.id
         LIMIT ?
-        {for_no_key_update("s", wait=False)}
+        {for_no_key_update("s", wait=wait)}
         """,
         [limit],
-    )
-    return streams
-
-
-def _lock_next_stream() -> list[tuple[int, int]]:
-    """At most one; waits for a writer that has locked it."""
-    streams: list[tuple[int, int]] = fetch_all(
-        f"""
-        SELECT s.id, s.last_version
-        FROM retained_size_stream r
-        JOIN streams s ON s.id = r.stream_id
-        WHERE r.dirty AND r.rollups_dirty
-        ORDER BY s.id
-        LIMIT 1
-        {for_no_key_update("s")}
-        """
     )
     return streams
 
