@@ -47,7 +47,7 @@ class ListedRow(ProjectionRow, kw_only=True, frozen=True):
 
 @dataclass(frozen=True)
 class List:
-    """`rows` are shown; `left_out` is the sum of the other rows, of which there are `others`.
+    """`rows` are shown; `left_out` is the sum of the rows that are not; `others` is their number.
 
     `matching` is how many rows the search found.  Shares are of `counted_bytes`, the total of all rows
     that were ever counted.  If some never were, `complete` or `left_out_complete` is False, and these

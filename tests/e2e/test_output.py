@@ -49,7 +49,7 @@ def pipe() -> Iterator[tuple[int, int]]:
 
 
 def await_full(read: int) -> None:
-    """Until a pipe, of which nobody reads, holds no whole state any more."""
+    """Wait until a pipe that nobody reads has no room for another STATE line."""
     until = time.monotonic() + 60
     room = fcntl.fcntl(read, fcntl.F_GETPIPE_SZ) - 9_000
     while struct.unpack("i", fcntl.ioctl(read, termios.FIONREAD, b"1234"))[0] < room:

@@ -204,13 +204,13 @@ def watch(server: Server, minutes: float) -> tuple[Watch, list[Told]]:
                         utc_now(),
                     )
                 else:
-                    probe.mend()
+                    probe.restore()
                     server.run("prune-history", "--keep", "2")
                 turn = time.monotonic() + (FAILING_SECONDS if failing else MENDED_SECONDS)
             found.sample(client)
             time.sleep(SAMPLE_SECONDS)
         if failing:
-            probe.mend()
+            probe.restore()
     answers = [told.get(timeout=120) for _ in processes]
     for process in processes:
         process.join(60)

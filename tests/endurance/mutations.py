@@ -2,7 +2,7 @@
 
 `python -m tests.endurance.mutations [WORD ...]`; with words, only mutations whose name has one of them.  A
 snippet is looked for in the whole program and must be there once: one that has moved is found, and
-one that is gone is an error, to be mended here.
+one that is gone is an error, to be corrected here.
 """
 
 import os

@@ -177,7 +177,7 @@ def step(chance: random.Random, probe: DatabaseProbe) -> Place | None:
         grain = chance.choice(["stream", "connection", "global"])
         probe.fail(f"UPDATE OF record_count ON retained_size_{grain}")
         write(*changes, connection=connection)
-        probe.mend()
+        probe.restore()
     elif what == "mark" and there:
         mark(*chance.choice([(), (connection,), (connection, stream)]))
     elif what == "lose" and there:

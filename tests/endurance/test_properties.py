@@ -148,7 +148,7 @@ class Histories(RuleBasedStateMachine):
         try:
             yield
         finally:
-            self.probe.mend()
+            self.probe.restore()
 
     @rule(connection=connections, batch=batches)
     def write(self, connection: str, batch: Sequence[Change]) -> None:

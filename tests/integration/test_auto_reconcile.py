@@ -139,7 +139,7 @@ def test_success_after_failure_clears_the_error(
     mark()
     probe.fail_repair()
     assert summary()["projection"]["last_error"]
-    probe.mend()
+    probe.restore()
     clock.advance(31)
     assert summary()["projection"]["last_error"] is None
     assert auto.cooldown.entries == {}
@@ -152,7 +152,7 @@ def test_a_repair_by_somebody_else_ends_the_cooldown(
     mark()
     probe.fail_repair()
     summary()
-    probe.mend()
+    probe.restore()
     run_until_fresh()
     assert summary()["projection"]["state"] == "fresh"
     assert (auto.last_error, auto.cooldown.entries) == (None, {})

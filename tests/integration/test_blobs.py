@@ -97,7 +97,7 @@ def test_a_failure_at_any_step_leaves_nothing(probe: DatabaseProbe, place: str) 
     before = stored()
     with pytest.raises(peewee.DatabaseError):
         store()
-    probe.mend()
+    probe.restore()
     assert stored() == before
     assert probe("SELECT COUNT(*) FROM blobs") == [(0,)]
     assert store().created
@@ -108,7 +108,7 @@ def test_a_failed_delta_marks_and_keeps_the_file(probe: DatabaseProbe) -> None:
     probe.fail("UPDATE OF blob_count ON retained_size_connection")
     assert store().created
     assert counted(probe) == (0, 0, 1)
-    probe.mend()
+    probe.restore()
     assert probe.wrong_but_clean() == []
 
 

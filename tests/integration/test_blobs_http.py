@@ -155,7 +155,7 @@ def test_a_failure_to_store_says_to_send_again(
     probe.fail("INSERT ON blob_chunks")
     told(send(connector), 503, "storage_unavailable")
     assert counts(probe) == [0, 0, 0]
-    probe.mend()
+    probe.restore()
     assert send(connector).status_code == 201
     assert summary()["blob_bytes"] == len(FILE)
 

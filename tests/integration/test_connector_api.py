@@ -162,7 +162,7 @@ def test_a_storage_failure_says_to_send_again_and_a_retry_doubles_nothing(
     response = send(connector, body, query="connector_id=files")
     assert response.status_code == 503
     assert "Send it again" in response.get_json()["error"]["message"]
-    probe.mend()
+    probe.restore()
     assert send(connector, body).get_json()["records_accepted"] == 50
     assert probe("SELECT COUNT(*) FROM record_changes WHERE key <> '0000000'") == [(50,)]
     assert list(verify.differences()) == []

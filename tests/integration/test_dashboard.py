@@ -241,7 +241,7 @@ def test_while_totals_may_lag_each_row_bears_its_own_time(
     page = soup(owner.get("/dashboard").text)
     assert [bool(row.find("time")) for row in page.select("#connections tbody tr")] == [True, True]
     assert not page.select(".listing > .note time"), "no one time is true of all rows"
-    probe.mend()
+    probe.restore()
     clock.advance(31)
     page = soup(owner.get("/dashboard").text)
     assert not page.select("#connections tbody time")

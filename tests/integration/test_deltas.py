@@ -61,7 +61,7 @@ def test_a_failed_delta_marks_and_does_not_fail_the_write(grain: str, probe: Dat
     after = stored()
     for table, rows in after.items():
         assert rows[0]["record_count"] == before[table][0]["record_count"], "the savepoint undid it"
-    probe.mend()
+    probe.restore()
     assert reconcile.run_until_fresh().fresh
     assert probe.wrong_but_clean() == []
 
@@ -77,7 +77,7 @@ def test_where_not_even_the_mark_can_be_stored_the_write_is_refused(
         write(upsert("b"))
     assert probe("SELECT key FROM records") == [("a",)]
     assert stored() == before
-    probe.mend()
+    probe.restore()
     assert write(upsert("b")).created == 1
     assert probe.wrong_but_clean() == []
 
@@ -179,7 +179,7 @@ def test_a_write_to_what_is_marked_already_needs_no_mark(probe: DatabaseProbe) -
     mark("laptop", "notes")
     probe.fail("UPDATE ON retained_size_global")
     assert write(upsert("b")).created == 1
-    probe.mend()
+    probe.restore()
     reconcile.run_until_fresh()
     assert probe.wrong_but_clean() == []
 
@@ -192,7 +192,7 @@ def test_an_update_that_changes_no_row_is_a_failure(grain: str, probe: DatabaseP
     assert probe.dirty() == (1, 1, 1)
     with pytest.raises(peewee.OperationalError):
         reconcile.run_until_fresh()
-    probe.mend()
+    probe.restore()
     reconcile.run_until_fresh()
     assert probe.wrong_but_clean() == []
 

@@ -336,7 +336,7 @@ def test_a_refresh_counts_even_while_a_repair_would_wait(
     mark()
     probe.fail_repair()
     assert hero_of(owner.get("/dashboard").text)["data-state"] == "updating"
-    probe.mend()
+    probe.restore()
     assert hero_of(owner.get("/dashboard").text)["data-state"] == "updating", "it waits after a failure"
     page = press().text
     assert hero_of(page)["data-state"] == "fresh"

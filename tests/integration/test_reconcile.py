@@ -365,7 +365,7 @@ def test_rebuild_counts_everything_and_shows_itself_while_it_does(
     assert during["projection"]["rebuild_status"] == "running"
     assert during["record_count"] == before["record_count"], "the figures of before, dated"
     assert during["projection"]["computed_at"] == before["projection"]["computed_at"]
-    probe.mend()
+    probe.restore()
     assert rebuild().fresh
     after = summary()
     assert after["projection"]["rebuild_status"] == "idle"
@@ -387,7 +387,7 @@ def test_a_rebuild_that_fails_says_so(probe: DatabaseProbe, summary: Read) -> No
         rebuild()
     block = summary()["projection"]
     assert (block["state"], block["rebuild_status"]) == ("failed", "failed")
-    probe.mend()
+    probe.restore()
     assert rebuild().fresh
     assert probe.wrong_but_clean() == []
 

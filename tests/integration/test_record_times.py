@@ -170,6 +170,6 @@ def test_a_day_that_cannot_be_kept_is_a_mark(probe: DatabaseProbe) -> None:
     write(upsert("a"))
     probe.fail("UPDATE ON retained_size_connection_days")
     write(upsert("b"))
-    probe.mend()
+    probe.restore()
     assert probe("SELECT dirty, record_count FROM retained_size_global") == [(1, 1)]
     assert probe.wrong_but_clean() == []

@@ -82,7 +82,7 @@ def test_a_write_that_fails_stores_nothing(probe: DatabaseProbe) -> None:
     assert probe("SELECT key FROM records") == [("a",)]
     assert probe("SELECT COUNT(*) FROM streams") == [(1,)]
     assert stored() == before
-    probe.mend()
+    probe.restore()
     assert write(upsert("b"), upsert("c", stream="new"), upsert("z")).created == 3
     assert probe.wrong_but_clean() == []
 

@@ -86,7 +86,7 @@ def test_one_that_is_cut_short_is_run_again(probe: DatabaseProbe, monkeypatch: p
     with pytest.raises(peewee.DatabaseError):
         prune(1)
     assert probe.wrong_but_clean() == []
-    probe.mend()
+    probe.restore()
     prune(1)
     assert versions(probe) == [("a", 5), ("b", 10)]
     assert list(verify.differences()) == []
@@ -163,7 +163,7 @@ def test_a_row_that_stays_wrong_is_passed_over(probe: DatabaseProbe) -> None:
     probe.ignore("UPDATE OF changed_at ON retained_size_record")
     assert prune(1) == Pruned(2, 2)
     assert versions(probe) == [("a", 1), ("a", 2), ("a", 3), ("b", 6)]
-    probe.mend()
+    probe.restore()
     assert prune(1) == Pruned(2, 2)
     reconcile.run_until_fresh()
     assert list(verify.differences()) == []

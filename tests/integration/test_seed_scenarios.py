@@ -50,7 +50,7 @@ def test_scenario_reconcile_failure_stays_visible_and_retryable(
     hero = BeautifulSoup(owner.get("/dashboard/hero").text, "html.parser")
     assert not (set(CANARY.split()) - {"records"}) & set(hero.get_text().split())
 
-    probe.mend()
+    probe.restore()
     clock.advance(31)
     assert summary()["projection"]["state"] == "fresh"
 

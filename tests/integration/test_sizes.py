@@ -207,7 +207,7 @@ class TestMaintenance:
             assert response.get_json()["error"]["code"] == "storage_unavailable"
             assert "secret" not in response.text
             assert app.extensions["auto_reconcile"].attempts == attempts
-        probe.mend()
+        probe.restore()
         assert operator.post("/_ref/dataset/size/reconcile").status_code == 200
         assert app.extensions["auto_reconcile"].cooldown.entries == {}
 
@@ -283,7 +283,7 @@ class TestMaintenance:
         assert operator.post("/_ref/dataset/size/rebuild").status_code == 200
         app.extensions["background_rebuild"].wait()
         assert get("summary")["projection"]["rebuild_status"] == "failed"
-        probe.mend()
+        probe.restore()
         assert operator.post("/_ref/dataset/size/rebuild").status_code == 200
         app.extensions["background_rebuild"].wait()
         assert get("summary")["projection"]["state"] == "fresh"

@@ -60,7 +60,7 @@ class DatabaseProbe:
         """The database says that it did `event`, and does not."""
         raise NotImplementedError
 
-    def mend(self, name: str = "broken") -> None:
+    def restore(self, name: str = "broken") -> None:
         raise NotImplementedError
 
     @contextmanager
@@ -175,7 +175,7 @@ class SqliteProbe(DatabaseProbe):
     def ignore(self, event: str, name: str = "broken") -> None:
         self(f"CREATE TRIGGER {name} BEFORE {event} BEGIN SELECT RAISE(IGNORE); END")
 
-    def mend(self, name: str = "broken") -> None:
+    def restore(self, name: str = "broken") -> None:
         self(f"DROP TRIGGER {name}")
 
     @contextmanager
@@ -228,7 +228,7 @@ class PostgresProbe(DatabaseProbe):
         self(f"CREATE OR REPLACE {function}")
         self(f"CREATE TRIGGER {name} BEFORE {event} FOR EACH ROW WHEN ({when}) EXECUTE FUNCTION {name}()")
 
-    def mend(self, name: str = "broken") -> None:
+    def restore(self, name: str = "broken") -> None:
         self(f"DROP FUNCTION {name} CASCADE")
 
     @contextmanager

@@ -99,4 +99,4 @@ class Server:
                 self.run("mark-dirty")
                 yield probe
             finally:
-                probe.mend()
+                probe.restore()
