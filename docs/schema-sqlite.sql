@@ -3,10 +3,12 @@
 -- One row; its presence marks a database as ours.  `created_at` is NULL if not known.
 --
 -- `unfinished`: there is a row of TransferState.  Every transaction reads this row alone.
+-- `history_id` tells this database from its copies and backups, which continue on their own.
 CREATE TABLE "pdpp_ref_schema" (
     "version" INTEGER NOT NULL PRIMARY KEY,
     "created_at" TEXT,
-    "unfinished" INTEGER NOT NULL DEFAULT FALSE
+    "unfinished" INTEGER NOT NULL DEFAULT FALSE,
+    "history_id" TEXT NOT NULL DEFAULT ''
 ) STRICT;
 
 -- One row while a copy to this database is not finished; `state` is the source's.
@@ -31,6 +33,11 @@ CREATE INDEX "connections_connector_id" ON "connections" ("connector_id");
 
 -- `last_version` numbers this stream's history densely, from 1.
 --
+-- A stream without a connection is deleted: nothing may read it, and its rows are removed in steps.
+-- `incarnation` differs from that of any other stream, an earlier one of the same name included.
+-- `removed_through` is the newest version from which on a follower of the change feed would miss a
+-- removal: a token older than that is gone.
+--
 -- `record_time_field` is the field of its records that says when a thing happened, as the last
 -- sender declared it.  `undated_records` is how many live records were stored up to version
 -- `record_time_field_since`, before it was declared, and were not sent again.
@@ -46,7 +53,7 @@ CREATE INDEX "connections_connector_id" ON "connections" ("connector_id");
 -- how many of the connection's `unattributed_rejections` an activation has considered.
 CREATE TABLE "streams" (
     "id" INTEGER NOT NULL PRIMARY KEY,
-    "connection_id" INTEGER NOT NULL,
+    "connection_id" INTEGER,
     "name" TEXT NOT NULL,
     "last_version" INTEGER NOT NULL,
     "last_ingested_at" TEXT,
@@ -60,6 +67,8 @@ CREATE TABLE "streams" (
     "rejected_table_version" INTEGER,
     "rejected_unversioned" INTEGER NOT NULL DEFAULT FALSE,
     "rejections_seen" INTEGER NOT NULL DEFAULT 0,
+    "incarnation" TEXT NOT NULL DEFAULT '',
+    "removed_through" INTEGER NOT NULL DEFAULT 0,
     FOREIGN KEY ("connection_id") REFERENCES "connections" ("id") ON DELETE CASCADE
 ) STRICT;
 CREATE UNIQUE INDEX "streams_connection_id_name" ON "streams" ("connection_id", "name");
@@ -139,6 +148,9 @@ CREATE TABLE "blob_chunks" (
 ) STRICT;
 
 -- A file that a record holds; `version` is the record's when it was bound.
+--
+-- `mime_type` and `json_path` are as its sender said: the media type, and the place in the record that
+-- refers to the file.
 CREATE TABLE "blob_bindings" (
     "stream_id" INTEGER NOT NULL,
     "key" TEXT NOT NULL,
@@ -146,6 +158,8 @@ CREATE TABLE "blob_bindings" (
     "version" INTEGER NOT NULL,
     "byte_length" INTEGER NOT NULL CHECK (byte_length >= 0),
     "bound_at" TEXT NOT NULL DEFAULT '',
+    "mime_type" TEXT,
+    "json_path" TEXT,
     PRIMARY KEY ("stream_id", "key", "sha256"),
     FOREIGN KEY ("stream_id") REFERENCES "streams" ("id") ON DELETE CASCADE,
     FOREIGN KEY ("sha256") REFERENCES "blobs" ("sha256") ON DELETE RESTRICT
@@ -179,6 +193,7 @@ CREATE INDEX retained_size_record_by_record_history_json_bytes ON retained_size_
 CREATE INDEX retained_size_record_by_blob_count ON retained_size_record (blob_count, stream_id, key) WHERE blob_count <> 0;
 CREATE INDEX retained_size_record_by_blob_bytes ON retained_size_record (blob_bytes, stream_id, key) WHERE blob_count <> 0;
 CREATE INDEX retained_size_record_by_total_retained_bytes ON retained_size_record ((current_record_json_bytes + record_history_json_bytes + blob_bytes), stream_id, key);
+CREATE INDEX retained_size_record_deleted ON retained_size_record (stream_id, version) WHERE record_count = 0;
 
 -- `record_times_unknown`, here and for connections: a record is not dated by a declared field.
 CREATE TABLE "retained_size_stream" (

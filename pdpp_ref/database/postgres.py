@@ -5,7 +5,7 @@ Writes run under READ COMMITTED and lock the rows that they change; a read is a 
 
 import select
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import peewee
@@ -229,6 +229,12 @@ class Postgres(SchemaGuard, peewee.PostgresqlDatabase):
             if self.is_checked:
                 self.check(*(self.execute_sql(READ_SCHEMA).fetchone() or (None, False)))
             yield
+
+    def schema_change(self) -> Any:
+        return nullcontext()
+
+    def allow_null(self, table: str, column: str) -> None:
+        self.execute_sql(f"ALTER TABLE {table} ALTER COLUMN {column} DROP NOT NULL")
 
     @contextmanager
     def reconcile_transaction(self, wait: bool, seconds: float) -> Iterator[None]:

@@ -5,8 +5,8 @@ have the WAL-reset corruption bug that 3.51.3 fixed.
 import logging
 import os
 import time
-from collections.abc import Iterable, Sequence
-from contextlib import closing, nullcontext, suppress
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -191,6 +191,25 @@ class Sqlite(SchemaGuard, APSWDatabase):  # type: ignore[misc]  # playhouse has 
     def exclusive_transaction(self) -> Any:
         return self.transaction()  # as every writer is
 
+    @contextmanager
+    def schema_change(self) -> Iterator[None]:
+        """Around a transaction that replaces tables which others refer to."""
+        self.execute_sql("PRAGMA foreign_keys = OFF")
+        try:
+            yield
+        finally:
+            self.execute_sql("PRAGMA foreign_keys = ON")
+
+    def allow_null(self, table: str, column: str) -> None:
+        """Inside `schema_change`.  SQLite can't change a column: the table is replaced, without indexes."""
+        ((sql,),) = self.execute_sql("SELECT sql FROM sqlite_master WHERE name = ?", (table,))
+        replaced = sql.replace(f'"{table}"', f'"new_{table}"', 1)
+        replaced = replaced.replace(f'"{column}" INTEGER NOT NULL', f'"{column}" INTEGER', 1)
+        self.execute_sql(replaced)
+        self.execute_sql(f"INSERT INTO new_{table} SELECT * FROM {table}")
+        self.execute_sql(f"DROP TABLE {table}")
+        self.execute_sql(f"ALTER TABLE new_{table} RENAME TO {table}")
+
     def reconcile_transaction(self, wait: bool, _: float) -> Any:
         return self.transaction(None if wait else NOW)
 
@@ -256,7 +275,7 @@ class Sqlite(SchemaGuard, APSWDatabase):  # type: ignore[misc]  # playhouse has 
         """Nothing to do: SQLite numbers new rows after the last one."""
 
     def back_up(self, path: str) -> None:
-        """Write a whole copy of this moment to a new file; writers continue meanwhile.
+        """Write a whole copy of this moment, with a history of its own, to a new file.  Writers continue.
 
         Raises FileExistsError, OSError or peewee.DatabaseError, and leaves no file then.
         """
@@ -264,9 +283,10 @@ class Sqlite(SchemaGuard, APSWDatabase):  # type: ignore[misc]  # playhouse has 
             private_files.whole(Path(path)) as part,
             peewee.__exception_wrapper__,  # type: ignore[attr-defined]
             closing(apsw.Connection(str(part))) as target,
-            target.backup("main", self.connection(), "main") as backup,
         ):
-            backup.step()
+            with target.backup("main", self.connection(), "main") as backup:
+                backup.step()
+            target.execute("UPDATE pdpp_ref_schema SET history_id = lower(hex(randomblob(8)))")
 
     def is_corrupt(self) -> bool:
         """Whether pages, indexes or checked columns contradict each other.  It reads the whole file."""

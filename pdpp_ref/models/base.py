@@ -1,7 +1,9 @@
 """What all tables share."""
 
+import secrets
+
 import peewee
-from peewee import SQL, BigIntegerField, BooleanField
+from peewee import SQL, BigIntegerField, BooleanField, TextField
 
 from ..database import db
 from .measures import TOTAL, TOTAL_SQL
@@ -19,6 +21,15 @@ def count() -> BigIntegerField:
 
 def flag() -> BooleanField:
     return BooleanField(default=False, constraints=[SQL("DEFAULT FALSE")])
+
+
+def random_id() -> TextField:
+    """64 random bits in hex: two rows that were made apart never have the same."""
+    return TextField(default=new_id, constraints=[SQL("DEFAULT ''")])
+
+
+def new_id() -> str:
+    return secrets.token_hex(8)
 
 
 def rank(table: str, measure: str, then: str = "", where: str = "") -> SQL:

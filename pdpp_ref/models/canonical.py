@@ -8,6 +8,7 @@ from .base import (
     Table,
     count,
     flag,
+    random_id,
     rank,
 )
 
@@ -28,6 +29,11 @@ class Connection(Table):
 class Stream(Table):
     """`last_version` numbers this stream's history densely, from 1.
 
+    A stream without a connection is deleted: nothing may read it, and its rows are removed in steps.
+    `incarnation` differs from that of any other stream, an earlier one of the same name included.
+    `removed_through` is the newest version from which on a follower of the change feed would miss a
+    removal: a token older than that is gone.
+
     `record_time_field` is the field of its records that says when a thing happened, as the last
     sender declared it.  `undated_records` is how many live records were stored up to version
     `record_time_field_since`, before it was declared, and were not sent again.
@@ -44,7 +50,7 @@ class Stream(Table):
     """
 
     id = BigAutoField()
-    connection = ForeignKeyField(Connection, on_delete="CASCADE", index=False)
+    connection = ForeignKeyField(Connection, on_delete="CASCADE", index=False, null=True)
     name = TextField()
     last_version = BigIntegerField(default=0)
     last_ingested_at = TextField(null=True)
@@ -58,6 +64,8 @@ class Stream(Table):
     rejected_table_version = BigIntegerField(null=True)
     rejected_unversioned = flag()
     rejections_seen = count()
+    incarnation = random_id()
+    removed_through = count()
 
     class Meta:
         table_name = "streams"
@@ -155,7 +163,11 @@ class BlobChunk(Table):
 
 
 class BlobBinding(Table):
-    """A file that a record holds; `version` is the record's when it was bound."""
+    """A file that a record holds; `version` is the record's when it was bound.
+
+    `mime_type` and `json_path` are as its sender said: the media type, and the place in the record that
+    refers to the file.
+    """
 
     stream = ForeignKeyField(Stream, on_delete="CASCADE", index=False)
     key = TextField()
@@ -163,6 +175,8 @@ class BlobBinding(Table):
     version = BigIntegerField()
     byte_length = BigIntegerField(constraints=[peewee.Check("byte_length >= 0")])
     bound_at = TextField(default="", constraints=[SQL("DEFAULT ''")])
+    mime_type = TextField(null=True)
+    json_path = TextField(null=True)
 
     class Meta:
         table_name = "blob_bindings"

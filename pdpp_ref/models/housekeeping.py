@@ -3,18 +3,20 @@
 import peewee
 from peewee import SQL, BigIntegerField, TextField
 
-from .base import Table, flag
+from .base import Table, flag, random_id
 
 
 class SchemaVersion(Table):
     """One row; its presence marks a database as ours.  `created_at` is NULL if not known.
 
     `unfinished`: there is a row of TransferState.  Every transaction reads this row alone.
+    `history_id` tells this database from its copies and backups, which continue on their own.
     """
 
     version = BigIntegerField(primary_key=True)
     created_at = TextField(null=True)
     unfinished = flag()
+    history_id = random_id()
 
     class Meta:
         table_name = "pdpp_ref_schema"

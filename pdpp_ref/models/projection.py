@@ -202,6 +202,13 @@ for _name in (*MEASURE_NAMES, TOTAL):
     if _name != "record_count":
         _where = " WHERE blob_count <> 0" if _name.startswith("blob") else ""
         RetainedSizeRecord.add_index(rank("retained_size_record", _name, ", stream_id, key", _where))
+# The change feed follows deleted keys by version, as it follows live ones in `records`.
+RetainedSizeRecord.add_index(
+    SQL(
+        "CREATE INDEX IF NOT EXISTS retained_size_record_deleted "
+        "ON retained_size_record (stream_id, version) WHERE record_count = 0"
+    )
+)
 # One stream with unknown record times makes those of its connection unknown.
 for _model in (RetainedSizeStream, RetainedSizeConnection):
     _table = _model._meta.table_name
