@@ -15,6 +15,22 @@ from werkzeug.security import check_password_hash, generate_password_hash
 
 from . import private_files
 
+# What a caller may do: read the totals, maintain them; write, read and erase records.
+FIGURES, MAINTAIN, WRITE, READ, ERASE = SCOPES = ("figures", "maintain", "write", "read", "erase")
+
+
+@dataclass(frozen=True)
+class Caller:
+    """`connection`: the only one whose records the caller may touch; None for all."""
+
+    scopes: frozenset[str]
+    connection: str | None = None
+
+
+OWNER = Caller(frozenset(SCOPES))
+# It is in the configuration of a monitoring system or a connector, so it can't read records.
+OPERATOR = Caller(frozenset({FIGURES, MAINTAIN, WRITE}))
+
 
 @dataclass(frozen=True)
 class Credentials:

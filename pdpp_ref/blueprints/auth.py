@@ -1,5 +1,6 @@
 """Signing in, and authentication: the owner by a session, an operator by a bearer token."""
 
+from collections.abc import Callable
 from contextlib import suppress
 from functools import wraps
 from typing import Annotated, Any, Protocol
@@ -11,6 +12,7 @@ from flask import (
     Flask,
     Response,
     current_app,
+    g,
     redirect,
     request,
     session,
@@ -21,7 +23,7 @@ from flask_limiter.util import get_remote_address
 from flask_wtf.csrf import CSRFError, CSRFProtect
 from msgspec import Meta, Struct
 
-from ..credentials import Credentials
+from ..credentials import OPERATOR, OWNER, Caller, Credentials
 from ..schemas.server import Login, LoginForm
 from .errors import ApiError, error_response
 from .openapi.decorator import (
@@ -89,28 +91,39 @@ def owner_only(view: _View) -> _View:
     return _secured(guarded, Security(("session",), ("owner_session_required",), redirects=True))
 
 
-def owner_or_operator(view: _View) -> _View:
-    """A route of the reference API: JSON errors only."""
+def requires(scope: str, *, session: bool = True) -> Callable[[_View], _View]:
+    """A route for callers with a scope: a bearer token that has it, or the owner's session.
 
-    @wraps(view)
-    def guarded(*args: Any, **kwargs: Any) -> Any:
-        if is_owner() or is_operator():
+    `session=False`: only a bearer token, so no other site can use a browser's session.
+    """
+    missing = "owner_session_required" if session else "bearer_token_required"
+
+    def guard(view: _View) -> _View:
+        @wraps(view)
+        def guarded(*args: Any, **kwargs: Any) -> Any:
+            g.caller = _caller(session)
+            if g.caller is None:
+                raise _session_required() if session else ApiError(missing)
+            if scope not in g.caller.scopes:
+                raise ApiError("insufficient_scope", f"This token does not have the scope {scope}.")
             return view(*args, **kwargs)
-        raise _session_required()
 
-    return _secured(guarded, Security(("session", "bearer"), ("owner_session_required",)))
+        schemes = ("session", "bearer") if session else ("bearer",)
+        return _secured(guarded, Security(schemes, (missing, "insufficient_scope"), scope=scope))
+
+    return guard
 
 
-def operator_only(view: _View) -> _View:
-    """A route of connectors: only the bearer token, no session, so no other site can use a browser's."""
+def _caller(session: bool) -> Caller | None:
+    if session and is_owner():
+        return OWNER
+    return OPERATOR if is_operator() else None
 
-    @wraps(view)
-    def guarded(*args: Any, **kwargs: Any) -> Any:
-        if is_operator():
-            return view(*args, **kwargs)
-        raise ApiError("bearer_token_required")
 
-    return _secured(guarded, Security(("bearer",), ("bearer_token_required",)))
+def check_connection(connection: str) -> None:
+    """Raise ApiError if the caller is restricted to another connection."""
+    if g.caller.connection not in (None, connection):
+        raise ApiError("insufficient_scope", "This token is restricted to another connection.")
 
 
 def _secured(view: _View, security: Security) -> _View:

@@ -9,6 +9,7 @@ from msgspec import Meta, Struct
 from ..canonical import blobs, deletion, records
 from ..canonical.errors import Refused
 from ..canonical.importer import Importer, RejectedLine, Report, StorageUnavailable
+from ..credentials import ERASE, WRITE
 from ..parsing import unpacking
 from ..parsing.lines import READ_BYTES, split_lines
 from ..parsing.messages import Rejected, check_name
@@ -22,7 +23,7 @@ from ..schemas.connectors import (
 )
 from ..schemas.types import Connection, Connector, Key, Stream
 from . import limits
-from .auth import operator_only
+from .auth import requires
 from .errors import ApiError, error_response
 from .openapi.decorator import operation
 from .responses import reply
@@ -57,7 +58,7 @@ class ConnectionQuery(Struct):
 
 
 @blueprint.post("/ingest/<anything:stream>")
-@operator_only
+@requires(WRITE, session=False)
 @operation(
     "Send records to a stream",
     Ingested,
@@ -134,7 +135,7 @@ class BlobQuery(ConnectionQuery):
 
 
 @blueprint.post("/blobs")
-@operator_only
+@requires(WRITE, session=False)
 @operation(
     "Store a file of a record",
     {201: BlobStored, 200: BlobStored},
@@ -163,7 +164,7 @@ _BLOB_NAMES = ("connector_instance_id", "stream", "key")
 
 
 @blueprint.delete("/streams/<anything:stream>/records")
-@operator_only
+@requires(WRITE, session=False)
 @operation(
     "Delete a stream with its history",
     StreamDeleted,
@@ -176,7 +177,7 @@ def delete_stream(stream: str, query: ConnectionQuery) -> Response:
 
 
 @blueprint.delete("/streams/<anything:stream>/records/<anything:key>")
-@operator_only
+@requires(WRITE, session=False)
 @operation(
     "Delete a record; its history stays",
     RecordDeleted,
@@ -194,7 +195,7 @@ class RecordQuery(ConnectionQuery):
 
 
 @blueprint.delete("/records")
-@operator_only
+@requires(WRITE, session=False)
 @operation(
     "Delete a record or a stream by its name, whatever characters it has",
     {200: (RecordDeleted, StreamDeleted)},
@@ -213,7 +214,7 @@ def delete_by_name(query: RecordQuery) -> Response:
 
 
 @blueprint.delete("/connections/<anything:connection>")
-@operator_only
+@requires(ERASE)
 @operation("Delete a connection with everything in it", ConnectionDeleted, errors=("connection_not_found",))
 def delete_connection(connection: str) -> Response:
     deletion.delete_connection(connection)

@@ -31,6 +31,7 @@ ERRORS = {
     "owner_session_required": Meaning(401, "Send the owner's session or the operator's token."),
     "bearer_token_required": Meaning(401, "Send the operator's token as a bearer token."),
     "invalid_password": Meaning(401, "The password is wrong."),
+    "insufficient_scope": Meaning(403, "The token does not have the scope that this needs."),
     "cross_site_request": Meaning(403, "This request came from another site's page."),
     "csrf_token_required": Meaning(403, "The form has expired."),
     "not_found": Meaning(404, "There is nothing at this address."),

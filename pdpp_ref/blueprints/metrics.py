@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from ..credentials import FIGURES
 from ..database import read_snapshot
 from ..models.measures import EVERY_MEASURE, TOTAL
 from ..projection.dirty_rows import count_dirty_rows
@@ -21,7 +22,7 @@ from ..schemas.server import Health
 from ..services.auto_reconcile import AutoReconcile
 from ..services.summary import STATES, State, state_of
 from ..timestamps import to_moment
-from .auth import owner_or_operator
+from .auth import requires
 from .openapi.decorator import Media, operation
 from .responses import reply
 
@@ -48,7 +49,7 @@ def healthz() -> Response:
 
 
 @blueprint.get("/_ref/metrics")
-@owner_or_operator
+@requires(FIGURES)
 @operation("Metrics", PROMETHEUS)
 def metrics() -> Response:
     text = generate_latest(current_app.extensions["metrics"])

@@ -5,6 +5,7 @@ from typing import Annotated
 from flask import Blueprint, Response
 from msgspec import Meta, Struct
 
+from ..credentials import FIGURES, MAINTAIN
 from ..models.measures import TOTAL
 from ..projection.rows import global_row
 from ..queries import rankings, sizes
@@ -12,7 +13,7 @@ from ..schemas import dataset
 from ..schemas.dataset import Format, Grain, RankedBy, Scope
 from ..services import summary as summaries
 from . import csv_export
-from .auth import owner_or_operator
+from .auth import requires
 from .errors import ApiError
 from .extensions import auto_reconcile, background_rebuild
 from .openapi.decorator import CSV, operation
@@ -45,14 +46,14 @@ class TopQuery(Export):
 
 
 @blueprint.get("/dataset/summary")
-@owner_or_operator
+@requires(FIGURES)
 @operation("The totals, and how fresh they are", dataset.Summary)
 def dataset_summary() -> Response:
     return reply(dataset.summary_body(summaries.read(auto_reconcile())))
 
 
 @blueprint.get("/dataset/summary/streams")
-@owner_or_operator
+@requires(FIGURES)
 @operation("Each stream's records", dataset.StreamSummaries, query=StreamsQuery)
 def dataset_summary_streams(query: StreamsQuery) -> Response:
     with summaries.reading(auto_reconcile()) as summary:
@@ -67,7 +68,7 @@ def dataset_summary_streams(query: StreamsQuery) -> Response:
 
 
 @blueprint.get("/dataset/size")
-@owner_or_operator
+@requires(FIGURES)
 @operation("Every measure at a grain", (dataset.Sizes, CSV), query=SizeQuery, errors=("invalid_request",))
 def dataset_size(query: SizeQuery) -> Response:
     with summaries.reading(auto_reconcile()) as summary:
@@ -81,7 +82,7 @@ def dataset_size(query: SizeQuery) -> Response:
 
 
 @blueprint.get("/dataset/top")
-@owner_or_operator
+@requires(FIGURES)
 @operation("The largest, by a measure", (dataset.Top, CSV), query=TopQuery, errors=("invalid_request",))
 def dataset_top(query: TopQuery) -> Response:
     scope, measure = query.scope, query.measure
@@ -112,7 +113,7 @@ def _export(query: Export, title: str, body: dataset.Sizes | dataset.Top, kind: 
 
 
 @blueprint.post("/dataset/summary/reconcile")
-@owner_or_operator
+@requires(MAINTAIN)
 @operation("Run one bounded pass now", dataset.SummaryReconcile)
 def reconcile_summary() -> Response:
     done = auto_reconcile().run()
@@ -120,7 +121,7 @@ def reconcile_summary() -> Response:
 
 
 @blueprint.post("/dataset/size/reconcile")
-@owner_or_operator
+@requires(MAINTAIN)
 @operation("Run one bounded pass now", dataset.SizeReconcile)
 def reconcile_size() -> Response:
     done = auto_reconcile().run()
@@ -131,7 +132,7 @@ def reconcile_size() -> Response:
 
 
 @blueprint.post("/dataset/summary/rebuild")
-@owner_or_operator
+@requires(MAINTAIN)
 @operation("Start a rebuild, or join the running one", dataset.Summary)
 def rebuild_summary() -> Response:
     summary = background_rebuild().start(lambda: summaries.load(auto_reconcile()))
@@ -139,7 +140,7 @@ def rebuild_summary() -> Response:
 
 
 @blueprint.post("/dataset/size/rebuild")
-@owner_or_operator
+@requires(MAINTAIN)
 @operation("Start a rebuild, or join the running one", dataset.SizeRebuild)
 def rebuild_size() -> Response:
     return reply(dataset.SizeRebuild(projection=dataset.size(background_rebuild().start(global_row))))

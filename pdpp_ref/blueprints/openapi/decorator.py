@@ -37,11 +37,12 @@ Responses = Content | tuple[Content, ...]
 
 
 class Security(NamedTuple):
-    """Who may call: any one of the schemes; and the errors for others."""
+    """Who may call: any one of the schemes, with the scope; and the errors for others."""
 
     schemes: tuple[str, ...]
     errors: tuple[str, ...]
     redirects: bool = False
+    scope: str | None = None
 
 
 ANYBODY = Security((), ())

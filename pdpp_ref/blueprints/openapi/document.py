@@ -10,8 +10,9 @@ from flask import Blueprint, Flask, Response, current_app
 from msgspec import Struct
 from werkzeug.routing import Rule
 
+from ...credentials import FIGURES
 from ...schemas import server, types
-from ..auth import SAFE_METHODS, owner_or_operator
+from ..auth import SAFE_METHODS, requires
 from ..errors import ERRORS
 from ..responses import JSON
 from .decorator import (
@@ -64,7 +65,7 @@ PARTS = {
 
 
 @blueprint.get("/_ref/openapi.json")
-@owner_or_operator
+@requires(FIGURES)
 @operation("This document", Media(JSON, "An OpenAPI 3.1 document."))
 def openapi() -> Response:
     made = current_app.extensions.setdefault("openapi", {})
