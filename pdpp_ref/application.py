@@ -8,6 +8,7 @@ from flask import Flask
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from . import credentials, instance_folder, notices, startup
+from .authentication import BearerTokens
 from .blueprints import auth, connector_api, dashboard, metrics, middleware, operator_api
 from .blueprints.openapi import document
 from .blueprints.owner import formatting
@@ -32,6 +33,7 @@ def create_app(
     app.extensions["auto_reconcile"] = startup.auto_reconcile(settings, clock)
     app.extensions["background_rebuild"] = BackgroundRebuild()
     app.extensions["credentials"] = known = _credentials(settings)
+    app.extensions["bearer_tokens"] = BearerTokens(known, clock)
     app.config["SECRET_KEY"] = known.secret_key
     middleware.init_app(app)
     auth.init_app(app)
