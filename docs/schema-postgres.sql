@@ -3,7 +3,7 @@
 -- One row; its presence marks a database as ours.  `created_at` is NULL if not known.
 --
 -- `unfinished`: there is a row of TransferState.  Every transaction reads this row alone.
--- `history_id` tells this database from its copies and backups, which continue on their own.
+-- `history_id` is another one in its copies and backups, which continue on their own.
 CREATE TABLE "pdpp_ref_schema" (
     "version" BIGINT NOT NULL PRIMARY KEY,
     "created_at" TEXT COLLATE "C",
@@ -167,6 +167,22 @@ CREATE TABLE "blob_bindings" (
 CREATE INDEX "blob_bindings_sha256" ON "blob_bindings" ("sha256");
 CREATE INDEX "blob_bindings_stream_id_version_byte_length" ON "blob_bindings" ("stream_id", "version", "byte_length");
 CREATE INDEX "blob_bindings_byte_length_stream_id_key_sha256" ON "blob_bindings" ("byte_length", "stream_id", "key", "sha256");
+
+-- A named bearer token.  `digest` is the SHA-256 of its text, which is not stored.
+--
+-- `scopes` are separated by spaces.  `connection` is the name of the only one that it may touch, which
+-- need not exist; NULL for all.
+CREATE TABLE "tokens" (
+    "name" TEXT COLLATE "C" NOT NULL PRIMARY KEY,
+    "digest" TEXT COLLATE "C" NOT NULL,
+    "scopes" TEXT COLLATE "C" NOT NULL,
+    "connection" TEXT COLLATE "C",
+    "created_at" TEXT COLLATE "C" NOT NULL,
+    "expires_at" TEXT COLLATE "C",
+    "last_used_at" TEXT COLLATE "C",
+    "revoked_at" TEXT COLLATE "C"
+);
+CREATE UNIQUE INDEX "tokens_digest" ON "tokens" ("digest");
 
 -- The measures of one key that was changed, deleted or given a file.
 --

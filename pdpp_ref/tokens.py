@@ -125,7 +125,7 @@ def record_use(name: str) -> None:
             WHERE name IN (
                 SELECT name
                 FROM tokens
-                WHERE name = ? AND (last_used_at IS NULL OR last_used_at < ?)
+                WHERE name = ? AND (last_used_at IS NULL OR last_used_at <= ?)
                 {for_no_key_update(wait=False)}
             )
             """,

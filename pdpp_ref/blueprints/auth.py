@@ -122,7 +122,9 @@ def _caller() -> Caller | None:
     if not is_owner():
         return _bearer()
     if request.method not in SAFE_METHODS and request.mimetype in FORM_TYPES:
-        raise ApiError("cross_site_request", "In a session, send this with another Content-Type than a form's.")
+        raise ApiError(
+            "cross_site_request", "In a session, send this with another Content-Type than a form's."
+        )
     return OWNER
 
 

@@ -28,7 +28,9 @@ ERRORS = {
     "invalid_gzip": Meaning(400, "The body is not complete gzip data."),
     "digest_mismatch": Meaning(400, "The bytes received do not have this digest. Send them again."),
     "unknown_host": Meaning(400, "This server does not answer to the requested host name."),
-    "owner_session_required": Meaning(401, "Sign in as the owner, or send a bearer token that has the scope."),
+    "owner_session_required": Meaning(
+        401, "Sign in as the owner, or send a bearer token that has the scope."
+    ),
     "bearer_token_required": Meaning(401, "Send a bearer token that has the scope."),
     "invalid_password": Meaning(401, "The password is wrong."),
     "insufficient_scope": Meaning(403, "The token does not have the scope that this needs."),

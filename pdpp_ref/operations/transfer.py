@@ -141,7 +141,9 @@ def _source_state() -> str:
     sums = [fetch_value(f"SELECT COUNT(*) FROM {_table(model)}") for model in COPIED]
     streams = fetch_all("SELECT SUM(id), SUM(last_version), MAX(last_ingested_at) FROM streams")
     tokens = fetch_all("SELECT MAX(revoked_at), MAX(last_used_at) FROM tokens")
-    return json.dumps([sums, streams, tokens, fetch_all("SELECT MAX(computed_at) FROM retained_size_global")])
+    return json.dumps(
+        [sums, streams, tokens, fetch_all("SELECT MAX(computed_at) FROM retained_size_global")]
+    )
 
 
 # ---- beginning ---------------------------------------------------------------------------------
