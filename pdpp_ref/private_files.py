@@ -91,6 +91,21 @@ def whole(path: Path) -> Iterator[Path]:
     sync_folder(path.parent)
 
 
+def replace(path: Path, text: str) -> None:
+    """Write a small file; its name has the old content until the new one is on disk.  Raises OSError."""
+    with _at_work(path):
+        part = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
+        descriptor = create(part)
+        try:
+            os.write(descriptor, text.encode())
+            os.fsync(descriptor)
+            part.replace(path)
+        finally:
+            os.close(descriptor)
+            _remove(part)
+    sync_folder(path.parent)
+
+
 @contextmanager
 def _at_work(path: Path) -> Iterator[None]:
     """Show others, by a lock, that a file is being created in this folder.
