@@ -24,8 +24,8 @@ Order = Literal["asc", "desc"]
 
 
 class Place(Struct, kw_only=True, forbid_unknown_fields=True):
-    """`of` is a digest of the connection and stream, `stream` tells a stream from an earlier one of the
-    same name.
+    """`of` is a digest of the connection and the stream; `stream` distinguishes it from an earlier one of
+    the same name.
     """
 
     of: str
