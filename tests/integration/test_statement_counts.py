@@ -20,6 +20,12 @@ READS = [
     "/dashboard",
     "/dashboard/hero",
     "/dashboard/connections/laptop",
+    "/v1/streams",
+    "/v1/streams/notes/records?count=exact",
+    "/v1/streams/notes/records?order=asc&limit=100&filter[t]=y",
+    "/v1/streams/notes/records?changes_since=beginning",
+    "/v1/streams/notes/records/0000001",
+    "/v1/streams/notes/records/0000001/versions",
 ]
 
 
