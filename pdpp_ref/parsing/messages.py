@@ -40,6 +40,7 @@ from .kinds import (
     ExportCount,
     ExportCounts,
     Exported,
+    ExportMessage,
     ExportSpelling,
     ExportStream,
     FileReference,
@@ -59,6 +60,7 @@ __all__ = [
     "ExportBegin",
     "ExportCount",
     "ExportCounts",
+    "ExportMessage",
     "ExportSpelling",
     "ExportStream",
     "Exported",
@@ -148,6 +150,8 @@ class Reader:
     def read(self, line: bytes) -> Message:
         """One line's message.  Raises Rejected with the reason, or exports.Unsupported."""
         try:
+            if len(line) > MAX_LINE_BYTES and self._export is None:
+                raise Rejected(f"longer than {MAX_LINE_BYTES:,} bytes")
             if len(line) <= MAX_VALUES:  # it can't hold more
                 return self._take(line, "", line)
             with _one_large_line:
