@@ -85,7 +85,7 @@ def whole(path: Path) -> Iterator[Path]:
 
 def replace(path: Path, text: str) -> None:
     """Write a small file; its name has the old content until the new one is on disk.  Raises OSError."""
-    with _at_work(path):
+    with _at_work(path.parent, re.escape(path.name)):
         part = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
         descriptor = create(part)
         try:

@@ -94,8 +94,6 @@ _OF_PROBLEM = {
 }
 
 
-
-
 class ApiError(Exception):
     """An error to respond with; the message is for the client and says what to do.
 
