@@ -6,7 +6,7 @@ import os
 import re
 import secrets
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -78,28 +78,25 @@ def whole(path: Path) -> Iterator[Path]:
     """
     if os.path.lexists(path):
         raise FileExistsError
+    with _part_of(path, _give_name) as part:
+        yield part
+
+
+def replace(path: Path, text: str) -> None:
+    """Write a file; its name has the old content until the new one is on disk.  Raises OSError."""
+    with _part_of(path, os.replace) as part:
+        part.write_text(text)
+
+
+@contextmanager
+def _part_of(path: Path, publish: Callable[[Path, Path], None]) -> Iterator[Path]:
     with _at_work(path):
         part = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
         descriptor = create(part)
         try:
             yield part
             os.fsync(descriptor)
-            _give_name(part, path)
-        finally:
-            os.close(descriptor)
-            _remove(part)
-    sync_folder(path.parent)
-
-
-def replace(path: Path, text: str) -> None:
-    """Write a small file; its name has the old content until the new one is on disk.  Raises OSError."""
-    with _at_work(path):
-        part = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
-        descriptor = create(part)
-        try:
-            os.write(descriptor, text.encode())
-            os.fsync(descriptor)
-            part.replace(path)
+            publish(part, path)
         finally:
             os.close(descriptor)
             _remove(part)
