@@ -13,8 +13,6 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from werkzeug.security import check_password_hash, generate_password_hash
-
 from . import private_files
 
 # What a caller may do: read the totals, maintain them; write, read and erase records.
@@ -58,6 +56,8 @@ class Credentials:
         if not _is_text(password):
             return False
         if self._password_is_hashed:
+            from werkzeug.security import check_password_hash  # commands start without it
+
             return check_password_hash(self._password, password)
         return hmac.compare_digest(digest(password), digest(self._password))
 
@@ -166,6 +166,8 @@ def _stored(
 
 
 def _hash_password(password: str) -> str:
+    from werkzeug.security import generate_password_hash  # commands start without it
+
     return generate_password_hash(password)
 
 
