@@ -113,7 +113,8 @@ def test_a_reader_that_leaves_ends_it_quietly(environment: dict[str, str], run: 
     with subprocess.Popen(
         [COMMAND, "export"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment
     ) as piped:
-        assert piped.stdout and piped.stderr
+        assert piped.stdout
+        assert piped.stderr
         assert piped.stdout.readline().startswith(b'{"type":"EXPORT"')
         piped.stdout.close()
         assert piped.stderr.read() == b""
