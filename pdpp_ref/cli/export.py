@@ -7,13 +7,14 @@ from contextlib import contextmanager
 from errno import EDQUOT, ENOSPC
 from hashlib import sha256 as new_digest
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Literal
 
 import click
 
 from .. import private_files
-from ..operations import export
+from ..operations import export, export_table
 from ..operations.export import Report, Selection
+from ..operations.export_columns import MAX_COLUMNS, TooManyColumns
 from ..operations.export_files import FileSink
 from ..parsing.messages import Rejected
 from ..parsing.times import time_of
@@ -51,6 +52,13 @@ class Incomplete(click.ClickException):
     callback=lambda _, __, given: None if given is None else _time(given),
     help="Export only what arrived then or later, tombstones included.",
 )
+@click.option(
+    "--format",
+    "kind",
+    type=click.Choice(["jsonl", "csv", "parquet"]),
+    default="jsonl",
+    help="Lines, or a table of the live records of one stream.",
+)
 def export_lines(
     file: Path | None,
     connection: str | None,
@@ -58,6 +66,7 @@ def export_lines(
     history: bool,
     folder: Path | None,
     since: str | None,
+    kind: Literal["jsonl", "csv", "parquet"],
 ) -> None:
     """Write what is stored to a new FILE or to standard output, in the format that `import` reads.
 
@@ -66,13 +75,39 @@ def export_lines(
     """
     if stream is not None and connection is None:
         raise UsageError("--stream needs --connection: streams belong to connections")
+    if kind != "jsonl":
+        _check_table(kind, stream, history, folder)
     selection = Selection(connection, stream, history, since)
     with opened_database():
         _check_names(connection, stream)
         began = time.monotonic()
         with _opened(file) as out, _opened_folder(folder) as sink, progress("records exported") as show:
-            report = export.write(selection, out, sink, show)
+            if kind == "jsonl":
+                report = export.write(selection, out, sink, show)
+            else:
+                report = _write_table(kind, selection, out, show)
         _finish(report, time.monotonic() - began)
+
+
+def _check_table(kind: str, stream: str | None, history: bool, folder: Path | None) -> None:
+    """Raises UsageError for what a table can't have."""
+    if stream is None:
+        raise UsageError(f"--format {kind} needs --connection and --stream: a table is of one stream")
+    if history or folder is not None:
+        raise UsageError(f"--format {kind} has live records alone; leave out --history and --files")
+
+
+def _write_table(
+    kind: export_table.Format, selection: Selection, out: Out, show: Callable[[int], None]
+) -> Report:
+    try:
+        return export_table.write(kind, selection, out, show)
+    except export_table.MissingLibrary:
+        raise UsageError("Parquet needs its library; run: pip install 'pdpp-ref[parquet]'") from None
+    except TooManyColumns:
+        raise UsageError(
+            f"the records have more than {MAX_COLUMNS:,} different fields; export lines instead"
+        ) from None
 
 
 def _time(given: str) -> str:
