@@ -104,6 +104,11 @@ def test_a_stream_is_described(owner: FlaskClient, app: Flask) -> None:
 def test_a_dirty_stream_is_stale(owner: FlaskClient, probe: DatabaseProbe) -> None:
     write(upsert("a"), upsert("b"))
     mark("laptop", "notes")
+    assert read(owner, "/v1/streams/notes")["freshness"]["status"] == "current"
+    mark("laptop", "notes")
+    assert read(owner, RECORDS, count="exact", limit=1)["meta"]["count"] == {"kind": "exact", "value": 2}
+    mark("laptop", "notes")
+    probe.fail_repair()
     assert read(owner, "/v1/streams/notes")["freshness"]["status"] == "stale"
     body = read(owner, RECORDS, count="exact", limit=1)
     assert body["meta"]["count"] == {"kind": "estimated", "value": 2}
