@@ -5,9 +5,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from . import database, instance_folder, migrations
+from .canonical.removal import Removal
 from .config import Settings
 from .services.auto_reconcile import AutoReconcile
 from .services.cooldown import Cooldown
+from .services.housekeeping import Housekeeping
 from .services.reconcile import Limits
 
 
@@ -28,3 +30,8 @@ def auto_reconcile(settings: Settings, clock: Callable[[], float] = time.monoton
     """Reconciling on read, within the limits of the settings; `clock` is for the cooldown."""
     limits = Limits(settings.reconcile_max_rows, settings.reconcile_budget_ms / 1000)
     return AutoReconcile(limits, Cooldown(settings.reconcile_cooldown_seconds, clock))
+
+
+def housekeeping() -> Housekeeping:
+    """The jobs of a server."""
+    return Housekeeping([Removal().step])

@@ -49,6 +49,7 @@ from .transactions import (
     read_snapshot,
     reconcile_transaction,
     replicated_until,
+    step_transaction,
     transaction_lost,
     write_transaction,
 )
@@ -86,6 +87,7 @@ __all__ = [
     "read_snapshot",
     "reconcile_transaction",
     "replicated_until",
+    "step_transaction",
     "transaction_lost",
     "using",
     "why_unusable",

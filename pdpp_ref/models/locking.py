@@ -42,6 +42,11 @@ class LockedConnection(NamedTuple):
     unattributed_rejections: int
 
 
+class DeletedStream(NamedTuple):
+    id: int
+    incarnation: str
+
+
 class LockedGrainRow(NamedTuple):
     """A row of the projection: whether it is dirty and since when, and its measures by name."""
 
@@ -162,14 +167,14 @@ def lock_stream_shared(connection_id: int, name: str) -> bool:
 
 
 def lock_stream_for_update(stream_id: int) -> StoredStream | None:
-    """Lock a stream, and its connection against deletion.  None if it does not exist."""
+    """Lock a stream, and its connection against deletion.  None if it does not exist or is deleted."""
     _lock_connection_of_stream(stream_id)
     rows = fetch_as(
         StoredStream,
         f"""
         SELECT {STORED_STREAM_COLUMNS}
         FROM streams
-        WHERE id = ?
+        WHERE id = ? AND connection_id IS NOT NULL
         {for_no_key_update()}
         """,
         [stream_id],
@@ -183,6 +188,7 @@ def lock_all_streams() -> list[int]:
         f"""
         SELECT id
         FROM streams
+        WHERE connection_id IS NOT NULL
         ORDER BY id
         {for_no_key_update()}
         """
@@ -190,18 +196,34 @@ def lock_all_streams() -> list[int]:
 
 
 def lock_stream_for_delete(stream_id: int) -> bool:
-    """Lock a stream that is about to be deleted.  False if it does not exist."""
+    """Lock a stream that is about to be deleted.  False if it does not exist or is deleted."""
     _lock_connection_of_stream(stream_id)
     rows = fetch_all(
         f"""
         SELECT id
         FROM streams
-        WHERE id = ?
+        WHERE id = ? AND connection_id IS NOT NULL
         {for_update()}
         """,
         [stream_id],
     )
     return bool(rows)
+
+
+def lock_deleted_stream() -> DeletedStream | None:
+    """Lock a deleted stream, whose rows are still to be removed.  None: there is no such stream."""
+    rows = fetch_as(
+        DeletedStream,
+        f"""
+        SELECT id, incarnation
+        FROM streams
+        WHERE connection_id IS NULL
+        ORDER BY id
+        LIMIT 1
+        {for_update()}
+        """,
+    )
+    return rows[0] if rows else None
 
 
 # ---- files -------------------------------------------------------------------------------------
