@@ -31,7 +31,7 @@ def create_app(
     startup.open_database(settings)
     app.extensions["auto_reconcile"] = startup.auto_reconcile(settings, clock)
     app.extensions["background_rebuild"] = BackgroundRebuild()
-    app.extensions["housekeeping"] = startup.housekeeping()
+    app.extensions["housekeeping"] = startup.housekeeping(settings)
     app.extensions["credentials"] = known = _credentials(settings)
     app.config["SECRET_KEY"] = known.secret_key
     middleware.init_app(app)

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from . import database, instance_folder, migrations
+from .canonical.cleanup import Cleanup
 from .canonical.removal import Removal
 from .config import Settings
 from .services.auto_reconcile import AutoReconcile
@@ -32,6 +33,7 @@ def auto_reconcile(settings: Settings, clock: Callable[[], float] = time.monoton
     return AutoReconcile(limits, Cooldown(settings.reconcile_cooldown_seconds, clock))
 
 
-def housekeeping() -> Housekeeping:
+def housekeeping(settings: Settings) -> Housekeeping:
     """The jobs of a server."""
-    return Housekeeping([Removal().step])
+    cleanup = Cleanup(settings.unclaimed_file_hours * 3600)
+    return Housekeeping([Removal().step, cleanup.step])

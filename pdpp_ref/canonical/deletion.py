@@ -1,7 +1,8 @@
 """Deleting records, streams and connections.  Each call is one transaction, measures included.
 
 A stream is deleted by taking it from its connection: from then on nothing finds it, a new stream may have
-its name, and its rows are removed later (`removal.py`), however many there are.
+its name, and its rows are removed later (`removal.py`), however many there are.  Unclaimed files are taken
+from a deleted connection in the same way (`cleanup.py`).
 """
 
 from ..database import execute, fetch_value, write_transaction
@@ -38,13 +39,14 @@ def delete_stream(connection: str, stream: str) -> None:
 
 
 def delete_connection(connection: str) -> None:
-    """Delete a connection with all its streams.  Raises ConnectionNotFound."""
+    """Delete a connection with its streams, state and unclaimed files.  Raises ConnectionNotFound."""
     with write_transaction():
         connection_id = fetch_value(
             "SELECT id FROM connections WHERE connector_instance_id = ?", [connection]
         )
         if connection_id is None or not locking.lock_connection_for_delete(connection_id):
             raise ConnectionNotFound
-        execute("UPDATE streams SET connection_id = NULL WHERE connection_id = ?", [connection_id])
+        for table in ("streams", "unclaimed_files"):
+            execute(f"UPDATE {table} SET connection_id = NULL WHERE connection_id = ?", [connection_id])
         deltas.remove_connection(connection_id)
         execute("DELETE FROM connections WHERE id = ?", [connection_id])

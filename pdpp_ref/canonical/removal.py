@@ -3,10 +3,12 @@
 Nobody sees these rows any more, so a step can end anywhere, and another process may continue.
 """
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from itertools import accumulate
 from typing import Any, NamedTuple
 
+from .. import signals
 from ..database import (
     execute,
     execute_many,
@@ -95,6 +97,22 @@ def _is_needed() -> bool:
         return bool(deleted) and not is_replica()
 
 
+def remove_all(progress: Callable[[int], None] = lambda _: None) -> int:
+    """Remove all rows of deleted streams, and return how many; `progress` gets how many so far.
+
+    Raises Busy or peewee.DatabaseError; rows removed before that stay removed.
+    """
+    removal = Removal()
+    while True:
+        began = time.monotonic()
+        with signals.uninterrupted():
+            is_unfinished = removal.step(wait=True)
+        progress(removal.rows)
+        if not is_unfinished:
+            return removal.rows
+        time.sleep((time.monotonic() - began) / 4)  # others get their turn
+
+
 class _Step:
     """One step, from a position on."""
 
@@ -136,14 +154,14 @@ class _Step:
             """,
             (stream_id, FILES_PER_STEP),
         )
-        fitting = bound[: _fitting([each.byte_length for each in bound], self._bytes)]
+        taken = bound[: fitting([each.byte_length for each in bound], self._bytes)]
         execute_many(
             "DELETE FROM blob_bindings WHERE stream_id = ? AND key = ? AND sha256 = ?",
-            [(stream_id, each.key, each.sha256) for each in fitting],
+            [(stream_id, each.key, each.sha256) for each in taken],
         )
-        blobs.drop_unbound({each.sha256 for each in fitting})
-        self._removed(len(fitting), sum(each.byte_length for each in fitting))
-        return len(fitting) == len(bound) < FILES_PER_STEP
+        blobs.drop_unbound({each.sha256 for each in taken})
+        self._removed(len(taken), sum(each.byte_length for each in taken))
+        return len(taken) == len(bound) < FILES_PER_STEP
 
     def _remove_parts(self, stream: DeletedStream) -> bool:
         """True if none is left."""
@@ -167,9 +185,9 @@ class _Step:
             """,
             (stream_id, after, room),
         )
-        fitting = rows[: _fitting([size for _, size in rows], self._bytes)]
-        if fitting:
-            through = fitting[-1][0]
+        taken = rows[: fitting([size for _, size in rows], self._bytes)]
+        if taken:
+            through = taken[-1][0]
             execute(
                 f"""
                 DELETE FROM {part.table}
@@ -178,10 +196,10 @@ class _Step:
                 (stream_id, after, through),
             )
             self.position = self.position._replace(after=through)
-        self._removed(len(fitting), sum(size for _, size in fitting))
-        return len(fitting) == len(rows) < room
+        self._removed(len(taken), sum(size for _, size in taken))
+        return len(taken) == len(rows) < room
 
 
-def _fitting(sizes: Sequence[int], most: int) -> int:
+def fitting(sizes: Sequence[int], most: int) -> int:
     """How many of the sizes together are no more than `most`; at least 1."""
     return max(1, sum(total <= most for total in accumulate(sizes)))

@@ -6,10 +6,12 @@ from .canonical import (
     BlobBinding,
     BlobChunk,
     Connection,
+    ConnectorState,
     KeySpelling,
     Record,
     RecordChange,
     Stream,
+    UnclaimedFile,
 )
 from .housekeeping import SchemaVersion, TransferState
 from .projection import (
@@ -42,6 +44,7 @@ __all__ = [
     "BlobChunk",
     "Connection",
     "ConnectionSnapshot",
+    "ConnectorState",
     "DailySnapshot",
     "GlobalSnapshot",
     "GrainRow",
@@ -62,6 +65,7 @@ __all__ = [
     "StreamSnapshot",
     "Table",
     "TransferState",
+    "UnclaimedFile",
 ]
 
 # Each table comes after those that it refers to.
@@ -75,6 +79,8 @@ CANONICAL_TABLES: tuple[type[Table], ...] = (
     Blob,
     BlobChunk,
     BlobBinding,
+    UnclaimedFile,
+    ConnectorState,
 )
 GRAIN_TABLES: tuple[type[Table], ...] = (RetainedSizeStream, RetainedSizeConnection, RetainedSizeGlobal)
 SNAPSHOT_TABLES: tuple[type[Table], ...] = (StreamSnapshot, ConnectionSnapshot, GlobalSnapshot)

@@ -271,6 +271,7 @@ def test_any_history_has_the_mark_of_all_that_was_ever_pruned(
     """
     with suppress(NotFound):
         deletion.delete_stream("laptop", "notes")
+    remove_deleted()
     pruned: dict[str, list[tuple[str, int, str | None]]] = {}
     every = "SELECT key, version, COALESCE(emitted_at, ingested_at), data FROM record_changes"
     for number, (what, how, flag) in enumerate(steps):
