@@ -16,7 +16,7 @@ from pdpp_ref.canonical.retention import Pruned, prune
 from pdpp_ref.operations import verify
 from pdpp_ref.parsing.messages import Change
 from pdpp_ref.services import reconcile
-from tests.support.factories import DatabaseProbe, delete, mark, statements, upsert, write
+from tests.support.factories import DatabaseProbe, delete, mark, remove_deleted, statements, upsert, write
 
 pytestmark = pytest.mark.usefixtures("app")
 
