@@ -3,7 +3,7 @@
 -- One row; its presence marks a database as ours.  `created_at` is NULL if not known.
 --
 -- `unfinished`: there is a row of TransferState.  Every transaction reads this row alone.
--- `history_id` tells this database from its copies and backups, which continue on their own.
+-- `history_id` differs in copies and backups, because each has its own history from then on.
 CREATE TABLE "pdpp_ref_schema" (
     "version" INTEGER NOT NULL PRIMARY KEY,
     "created_at" TEXT,

@@ -55,6 +55,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--fast", action="store_true", help="without slow tests and PostgreSQL")
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """More processes than cores: many tests wait for a server, a browser or a lock."""
+    return (os.cpu_count() or 1) + 2
+
+
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "only(*databases): what only these have")
     config.addinivalue_line("markers", "slow: left out by `make test-fast`")

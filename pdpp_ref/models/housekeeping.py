@@ -10,7 +10,7 @@ class SchemaVersion(Table):
     """One row; its presence marks a database as ours.  `created_at` is NULL if not known.
 
     `unfinished`: there is a row of TransferState.  Every transaction reads this row alone.
-    `history_id` tells this database from its copies and backups, which continue on their own.
+    `history_id` differs in copies and backups, because each has its own history from then on.
     """
 
     version = BigIntegerField(primary_key=True)

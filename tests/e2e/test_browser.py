@@ -319,8 +319,9 @@ def test_every_page_is_accessible_and_fits_a_narrow_window(
         look("/dashboard/connections/none")
         for state in unwell(server):
             look("/dashboard", state)
-            look("/dashboard/connections/laptop")
-            look("/dashboard/streams?connection=laptop&stream=notes")
+            if not rules:  # other pages have the same colours
+                look("/dashboard/connections/laptop")
+                look("/dashboard/streams?connection=laptop&stream=notes")
     assert not found, "\n".join(found)
     assert all("404" in problem for problem in problems), problems
     problems.clear()

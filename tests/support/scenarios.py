@@ -37,7 +37,7 @@ from tests.support.targets import Before, Place, Statement
 DATABASES = Path(__file__).parents[1] / "databases"
 
 # Columns that tell when and how often, which a repeat may change, and not what is stored.
-PASSING = ("_at", "_since", "day", "generation", "days_disordered")
+PASSING = ("_at", "_since", "day", "generation", "days_disordered", "incarnation", "history_id")
 
 # What a (column, number) stands for.
 Names = dict[tuple[str, Any], tuple[str, ...]]
@@ -295,7 +295,7 @@ def perform(
 
 
 def look(place: Place) -> dict[str, list[tuple[Any, ...]]]:
-    """All that is stored, but for times and numbers; and nothing in it is both wrong and clean."""
+    """All that is stored, but for times, numbers and random ids; and nothing in it is both wrong and clean."""
     return {
         f"{number}: {table}": rows
         for number, url in enumerate(place.urls)
