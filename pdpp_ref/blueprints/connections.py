@@ -59,7 +59,8 @@ def existing(query: ConnectionQuery) -> str | None:
     name = _name_in(query)
     if query.connector_id is None:
         if name is None:
-            raise ApiError("invalid_request", "connection_id must be given.", param="connection_id")
+            message = "connector_id or connector_instance_id must be given."
+            raise ApiError("invalid_request", message, param="connector_id")
         check_connection(name)
         return name
     connector = checked_name("connector_id", query.connector_id)

@@ -17,11 +17,13 @@ from pdpp_ref import database, migrations
 from pdpp_ref.canonical import (
     activation,
     blobs,
+    cleanup,
     deletion,
     importer,
     records,
     removal,
     retention,
+    state,
 )
 from pdpp_ref.canonical.errors import NotFound
 from pdpp_ref.database.postgres import Postgres
@@ -175,6 +177,31 @@ def a_file_that_is_there() -> None:
     blobs.store("laptop", "notes", "b", iter([b"a file"]))
 
 
+def an_early_file() -> None:
+    blobs.store_early(records.Target("laptop", "files"), "notes", "late", iter([b"a late ", b"file"]))
+
+
+def with_early_files(url: str) -> None:
+    kept(url)
+    with opened(url):
+        an_early_file()
+        blobs.store_early(records.Target("laptop", "files"), "new", "x", iter([b"a file"]))
+
+
+def a_claim() -> None:
+    write(upsert("late"), upsert("x", stream="new"))
+
+
+def two_cleanups() -> None:
+    one = cleanup.Cleanup(0)
+    while database.fetch_all("SELECT 1 FROM unclaimed_files"):
+        one.step()
+
+
+def a_state() -> None:
+    state.merge(records.Target("laptop", "files"), {"notes": "1", "photos": "2"})
+
+
 def a_file_to_a_lost_row() -> None:
     blobs.store("laptop", "notes", "a", iter([b"another ", b"file"]))
 
@@ -218,6 +245,10 @@ ACTS = {
     "upload": Act(a_file, kept),
     "upload during a recount": Act(a_file, half_recounted),
     "upload what is there": Act(a_file_that_is_there, kept),
+    "upload early": Act(an_early_file, kept),
+    "claim": Act(a_claim, with_early_files),
+    "clean up": Act(two_cleanups, with_early_files, is_one=False),
+    "store state": Act(a_state, kept),
     "delete a record": Act(gone(deletion.delete_record, "laptop", "notes", "a"), kept),
     "delete a stream": Act(gone(deletion.delete_stream, "laptop", "notes"), kept),
     "delete a connection": Act(gone(deletion.delete_connection, "laptop"), kept),
@@ -254,6 +285,7 @@ def small_steps(monkeypatch: Any) -> None:
     monkeypatch.setattr(retention, "VERSIONS_PER_TRANSACTION", 1)
     monkeypatch.setattr(removal, "ROWS_PER_STEP", 1)
     monkeypatch.setattr(removal, "FILES_PER_STEP", 1)
+    monkeypatch.setattr(cleanup, "FILES_PER_STEP", 1)
     monkeypatch.setattr(importer, "BATCH_RECORDS", 4)
     monkeypatch.setattr(database.statements, "KEYS_PER_QUERY", 1)
     monkeypatch.setattr(activation, "KEYS_PER_PAGE", 1)
