@@ -200,6 +200,7 @@ def test_a_storage_failure_says_to_send_again_and_a_retry_doubles_nothing(
     body = lines(*map(str, range(50)))
     response = send(connector, body, query="connector_id=files")
     assert response.status_code == 503
+    assert int(response.headers["Retry-After"]) > 0
     assert "Send it again" in response.get_json()["error"]["message"]
     probe.restore()
     assert send(connector, body).get_json()["records_accepted"] == 50
