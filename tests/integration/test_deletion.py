@@ -16,6 +16,8 @@ from pdpp_ref.operations import verify
 from pdpp_ref.queries import listings
 from pdpp_ref.services import reconcile
 from pdpp_ref.services.housekeeping import Housekeeping
+from tests.conftest import Backend
+from tests.integration.test_locks import await_waiting_session
 from tests.support.factories import (
     DatabaseProbe,
     assert_sized_and_ranked,
@@ -323,6 +325,30 @@ def test_readers_and_writers_go_on_while_it_is_removed(probe: DatabaseProbe) -> 
     remove_deleted()
     reconcile.run_until_fresh()
     check(probe)
+
+
+@pytest.mark.only("postgres")
+def test_a_writer_that_waited_for_a_deletion_finds_nothing(probe: DatabaseProbe, backend: Backend) -> None:
+    write(upsert("a"))
+    outcome: list[str] = []
+
+    def upload() -> None:
+        try:
+            blobs.store("laptop", "notes", "a", iter([b"late"]))
+        except NotFound:
+            outcome.append("not found")
+        finally:
+            db.close()
+
+    with backend.probe() as other:
+        other("BEGIN")
+        other("UPDATE streams SET connection_id = NULL")
+        thread = threading.Thread(target=upload)
+        thread.start()
+        await_waiting_session(probe)
+        other("COMMIT")
+        thread.join(30)
+    assert outcome == ["not found"]
 
 
 # ---- housekeeping --------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ from pdpp_ref.database import Busy, db
 from pdpp_ref.operations import transfer, verify
 from pdpp_ref.services import reconcile
 from tests.conftest import Backend
+from tests.integration.test_locks import await_waiting_session
 from tests.support.factories import (
     TOKEN,
     Clock,
@@ -447,6 +448,21 @@ def test_an_upload_and_its_record_at_the_same_time_find_each_other(
     assert not errors
     assert (waiting(probe), len(bound(probe))) == ([], 10)
     check(probe)
+
+
+@pytest.mark.only("postgres")
+def test_an_upload_waits_for_whoever_creates_streams(probe: DatabaseProbe, backend: Backend) -> None:
+    write(upsert("a", stream="other"))
+    errors = Errors()
+    with backend.probe() as creator:
+        creator("BEGIN")
+        creator("SELECT id FROM connections FOR NO KEY UPDATE")
+        thread = errors.started(upload)
+        await_waiting_session(probe)
+        creator("COMMIT")
+        thread.join(30)
+    assert not errors
+    assert waiting(probe) == ["a"]
 
 
 # ---- over HTTP -----------------------------------------------------------------------------------
