@@ -8,7 +8,17 @@ from flask import Flask
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from . import credentials, instance_folder, notices, startup
-from .blueprints import auth, connector_api, dashboard, data_api, metrics, middleware, operator_api
+from .authentication import BearerTokens
+from .blueprints import (
+    auth,
+    connector_api,
+    dashboard,
+    data_api,
+    metrics,
+    middleware,
+    operator_api,
+    token_pages,
+)
 from .blueprints.openapi import document
 from .blueprints.owner import formatting
 from .config import PREFIX, InvalidSetting, Settings
@@ -29,15 +39,27 @@ def create_app(
     settings = Settings.load(overrides)
     app = _flask(settings, overrides or {})
     startup.open_database(settings)
+    startup.watch_for_restores(instance_folder.create(settings))
     app.extensions["auto_reconcile"] = startup.auto_reconcile(settings, clock)
     app.extensions["background_rebuild"] = BackgroundRebuild()
     app.extensions["credentials"] = known = _credentials(settings)
+    app.extensions["bearer_tokens"] = BearerTokens(known, clock)
     app.config["SECRET_KEY"] = known.secret_key
     middleware.init_app(app)
     auth.init_app(app)
     metrics.init_app(app)
     document.init_app(app)
-    for part in (auth, dashboard, connector_api, data_api, formatting, metrics, document, operator_api):
+    for part in (
+        auth,
+        dashboard,
+        token_pages,
+        connector_api,
+        data_api,
+        formatting,
+        metrics,
+        document,
+        operator_api,
+    ):
         app.register_blueprint(part.blueprint)
     return app
 

@@ -26,6 +26,12 @@ class LoginForm(Form, kw_only=True):
     password: str
 
 
+class TokenForm(Form, kw_only=True):
+    """The name of a token to revoke."""
+
+    name: str
+
+
 class Health(Body):
     """The process is up."""
 

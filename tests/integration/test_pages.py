@@ -9,6 +9,7 @@ from flask import Flask, template_rendered
 from flask.testing import FlaskClient
 from jinja2 import StrictUndefined
 
+from pdpp_ref import tokens
 from pdpp_ref.blueprints.owner import pages
 from tests.support.factories import fill
 
@@ -19,6 +20,7 @@ PAGES: dict[type[Any], str] = {
     pages.HeroFragment: "/dashboard/hero",
     pages.ConnectionPage: "/dashboard/connections/laptop",
     pages.StreamPage: "/dashboard/streams?connection=laptop&stream=notes",
+    pages.TokensPage: "/dashboard/tokens?revoke=bank",
     pages.LoginPage: "/owner/login",
     pages.ErrorPage: "/dashboard/connections/unknown",
 }
@@ -32,6 +34,7 @@ def test_every_page_is_listed() -> None:
 @pytest.mark.parametrize("kind", PAGES, ids=lambda kind: kind.__name__)
 def test_a_template_receives_its_page_alone(app: Flask, owner: FlaskClient, kind: type[Any]) -> None:
     fill(3)
+    tokens.create("bank", ("read",), None, None)
     contexts: list[dict[str, Any]] = []
 
     def record(_: Flask, context: dict[str, Any], **__: Any) -> None:
@@ -49,6 +52,7 @@ def test_a_template_receives_its_page_alone(app: Flask, owner: FlaskClient, kind
 def test_a_template_uses_only_what_its_page_has(app: Flask, owner: FlaskClient, kind: type[Any]) -> None:
     """A misspelt name would be shown as nothing."""
     fill(3)
+    tokens.create("bank", ("read",), None, None)
     app.jinja_env.undefined = StrictUndefined
     client = app.test_client() if kind is pages.LoginPage else owner
     response = client.get(PAGES[kind], headers={"Accept": "text/html"})

@@ -482,7 +482,7 @@ def test_a_restricted_caller_reads_its_connection_alone(
     client: FlaskClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     two_connections()
-    monkeypatch.setattr(auth, "_caller", lambda _: Caller(frozenset({READ}), "phone"))
+    monkeypatch.setattr(auth, "_caller", lambda: Caller(frozenset({READ}), "phone"))
     assert [each["connection_id"] for each in read(client, "/v1/streams")["data"]] == ["phone"]
     assert keys(walk(client, RECORDS)) == ["both", "b"]
     assert read(client, f"{RECORDS}/both")["connection_id"] == "phone"
@@ -491,7 +491,7 @@ def test_a_restricted_caller_reads_its_connection_alone(
     for path in ("/v1/streams", "/v1/streams/notes", RECORDS, f"{RECORDS}/a", f"{RECORDS}/a/versions"):
         for name in ("connection_id", "connector_instance_id"):
             assert refused(client, path, **{name: "laptop"}) == (403, "insufficient_scope")
-    monkeypatch.setattr(auth, "_caller", lambda _: Caller(frozenset({READ}), "not there yet"))
+    monkeypatch.setattr(auth, "_caller", lambda: Caller(frozenset({READ}), "not there yet"))
     assert read(client, "/v1/streams")["data"] == []
 
 

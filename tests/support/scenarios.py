@@ -4,6 +4,7 @@ A new way to change the database is given a line in ACTS, and with it each of th
 databases.
 """
 
+import hashlib
 import itertools
 import time
 from collections.abc import Callable, Iterator
@@ -12,8 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest import mock
 
-from pdpp_ref import database, migrations
+from pdpp_ref import credentials, database, migrations, tokens
 from pdpp_ref.canonical import (
     activation,
     blobs,
@@ -23,6 +25,7 @@ from pdpp_ref.canonical import (
     retention,
 )
 from pdpp_ref.canonical.errors import NotFound
+from pdpp_ref.canonical.export_progress import Options
 from pdpp_ref.database.postgres import Postgres
 from pdpp_ref.database.sqlite import Sqlite
 from pdpp_ref.operations import transfer
@@ -153,6 +156,26 @@ def an_import() -> None:
     importer.Importer(records.Target("laptop", "files"), print, print).run(iter(lines))
 
 
+EXPORT = b"""\
+{"type":"EXPORT","format":1,"history":true,"connections":1}
+{"type":"STREAM","connector_id":"files","connector_instance_id":"new","stream":"notes","last_version":9}
+{"type":"KEY_SPELLING","key":"1","spelling":"1.0"}
+{"type":"RECORD","connector_instance_id":"new","stream":"notes","key":"a","history_version":2,"data":{}}
+{"type":"RECORD","connector_instance_id":"new","stream":"notes","key":"a","history_version":5,"op":"delete",\
+"files":[{"sha256":"DIGEST"}]}
+{"type":"EXPORT_END","streams":[{"connector_instance_id":"new","stream":"notes","records":2}]}
+"""
+
+
+def an_import_of_an_export() -> None:
+    file = b"a larger file"
+    digest = hashlib.sha256(file).hexdigest()
+    text = EXPORT.replace(b"DIGEST", digest.encode())
+    options = Options(open_file=lambda _: iter([file]))
+    work = importer.Importer(None, print, print, exports=options)
+    work.run(text.splitlines())
+
+
 def an_activation() -> None:
     activation.activate_version(records.Target("laptop", "files"), "rows", 2)
 
@@ -181,6 +204,12 @@ def a_copy() -> None:
     beside.close()
 
 
+def a_token() -> None:
+    fixed = mock.patch.object(credentials, "new_token", return_value="pdpp_0")
+    with suppress(tokens.NameTaken), fixed:
+        tokens.create("bank", ("write",), "laptop", 30)
+
+
 def gone(remove: Callable[..., None], *names: str) -> Callable[[], None]:
     """Take something away; that a repeat finds nothing is no fault."""
 
@@ -204,6 +233,7 @@ ACTS = {
     "write whose delta fails": Act(a_write_whose_delta_fails, kept),
     "write whose delta fails during a recount": Act(a_write_whose_delta_fails, half_recounted),
     "import": Act(an_import, kept, is_one=False),
+    "import an export": Act(an_import_of_an_export, kept, is_one=False),
     "activate a version": Act(an_activation, of_two_versions, is_one=False),
     "upload": Act(a_file, kept),
     "upload during a recount": Act(a_file, half_recounted),
@@ -221,6 +251,7 @@ ACTS = {
     "upload to a lost row": Act(a_file_to_a_lost_row, half_settled),
     "prune while rows are derived": Act(lambda: retention.prune(1), half_derived, is_one=False),
     "reconcile while rows are derived": Act(reconcile.run_until_fresh, half_derived, is_one=False),
+    "create a token": Act(a_token, kept),
     "mark": Act(lambda: mark("laptop", "notes"), kept),
     "pass": Act(lambda: reconcile.run_pass(reconcile.Limits()), half_recounted),
     "reconcile": Act(reconcile.run_until_fresh, half_recounted, is_one=False),

@@ -17,6 +17,7 @@ from ...queries.growth import RANGES, Day
 from ...queries.items import ItemRow
 from ...queries.listings import List, ListedRow
 from ...services.freshness import Hero, Kind
+from ...tokens import Token
 from .chart import Chart, chart
 from .requests import MAX_ROWS, ListQuery
 
@@ -137,6 +138,17 @@ class StreamPage:
     records: list[ItemRow]
     files: list[ItemRow]
     all_searched: bool
+
+
+@dataclass(frozen=True)
+class TokensPage:
+    """The tokens.  The owner is asked whether to revoke `revoking`; `revoked` was just revoked."""
+
+    template: ClassVar[str] = "tokens.html"
+    state: ClassVar[None] = None
+    tokens: list[Token]
+    revoking: Token | None = None
+    revoked: Token | None = None
 
 
 @dataclass(frozen=True)
