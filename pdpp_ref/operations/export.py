@@ -130,7 +130,9 @@ class _Export:
             self._put(line)
         files = self._files if self._files and export_files.has_any(stream.id) else None
         read = lines = 0
-        for page in export_pages.pages(stream.id, history, since):
+        # Only Singer records have a table version, and they have key properties.
+        bare = stream.key_schema is None and stream.record_time_field is None
+        for page in export_pages.pages(stream.id, history, since, bare=bare):
             fields = files.of_page(stream.id, page) if files else {}
             for text in _lines(stream, page, history, fields):
                 self._put(text)
