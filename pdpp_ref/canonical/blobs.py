@@ -23,6 +23,7 @@ from ..models import BlobBinding, StoredStream, locking
 from ..projection import deltas, marks
 from ..projection.deltas import Delta
 from ..timestamps import utc_now
+from .erased import Names, is_erased
 from .errors import BlobTooLarge, DigestMismatch, RecordNotFound, StreamNotFound, TempStorageFull
 from .records import known_stream
 
@@ -33,7 +34,7 @@ IN_MEMORY_BYTES = 1024 * 1024
 
 @dataclass(frozen=True)
 class Stored:
-    """`created` is False if the record already had the file."""
+    """`created` is False if the record already had the file, or it was erased and is not stored."""
 
     sha256: str
     byte_length: int
@@ -51,16 +52,19 @@ def store(
     """Store a file that arrives in blocks and bind it to a live record, in one transaction.
 
     The bytes are gathered in a temporary file first, so that a slow sender holds no lock and an
-    interrupted upload leaves nothing.  Raises NotFound, BlobTooLarge, DigestMismatch,
+    interrupted upload leaves nothing.  A file that was erased, or of an erased record, is accepted and
+    not stored.  Raises NotFound, BlobTooLarge, DigestMismatch,
     TempStorageFull, Busy or peewee.DatabaseError; after the last three the same call can be repeated.
     """
-    _live_record(known_stream(connection, stream).id, key)
+    names = Names(connection, stream, key)
+    if not is_erased(names):
+        _live_record(known_stream(connection, stream).id, key)
     with tempfile.SpooledTemporaryFile(IN_MEMORY_BYTES) as file:
         digest, size = _gather(blocks, file)
         if sha256 is not None and sha256.lower() != digest:
             raise DigestMismatch
         with write_transaction():
-            created = _bind(known_stream(connection, stream), key, digest, size, file)
+            created = _bind(known_stream(connection, stream), names._replace(sha256=digest), size, file)
     return Stored(digest, size, created)
 
 
@@ -78,10 +82,13 @@ def _gather(blocks: Iterator[bytes], file: IO[bytes]) -> tuple[str, int]:
     return digest.hexdigest(), size
 
 
-def _bind(stream: StoredStream, key: str, sha256: str, size: int, file: IO[bytes]) -> bool:
-    """Store the file if it is new and bind it.  False if the record already has it."""
+def _bind(stream: StoredStream, names: Names, size: int, file: IO[bytes]) -> bool:
+    """Store the file if it is new and bind it.  False if the record already has it, or it was erased."""
     if locking.lock_stream_for_update(stream.id) is None:
         raise StreamNotFound
+    key, sha256 = names.key, str(names.sha256)
+    if is_erased(names, names._replace(sha256=None)):
+        return False
     record = _live_record(stream.id, key)
     if _is_bound(stream.id, key, sha256):
         return False

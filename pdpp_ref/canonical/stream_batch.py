@@ -29,13 +29,15 @@ Row = tuple[Any, ...]
 class Counts:
     """How many changes of a write had each outcome; each change is counted once.
 
-    `removed` is not among the accepted: records that an activation deleted, without a line of their own.
+    `erased`: changes of erased records, which are accepted and not stored.  `removed` is not among the
+    accepted: records that an activation deleted, without a line of their own.
     """
 
     created: int = 0
     updated: int = 0
     deleted: int = 0
     unchanged: int = 0
+    erased: int = 0
     removed: int = 0
 
     def add(self, other: "Counts") -> None:
@@ -44,7 +46,7 @@ class Counts:
 
     @property
     def accepted(self) -> int:
-        return self.created + self.updated + self.deleted + self.unchanged
+        return self.created + self.updated + self.deleted + self.unchanged + self.erased
 
 
 class Rejection(NamedTuple):

@@ -6,6 +6,7 @@ from .canonical import (
     BlobBinding,
     BlobChunk,
     Connection,
+    Erasure,
     KeySpelling,
     Record,
     RecordChange,
@@ -43,6 +44,7 @@ __all__ = [
     "Connection",
     "ConnectionSnapshot",
     "DailySnapshot",
+    "Erasure",
     "GlobalSnapshot",
     "GrainRow",
     "KeySpelling",
@@ -75,6 +77,7 @@ CANONICAL_TABLES: tuple[type[Table], ...] = (
     Blob,
     BlobChunk,
     BlobBinding,
+    Erasure,
 )
 GRAIN_TABLES: tuple[type[Table], ...] = (RetainedSizeStream, RetainedSizeConnection, RetainedSizeGlobal)
 SNAPSHOT_TABLES: tuple[type[Table], ...] = (StreamSnapshot, ConnectionSnapshot, GlobalSnapshot)
