@@ -8,7 +8,16 @@ from flask import Flask
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from . import credentials, instance_folder, notices, startup
-from .blueprints import auth, connector_api, dashboard, metrics, middleware, operator_api
+from .blueprints import (
+    auth,
+    connector_api,
+    connector_deletes,
+    connector_files,
+    dashboard,
+    metrics,
+    middleware,
+    operator_api,
+)
 from .blueprints.openapi import document
 from .blueprints.owner import formatting
 from .config import PREFIX, InvalidSetting, Settings
@@ -31,13 +40,15 @@ def create_app(
     startup.open_database(settings)
     app.extensions["auto_reconcile"] = startup.auto_reconcile(settings, clock)
     app.extensions["background_rebuild"] = BackgroundRebuild()
+    app.extensions["housekeeping"] = startup.housekeeping(settings)
     app.extensions["credentials"] = known = _credentials(settings)
     app.config["SECRET_KEY"] = known.secret_key
     middleware.init_app(app)
     auth.init_app(app)
     metrics.init_app(app)
     document.init_app(app)
-    for part in (auth, dashboard, connector_api, formatting, metrics, document, operator_api):
+    connectors = (connector_api, connector_files, connector_deletes)
+    for part in (auth, dashboard, *connectors, formatting, metrics, document, operator_api):
         app.register_blueprint(part.blueprint)
     return app
 

@@ -2,12 +2,13 @@
 
 import logging
 from http import HTTPStatus
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import peewee
 from flask import Flask, Response, g
 from werkzeug.exceptions import HTTPException, SecurityError
 
+from ..canonical.errors import Refused
 from ..database import PROBLEM_TEXT, Busy, db, problem
 from ..schemas.server import Error, ErrorDetail
 from .owner.pages import ErrorPage
@@ -43,6 +44,9 @@ ERRORS = {
         409, "This address can be read in more than one way. Use /v1/records?stream=…&key=… instead."
     ),
     "connector_mismatch": Meaning(409, "The connection belongs to another connector."),
+    "ambiguous_connection": Meaning(
+        409, "The connector has several connections. Say which with `connection_id`."
+    ),
     "body_too_large": Meaning(413, "The body is larger than this address accepts."),
     "unsupported_encoding": Meaning(415, "The encoding of the body is not supported."),
     "range_not_satisfiable": Meaning(416, "The file does not have these bytes."),
@@ -79,18 +83,26 @@ _OF_PROBLEM = {
 }
 
 
-class ApiError(Exception):
-    """An error to respond with; the message is for the client and says what to do."""
+RETRY_AFTER = {429: "60", 503: "5"}  # seconds
 
-    def __init__(self, code: str, message: str = "") -> None:
+
+class ApiError(Exception):
+    """An error to respond with; the message is for the client and says what to do.
+
+    `details` are the optional fields of ErrorDetail.
+    """
+
+    def __init__(self, code: str, message: str = "", **details: Any) -> None:
         self.status, about = ERRORS[code]
         self.code = code
         self.message = message or about
+        self.details = details
         super().__init__(self.message)
 
 
 def init_app(app: Flask) -> None:
     app.register_error_handler(ApiError, _api_error)
+    app.register_error_handler(Refused, lambda raised: error_response(raised.code))
     app.register_error_handler(HTTPException, _http_error)
     app.register_error_handler(SecurityError, lambda _: error_response("unknown_host", html=False))
     app.register_error_handler(peewee.DatabaseError, _storage_error)
@@ -98,25 +110,28 @@ def init_app(app: Flask) -> None:
     app.register_error_handler(Exception, _unexpected_error)
 
 
-def error_response(code: str, message: str = "", *, html: bool = True) -> Response:
+def error_response(code: str, message: str = "", *, html: bool = True, **details: Any) -> Response:
     """A response of the one shape, or a page for a browser unless `html` is off."""
     raised = ApiError(code, message)
-    return _response(raised.status, code, raised.message, html=html)
+    return _response(raised.status, code, raised.message, html=html, **details)
 
 
-def _response(status: int, code: str, message: str, *, html: bool = True) -> Response:
+def _response(status: int, code: str, message: str, *, html: bool = True, **details: Any) -> Response:
     if html and wants_html():
-        return Response(render(ErrorPage(message)), status, mimetype="text/html")
-    response = reply(body(status, code, message, g.get("request_id")), status)
+        response = Response(render(ErrorPage(message)), status, mimetype="text/html")
+    else:
+        response = reply(body(status, code, message, g.get("request_id"), **details), status)
     if status == 401:
         response.headers["WWW-Authenticate"] = "Bearer"
+    if status in RETRY_AFTER:
+        response.headers["Retry-After"] = RETRY_AFTER[status]
     return response
 
 
-def body(status: int, code: str, message: str, request_id: str | None) -> Error:
+def body(status: int, code: str, message: str, request_id: str | None, **details: Any) -> Error:
     """The one shape."""
     kind = _TYPES.get(status, "invalid_request_error" if status < 500 else "api_error")
-    return Error(error=ErrorDetail(type=kind, code=code, message=message, request_id=request_id))
+    return Error(error=ErrorDetail(type=kind, code=code, message=message, request_id=request_id, **details))
 
 
 def of_status(status: int) -> tuple[str, str]:
@@ -132,7 +147,7 @@ def of_status(status: int) -> tuple[str, str]:
 
 
 def _api_error(raised: ApiError) -> Response:
-    return error_response(raised.code, raised.message)
+    return error_response(raised.code, raised.message, **raised.details)
 
 
 def _http_error(raised: HTTPException) -> Response:

@@ -142,6 +142,7 @@ class _Removal:
     def remove_record(self, key: str) -> None:
         versions = _versions(self.stream.id, key)
         self._remove_files(key, _files(self.stream.id, key))
+        self._remove_unclaimed(key)
         self._remove_live(key)
         for one in versions:
             self.delta.remove_version(one.version, one.json_bytes)
@@ -154,6 +155,7 @@ class _Removal:
 
     def remove_file(self, key: str, sha256: str) -> None:
         self._remove_files(key, [each for each in _files(self.stream.id, key) if each.sha256 == sha256])
+        self._remove_unclaimed(key, sha256)
 
     def _remove_live(self, key: str) -> None:
         of_key = (self.stream.id, key)
@@ -177,6 +179,18 @@ class _Removal:
             self.delta.add_files(each.version, -1, -each.byte_length)
             self.files.add(each.sha256)
             _unbind(self.stream.id, key, each)
+
+    def _remove_unclaimed(self, key: str, sha256: str | None = None) -> None:
+        """Files that were uploaded for the record and that it does not refer to."""
+        removed = fetch_column(
+            """
+            DELETE FROM unclaimed_files
+            WHERE connection_id = ? AND stream_name = ? AND key = ? AND sha256 = COALESCE(?, sha256)
+            RETURNING sha256
+            """,
+            (self.stream.connection_id, self.stream.name, key, sha256),
+        )
+        self.files.update(removed)
 
     def _remove_traces(self, key: str) -> None:
         """Whatever else names the key; a count of rollups that has just come to it begins again."""

@@ -17,7 +17,7 @@ from ..models.locking import LockedConnection
 from ..parsing.messages import Change
 from ..projection import marks
 from ..timestamps import utc_now
-from . import erased
+from . import claims, erased
 from .errors import ConnectorMismatch, StreamNotFound
 from .stream_batch import (
     Counts,
@@ -95,7 +95,7 @@ def _write(
     creates = {change.stream for change in changes if change.data is not None}
     with write_transaction():
         unattributed = sum(each.stream is None for each in rejections)
-        connection = _lock_connection(target, bool(creates), unattributed)
+        connection = lock_connection(target, bool(creates), unattributed)
         if connection is None:
             return []
         names = {*places, *contacts, *(each.stream for each in rejections if each.stream is not None)}
@@ -111,6 +111,8 @@ def _write(
             batch.reject(each for each in rejections if each.stream == batch.stream.name)
             if of_stream:
                 batch.plan([changes[place] for place in of_stream])
+        if creates:
+            claims.claim(connection.id, target.connection, batches)
         store(batches, connection.id)
     return batches
 
@@ -143,10 +145,11 @@ def known_stream(connection: str, stream: str) -> StoredStream:
     return streams[0]
 
 
-def _lock_connection(target: Target, create: bool, unattributed: int) -> LockedConnection | None:
+def lock_connection(target: Target, create: bool, unattributed: int = 0) -> LockedConnection | None:
     """The connection, which can't be deleted until the transaction ends; None if there is none.
 
     Counts `unattributed` more rejected lines of unknown streams; the result has the number before.
+    Raises ConnectorMismatch.
     """
     while not (connection := locking.lock_connection_shared(target.connection)):
         if not create:

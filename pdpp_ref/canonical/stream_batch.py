@@ -10,7 +10,7 @@ from ..database import (
     fetch_value,
     insert_many,
 )
-from ..models import Record, RecordChange, RetainedSizeRecord, StoredStream
+from ..models import BlobBinding, Record, RecordChange, RetainedSizeRecord, StoredStream
 from ..models.measures import MEASURE_NAMES
 from ..parsing.messages import Change, time_in
 from ..projection import deltas, marks
@@ -72,11 +72,14 @@ class StreamBatch:
     current: dict[str, Row | None] = field(default_factory=dict)
     # Keys whose data stays, but whose table version or record time changes.
     metadata_only: set[str] = field(default_factory=set)
+    # New rows of blob_bindings, by key and digest.
+    bound: dict[tuple[str, str], Row] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.id = self.stream.id
         self.has_new_time_field = False
         self.states: dict[str, KeyState] = {}
+        self.fitting: Sequence[Change] = ()
         # Keys whose rollup is lost, or exists although the record does not say so.
         self.wrong_rollups: set[str] = set()
         self.version = self.stream.last_version
@@ -97,7 +100,7 @@ class StreamBatch:
 
     def plan(self, changes: Sequence[Change]) -> None:
         """Plan the changes, in order; those that don't fit the stream are `refused`."""
-        fitting = self.keys.accepted(changes, self.refused)
+        self.fitting = fitting = self.keys.accepted(changes, self.refused)
         self.reject(Rejection(table_version=changes[place].table_version) for place, _ in self.refused)
         self._declare_time_field(fitting)
         events: dict[str, list[Change]] = {}
@@ -187,6 +190,29 @@ class StreamBatch:
         self.batch.add(change.key, state, size)
         return self.history[-1]
 
+    # ---- files ---------------------------------------------------------------------------------
+
+    def live_upserts(self) -> dict[str, str]:
+        """The data of the keys of upserts, unchanged ones included, that are live afterwards."""
+        upserts = {change.key: change.data for change in self.fitting if change.data is not None}
+        return {key: data for key, data in upserts.items() if self.states[key].data is not None}
+
+    def bind(self, key: str, sha256: str, size: int, mime_type: str | None, json_path: str | None) -> None:
+        """Plan to bind a file to a live record that does not have it."""
+        state = self.states[key]
+        state.has_rollup = True
+        state.blob_count += 1
+        state.blob_bytes += size
+        self.delta.add_files(state.version, 1, size)
+        row = (self.id, key, sha256, state.version, size, self.now, mime_type, json_path)
+        self.bound[key, sha256] = row
+        if current := self.current.get(key):
+            self.current[key] = (*current[:-1], True)
+
+    @property
+    def bound_keys(self) -> set[str]:
+        return {key for key, _ in self.bound}
+
     # ---- record times --------------------------------------------------------------------------
 
     def _declare_time_field(self, changes: Sequence[Change]) -> None:
@@ -273,7 +299,7 @@ class StreamBatch:
 
     def rollups(self) -> Iterator[Row]:
         """Rows of RetainedSizeRecord, for the keys of this write that have or need one."""
-        for key in self.current:
+        for key in self.current.keys() | self.bound_keys:
             state = self.states[key]
             if state.has_rollup:
                 measures = (state.versions, state.history, state.blob_count, state.blob_bytes)
@@ -288,7 +314,7 @@ class StreamBatch:
                 yield (state.table_version, state.record_time, self.id, key)
 
     def changes_measures(self) -> bool:
-        return bool(self.history or self.metadata_only or self.has_new_time_field)
+        return bool(self.history or self.metadata_only or self.has_new_time_field or self.bound)
 
 
 def store(batches: Sequence[StreamBatch], connection_id: int) -> None:
@@ -298,12 +324,13 @@ def store(batches: Sequence[StreamBatch], connection_id: int) -> None:
     rollups = [row for batch in batches for row in batch.rollups()]
     insert_many(RetainedSizeRecord, _ROLLUP_COLUMNS, rollups, _KEY_COLUMNS)
     _store_metadata(batches)
+    _store_bindings(batches)
     _store_streams(batches)
     changed = {batch.id: batch.delta for batch in batches if batch.changes_measures()}
     if changed:
         deltas.record(connection_id, changed)
     for batch in batches:
-        for key in batch.wrong_rollups.intersection(batch.current):
+        for key in batch.wrong_rollups & (batch.current.keys() | batch.bound_keys):
             marks.mark_rollups(batch.id, connection_id, key)
 
 
@@ -324,6 +351,14 @@ def _store_metadata(batches: Sequence[StreamBatch]) -> None:
         WHERE stream_id = ? AND key = ?
         """,
         [row for batch in batches for row in batch.metadata_rows()],
+    )
+
+
+def _store_bindings(batches: Sequence[StreamBatch]) -> None:
+    insert_many(BlobBinding, _BINDING_COLUMNS, [row for batch in batches for row in batch.bound.values()])
+    execute_many(
+        "UPDATE records SET has_rollup = TRUE WHERE stream_id = ? AND key = ?",
+        [(batch.id, key) for batch in batches for key in batch.bound_keys - batch.current.keys()],
     )
 
 
@@ -352,4 +387,14 @@ _KEY_COLUMNS = ("stream_id", "key")
 _VERSION_COLUMNS = ("stream_id", "version", "key", "data", "json_bytes", "emitted_at", "ingested_at")
 _CHANGE_COLUMNS = (*_VERSION_COLUMNS, "previous_version")
 _RECORD_COLUMNS = (*_VERSION_COLUMNS, "table_version", "record_time", "has_rollup")
+_BINDING_COLUMNS = (
+    "stream_id",
+    "key",
+    "sha256",
+    "version",
+    "byte_length",
+    "bound_at",
+    "mime_type",
+    "json_path",
+)
 _ROLLUP_COLUMNS = ("stream_id", "key", "version", "changed_at", *MEASURE_NAMES)

@@ -28,6 +28,7 @@ COMMANDS = {
     "reconcile": ("projection", "reconcile_dirty"),
     "rebuild": ("projection", "rebuild"),
     "prune-history": ("maintenance", "prune_history"),
+    "delete": ("delete", "delete"),
     "backup": ("maintenance", "back_up"),
     "copy": ("maintenance", "copy_to"),
     "demo": ("serve", "demo"),

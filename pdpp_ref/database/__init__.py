@@ -50,6 +50,7 @@ from .transactions import (
     read_snapshot,
     reconcile_transaction,
     replicated_until,
+    step_transaction,
     transaction_lost,
     write_transaction,
 )
@@ -88,6 +89,7 @@ __all__ = [
     "read_snapshot",
     "reconcile_transaction",
     "replicated_until",
+    "step_transaction",
     "transaction_lost",
     "using",
     "why_unusable",

@@ -6,11 +6,13 @@ from .canonical import (
     BlobBinding,
     BlobChunk,
     Connection,
+    ConnectorState,
     Erasure,
     KeySpelling,
     Record,
     RecordChange,
     Stream,
+    UnclaimedFile,
 )
 from .housekeeping import SchemaVersion, TransferState
 from .projection import (
@@ -43,6 +45,7 @@ __all__ = [
     "BlobChunk",
     "Connection",
     "ConnectionSnapshot",
+    "ConnectorState",
     "DailySnapshot",
     "Erasure",
     "GlobalSnapshot",
@@ -64,6 +67,7 @@ __all__ = [
     "StreamSnapshot",
     "Table",
     "TransferState",
+    "UnclaimedFile",
 ]
 
 # Each table comes after those that it refers to.
@@ -77,6 +81,8 @@ CANONICAL_TABLES: tuple[type[Table], ...] = (
     Blob,
     BlobChunk,
     BlobBinding,
+    UnclaimedFile,
+    ConnectorState,
     Erasure,
 )
 GRAIN_TABLES: tuple[type[Table], ...] = (RetainedSizeStream, RetainedSizeConnection, RetainedSizeGlobal)

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
-from .types import Body
+from .types import Body, Connection
 
 
 class Login(Struct):
@@ -32,13 +32,27 @@ class Health(Body):
     status: Literal["ok"]
 
 
-class ErrorDetail(Body):
-    """`code` is for programs and `message` for people; `request_id` is also in the server's log."""
+class AvailableConnection(Body):
+    """One of the connections that a request can name."""
+
+    connection_id: Connection
+    display_name: str
+
+
+class ErrorDetail(Body, omit_defaults=True):
+    """`code` is for programs and `message` for people; `request_id` is also in the server's log.
+
+    `param` is the parameter that was refused; `retry_with` the one to add, with one of
+    `available_connections`.
+    """
 
     type: str
     code: str
     message: str
     request_id: str | None
+    param: str = ""
+    retry_with: str = ""
+    available_connections: list[AvailableConnection] = []
 
 
 class Error(Body):

@@ -12,6 +12,7 @@ from typing import Any
 import psycopg
 
 from pdpp_ref.canonical import records
+from pdpp_ref.canonical.removal import remove_all
 from pdpp_ref.database import db, fetch_dicts, write_transaction
 from pdpp_ref.database.sqlite import Sqlite
 from pdpp_ref.models import (
@@ -69,6 +70,11 @@ def delete(key: str, stream: str = "notes") -> Change:
 
 def write(*changes: Change, connection: str = "laptop", connector: str = "files") -> records.Counts:
     return records.write(records.Target(connection, connector), changes).counts
+
+
+def remove_deleted() -> None:
+    """Remove the rows of deleted streams, as the server does in the background."""
+    remove_all()
 
 
 def fill(records: int, stream: str = "notes", connection: str = "laptop", size: int = 40) -> None:

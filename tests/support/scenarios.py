@@ -20,6 +20,7 @@ from pdpp_ref.canonical import (
     deletion,
     importer,
     records,
+    removal,
     retention,
 )
 from pdpp_ref.canonical.errors import NotFound
@@ -29,7 +30,7 @@ from pdpp_ref.operations import transfer
 from pdpp_ref.parsing.messages import Change
 from pdpp_ref.projection import record_rollups
 from pdpp_ref.services import reconcile
-from tests.support.factories import delete, mark, upsert, write
+from tests.support.factories import delete, mark, remove_deleted, upsert, write
 from tests.support.probe import DatabaseProbe
 from tests.support.targets import Before, Place, Statement
 
@@ -108,6 +109,15 @@ def of_two_versions(url: str) -> None:
     ]
     with opened(url):
         write(*rows)
+
+
+def half_removed(url: str) -> None:
+    """A stream and a connection are deleted, and some of their rows removed."""
+    kept(url)
+    with opened(url):
+        deletion.delete_stream("laptop", "notes")
+        deletion.delete_connection("phone")
+        removal.Removal().step()
 
 
 def of_schema_2(url: str) -> None:
@@ -211,6 +221,7 @@ ACTS = {
     "delete a record": Act(gone(deletion.delete_record, "laptop", "notes", "a"), kept),
     "delete a stream": Act(gone(deletion.delete_stream, "laptop", "notes"), kept),
     "delete a connection": Act(gone(deletion.delete_connection, "laptop"), kept),
+    "remove what was deleted": Act(remove_deleted, half_removed, is_one=False),
     "delete a stream during a recount": Act(
         gone(deletion.delete_stream, "laptop", "notes"), half_recounted
     ),
@@ -241,6 +252,8 @@ def small_steps(monkeypatch: Any) -> None:
     for name in ("CHUNK_VERSIONS", "CHUNK_ROWS", "CHUNK_KEYS"):
         monkeypatch.setattr(record_rollups, name, 1)
     monkeypatch.setattr(retention, "VERSIONS_PER_TRANSACTION", 1)
+    monkeypatch.setattr(removal, "ROWS_PER_STEP", 1)
+    monkeypatch.setattr(removal, "FILES_PER_STEP", 1)
     monkeypatch.setattr(importer, "BATCH_RECORDS", 4)
     monkeypatch.setattr(database.statements, "KEYS_PER_QUERY", 1)
     monkeypatch.setattr(activation, "KEYS_PER_PAGE", 1)

@@ -39,7 +39,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "config": {"notices"},
     "instance_folder": {"config", "notices", "private_files"},
-    "startup": {"config", "database", "instance_folder", "migrations", "services"},
+    "startup": {"canonical", "config", "database", "instance_folder", "migrations", "services"},
     "credentials": {"private_files"},
     "schemas": {"models", "projection", "queries", "services"},
     "blueprints": {

@@ -24,6 +24,7 @@ class Media:
     about: str
 
 
+PROTOCOL, REFERENCE_ONLY = "/v1/", "/_ref/"
 FORM = "application/x-www-form-urlencoded"
 PAGE = Media("text/html", "The page.")
 CSV = Media(
@@ -74,21 +75,29 @@ def operation(
     declared = Operation(summary, by_status, errors, query, body or {}, headers or {})
 
     def declare(view: Any) -> Any:
-        if query is None:
-            view.operation = declared
-            return view
-
         @wraps(view)
         def with_query(*args: Any, **kwargs: Any) -> Any:
-            return view(*args, query=_parsed(query), **kwargs)
+            if request.path.startswith(PROTOCOL):
+                _check_known(query)
+            if query is not None:
+                kwargs["query"] = _parsed(query)
+            return view(*args, **kwargs)
 
-        with_query.operation = declared  # type: ignore[attr-defined]
+        view.operation = with_query.operation = declared  # type: ignore[attr-defined]
         return with_query
 
     return declare
 
 
 # ---- query parameters --------------------------------------------------------------------------
+
+
+def _check_known(kind: type[Struct] | None) -> None:
+    """The protocol's routes ignore no parameter: it may be one that narrows what is asked for."""
+    known = () if kind is None else kind.__struct_encode_fields__
+    for name in request.args:
+        if name not in known:
+            raise ApiError("invalid_request", f"Unsupported query parameter: {name}", param=name)
 
 
 def _parsed(kind: type[Query]) -> Query:
@@ -98,9 +107,17 @@ def _parsed(kind: type[Query]) -> Query:
         if repeated:
             raise ApiError("invalid_request", f"{repeated[0]} is given more than once.")
     try:
-        return msgspec.convert(request.args.to_dict(), kind, strict=False)
+        return msgspec.convert(_given(), kind, strict=False)
     except msgspec.ValidationError as error:
         raise ApiError("invalid_request", _wanted(kind, str(error))) from None
+
+
+def _given() -> dict[str, str]:
+    """Under /_ref an empty parameter means its default, as in a form that is sent without a choice."""
+    given = request.args.to_dict()
+    if request.path.startswith(REFERENCE_ONLY):
+        return {name: value for name, value in given.items() if value}
+    return given
 
 
 def _wanted(kind: type[Struct], error: str) -> str:
