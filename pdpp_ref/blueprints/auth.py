@@ -23,7 +23,7 @@ from flask_limiter.util import get_remote_address
 from flask_wtf.csrf import CSRFError, CSRFProtect
 from msgspec import Meta, Struct
 
-from ..credentials import OPERATOR, OWNER, Caller, Credentials
+from ..credentials import ERASE, OPERATOR, OWNER, WRITE, Caller, Credentials
 from ..schemas.server import Login, LoginForm
 from .errors import ApiError, error_response
 from .openapi.decorator import (
@@ -112,6 +112,19 @@ def requires(scope: str, *, session: bool = True) -> Callable[[_View], _View]:
         return _secured(guarded, Security(schemes, (missing, "insufficient_scope"), scope=scope))
 
     return guard
+
+
+def requires_write_or_erase(view: _View) -> _View:
+    """A route that deletes, for callers who may write; or with `erase=true` erases, for those who may."""
+    writing, erasing = requires(WRITE, session=False)(view), requires(ERASE)(view)
+
+    @wraps(view)
+    def guarded(*args: Any, **kwargs: Any) -> Any:
+        allowed = erasing if request.args.get("erase") == "true" else writing
+        return allowed(*args, **kwargs)
+
+    errors = ("bearer_token_required", "owner_session_required", "insufficient_scope")
+    return _secured(guarded, Security(("session", "bearer"), errors, scope=WRITE))
 
 
 def _caller(session: bool) -> Caller | None:

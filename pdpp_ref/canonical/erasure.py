@@ -25,7 +25,7 @@ from .records import known_stream
 
 
 class Erased(NamedTuple):
-    """How many versions and files were removed; `shared_files` of these files are stored for other records."""
+    """How many versions and files were removed; other records have `shared_files` of these files too."""
 
     versions: int = 0
     files: int = 0
@@ -79,7 +79,8 @@ def allow(names: Names) -> bool:
             spellings = _spellings(_locked(names), names.key)
         except StreamNotFound:
             spellings = [names.key]
-        return any([erased.allow(names._replace(key=key)) for key in spellings])
+        allowed = [key for key in spellings if erased.allow(names._replace(key=key))]
+    return bool(allowed)
 
 
 def _locked(names: Names) -> StoredStream:

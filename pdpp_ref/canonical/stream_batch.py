@@ -29,8 +29,8 @@ Row = tuple[Any, ...]
 class Counts:
     """How many changes of a write had each outcome; each change is counted once.
 
-    `erased`: changes of erased records, which are accepted and not stored.  `removed` is not among the
-    accepted: records that an activation deleted, without a line of their own.
+    `erased` records are accepted and not stored.  `removed` ones, which an activation deleted without a line
+    of their own, are not among the accepted.
     """
 
     created: int = 0

@@ -29,6 +29,8 @@ COMMANDS = {
     "rebuild": ("projection", "rebuild"),
     "prune-history": ("maintenance", "prune_history"),
     "delete": ("delete", "delete"),
+    "erase": ("erase", "erase"),
+    "compact": ("erase", "compact"),
     "backup": ("maintenance", "back_up"),
     "copy": ("maintenance", "copy_to"),
     "demo": ("serve", "demo"),

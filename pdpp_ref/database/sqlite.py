@@ -311,7 +311,7 @@ class Sqlite(SchemaGuard, APSWDatabase):  # type: ignore[misc]  # playhouse has 
             for name in ("synchronous", "busy_timeout", "secure_delete", "journal_size_limit"):
                 connection.pragma(name, PRAGMAS[name])
             if self.is_checked:
-                self.check(*connection.execute(READ_SCHEMA).fetchone())
+                self.check(*(connection.execute(READ_SCHEMA).fetchone() or (None, False)))
             yield connection
 
     def shorten_log(self) -> None:

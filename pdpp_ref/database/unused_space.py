@@ -1,10 +1,10 @@
 """What is left of deleted rows in an SQLite file and its log.
 
-With `secure_delete` SQLite overwrites what it deletes.  But when rows move to another page, their copies stay
-in the unused part of the page that they came from; if such a row is deleted later, its copy stays.  So after an
-erasure the unused parts of all pages are overwritten, in steps.  Nobody reads these parts, so no reader has to
-wait.  Other connections may have cached a page as it was, and would write it back: each step ends with a
-commit, after which they read their pages again.
+With `secure_delete` SQLite overwrites what it deletes.  But when rows move to another page, copies stay in
+the unused part of the page that they came from; if such a row is deleted later, its copy stays.  So after
+an erasure the unused parts of all pages are overwritten, in steps.  Nobody reads these parts, so no reader
+has to wait.  Other connections may have cached a page as it was, and would write it back: each step ends
+with a commit, after which they read their pages again.
 """
 
 import os
@@ -20,11 +20,11 @@ from .errors import DiskTooFull
 # The types of pages that have rows or keys, by their first byte, and the length of their header.
 _HEADERS = {2: 12, 5: 12, 10: 8, 13: 8}
 _FIRST_PAGE_STARTS_AT = 100
-# A page with a part of a long text begins with the number of the next one.  In a larger file, its first byte
-# could look like one of those types.
+# A page with a part of a long text begins with the number of the next one.  In a larger file, its first
+# byte could look like one of those types.
 _MOST_PAGES = 2 * 256**3
 # Where SQLite puts temporary files: the first of these that it can write to.
-_TEMPORARY = ("/var/tmp", "/usr/tmp", "/tmp", ".")
+_TEMPORARY = ("/var/tmp", "/usr/tmp", "/tmp", ".")  # noqa: S108
 
 
 # ---- the log -----------------------------------------------------------------------------------
@@ -33,7 +33,7 @@ _TEMPORARY = ("/var/tmp", "/usr/tmp", "/tmp", ".")
 def log_bytes(path: str) -> int:
     """The size of the write-ahead log of a database."""
     try:
-        return os.path.getsize(os.path.realpath(path) + "-wal")
+        return Path(os.path.realpath(path) + "-wal").stat().st_size
     except OSError:
         return 0
 
@@ -66,7 +66,7 @@ def _without_log(connection: apsw.Connection) -> Iterator[None]:
 
 
 def clean_pages(connection: apsw.Connection, most: int) -> bool:
-    """Overwrite the unused parts of the next pages, at most so many.  Returns whether nothing is left to do.
+    """Overwrite the unused parts of the next pages, at most so many.  Returns whether that was all.
 
     An erasure sets `cleaned_pages` to 0, so that cleaning begins again.
     """
@@ -76,7 +76,9 @@ def clean_pages(connection: apsw.Connection, most: int) -> bool:
     with _without_log(connection):
         pages, size = connection.pragma("page_count"), connection.pragma("page_size")
         if pages >= _MOST_PAGES:
-            connection.execute("UPDATE pdpp_ref_schema SET cleaned_erasure = last_erasure, has_remnants = 1")
+            connection.execute(
+                "UPDATE pdpp_ref_schema SET cleaned_erasure = last_erasure, has_remnants = 1"
+            )
             return True
         ((position,),) = connection.execute("SELECT cleaned_pages FROM pdpp_ref_schema")
         end = min(position + most, pages)
@@ -84,8 +86,10 @@ def clean_pages(connection: apsw.Connection, most: int) -> bool:
         if end < pages:
             connection.execute("UPDATE pdpp_ref_schema SET cleaned_pages = ?", [end])
         else:
-            connection.execute("UPDATE pdpp_ref_schema SET cleaned_erasure = last_erasure, cleaned_pages = 0")
-    return end == pages
+            connection.execute(
+                "UPDATE pdpp_ref_schema SET cleaned_erasure = last_erasure, cleaned_pages = 0"
+            )
+    return bool(end == pages)
 
 
 def _overwrite(path: str, pages: range, size: int) -> None:
@@ -136,7 +140,7 @@ def compact(connection: apsw.Connection) -> tuple[int, int]:
 
 
 def _bytes(path: str) -> int:
-    return os.path.getsize(path) + log_bytes(path)
+    return Path(path).stat().st_size + log_bytes(path)
 
 
 def _check_room(connection: apsw.Connection, folder: Path) -> None:

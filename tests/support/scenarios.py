@@ -37,7 +37,17 @@ from tests.support.targets import Before, Place, Statement
 DATABASES = Path(__file__).parents[1] / "databases"
 
 # Columns that tell when and how often, which a repeat may change, and not what is stored.
-PASSING = ("_at", "_since", "day", "generation", "days_disordered", "incarnation", "history_id", "erasure_key", "hmac")
+PASSING = (
+    "_at",
+    "_since",
+    "day",
+    "generation",
+    "days_disordered",
+    "incarnation",
+    "history_id",
+    "erasure_key",
+    "hmac",
+)
 
 # What a (column, number) stands for.
 Names = dict[tuple[str, Any], tuple[str, ...]]
