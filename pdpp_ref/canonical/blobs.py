@@ -81,8 +81,8 @@ def store(
 
     The bytes are gathered in a temporary file first, so that a slow sender holds no lock and an
     interrupted upload leaves nothing.  A file that was erased, or of an erased record, is accepted and
-    not stored.
-    Raises NotFound, BlobTooLarge, DigestMismatch, TempStorageFull, Busy or peewee.DatabaseError; after the last three the same call can be repeated.
+    not stored.  Raises NotFound, BlobTooLarge, DigestMismatch, TempStorageFull, Busy or
+    peewee.DatabaseError; after the last three the same call can be repeated.
     """
     names = Names(connection, stream, key)
     if not is_erased(names):

@@ -1,7 +1,7 @@
 """The list of erasures in a file next to an SQLite database, so that a restored backup catches up with it.
 
-Each change of the list is a line: its number, `erase` or `allow`, and the HMAC.  The file is named after the
-key of the HMACs: databases with another key have another file, and copies share one.
+Each change of the list is a line: its number, `erase` or `allow`, and the HMAC.  The file is named after
+the key of the HMACs: databases with another key have another file, and copies share one.
 """
 
 import hashlib

@@ -29,8 +29,7 @@ Row = tuple[Any, ...]
 class Counts:
     """How many changes of a write had each outcome; each change is counted once.
 
-    `erased` records are accepted and not stored.  `removed` ones, which an activation deleted without a line
-    of their own, are not among the accepted.
+    `erased` ones are accepted and not stored; `removed` ones, which an activation deleted, had no line.
     """
 
     created: int = 0
