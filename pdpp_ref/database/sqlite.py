@@ -327,6 +327,7 @@ class Sqlite(SchemaGuard, APSWDatabase):  # type: ignore[misc]  # playhouse has 
         Returns whether nothing is left.  Raises a busy error while a reader or writer is at work.
         """
         with self._another_connection() as connection:
+            connection.set_busy_timeout(LONG_LOG_WAIT_MS)
             return unused_space.clean_pages(connection, most)
 
     def compact(self) -> tuple[int, int]:
