@@ -13,7 +13,7 @@ from msgspec import Meta
 from ..canonical import deletion, erasure
 from ..canonical.erased import Names
 from ..canonical.errors import NotFound, StreamNotFound
-from ..credentials import ERASE, WRITE
+from ..credentials import ERASE
 from ..schemas.connectors import ConnectionDeleted, Erased, erased
 from ..schemas.types import BlobName, Key, Stream
 from ..services import cleaning
@@ -47,7 +47,7 @@ class RecordQuery(EraseQuery, kw_only=True):
 
 
 @blueprint.delete("/streams/<anything:stream>/records")
-@requires(WRITE, session=False)
+@requires_write_or_erase
 @operation(
     "Delete a stream with its history",
     GONE,

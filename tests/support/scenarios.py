@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,11 +19,13 @@ from pdpp_ref.canonical import (
     activation,
     blobs,
     deletion,
+    erasure,
     importer,
     records,
     removal,
     retention,
 )
+from pdpp_ref.canonical.erased import Names as ErasedNames
 from pdpp_ref.canonical.errors import NotFound
 from pdpp_ref.database.postgres import Postgres
 from pdpp_ref.database.sqlite import Sqlite
@@ -211,6 +214,20 @@ def gone(remove: Callable[..., None], *names: str) -> Callable[[], None]:
     return act
 
 
+def an_erasure() -> None:
+    erasure.erase(ErasedNames("laptop", "notes", "a"))
+
+
+def an_erasure_of_a_file() -> None:
+    erasure.erase(ErasedNames("laptop", "notes", "a", sha256(b"a file").hexdigest()))
+
+
+def with_an_erasure(url: str) -> None:
+    kept(url)
+    with opened(url):
+        an_erasure()
+
+
 def a_rebuild() -> None:
     if database.fetch_all("SELECT 1 FROM retained_size_global WHERE rebuild_status <> 'running'"):
         reconcile.begin_rebuild()
@@ -229,6 +246,11 @@ ACTS = {
     "upload during a recount": Act(a_file, half_recounted),
     "upload what is there": Act(a_file_that_is_there, kept),
     "delete a record": Act(gone(deletion.delete_record, "laptop", "notes", "a"), kept),
+    "erase a record": Act(an_erasure, kept),
+    "erase a record during a recount": Act(an_erasure, half_recounted),
+    "erase a record while rows are derived": Act(an_erasure, half_derived),
+    "erase a file": Act(an_erasure_of_a_file, kept),
+    "write what was erased": Act(a_write, with_an_erasure),
     "delete a stream": Act(gone(deletion.delete_stream, "laptop", "notes"), kept),
     "delete a connection": Act(gone(deletion.delete_connection, "laptop"), kept),
     "remove what was deleted": Act(remove_deleted, half_removed, is_one=False),
