@@ -52,22 +52,26 @@ class _File(NamedTuple):
 def erase(names: Names) -> Erased:
     """Remove a record with its versions, tombstones and files, or one file of it, for good.
 
-    It does not have to be stored: then it stays away.  Raises StreamNotFound, Busy or
-    peewee.DatabaseError.
+    It does not have to be stored: then it stays away.  Repeating it changes nothing.  Raises
+    StreamNotFound, Busy or peewee.DatabaseError.
     """
     with write_transaction():
         stream = _locked(names)
-        spellings = _spellings(stream, names.key)
-        for key in spellings:
-            erased.add(names._replace(key=key))
-        return _remove(stream, spellings, names.sha256)
+        every = [names._replace(key=key) for key in _spellings(stream, names.key)]
+        removal = _Removal(stream, every)
+        if removal.has_removed or not all(map(erased.is_erased, every)):
+            for each in every:
+                erased.add(each)
+            removal.finish()
+        return removal.outcome()
 
 
 def erase_again(names: Names) -> None:
     """Remove what is on the list already.  Raises Busy or peewee.DatabaseError."""
     with write_transaction():
-        stream = _locked(names)
-        _remove(stream, [names.key], names.sha256)
+        removal = _Removal(_locked(names), [names])
+        if removal.has_removed:
+            removal.finish()
 
 
 def allow(names: Names) -> bool:
@@ -105,28 +109,6 @@ def _spellings(stream: StoredStream, key: str) -> list[str]:
     return sorted({key, *(each for row in others for each in row)})
 
 
-def _remove(stream: StoredStream, keys: Sequence[str], sha256: str | None) -> Erased:
-    """Remove the rows, and mark the history: a follower must not miss that something is gone."""
-    removal = _Removal(stream)
-    for key in keys:
-        if sha256 is None:
-            removal.remove_record(key)
-        else:
-            removal.remove_file(key, sha256)
-    removed_through = stream.last_version + 1
-    execute(
-        """
-        UPDATE streams
-        SET last_version = ?, removed_through = ?, undated_records = ?
-        WHERE id = ?
-        """,
-        (removed_through, removed_through, stream.undated_records, stream.id),
-    )
-    blobs.drop_unbound(removal.files)
-    deltas.record(stream.connection_id, {stream.id: removal.delta})
-    return Erased(removal.versions, len(removal.files), _count_stored(removal.files))
-
-
 def _count_stored(digests: Collection[str]) -> int:
     return sum(bool(fetch_all("SELECT 1 FROM blobs WHERE sha256 = ?", [each])) for each in digests)
 
@@ -134,13 +116,39 @@ def _count_stored(digests: Collection[str]) -> int:
 class _Removal:
     """Removes rows of one stream, which is locked; `delta` is the effect, `files` are the unbound ones."""
 
-    def __init__(self, stream: StoredStream) -> None:
+    def __init__(self, stream: StoredStream, every: Sequence[Names]) -> None:
         self.stream = stream
         self.delta = Delta()
         self.versions = 0
         self.files: set[str] = set()
+        for names in every:
+            if names.sha256 is None:
+                self._remove_record(names.key)
+            else:
+                self._remove_file(names.key, names.sha256)
 
-    def remove_record(self, key: str) -> None:
+    @property
+    def has_removed(self) -> bool:
+        return bool(self.versions or self.files)
+
+    def finish(self) -> None:
+        """Mark the history: a follower must not miss that something is gone.  Then change the totals."""
+        removed_through = self.stream.last_version + 1
+        execute(
+            """
+            UPDATE streams
+            SET last_version = ?, removed_through = ?, undated_records = ?
+            WHERE id = ?
+            """,
+            (removed_through, removed_through, self.stream.undated_records, self.stream.id),
+        )
+        blobs.drop_unbound(self.files)
+        deltas.record(self.stream.connection_id, {self.stream.id: self.delta})
+
+    def outcome(self) -> Erased:
+        return Erased(self.versions, len(self.files), _count_stored(self.files))
+
+    def _remove_record(self, key: str) -> None:
         versions = _versions(self.stream.id, key)
         self._remove_files(key, _files(self.stream.id, key))
         self._remove_unclaimed(key)
@@ -154,7 +162,7 @@ class _Removal:
         self.versions += len(versions)
         self._remove_traces(key)
 
-    def remove_file(self, key: str, sha256: str) -> None:
+    def _remove_file(self, key: str, sha256: str) -> None:
         self._remove_files(key, [each for each in _files(self.stream.id, key) if each.sha256 == sha256])
         self._remove_unclaimed(key, sha256)
 

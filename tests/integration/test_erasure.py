@@ -77,6 +77,15 @@ def test_a_key_that_was_never_there_stays_away(probe: DatabaseProbe) -> None:
     assert rows_of(probe, "a") == []
 
 
+def test_erasing_again_changes_nothing(probe: DatabaseProbe) -> None:
+    write(upsert("a"), upsert("b"))
+    erasure.erase(A)
+    before = probe("SELECT last_version, removed_through FROM streams"), probe("SELECT * FROM erasures")
+    assert erasure.erase(A) == Erased()
+    after = probe("SELECT last_version, removed_through FROM streams"), probe("SELECT * FROM erasures")
+    assert after == before
+
+
 def test_an_unknown_stream_is_refused(probe: DatabaseProbe) -> None:
     write(upsert("a"))
     for names in (A._replace(stream="nots"), A._replace(connection="desktop")):
