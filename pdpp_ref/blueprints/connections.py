@@ -59,7 +59,8 @@ def existing(query: ConnectionQuery) -> str | None:
     name = _name_in(query)
     if query.connector_id is None:
         if name is None:
-            raise ApiError("invalid_request", "connection_id must be given.", param="connection_id")
+            message = "connector_id or connector_instance_id must be given."
+            raise ApiError("invalid_request", message, param="connector_id")
         check_connection(name)
         return name
     connector = checked_name("connector_id", query.connector_id)
@@ -87,14 +88,14 @@ def _name_in(query: ConnectionQuery) -> str | None:
 def _only_one(connector: str) -> str | None:
     """The connector's only connection that the caller may use."""
     only = restriction()
-    found = [each for each in of_connector(connector) if only in (None, each.name)]
-    if len(found) > 1:
+    known = [each for each in of_connector(connector) if only in (None, each.name)]
+    if len(known) > 1:
         raise ApiError(
             "ambiguous_connection",
             retry_with="connection_id",
-            available_connections=[_available(each) for each in found],
+            available_connections=[_available(each) for each in known],
         )
-    return found[0].name if found else None
+    return known[0].name if known else None
 
 
 def _available(connection: KnownConnection) -> AvailableConnection:

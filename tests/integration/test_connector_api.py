@@ -15,6 +15,7 @@ from pdpp_ref.canonical import importer
 from pdpp_ref.canonical.cleanup import Cleanup
 from pdpp_ref.credentials import WRITE, Caller
 from pdpp_ref.operations import verify
+from pdpp_ref.parsing import lines as parsing_lines
 from tests.support.factories import TOKEN, DatabaseProbe, fill, mark, remove_deleted
 
 Read = Callable[[], dict[str, Any]]
@@ -77,6 +78,7 @@ def test_bad_lines_are_told_and_good_ones_kept(connector: FlaskClient, summary: 
     assert summary()["record_count"] == 2
 
 
+@pytest.mark.only("sqlite")
 @pytest.mark.parametrize(
     ("line", "code"),
     [
@@ -93,7 +95,7 @@ def test_bad_lines_are_told_and_good_ones_kept(connector: FlaskClient, summary: 
 def test_a_program_learns_why_a_line_was_rejected(
     connector: FlaskClient, monkeypatch: pytest.MonkeyPatch, line: bytes, code: str
 ) -> None:
-    monkeypatch.setattr(importer, "MAX_LINE_BYTES", 100)
+    monkeypatch.setattr(parsing_lines, "MAX_LINE_BYTES", 100)
     response = send(connector, lines("a") + line)
     (rejection,) = response.get_json()["rejections"]
     assert (rejection["code"], rejection["input_index"]) == (code, 1)
@@ -198,6 +200,7 @@ def test_a_storage_failure_says_to_send_again_and_a_retry_doubles_nothing(
     body = lines(*map(str, range(50)))
     response = send(connector, body, query="connector_id=files")
     assert response.status_code == 503
+    assert int(response.headers["Retry-After"]) > 0
     assert "Send it again" in response.get_json()["error"]["message"]
     probe.restore()
     assert send(connector, body).get_json()["records_accepted"] == 50

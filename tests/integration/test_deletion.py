@@ -3,19 +3,23 @@
 import contextlib
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from pdpp_ref import database
 from pdpp_ref.canonical import blobs, deletion, removal, retention
 from pdpp_ref.canonical.errors import NotFound, StreamNotFound
 from pdpp_ref.canonical.removal import Removal
 from pdpp_ref.database import Busy, db, step_transaction, write_transaction
 from pdpp_ref.models import locking
-from pdpp_ref.operations import verify
+from pdpp_ref.operations import transfer, verify
 from pdpp_ref.queries import listings
 from pdpp_ref.services import reconcile
 from pdpp_ref.services.housekeeping import Housekeeping
+from tests.conftest import Backend
+from tests.integration.test_locks import await_waiting_session
 from tests.support.factories import (
     DatabaseProbe,
     assert_sized_and_ranked,
@@ -323,6 +327,43 @@ def test_readers_and_writers_go_on_while_it_is_removed(probe: DatabaseProbe) -> 
     remove_deleted()
     reconcile.run_until_fresh()
     check(probe)
+
+
+@pytest.mark.only("postgres")
+def test_a_writer_that_waited_for_a_deletion_finds_nothing(probe: DatabaseProbe, backend: Backend) -> None:
+    write(upsert("a"))
+    outcome: list[str] = []
+
+    def upload() -> None:
+        try:
+            blobs.store("laptop", "notes", "a", iter([b"late"]))
+        except NotFound:
+            outcome.append("not found")
+        finally:
+            db.close()
+
+    with backend.probe() as other:
+        other("BEGIN")
+        other("UPDATE streams SET connection_id = NULL")
+        thread = threading.Thread(target=upload)
+        thread.start()
+        await_waiting_session(probe)
+        other("COMMIT")
+        thread.join(30)
+    assert outcome == ["not found"]
+
+
+@pytest.mark.only("sqlite")
+@pytest.mark.usefixtures("_of_everything")
+def test_a_copy_goes_on_removing(tmp_path: Path) -> None:
+    deletion.delete_stream("laptop", "notes")
+    target = database.from_url(f"sqlite:///{tmp_path}/copy.sqlite3", tmp_path)
+    transfer.copy(target)
+    with database.using(target), DatabaseProbe(tmp_path / "copy.sqlite3") as copied:
+        check(copied)
+        assert removal.remove_all() >= 14
+        check(copied)
+    target.close()
 
 
 # ---- housekeeping --------------------------------------------------------------------------------

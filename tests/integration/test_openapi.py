@@ -86,7 +86,11 @@ def test_who_may_call_is_told(described: dict[str, Any]) -> None:
     assert (cookie["in"], cookie["name"]) == ("cookie", "pdpp_owner_session")
 
 
-OPTIONAL = {"Ingested": ["records_removed", "activations_skipped"]}
+OPTIONAL = {
+    "Ingested": ["records_removed", "activations_skipped"],
+    "BlobStored": ["byte_length", "created"],
+    "ErrorDetail": ["param", "retry_with", "available_connections"],
+}
 
 
 @pytest.mark.parametrize(
@@ -154,13 +158,13 @@ def test_parameters_are_told_with_their_values_and_defaults(described: dict[str,
 
 def test_errors_are_told_by_code(described: dict[str, Any]) -> None:
     responses = described["paths"]["/v1/streams/{stream}/records/{key}"]["delete"]["responses"]
-    (_, codes) = responses["404"]["content"]["application/json"]["schema"]["allOf"]
+    (_, codes) = responses["409"]["content"]["application/json"]["schema"]["allOf"]
     assert codes["properties"]["error"]["properties"]["code"]["enum"] == [
-        "stream_not_found",
-        "record_not_found",
-        "not_found",
+        "ambiguous_connection",
+        "connector_mismatch",
+        "ambiguous_address",
     ]
-    assert set(responses) == {"200", "400", "401", "403", "404", "409", "500", "503"}
+    assert set(responses) == {"204", "400", "401", "403", "404", "409", "500", "503"}
 
 
 def test_every_error_has_a_status_and_a_sentence() -> None:

@@ -248,7 +248,7 @@ def _everything(probe: DatabaseProbe) -> dict[str, list[tuple[list[str], dict[st
     for *names, sha256 in probe(f"SELECT {columns}, sha256 FROM blob_bindings t {of}"):
         size = bytes_of.get(sha256, 0)
         add(tuple(names), 0, 0, 0, 0, 1, size)
-        figures["blob"][(*names, sha256)] = [0, 0, 0, 0, 1, size]
+        figures["blob"][(*names, f"blob_sha256_{sha256}")] = [0, 0, 0, 0, 1, size]
     return {
         scope: [
             (
