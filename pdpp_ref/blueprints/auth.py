@@ -115,13 +115,16 @@ def requires(scope: str, *, session: bool = True) -> Callable[[_View], _View]:
 
 
 def requires_write_or_erase(view: _View) -> _View:
-    """A route that deletes, for callers who may write; or with `erase=true` erases, for those who may."""
+    """A route that deletes, for callers who may write; or erases a record with `erase=true`, for those who
+    may.
+    """
     writing, erasing = requires(WRITE, session=False)(view), requires(ERASE)(view)
 
     @wraps(view)
     def guarded(*args: Any, **kwargs: Any) -> Any:
-        allowed = erasing if request.args.get("erase") == "true" else writing
-        return allowed(*args, **kwargs)
+        names_record = "key" in kwargs or "key" in request.args
+        is_erasure = names_record and request.args.get("erase") == "true"
+        return (erasing if is_erasure else writing)(*args, **kwargs)
 
     errors = ("bearer_token_required", "owner_session_required", "insufficient_scope")
     return _secured(guarded, Security(("session", "bearer"), errors, scope=WRITE))

@@ -47,7 +47,7 @@ class RecordQuery(EraseQuery, kw_only=True):
 
 
 @blueprint.delete("/streams/<anything:stream>/records")
-@requires_write_or_erase
+@requires(WRITE, session=False)
 @operation(
     "Delete a stream with its history",
     GONE,

@@ -1,7 +1,7 @@
 """The list of what was erased, so that it stays away.  Of the names it has HMACs, which reveal nothing.
 
 A writer reads the list after it has locked the stream, and an erasure adds to it under the same lock: so no
-record arrives beside its erasure.
+record arrives during its own erasure.
 """
 
 import hmac

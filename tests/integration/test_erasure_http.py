@@ -127,12 +127,15 @@ def test_the_owner_may(eraser: FlaskClient, owner: FlaskClient, probe: DatabaseP
     assert probe("SELECT key FROM records") == [("b",)]
 
 
-def test_bad_calls_are_refused(eraser: FlaskClient, probe: DatabaseProbe) -> None:
+def test_bad_calls_are_refused(
+    app: Flask, monkeypatch: pytest.MonkeyPatch, eraser: FlaskClient, probe: DatabaseProbe
+) -> None:
     told(erase(eraser, "/v1/streams/nots/records/a"), 404, "stream_not_found")
     told(erase(eraser, connector_instance_id="nobody"), 404, "stream_not_found")
-    told(erase(eraser, "/v1/records", stream="notes"), 400, "invalid_request")
-    told(erase(eraser, "/v1/streams/notes/records"), 400, "invalid_request")
     told(erase(eraser, file="x"), 400, "invalid_request")
+    both = token(app, monkeypatch, Caller(frozenset({ERASE, WRITE})))
+    told(erase(both, "/v1/records", stream="notes"), 400, "invalid_request")
+    told(erase(both, "/v1/streams/notes/records"), 400, "invalid_request")
     assert probe("SELECT 1 FROM erasures") == []
 
 
