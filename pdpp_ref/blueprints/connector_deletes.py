@@ -13,7 +13,7 @@ from msgspec import Meta
 from ..canonical import deletion, erasure
 from ..canonical.erased import Names
 from ..canonical.errors import NotFound, StreamNotFound
-from ..credentials import ERASE
+from ..credentials import ERASE, WRITE
 from ..schemas.connectors import ConnectionDeleted, Erased, erased
 from ..schemas.types import BlobName, Key, Stream
 from ..services import cleaning
