@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import peewee
 import pytest
@@ -126,16 +127,18 @@ def routes(app: Flask) -> list[tuple[str, str, bytes | None]]:
         "connection": "laptop",
         "filename": "style.css",
     }
-    of = "connector_id=files&connector_instance_id=laptop&connection=laptop&stream=notes&name=laptop&key=a"
+    given = values | {"connector_id": "files", "connector_instance_id": "laptop"}
     for rule in app.url_map.iter_rules():
         with app.test_request_context():
             path = rule.build(
                 {name: values.get(name, "x") for name in rule.arguments}, append_unknown=False
             )
         assert path is not None
+        known = getattr(app.view_functions[rule.endpoint].operation.query, "__struct_fields__", ())  # type: ignore[attr-defined]
+        of = urlencode({name: value for name, value in given.items() if name in known})
         address = path[1] if path[1] in ("/healthz", "/static/style.css") else f"{path[1]}?{of}"
         for method in rule.methods - {"HEAD", "OPTIONS"}:
-            body = json.dumps({"key": "a", "data": {}}).encode() if "ingest" in address else None
+            body = json.dumps({"key": "a", "data": {}}).encode() if "ingest" in address else b'{"state":{}}'
             found.append((address, method, b"a file" if "blob" in address else body))
     return found
 
