@@ -1,9 +1,15 @@
 """The parts of the application that views need, by name."""
 
+import logging
+from pathlib import Path
+
 from flask import current_app
 
+from ..canonical import erasure_file
 from ..services.auto_reconcile import AutoReconcile
 from ..services.background_rebuild import BackgroundRebuild
+
+log = logging.getLogger(__name__)
 
 
 def auto_reconcile() -> AutoReconcile:
@@ -15,3 +21,11 @@ def auto_reconcile() -> AutoReconcile:
 def background_rebuild() -> BackgroundRebuild:
     found: BackgroundRebuild = current_app.extensions["background_rebuild"]
     return found
+
+
+def add_to_erasure_file() -> None:
+    """After an erasure, which stands even if the file can't be written: the next one adds both."""
+    try:
+        erasure_file.add_missing_lines(Path(current_app.instance_path))
+    except OSError as error:
+        log.error("the list of erasures in the instance folder can't be written: %s", error.strerror)
