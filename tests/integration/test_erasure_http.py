@@ -20,7 +20,7 @@ DIGEST = hashlib.sha256(FILE).hexdigest()
 
 
 def token(app: Flask, monkeypatch: pytest.MonkeyPatch, caller: Caller) -> FlaskClient:
-    monkeypatch.setattr(auth, "OPERATOR", caller)
+    monkeypatch.setattr(auth, "_bearer", lambda: caller)
     found = app.test_client()
     found.environ_base["HTTP_AUTHORIZATION"] = f"Bearer {TOKEN}"
     return found
@@ -111,6 +111,7 @@ def test_it_needs_the_scope(
     for spelling in ("1", "True", "yes", "false&erase=true"):
         response = writer.delete(f"{path}{separator}connector_instance_id=laptop&erase={spelling}")
         told(response, 400, "invalid_request")
+    monkeypatch.setattr(auth, "_bearer", lambda: None)
     assert app.test_client().delete(path).status_code == 401
     assert probe("SELECT COUNT(*) FROM record_changes") == [(3,)]
 
