@@ -26,6 +26,7 @@ from .blueprints.owner import formatting
 from .config import PREFIX, InvalidSetting, Settings
 from .instance_folder import PACKAGE
 from .services.background_rebuild import BackgroundRebuild
+from .services.readiness import Readiness
 
 # A checkout has templates/ and static/ next to the package; an installed wheel has them inside.
 ASSETS = PACKAGE if (PACKAGE / "templates").is_dir() else PACKAGE.parent
@@ -44,6 +45,7 @@ def create_app(
     startup.watch_for_restores(instance_folder.create(settings))
     app.extensions["auto_reconcile"] = startup.auto_reconcile(settings, clock)
     app.extensions["background_rebuild"] = BackgroundRebuild()
+    app.extensions["readiness"] = Readiness()
     app.extensions["housekeeping"] = startup.housekeeping(settings)
     app.extensions["credentials"] = known = _credentials(settings)
     app.extensions["bearer_tokens"] = BearerTokens(known, clock)

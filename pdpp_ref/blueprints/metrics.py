@@ -20,9 +20,11 @@ from ..projection.rows import GlobalRow, global_row
 from ..queries import rankings
 from ..schemas.server import Health
 from ..services.auto_reconcile import AutoReconcile
+from ..services.readiness import Readiness
 from ..services.summary import STATES, State, state_of
 from ..timestamps import to_moment
 from .auth import requires
+from .errors import ApiError
 from .openapi.decorator import Media, operation
 from .responses import reply
 
@@ -48,6 +50,17 @@ def healthz() -> Response:
     return reply(Health(status="ok"))
 
 
+@blueprint.get("/readyz")
+@operation("Whether the database answers", Health, errors=("storage_unavailable",))
+def readyz() -> Response:
+    ready: Readiness = current_app.extensions["readiness"]
+    try:
+        ready.check()
+    except TimeoutError:
+        raise ApiError("storage_unavailable") from None
+    return reply(Health(status="ok"))
+
+
 @blueprint.get("/_ref/metrics")
 @requires(FIGURES)
 @operation("Metrics", PROMETHEUS)
@@ -64,7 +77,7 @@ def _record_request(response: Response) -> Response:
     """Count the request, and log one line of it: the route's pattern, as names may be personal."""
     seconds = time.perf_counter() - g.get("began", time.perf_counter())
     route = request.url_rule.rule if request.url_rule else "unknown"
-    method = request.method if request.method in ("GET", "HEAD", "POST", "DELETE") else "other"
+    method = request.method if request.method in ("GET", "HEAD", "POST", "PUT", "DELETE") else "other"
     status = str(response.status_code)
     current_app.extensions["request_seconds"].labels(method, route, status).observe(seconds)
     line = {

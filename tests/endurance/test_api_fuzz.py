@@ -47,6 +47,7 @@ ROUTES = [
     "GET /dashboard/streams",
     "GET /dashboard/tokens",
     "GET /healthz",
+    "GET /readyz",
     "GET /owner/login",
     "GET /static/{filename}",
     "GET /v1/blobs/{blob_id}",

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import threading
 from typing import Any
 
 import pytest
@@ -11,6 +12,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from pdpp_ref.database import db
 from pdpp_ref.schemas.dataset import SCOPES
+from pdpp_ref.services import readiness
+from pdpp_ref.services.readiness import Readiness
 from tests.support.factories import TOKEN, DatabaseProbe, fill, mark, upsert, write
 
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
@@ -39,6 +42,31 @@ def scrape(app: Flask) -> dict[tuple[str, tuple[str, ...]], float]:
 def test_liveness_needs_nothing_and_tells_nothing(client: FlaskClient) -> None:
     response = client.get("/healthz")
     assert (response.status_code, response.get_json()) == (200, {"status": "ok"})
+
+
+def test_readiness_asks_the_database(client: FlaskClient, probe: DatabaseProbe) -> None:
+    response = client.get("/readyz")
+    assert (response.status_code, response.get_json()) == (200, {"status": "ok"})
+    probe("UPDATE pdpp_ref_schema SET version = version + 1")
+    assert client.get("/readyz").status_code == 503
+    probe("UPDATE pdpp_ref_schema SET version = version - 1")
+    assert client.get("/readyz").status_code == 200
+
+
+def test_a_database_that_hangs_is_not_ready_and_holds_nobody(
+    app: Flask, client: FlaskClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app.extensions["readiness"] = Readiness(wait=0.05)
+    answers = threading.Event()
+    with monkeypatch.context() as patched:
+        patched.setattr(readiness, "check_ready", lambda: answers.wait(60))
+        for _ in range(3):  # they all wait for the one question
+            response = client.get("/readyz")
+            assert response.status_code == 503
+            assert response.headers["Retry-After"]
+        answers.set()
+    app.extensions["readiness"].check()
+    assert client.get("/readyz").status_code == 200
 
 
 def test_metrics_are_for_operators(client: FlaskClient) -> None:

@@ -66,7 +66,9 @@ def test_every_route_and_error_is_in_the_documentation(described: dict[str, Any]
 def test_reference_only_routes_say_so(described: dict[str, Any]) -> None:
     for path, methods in described["paths"].items():
         for operation in methods.values():
-            only = path.startswith(("/_ref/", "/dashboard", "/owner/", "/healthz")) or path == "/"
+            only = (
+                path.startswith(("/_ref/", "/dashboard", "/owner/", "/healthz", "/readyz")) or path == "/"
+            )
             assert ("reference-only" in operation["tags"]) is only, path
             for response in operation["responses"].values():
                 assert "Request-Id" in response["headers"]
