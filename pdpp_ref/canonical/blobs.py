@@ -56,7 +56,7 @@ def store(
     """
     _live_record(known_stream(connection, stream).id, key)
     with tempfile.SpooledTemporaryFile(IN_MEMORY_BYTES) as file:
-        digest, size = _gather(blocks, file)
+        digest, size = gather(blocks, file)
         if sha256 is not None and sha256.lower() != digest:
             raise DigestMismatch
         with write_transaction():
@@ -64,7 +64,8 @@ def store(
     return Stored(digest, size, created)
 
 
-def _gather(blocks: Iterator[bytes], file: IO[bytes]) -> tuple[str, int]:
+def gather(blocks: Iterator[bytes], file: IO[bytes]) -> tuple[str, int]:
+    """Write blocks to a file.  Returns their digest and size; raises BlobTooLarge or TempStorageFull."""
     digest, size = hashlib.sha256(), 0
     for block in blocks:
         size += len(block)
@@ -83,14 +84,14 @@ def _bind(stream: StoredStream, key: str, sha256: str, size: int, file: IO[bytes
     if locking.lock_stream_for_update(stream.id) is None:
         raise StreamNotFound
     record = _live_record(stream.id, key)
-    if _is_bound(stream.id, key, sha256):
+    if is_bound(stream.id, key, sha256):
         return False
     now = utc_now()
-    _store_file(sha256, size, now, file)
+    store_file(sha256, size, now, file)
     BlobBinding.insert(
         stream=stream.id, key=key, blob=sha256, version=record.version, byte_length=size, bound_at=now
     ).execute()
-    is_new_rollup = _add_to_rollup(stream.id, key, size, now)
+    is_new_rollup = add_to_rollup(stream.id, key, size, now)
     if not record.has_rollup:
         execute_one(
             "UPDATE records SET has_rollup = TRUE WHERE stream_id = ? AND key = ?", (stream.id, key)
@@ -104,7 +105,8 @@ def _bind(stream: StoredStream, key: str, sha256: str, size: int, file: IO[bytes
     return True
 
 
-def _is_bound(stream_id: int, key: str, sha256: str) -> bool:
+def is_bound(stream_id: int, key: str, sha256: str) -> bool:
+    """Whether the record has the file already."""
     rows = fetch_all(
         """
         SELECT 1
@@ -116,7 +118,7 @@ def _is_bound(stream_id: int, key: str, sha256: str) -> bool:
     return bool(rows)
 
 
-def _add_to_rollup(stream_id: int, key: str, size: int, now: str) -> bool:
+def add_to_rollup(stream_id: int, key: str, size: int, now: str) -> bool:
     """Count the file in the record's rollup.  True if that is new: then the record has one version."""
     is_new = execute(
         """
@@ -142,7 +144,7 @@ def _add_to_rollup(stream_id: int, key: str, size: int, now: str) -> bool:
     return bool(is_new)
 
 
-def _store_file(sha256: str, size: int, now: str, file: IO[bytes]) -> None:
+def store_file(sha256: str, size: int, now: str, file: IO[bytes]) -> None:
     """Make sure that the file is stored and can't be deleted before it is bound."""
     while True:
         added = execute(

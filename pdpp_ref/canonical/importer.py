@@ -7,9 +7,9 @@ stored too.
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import NamedTuple
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple, TypeVar
 
 import peewee
 
@@ -21,6 +21,11 @@ from ..parsing.messages import (
     MAX_LINE_BYTES,
     ActivateVersion,
     Change,
+    ExportBegin,
+    ExportMessage,
+    ExportSpelling,
+    ExportStream,
+    FileReference,
     Ignored,
     Message,
     Reader,
@@ -28,12 +33,15 @@ from ..parsing.messages import (
     Schema,
     State,
 )
-from . import activation, records
+from . import activation, export_streams, exported_files, records
+from .errors import BlobTooLarge, DigestMismatch, NotFound, TempStorageFull
+from .export_progress import ExportProgress, Options
 
 BATCH_RECORDS = 2_000
 BATCH_BYTES = 4 * 1024 * 1024
 BATCH_SECONDS = 1.0
 TRIES_WHEN_BUSY = 5
+T = TypeVar("T")
 IGNORED_TYPES = 20  # reported by name; a source with endless types must not fill the memory
 SKIPPED = (
     "version not activated: a line of stream {!r} was rejected since it began, so records of older "
@@ -68,6 +76,14 @@ class Report:
     first_rejected: int | None = None
     withheld: int = 0
     broken: Broken | None = None
+    exports: int = 0
+    gaps: int = 0
+    files: int = 0
+    missing_files: int = 0
+
+
+class NoConnection(Exception):
+    """The lines are no export, and it is not known which connection they belong to."""
 
 
 @dataclass
@@ -94,18 +110,19 @@ class _Batch:
 
 
 class Importer:
-    """Feeds lines to one connection.
+    """Feeds lines to one connection, or to those that an export names; without `target` only to these.
 
     `on_state` gets each STATE line once everything before it is stored; `on_rejected` each rejected
-    line, in order; `on_skipped` the number of each ACTIVATE_VERSION that was not carried out, and why;
-    `on_progress` the report after each batch.  `stream` is the stream of lines that name none, and
-    `time_fields` are the fields with record times (see Reader).
-    `stores_rejected`: `on_rejected` stores the lines, so a STATE may be passed on after one.
+    line, in order; `on_skipped` the number of a line with which something is missing, and what: a file,
+    a part of an export, an ACTIVATE_VERSION that was not carried out; `on_progress` the report after
+    each batch.  `stream` is the stream of lines that name none, and `time_fields` are the fields with
+    record times (see Reader).  `stores_rejected`: `on_rejected` stores the lines, so a STATE may be
+    passed on after one.
     """
 
     def __init__(
         self,
-        target: records.Target,
+        target: records.Target | None,
         on_state: Callable[[str], None],
         on_rejected: Callable[[RejectedLine], None],
         on_progress: Callable[[Report], None] = lambda _: None,
@@ -114,6 +131,7 @@ class Importer:
         stores_rejected: bool = False,
         on_skipped: Callable[[int, str], None] = lambda *_: None,
         time_fields: Mapping[str | None, str] = {},
+        exports: Options = Options(),  # noqa: B008  # it is frozen
     ) -> None:
         self.report = Report()
         self._target = target
@@ -124,6 +142,7 @@ class Importer:
         self._stores_rejected = stores_rejected
         self._stream = stream
         self._reader = Reader(stream, time_fields)
+        self._export = ExportProgress(exports)
         self._batch = self._begun_batch()
 
     def _begun_batch(self) -> _Batch:
@@ -132,7 +151,8 @@ class Importer:
     def run(self, lines: Iterable[Line | None]) -> Report:
         """Import all lines; None means that pending lines should be stored now.
 
-        Raises StorageUnavailable or ConnectorMismatch; STATE lines that were already passed on stay valid.
+        Raises StorageUnavailable, ConnectorMismatch, exports.Unsupported or SeveralConnections, and
+        NoConnection before anything is stored; STATE lines that were already passed on stay valid.
         """
         for line in lines:
             if line is None:
@@ -146,6 +166,7 @@ class Importer:
             if self._batch.is_full():
                 self._flush()
         self._flush()
+        self._note_gaps(self._export.gaps_at_end())
         return self.report
 
     def _take(self, line: Line) -> None:
@@ -158,10 +179,28 @@ class Importer:
             line = line.removeprefix(BYTE_ORDER_MARK)
         if not line or line.isspace():
             return
-        self._act_on(self._reader.read(line), line)
+        message = self._reader.read(line)
+        if self._target is None and not (self.report.exports or isinstance(message, ExportBegin)):
+            raise NoConnection
+        if isinstance(message, ExportMessage):
+            self._take_exported(message)
+        elif self._is_homeless(message):
+            raise Rejected("is outside of an export; name its connection: --connection NAME")
+        else:
+            self._act_on(message, line)
+
+    def _is_homeless(self, message: Message) -> bool:
+        return self._destination is None and isinstance(message, Change | ActivateVersion)
+
+    @property
+    def _destination(self) -> records.Target | None:
+        """Where records go now."""
+        stream = self._export.stream
+        return stream.target if stream else self._target
 
     def _act_on(self, message: Message, line: bytes) -> None:
         if isinstance(message, Change):
+            self._export.count(message)
             self._batch.changes.append(message)
             self._batch.sources.append((self.report.lines, line))
             self._batch.size += len(line)
@@ -180,17 +219,12 @@ class Importer:
             self.report.ignored[message.type if known else "of other types"] += 1
 
     def _activate(self, message: ActivateVersion) -> None:
-        done = self._store(lambda: self._activated(message))
+        target = self._target
+        assert target is not None
+        done = self._patiently(lambda: activation.activate_version(target, message.stream, message.version))
+        self._add(records.Counts(removed=done.removed))
         if done.skipped:
             self._on_skipped(self.report.lines, SKIPPED.format(message.stream))
-
-    def _activated(self, message: ActivateVersion) -> "_Stored":
-        done = activation.activate_version(self._target, message.stream, message.version)
-        return _Stored(records.Counts(removed=done.removed), skipped=done.skipped)
-
-    def _written(self, batch: _Batch) -> "_Stored":
-        done = records.write(self._target, batch.changes, batch.rejections, batch.contacts)
-        return _Stored(done.counts, done.refused)
 
     def _reject(self, line: Line, reason: Rejected) -> None:
         """Reported and counted with its batch, so that all are in the order of their lines."""
@@ -202,52 +236,129 @@ class Importer:
 
     def _flush(self) -> None:
         batch, self._batch = self._batch, self._begun_batch()
-        if batch.changes or batch.rejections or batch.contacts:
-            for index, reason in self._store(lambda: self._written(batch)).refused:
-                number, line = batch.sources[index]
-                batch.rejected.append(RejectedLine(number, reason, line))
+        refused = self._write(batch)
+        for place, reason in refused.items():
+            number, line = batch.sources[place]
+            batch.rejected.append(RejectedLine(number, reason, line))
         for rejected in sorted(batch.rejected, key=lambda each: each.number):
             self.report.rejected += 1
             self.report.first_rejected = self.report.first_rejected or rejected.number
             self._on_rejected(rejected)
+        if self._export.stream:
+            self._bind_files(self._export.stream.target, batch, refused)
         for number, state in batch.states:
             if self._vouches(number):
                 self._on_state(state)
             else:
                 self.report.withheld += 1
 
+    def _write(self, batch: _Batch) -> dict[int, str]:
+        """Store a batch.  Returns the places of changes that were refused, with the reasons."""
+        target, stream = self._destination, self._export.stream
+        if target is None or not (batch.changes or batch.rejections or batch.contacts):
+            return {}
+        section = stream.section if stream else None
+        done = self._patiently(
+            lambda: records.write(target, batch.changes, batch.rejections, batch.contacts, section)
+        )
+        if stream and done.section:
+            self._export.stream = replace(stream, section=done.section)
+        self._add(done.counts)
+        return dict(done.refused)
+
     def _vouches(self, number: int) -> bool:
         """Whether nothing before this line is lost."""
         first = self.report.first_rejected
         return self._stores_rejected or first is None or number < first
 
-    def _store(self, write: Callable[[], "_Stored"]) -> "_Stored":
+    # ---- exports -------------------------------------------------------------------------------
+
+    def _take_exported(self, message: ExportMessage) -> None:
+        if isinstance(message, ExportSpelling):
+            self._export.spellings.append(message)
+            if len(self._export.spellings) >= BATCH_RECORDS:
+                self._store_spellings()
+            return
+        self._flush()
+        self._store_spellings()
+        self._finish_stream()
+        if isinstance(message, ExportBegin):
+            self._note_gaps(self._export.begin(message, self.report.lines))
+            self.report.exports += 1
+        elif isinstance(message, ExportStream):
+            target = self._export.target_of(message)
+            self._export.begin_stream(self._patiently(lambda: export_streams.begin(target, message)))
+        else:
+            self._note_gaps(self._export.compare(message))
+
+    def _store_spellings(self) -> None:
+        stream, spellings = self._export.stream, self._export.spellings
+        self._export.spellings = []
+        if stream and spellings:
+            self._patiently(lambda: export_streams.add_spellings(stream, spellings))
+
+    def _finish_stream(self) -> None:
+        stream, self._export.stream = self._export.stream, None
+        if stream:
+            self._patiently(lambda: export_streams.finish(stream))
+
+    def _note_gaps(self, gaps: Iterable[str]) -> None:
+        for gap in gaps:
+            self.report.gaps += 1
+            self._on_skipped(self.report.lines, gap)
+
+    def _bind_files(self, target: records.Target, batch: _Batch, refused: Collection[int]) -> None:
+        """Bind the files of records that are stored; those that can't be are reported."""
+        for place, change in enumerate(batch.changes):
+            if change.exported is None or place in refused:
+                continue
+            for file in change.exported.files:
+                if reason := self._bind(target, change, file):
+                    self.report.missing_files += 1
+                    self._on_skipped(batch.sources[place][0], f"file {file.sha256} {reason}")
+
+    def _bind(self, target: records.Target, change: Change, file: FileReference) -> str | None:
+        """Why a file can't be bound."""
+        place = (target.connection, change.stream, change.key)
+        try:
+            if exported_files.is_bound(*place, file.sha256):
+                return None
+            blocks = self._export.options.open_file(file.sha256)
+            if blocks is None:
+                return "is missing; name the folder that has it: --files DIR"
+            self._patiently(lambda: exported_files.bind(*place, file, blocks))
+            self.report.files += 1
+        except DigestMismatch:
+            return "is damaged: its bytes have another digest"
+        except BlobTooLarge:
+            return "is larger than a file may be"
+        except NotFound:
+            return "belongs to a record that somebody has deleted meanwhile"
+        except TempStorageFull:
+            raise StorageUnavailable("the temporary folder has no room for a file") from None
+        return None
+
+    # ---- storing -------------------------------------------------------------------------------
+
+    def _add(self, counts: records.Counts) -> None:
+        self.report.counts.add(counts)
+        self._on_progress(self.report)
+
+    def _patiently(self, write: Callable[[], T]) -> T:
+        """Retry while the database is busy: another writer may hold it for longer than one timeout.
+
+        Raises StorageUnavailable.
+        """
         try:
             with signals.uninterrupted():
-                stored = _patiently(write)
-                self.report.counts.add(stored.counts)
+                for _ in range(TRIES_WHEN_BUSY - 1):
+                    try:
+                        return write()
+                    except Busy:
+                        if signals.is_requested():
+                            raise
+                return write()
         except Busy as error:
             raise StorageUnavailable(PROBLEM_TEXT["busy"]) from error
         except peewee.DatabaseError as error:
             raise StorageUnavailable(PROBLEM_TEXT[problem(error)]) from error
-        self._on_progress(self.report)
-        return stored
-
-
-class _Stored(NamedTuple):
-    """The outcome of a transaction or an activation."""
-
-    counts: records.Counts
-    refused: Sequence[tuple[int, str]] = ()
-    skipped: bool = False
-
-
-def _patiently(write: Callable[[], _Stored]) -> _Stored:
-    """Retry while the database is busy: another writer may hold it for longer than one timeout."""
-    for _ in range(TRIES_WHEN_BUSY - 1):
-        try:
-            return write()
-        except Busy:
-            if signals.is_requested():
-                raise
-    return write()

@@ -40,7 +40,7 @@ class StreamKeys:
     def stored(self) -> tuple[str | None, bool]:
         if self._schema is None:
             return UNKNOWN if self._is_unknown else None, self._respelled
-        return json.dumps(self._schema, ensure_ascii=False), self._respelled
+        return stored_key_schema(self._schema), self._respelled
 
     def accepted(self, changes: Sequence[Change], refused: list[tuple[int, str]]) -> list[Change]:
         """Changes that fit the stream's other records; `refused` gets the positions of the others."""
@@ -183,6 +183,11 @@ class StreamKeys:
             else change
             for change in changes
         ]
+
+
+def stored_key_schema(schema: KeySchema | None) -> str | None:
+    """A key schema as the column has it."""
+    return None if schema is None else json.dumps(schema, ensure_ascii=False)
 
 
 class _Number(str):

@@ -18,6 +18,7 @@ from ..parsing.messages import Change
 from ..projection import marks
 from ..timestamps import utc_now
 from .errors import ConnectorMismatch, StreamNotFound
+from .restoring import Section
 from .stream_batch import (
     Counts,
     Rejection,
@@ -31,6 +32,8 @@ __all__ = [
     "Target",
     "Written",
     "known_stream",
+    "lock_connection",
+    "lock_streams",
     "write",
 ]
 
@@ -44,10 +47,14 @@ class Target:
 
 
 class Written(NamedTuple):
-    """`refused`: changes that contradict stored records, by position in the batch, with the reason."""
+    """`refused`: changes that contradict stored records, by position in the batch, with the reason.
+
+    `section` is the one that was given, after this write.
+    """
 
     counts: Counts
     refused: list[tuple[int, str]]
+    section: Section | None = None
 
 
 def write(
@@ -55,29 +62,31 @@ def write(
     changes: Sequence[Change],
     rejections: Sequence[Rejection] = (),
     contacts: Collection[str] = (),
+    section: Section | None = None,
 ) -> Written:
     """Store the changes, in order, or none of them.  A record creates its connection and stream if they do
     not exist; a delete creates nothing.
 
     `rejections` are the rejected lines among them, which an activation must know of; `contacts` are other
-    streams that the source has mentioned.  Raises ConnectorMismatch, Busy, or
-    peewee.DatabaseError; after any of them the same call can be repeated, and counts changes that are
-    stored already as unchanged.
+    streams that the source has mentioned.  `section`: the changes are from one stream of an export.
+    Raises ConnectorMismatch, Busy, or peewee.DatabaseError; after any of them the same call can be
+    repeated, and counts changes that are stored already as unchanged.
     """
     if not (changes or rejections or contacts):
-        return Written(Counts(), [])
+        return Written(Counts(), [], section)
     places: dict[str, list[int]] = {}
     for place, change in enumerate(changes):
         places.setdefault(change.stream, []).append(place)
-    while (batches := _write(target, changes, places, rejections, contacts)) is None:
+    while (batches := _write(target, changes, places, rejections, contacts, section)) is None:
         pass  # a stream was deleted while this waited for its lock: start over, and create it
     counts, refused = Counts(), []
     for batch in batches:
         counts.add(batch.counts)
         of_stream = places.pop(batch.stream.name, [])
         refused += [(of_stream[place], reason) for place, reason in batch.refused]
+        section = batch.section or section
     counts.unchanged += sum(map(len, places.values()))  # deletes in streams that do not exist
-    return Written(counts, sorted(refused))
+    return Written(counts, sorted(refused), section)
 
 
 def _write(
@@ -86,6 +95,7 @@ def _write(
     places: dict[str, list[int]],
     rejections: Sequence[Rejection],
     contacts: Collection[str],
+    section: Section | None,
 ) -> list[StreamBatch] | None:
     """Store each stream's share; `places` has the places of its changes.
 
@@ -94,11 +104,11 @@ def _write(
     creates = {change.stream for change in changes if change.data is not None}
     with write_transaction():
         unattributed = sum(each.stream is None for each in rejections)
-        connection = _lock_connection(target, bool(creates), unattributed)
+        connection = lock_connection(target, bool(creates), unattributed)
         if connection is None:
             return []
         names = {*places, *contacts, *(each.stream for each in rejections if each.stream is not None)}
-        streams = _lock_streams(connection, names, creates)
+        streams = lock_streams(connection, names, creates)
         if creates - {stream.name for stream in streams}:
             return None
         batches = [StreamBatch(stream) for stream in streams]
@@ -106,7 +116,7 @@ def _write(
             of_stream = places.get(batch.stream.name, [])
             batch.reject(each for each in rejections if each.stream == batch.stream.name)
             if of_stream:
-                batch.plan([changes[place] for place in of_stream])
+                batch.plan([changes[place] for place in of_stream], section)
         store(batches, connection.id)
     return batches
 
@@ -128,7 +138,7 @@ def known_stream(connection: str, stream: str) -> StoredStream:
     return streams[0]
 
 
-def _lock_connection(target: Target, create: bool, unattributed: int) -> LockedConnection | None:
+def lock_connection(target: Target, create: bool, unattributed: int) -> LockedConnection | None:
     """The connection, which can't be deleted until the transaction ends; None if there is none.
 
     Counts `unattributed` more rejected lines of unknown streams; the result has the number before.
@@ -169,7 +179,7 @@ def check_connector(target: Target, connector: str) -> None:
         raise ConnectorMismatch(connector)
 
 
-def _lock_streams(
+def lock_streams(
     connection: LockedConnection, names: Collection[str], creates: set[str]
 ) -> list[StoredStream]:
     """The streams of these names, locked, by id; those in `creates` are created if they don't exist.

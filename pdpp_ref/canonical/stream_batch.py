@@ -1,7 +1,7 @@
 """One stream's share of a write, worked out in memory before any of it is stored."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from ..database import (
@@ -12,11 +12,11 @@ from ..database import (
 )
 from ..models import Record, RecordChange, RetainedSizeRecord, StoredStream
 from ..models.measures import MEASURE_NAMES
-from ..parsing.messages import Change, time_in
+from ..parsing.messages import Change, Exported, time_in
 from ..projection import deltas, marks
 from ..projection.deltas import Delta
 from ..timestamps import utc_now
-from . import unchanged
+from . import restoring, unchanged
 from .key_schema import StreamKeys
 from .key_states import KeyState, load_key_states
 
@@ -70,6 +70,8 @@ class StreamBatch:
     current: dict[str, Row | None] = field(default_factory=dict)
     # Keys whose data stays, but whose table version or record time changes.
     metadata_only: set[str] = field(default_factory=set)
+    # (pruned_at, pruned_digest, stream, version) of restored versions with the mark of pruned ones.
+    pruned: list[Row] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.id = self.stream.id
@@ -78,6 +80,7 @@ class StreamBatch:
         # Keys whose rollup is lost, or exists although the record does not say so.
         self.wrong_rollups: set[str] = set()
         self.version = self.stream.last_version
+        self.section: restoring.Section | None = None
         self.keys = StreamKeys(self.stream)
         self.now = utc_now()
 
@@ -93,22 +96,44 @@ class StreamBatch:
                 newest = each.table_version if known is None else max(known, each.table_version)
                 self.stream.rejected_table_version = newest
 
-    def plan(self, changes: Sequence[Change]) -> None:
-        """Plan the changes, in order; those that don't fit the stream are `refused`."""
+    def plan(self, changes: Sequence[Change], section: restoring.Section | None = None) -> None:
+        """Plan the changes, in order; those that don't fit the stream are `refused`.
+
+        `section` is that of the export they come from, if there is one.
+        """
         fitting = self.keys.accepted(changes, self.refused)
         self.reject(Rejection(table_version=changes[place].table_version) for place, _ in self.refused)
+        stored: list[Change] = []
+        if section is not None:
+            self.section, fitting, stored = restoring.place(section, self.stream, fitting)
         self._declare_time_field(fitting)
         events: dict[str, list[Change]] = {}
         for change in fitting:
             events.setdefault(change.key, []).append(change)
-        self.states, self.wrong_rollups = load_key_states(self.id, events)
+        known = events | {change.key: [change] for change in stored if change.key not in events}
+        self.states, self.wrong_rollups = load_key_states(self.id, known)
         self.batch = unchanged.Batch(self.id, self.states, events, self.now)
+        for change in stored:
+            self._plan_stored(change)
         for change in fitting:
             self._plan(change)
+        if self.section is not None:
+            self.section = replace(self.section, through=self.version)
+
+    def _plan_stored(self, change: Change) -> None:
+        """A version that is stored under its number: only what is not part of a version may differ."""
+        self.counts.unchanged += 1
+        before = self.states.get(change.key)
+        is_current = before and change.exported and before.version == change.exported.version
+        if before is not None and is_current and before.data is not None:
+            is_undated = self.section and self.section.is_declared and change.record_time is None
+            self._update_metadata(change, before, is_undated=bool(is_undated))
 
     def _plan(self, change: Change) -> None:
         before = self.states.get(change.key)
-        if change.key in self.batch.replayed or self.batch.is_unchanged(change, before):
+        if change.exported is not None and change.exported.version is not None:
+            self._restore(change, change.exported, before)
+        elif change.key in self.batch.replayed or self.batch.is_unchanged(change, before):
             self.counts.unchanged += 1
             if before is not None and before.data is not None and change.data is not None:
                 self._update_metadata(change, before)
@@ -118,15 +143,28 @@ class StreamBatch:
         else:
             self._upsert(change, change.data, before)
 
-    def _update_metadata(self, change: Change, before: KeyState) -> None:
+    def _restore(self, change: Change, exported: Exported, before: KeyState | None) -> None:
+        """Add a version under the number that it has in an export."""
+        self.version = (exported.version or 0) - 1
+        if change.data is None:
+            self.counts.deleted += 1
+            self._delete(change, before)
+        else:
+            self._upsert(change, change.data, before)
+            if self._is_undated(self.states[change.key]):
+                self.stream.undated_records += 1
+        if exported.pruned_at is not None:
+            self.pruned.append((exported.pruned_at, exported.pruned_digest, self.id, self.version))
+
+    def _update_metadata(self, change: Change, before: KeyState, *, is_undated: bool = False) -> None:
         """The table version and record time sent with data that is stored already.
 
-        An older event does not date a newer record.
+        An older event does not date a newer record, nor does one that `is_undated` itself.
         """
         sent = [each for each in (before.table_version, change.table_version) if each is not None]
         seen = max(sent, default=None)
         time = before.record_time
-        if time is None and change.data == before.data and self._is_undated(before):
+        if time is None and not is_undated and change.data == before.data and self._is_undated(before):
             time = self._time_of(change) or NO_TIME
             self.stream.undated_records -= 1
         if (seen, time) != (before.table_version, before.record_time):
@@ -171,7 +209,7 @@ class StreamBatch:
             data,
             change.table_version,
             time,
-            before is not None,
+            before is not None or data is None,  # a tombstone has one, even if all else was pruned
             change.emitted_at,
             change.emitted_at or self.now,
             1,
@@ -292,6 +330,14 @@ class StreamBatch:
 def store(batches: Sequence[StreamBatch], connection_id: int) -> None:
     """Store all streams' shares, statement by statement, then their effect on the projection."""
     insert_many(RecordChange, _CHANGE_COLUMNS, [row for batch in batches for row in batch.history])
+    execute_many(
+        """
+        UPDATE record_changes
+        SET pruned_at = ?, pruned_digest = ?
+        WHERE stream_id = ? AND version = ?
+        """,
+        [row for batch in batches for row in batch.pruned],
+    )
     _store_records(batches)
     rollups = [row for batch in batches for row in batch.rollups()]
     insert_many(RetainedSizeRecord, _ROLLUP_COLUMNS, rollups, _KEY_COLUMNS)

@@ -51,12 +51,14 @@ Line = bytes | LineTooLong | Broken
 Spool = Callable[[], BinaryIO]
 
 
-def read_lines(descriptor: int, spool: Spool | None = None) -> Iterator[Line | None]:
+def read_lines(
+    descriptor: int, spool: Spool | None = None, most: int = MAX_LINE_BYTES
+) -> Iterator[Line | None]:
     """The lines of an open file, pipe or terminal, compressed or not; None whenever the source is idle.
 
-    `spool` makes the file that holds a line over the limit.
+    `spool` makes the file that holds a line over the limit, `most`.
     """
-    return split_lines(unpacking.plain(_blocks(descriptor)), spool)
+    return split_lines(unpacking.plain(_blocks(descriptor)), spool, most)
 
 
 def _blocks(descriptor: int) -> Iterator[bytes | None]:
@@ -77,12 +79,14 @@ def _blocks(descriptor: int) -> Iterator[bytes | None]:
         yield block
 
 
-def split_lines(blocks: Iterable[bytes | None], spool: Spool | None = None) -> Iterator[Line | None]:
+def split_lines(
+    blocks: Iterable[bytes | None], spool: Spool | None = None, most: int = MAX_LINE_BYTES
+) -> Iterator[Line | None]:
     """The lines of blocks, the last with or without its end; None is passed on.
 
     A line over the limit is not read into memory beyond the limit.
     """
-    begun = _Begun(spool)
+    begun = _Begun(spool, most)
     try:
         for block in blocks:
             if block is None:
@@ -92,7 +96,7 @@ def split_lines(blocks: Iterable[bytes | None], spool: Spool | None = None) -> I
             if lines and begun:
                 yield begun.end(lines.pop(0))
             for line in lines:
-                yield line if len(line) <= MAX_LINE_BYTES else begun.end(line)
+                yield line if len(line) <= most else begun.end(line)
             begun.add(last)
     except unpacking.Damaged as damage:
         yield Broken(damage.code, str(damage), begun.end(b""))
@@ -104,8 +108,9 @@ def split_lines(blocks: Iterable[bytes | None], spool: Spool | None = None) -> I
 class _Begun:
     """A line whose end has not been read yet."""
 
-    def __init__(self, spool: Spool | None) -> None:
+    def __init__(self, spool: Spool | None, most: int) -> None:
         self._spool = spool
+        self._most = most
         self._held = bytearray()
         self._long: LineTooLong | None = None
 
@@ -117,7 +122,7 @@ class _Begun:
             self._long.add(part)
             return
         self._held += part
-        if len(self._held) > MAX_LINE_BYTES:
+        if len(self._held) > self._most:
             self._long = LineTooLong(self._spool() if self._spool else None)
             self._long.add(bytes(self._held))
             self._held.clear()

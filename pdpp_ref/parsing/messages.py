@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from ..timestamps import parse_milliseconds, parse_time
+from . import exports
 from .json_lines import (
     BYTE_ORDER_MARK,
     MAX_LINE_BYTES,
@@ -30,10 +30,26 @@ from .keys import (
     MAX_NAME_BYTES,
     KeyProperties,
     KeySchema,
-    canonical_number,
     check_name,
     profile_key,
 )
+from .kinds import (
+    ActivateVersion,
+    Change,
+    ExportBegin,
+    ExportCount,
+    ExportCounts,
+    Exported,
+    ExportMessage,
+    ExportSpelling,
+    ExportStream,
+    FileReference,
+    Ignored,
+    Message,
+    Schema,
+    State,
+)
+from .times import record_time_of, time_in, time_of
 
 __all__ = [
     "MAX_LINE_BYTES",
@@ -41,6 +57,14 @@ __all__ = [
     "MAX_VALUES",
     "ActivateVersion",
     "Change",
+    "ExportBegin",
+    "ExportCount",
+    "ExportCounts",
+    "ExportMessage",
+    "ExportSpelling",
+    "ExportStream",
+    "Exported",
+    "FileReference",
     "Ignored",
     "KeySchema",
     "Message",
@@ -49,56 +73,10 @@ __all__ = [
     "Schema",
     "State",
     "check_name",
+    "time_in",
 ]
 
 DELETED_AT = "_sdc_deleted_at"  # Singer: the time at which the source deleted the row
-
-
-class Change(msgspec.Struct, frozen=True):
-    """One record to write.  `data` is canonical JSON text, or None for a delete.
-
-    `record_time_field` is the field of the data that was declared to hold the time at which the
-    thing happened, and `record_time` that time, if this record has one.
-    `key_schema` is of Singer records alone (see `keys.KeySchema`).
-    """
-
-    stream: str
-    key: str
-    data: str | None
-    emitted_at: str | None = None
-    table_version: int | None = None
-    record_time: str | None = None
-    record_time_field: str | None = None
-    key_schema: KeySchema | None = None
-
-
-class State(msgspec.Struct, frozen=True):
-    """To be printed, as received, once everything before it is durable."""
-
-    line: str
-    stream: str | None = None
-
-
-class ActivateVersion(msgspec.Struct, frozen=True):
-    """Singer: records of this stream with an older table version are gone at the source."""
-
-    stream: str
-    version: int
-
-
-class Schema(msgspec.Struct, frozen=True):
-    """A declaration that was accepted: Singer's SCHEMA, or a STREAM line."""
-
-    stream: str
-
-
-class Ignored(msgspec.Struct, frozen=True):
-    """A message of a type that is ignored."""
-
-    type: str
-
-
-Message = Change | State | ActivateVersion | Schema | Ignored
 
 
 class _Line(msgspec.Struct):
@@ -121,7 +99,7 @@ class _Activation(msgspec.Struct):
 
 
 class _Declaration(msgspec.Struct):
-    """A STREAM line: of the Collection Profile, and of exports."""
+    """A STREAM line outside of an export."""
 
     stream: str | None = None
     record_time_field: str | None = None
@@ -145,8 +123,6 @@ _activation = msgspec.json.Decoder(_Activation)
 _declaration = msgspec.json.Decoder(_Declaration)
 _schema = msgspec.json.Decoder(_Schema)
 _properties = msgspec.json.Decoder(_Properties)
-_stored = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_value = msgspec.json.Decoder(float_hook=msgspec.Raw)
 # A large line takes many times its size when decoded, until its text is made.
 _one_large_line = threading.Lock()
 
@@ -169,14 +145,18 @@ class Reader:
         self._default_time_field = time_fields.get(None)
         self._time_fields = {name: field for name, field in time_fields.items() if name is not None}
         self._checked: str | None = None  # the last stream name that was checked
+        self._export: exports.ExportReader | None = None
 
     def read(self, line: bytes) -> Message:
-        """One line's message.  Raises Rejected with the reason."""
+        """One line's message.  Raises Rejected with the reason, or exports.Unsupported."""
         try:
+            if len(line) > MAX_LINE_BYTES and self._export is None:
+                raise Rejected(f"longer than {MAX_LINE_BYTES:,} bytes")
             if len(line) <= MAX_VALUES:  # it can't hold more
                 return self._take(line, "", line)
             with _one_large_line:
-                check_values(line)
+                if self._export is None:
+                    check_values(line)
                 return self._take(line, "", line)
         except ValueError:
             return self._read_marked(line)
@@ -210,6 +190,8 @@ class Reader:
 
         Raises ValueError for what is not JSON, or has halves of surrogate pairs without a mark.
         """
+        if self._export is not None:
+            return self._take_exported(self._export, line, mark)
         try:
             message = decode_exactly(line, _line)
             kind = message.type
@@ -223,10 +205,18 @@ class Reader:
             return self._change(message, mark)
         if kind == "STATE":
             return State(_as_text(received), _name_or_none(heading(received).stream))
+        return self._take_other(kind, line, mark)
+
+    def _take_other(self, kind: str, line: bytes, mark: str) -> Message:
         if kind == "SCHEMA":
             return self._take_schema(line, mark)
         if kind == "STREAM":
             return self._take_declaration(line, mark)
+        if kind == "EXPORT":
+            if self._stream is not None:
+                raise Rejected("an export is imported with the command pdpp-ref import")
+            self._export = exports.ExportReader(self._given)
+            return exports.begin(line)
         if kind == "ACTIVATE_VERSION":
             activation = decode(line, _activation)
             if activation.version is None:
@@ -235,6 +225,14 @@ class Reader:
         if kind == "BATCH":
             raise Rejected("BATCH points to files elsewhere; let the tap send RECORD lines")
         return Ignored(check_name("type", kind, mark))
+
+    def _take_exported(self, export: exports.ExportReader, line: bytes, mark: str) -> Message:
+        message = export.take(line, mark)
+        if isinstance(message, ExportBegin):
+            self._export = exports.ExportReader(self._given)
+        elif isinstance(message, ExportCounts) and message.is_end:
+            self._export = None
+        return message
 
     def _take_schema(self, line: bytes, mark: str) -> Schema:
         schema = decode(line, _schema)
@@ -266,7 +264,7 @@ class Reader:
             return self._singer_change(stream, message, message.record, mark)
         emitted_at = message.emitted_at
         if emitted_at is not None:
-            emitted_at = _time("emitted_at", emitted_at)
+            emitted_at = time_of("emitted_at", emitted_at)
         key = profile_key(message.key, mark)
         if message.op == "delete":
             return Change(stream, key, None, emitted_at)
@@ -285,7 +283,7 @@ class Reader:
         key, schema = properties.key(record, text, mark)
         emitted_at = message.time_extracted
         if emitted_at is not None:
-            emitted_at = _time("time_extracted", emitted_at)
+            emitted_at = time_of("time_extracted", emitted_at)
         # Without key properties it is unknown which record was deleted: then it is one more record.
         if schema and record.get(DELETED_AT) is not None:
             return Change(stream, key, None, emitted_at, message.version, key_schema=schema)
@@ -307,23 +305,7 @@ class Reader:
         if field is None:
             return None, None
         value = data.get(field)
-        return _record_time_of(value), field
-
-
-def time_in(data: str, field: str) -> str | None:
-    """The time that a field of a record's stored data holds."""
-    try:
-        value = _stored.decode(data).get(field)
-        return None if value is None else _record_time_of(_value.decode(value))
-    except ValueError:  # a number that is out of all range, say
-        return None
-
-
-def _record_time_of(value: Any) -> str | None:
-    """Digits alone are rarely a date or a time, so they count only as milliseconds."""
-    if type(value) is str and value[4:5] != "-" and value.isdigit():
-        return parse_milliseconds(value)
-    return _as_time(value)
+        return record_time_of(value), field
 
 
 def _as_text(line: bytes) -> str:
@@ -342,28 +324,6 @@ def _no_schema(refused: str | None) -> str:
     if refused is None:
         return "no SCHEMA of its stream comes before this RECORD"
     return f"the SCHEMA of its stream was refused: {refused}"
-
-
-def _time(name: str, value: Any) -> str:
-    time = parse_time(value) if type(value) is str else _as_time(value)
-    if time is None:
-        raise Rejected(
-            f"{name} is not an ISO 8601 time such as 2026-01-31T08:00:00Z, nor milliseconds since 1970"
-        )
-    return time
-
-
-def _as_time(value: Any) -> str | None:
-    if type(value) is str:
-        return parse_time(value)
-    if type(value) is int:
-        return parse_milliseconds(str(value))
-    if type(value) is msgspec.Raw:
-        try:
-            return parse_milliseconds(canonical_number(bytes(value).decode()))
-        except Rejected:
-            return None
-    return None
 
 
 def _time_field(schema: _Schema, mark: str) -> str | None:
