@@ -1,7 +1,8 @@
-"""The production server: waitress, with its own errors in the API's one shape."""
+"""The production server: waitress, with its own errors in the API's one shape, and patient with nobody."""
 
 import copy
 import logging
+import time
 import uuid
 from collections.abc import Callable
 from functools import partial
@@ -13,6 +14,7 @@ import waitress
 from flask import Flask
 from waitress.channel import HTTPChannel
 from waitress.parser import HTTPRequestParser, ParsingError
+from waitress.server import BaseWSGIServer
 from waitress.task import ErrorTask
 from waitress.utilities import RequestEntityTooLarge
 
@@ -20,6 +22,8 @@ from .blueprints import errors
 from .blueprints.limits import MAX_FORM_BYTES, MAX_INGEST_BYTES
 
 THREADS = 8
+STALLED_SECONDS = 60.0  # for which a client takes nothing of its response
+SENT_AT_ONCE = 1024 * 1024
 
 
 class Parser(HTTPRequestParser):  # type: ignore[misc]  # waitress has no stubs
@@ -54,6 +58,41 @@ class Parser(HTTPRequestParser):  # type: ignore[misc]  # waitress has no stubs
         return (self.error.code, *errors.of_status(self.error.code))
 
 
+class Channel(HTTPChannel):  # type: ignore[misc]
+    """A client's connection, in which no client can delay the others.
+
+    One that stops reading is disconnected, and a thread that waits for it is free again.  One that reads
+    fast is sent a part at a time: waitress would send it everything before it serves anybody else.
+    """
+
+    def __init__(self, *arguments: Any, **more: Any) -> None:
+        self._left = 0
+        self._took_at = time.monotonic()
+        super().__init__(*arguments, **more)
+
+    def writable(self) -> bool:
+        """Called at least once a second, also while there is nothing to take."""
+        if not self.total_outbufs_len:
+            self._took_at = time.monotonic()
+        elif time.monotonic() - self._took_at > STALLED_SECONDS:
+            self.will_close = True
+        return bool(super().writable())
+
+    def _flush_some(self, do_close: bool = True) -> bool:
+        self._left = SENT_AT_ONCE
+        return bool(super()._flush_some(do_close=do_close))
+
+    def send(self, data: bytes, do_close: bool = True) -> int:
+        """How many bytes were sent; 0 if the client takes no more for now, or has had its part."""
+        if self._left <= 0:
+            return 0
+        sent = int(super().send(data[: self._left], do_close=do_close))
+        if sent:
+            self._left -= sent
+            self._took_at = time.monotonic()
+        return sent
+
+
 class JsonErrorTask(ErrorTask):  # type: ignore[misc]
     """Error responses for requests that the HTTP parser rejects: the application never sees them."""
 
@@ -81,8 +120,9 @@ def _without_details(record: logging.LogRecord) -> bool:
     return True
 
 
-def listen(app: Flask, host: str, port: int) -> "waitress.server.BaseWSGIServer":
+def listen(app: Flask, host: str, port: int) -> BaseWSGIServer:
     """A server that holds the port and has yet to `run()`.  Raises OSError if the port is not available."""
+    BaseWSGIServer.channel_class = Channel
     HTTPChannel.error_task_class = JsonErrorTask
     HTTPChannel.parser_class = partial(Parser, app.extensions["credentials"].is_operator)
     logging.getLogger("waitress").addFilter(_without_details)

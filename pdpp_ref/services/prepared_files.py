@@ -14,7 +14,7 @@ import tempfile
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from hmac import compare_digest
@@ -51,19 +51,23 @@ class TooManyFiles(Exception):
 class Job(NamedTuple):
     """`content` identifies what is written, and `size` is about how many bytes that will be.
 
-    `write` is called in a thread of its own.  It reports how many records it has written, of `records`.
+    `write` is called in a thread of its own.  It reports how many records it has written, of `records`,
+    and returns the names of what it could not read.
     """
 
     content: Hashable
     name: str
     records: int
     size: int
-    write: Callable[[IO[bytes], Progress], Any]
+    write: Callable[[IO[bytes], Progress], Sequence[str]]
 
 
 @dataclass
 class PreparedFile:
-    """`owner` is a secret of the session that asked for it.  `size` is known once it is ready."""
+    """`owner` is a secret of the session that asked for it.
+
+    `size` and `gaps`, what is missing, are known once it is ready.
+    """
 
     job: Job
     owner: str
@@ -72,6 +76,7 @@ class PreparedFile:
     problem: Problem | None = None
     written: int = 0
     size: int = 0
+    gaps: Sequence[str] = ()
     ended_at: float = 0
     file: IO[bytes] | None = None
 
@@ -175,8 +180,8 @@ class PreparedFiles:
     def _prepare(self, file: PreparedFile) -> None:
         out: IO[bytes] | None = None
         try:
-            out = tempfile.TemporaryFile(dir=self._folder)
-            file.job.write(out, lambda written: self._report(file, written))
+            out = tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115  # it stays open
+            file.gaps = file.job.write(out, lambda written: self._report(file, written))
             out.flush()
             self._end(file, "ready", out)
         except Exception as error:
@@ -184,15 +189,16 @@ class PreparedFiles:
             if out:
                 with suppress(OSError):  # its last bytes may not fit the disk
                     out.close()
-            self._end(file, "failed", None, _problem(error))
+            file.problem = _problem(error)
+            self._end(file, "failed", None)
 
     def _report(self, file: PreparedFile, written: int) -> None:
         file.written = written
         self._check_space()
 
-    def _end(self, file: PreparedFile, state: State, out: IO[bytes] | None, problem: Problem | None = None) -> None:
+    def _end(self, file: PreparedFile, state: State, out: IO[bytes] | None) -> None:
         with self._lock:
-            file.file, file.problem, file.ended_at = out, problem, self._clock()
+            file.file, file.ended_at = out, self._clock()
             file.size = os.fstat(out.fileno()).st_size if out else 0
             file.state = state
         # Without a request, nobody else would remove it.

@@ -55,8 +55,8 @@ def test_every_entry_is_ready_for_more_than_four_gigabytes() -> None:
 
 def test_an_archive_that_fails_has_no_end() -> None:
     out = io.BytesIO()
-    with pytest.raises(OSError), Archive(out) as made, made.lines():
-        raise OSError
+    with pytest.raises(OSError, match="full"), Archive(out) as made, made.lines():
+        raise OSError("full")
     with pytest.raises(zipfile.BadZipFile):
         zipfile.ZipFile(out)
 
