@@ -8,7 +8,7 @@ from flask import Flask
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from . import credentials, instance_folder, notices, startup
-from .blueprints import auth, connector_api, dashboard, metrics, middleware, operator_api
+from .blueprints import auth, connector_api, dashboard, data_api, metrics, middleware, operator_api
 from .blueprints.openapi import document
 from .blueprints.owner import formatting
 from .config import PREFIX, InvalidSetting, Settings
@@ -37,7 +37,7 @@ def create_app(
     auth.init_app(app)
     metrics.init_app(app)
     document.init_app(app)
-    for part in (auth, dashboard, connector_api, formatting, metrics, document, operator_api):
+    for part in (auth, dashboard, connector_api, data_api, formatting, metrics, document, operator_api):
         app.register_blueprint(part.blueprint)
     return app
 

@@ -2,7 +2,7 @@
 
 import logging
 from http import HTTPStatus
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import peewee
 from flask import Flask, Response, g
@@ -26,6 +26,9 @@ class Meaning(NamedTuple):
 ERRORS = {
     "invalid_request": Meaning(400, "A parameter or the body is invalid."),
     "invalid_gzip": Meaning(400, "The body is not complete gzip data."),
+    "invalid_cursor": Meaning(400, "The cursor or token does not belong to this request."),
+    "invalid_expand": Meaning(400, "No stream has declared a relation, so nothing can be expanded."),
+    "unsupported_version": Meaning(400, "This server does not speak this version of the protocol."),
     "digest_mismatch": Meaning(400, "The bytes received do not have this digest. Send them again."),
     "unknown_host": Meaning(400, "This server does not answer to the requested host name."),
     "owner_session_required": Meaning(401, "Send the owner's session or the operator's token."),
@@ -38,11 +41,17 @@ ERRORS = {
     "connection_not_found": Meaning(404, "There is no such connection."),
     "stream_not_found": Meaning(404, "There is no such stream."),
     "record_not_found": Meaning(404, "There is no such record."),
+    "connector_instance_not_found": Meaning(404, "There is no such connection of this connector."),
+    "blob_not_found": Meaning(404, "No live record has this file."),
     "method_not_allowed": Meaning(405, "This address does not accept this method."),
     "ambiguous_address": Meaning(
         409, "This address can be read in more than one way. Use /v1/records?stream=…&key=… instead."
     ),
+    "ambiguous_connection": Meaning(409, "Several connections have this. Name one with connection_id."),
     "connector_mismatch": Meaning(409, "The connection belongs to another connector."),
+    "cursor_expired": Meaning(
+        410, "Changes since this token are no longer known. Start again with changes_since=beginning."
+    ),
     "body_too_large": Meaning(413, "The body is larger than this address accepts."),
     "unsupported_encoding": Meaning(415, "The encoding of the body is not supported."),
     "range_not_satisfiable": Meaning(416, "The file does not have these bytes."),
@@ -69,6 +78,7 @@ _TYPES = {
     403: "permission_error",
     404: "not_found_error",
     409: "conflict_error",
+    410: "gone_error",
     429: "rate_limit_error",
 }
 
@@ -80,12 +90,16 @@ _OF_PROBLEM = {
 
 
 class ApiError(Exception):
-    """An error to respond with; the message is for the client and says what to do."""
+    """An error to respond with; the message is for the client and says what to do.
 
-    def __init__(self, code: str, message: str = "") -> None:
+    `details` are further fields of ErrorDetail.
+    """
+
+    def __init__(self, code: str, message: str = "", **details: Any) -> None:
         self.status, about = ERRORS[code]
         self.code = code
         self.message = message or about
+        self.details = details
         super().__init__(self.message)
 
 
@@ -98,25 +112,25 @@ def init_app(app: Flask) -> None:
     app.register_error_handler(Exception, _unexpected_error)
 
 
-def error_response(code: str, message: str = "", *, html: bool = True) -> Response:
+def error_response(code: str, message: str = "", *, html: bool = True, **details: Any) -> Response:
     """A response of the one shape, or a page for a browser unless `html` is off."""
     raised = ApiError(code, message)
-    return _response(raised.status, code, raised.message, html=html)
+    return _response(raised.status, code, raised.message, html=html, **details)
 
 
-def _response(status: int, code: str, message: str, *, html: bool = True) -> Response:
+def _response(status: int, code: str, message: str, *, html: bool = True, **details: Any) -> Response:
     if html and wants_html():
         return Response(render(ErrorPage(message)), status, mimetype="text/html")
-    response = reply(body(status, code, message, g.get("request_id")), status)
+    response = reply(body(status, code, message, g.get("request_id"), **details), status)
     if status == 401:
         response.headers["WWW-Authenticate"] = "Bearer"
     return response
 
 
-def body(status: int, code: str, message: str, request_id: str | None) -> Error:
+def body(status: int, code: str, message: str, request_id: str | None, **details: Any) -> Error:
     """The one shape."""
     kind = _TYPES.get(status, "invalid_request_error" if status < 500 else "api_error")
-    return Error(error=ErrorDetail(type=kind, code=code, message=message, request_id=request_id))
+    return Error(error=ErrorDetail(type=kind, code=code, message=message, request_id=request_id, **details))
 
 
 def of_status(status: int) -> tuple[str, str]:
@@ -132,7 +146,7 @@ def of_status(status: int) -> tuple[str, str]:
 
 
 def _api_error(raised: ApiError) -> Response:
-    return error_response(raised.code, raised.message)
+    return error_response(raised.code, raised.message, **raised.details)
 
 
 def _http_error(raised: HTTPException) -> Response:

@@ -11,6 +11,7 @@ from ..database import check_ready, db
 from . import errors, routing
 from .errors import ApiError
 from .limits import MAX_FORM_BYTES
+from .responses import is_protocol
 
 POLICY = (
     "default-src 'self'; img-src 'self' data:; frame-ancestors 'none'; base-uri 'none'; "
@@ -24,6 +25,7 @@ HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
+PROTOCOL_VERSION = "2026-04-06"
 # These respond even if the database can't be reached.
 WITHOUT_DATABASE = ("static", "monitoring.healthz")
 # These read nothing from the database, but must fail if it is not the one that was prepared.
@@ -52,6 +54,8 @@ def _begin() -> None:
     # PostgreSQL rejects NUL in text, and no stored name contains it.
     if "\0" in request.path or any("\0" in value for value in request.args.values()):
         raise ApiError("invalid_request", "The address contains a NUL character.")
+    if is_protocol() and request.headers.get("PDPP-Version", PROTOCOL_VERSION) != PROTOCOL_VERSION:
+        raise ApiError("unsupported_version", f"This server speaks PDPP-Version {PROTOCOL_VERSION}.")
     if request.endpoint not in WITHOUT_DATABASE:
         # Each thread keeps its connection: opening one for every request halves the throughput.
         db.connect(reuse_if_open=True)
@@ -66,8 +70,10 @@ def _finish(response: Response) -> Response:
     if request.endpoint == "static":
         _compress(response)
     else:
-        response.headers["Cache-Control"] = "no-store"
-        if not request.path.startswith("/v1/"):
+        response.headers.setdefault("Cache-Control", "no-store")
+        if is_protocol():
+            response.headers["PDPP-Version"] = PROTOCOL_VERSION
+        else:
             response.headers["PDPP-Surface"] = "reference-only"
     return response
 

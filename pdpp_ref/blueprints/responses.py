@@ -34,6 +34,11 @@ def render(page: Page) -> str:
     return render_template(page.template, page=page)
 
 
+def is_protocol() -> bool:
+    """Whether the request is for a route of the protocol; the others are reference-only."""
+    return request.path.startswith("/v1/")
+
+
 def wants_html() -> bool:
     """A browser that opens a page, as against a client of an API or an htmx request."""
     best = request.accept_mimetypes.best_match(["application/json", "text/html"])

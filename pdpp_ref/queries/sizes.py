@@ -34,7 +34,7 @@ def rows(grain: str, connection: str | None = None, stream: str | None = None) -
 
 
 def _connections(connection: str | None) -> list[ConnectionRow]:
-    where, values = _where({"c.connector_instance_id": connection})
+    where, values = where_equal({"c.connector_instance_id": connection})
     return fetch_rows(
         ConnectionRow,
         f"""
@@ -49,7 +49,7 @@ def _connections(connection: str | None) -> list[ConnectionRow]:
 
 
 def _streams(connection: str | None, stream: str | None) -> list[StreamRow]:
-    where, values = _where({"c.connector_instance_id": connection, "s.name": stream})
+    where, values = where_equal({"c.connector_instance_id": connection, "s.name": stream})
     return fetch_rows(
         StreamRow,
         f"""
@@ -64,7 +64,7 @@ def _streams(connection: str | None, stream: str | None) -> list[StreamRow]:
     )
 
 
-def _where(wanted: dict[str, str | None]) -> tuple[str, list[str]]:
+def where_equal(wanted: dict[str, str | None]) -> tuple[str, list[str]]:
     """A WHERE clause for the columns that a value is given for, and the values."""
     given = {column: value for column, value in wanted.items() if value is not None}
     conditions = " AND ".join(f"{column} = ?" for column in given)
@@ -93,7 +93,7 @@ class ConnectorStream(NamedTuple):
 
 def connector_streams(connector: str | None = None) -> list[ConnectorStream]:
     """The streams of all connectors or of one, in the order of their names."""
-    where, values = _where({"c.connector_id": connector})
+    where, values = where_equal({"c.connector_id": connector})
     found = fetch_all(
         f"""
         SELECT c.connector_id, s.name,

@@ -2,9 +2,9 @@
 
 from typing import Annotated, Literal
 
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
-from .types import Body
+from .types import Body, Connection
 
 
 class Login(Struct):
@@ -32,13 +32,27 @@ class Health(Body):
     status: Literal["ok"]
 
 
+class AvailableConnection(Body):
+    """A connection to choose from."""
+
+    connection_id: Connection
+    display_name: str
+
+
 class ErrorDetail(Body):
-    """`code` is for programs and `message` for people; `request_id` is also in the server's log."""
+    """`code` is for programs and `message` for people; `request_id` is also in the server's log.
+
+    Under `/v1`, `param` names the parameter that is wrong, and `retry_with` one to add, with a value from
+    `available_connections`.
+    """
 
     type: str
     code: str
     message: str
     request_id: str | None
+    param: str | UnsetType = UNSET
+    retry_with: str | UnsetType = UNSET
+    available_connections: list[AvailableConnection] | UnsetType = UNSET
 
 
 class Error(Body):

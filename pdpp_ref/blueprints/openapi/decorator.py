@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import wraps
+from functools import cache, wraps
 from typing import Any, NamedTuple, TypeVar
 
 import msgspec
@@ -11,6 +11,7 @@ from flask import request
 from msgspec import Struct, inspect
 
 from ..errors import ApiError
+from ..responses import is_protocol
 
 View = TypeVar("View", bound=Callable[..., Any])
 Query = TypeVar("Query", bound=Struct)
@@ -93,14 +94,50 @@ def operation(
 
 def _parsed(kind: type[Query]) -> Query:
     """The declared parameters; a read takes the first of a repeated one, and a write none."""
+    given = _given(kind)
     if request.method not in ("GET", "HEAD"):
         repeated = [name for name in kind.__struct_fields__ if len(request.args.getlist(name)) > 1]
         if repeated:
             raise ApiError("invalid_request", f"{repeated[0]} is given more than once.")
     try:
-        return msgspec.convert(request.args.to_dict(), kind, strict=False)
+        return msgspec.convert(given, kind, strict=False)
     except msgspec.ValidationError as error:
         raise ApiError("invalid_request", _wanted(kind, str(error))) from None
+
+
+def _given(kind: type[Struct]) -> dict[str, Any]:
+    """The parameters by field: `filter[a]=1` is an entry of the field `filter`, if that is a dict.
+
+    Raises ApiError for an unknown one in a request of the protocol.
+    """
+    given: dict[str, Any] = {}
+    for name, value in request.args.items():
+        field, bracket, rest = name.partition("[")
+        if bracket and rest.endswith("]") and field in nested_parameters(kind):
+            entries = given.setdefault(field, {})
+            if isinstance(entries, dict):
+                entries[rest[:-1]] = value
+        elif name in kind.__struct_fields__:
+            given[name] = value
+        elif is_protocol():
+            raise ApiError(
+                "invalid_request", f"Unsupported query parameter: {name[:100]}.", param=name[:100]
+            )
+    return given
+
+
+@cache
+def nested_parameters(kind: type[Struct]) -> frozenset[str]:
+    """The fields that are dicts, each sent as several parameters: `filter[a]=1&filter[b]=2`."""
+    declared = inspect.type_info(kind)
+    assert isinstance(declared, inspect.StructType)
+    return frozenset(
+        field.name for field in declared.fields if isinstance(_bare(field.type), inspect.DictType)
+    )
+
+
+def _bare(kind: inspect.Type) -> inspect.Type:
+    return kind.type if isinstance(kind, inspect.Metadata) else kind
 
 
 def _wanted(kind: type[Struct], error: str) -> str:
@@ -125,4 +162,6 @@ def _in_words(kind: inspect.Type) -> str:
             return "a whole number"
         case inspect.BoolType():
             return "true or false"
+        case inspect.DictType():
+            return "given with a name in brackets"
     return "given, and not empty"

@@ -23,6 +23,7 @@ from .decorator import (
     Operation,
     Responses,
     Security,
+    nested_parameters,
     operation,
 )
 
@@ -31,16 +32,16 @@ blueprint = Blueprint("openapi", __name__)
 Schema = dict[str, Any]
 
 ABOUT = (
-    "The exact account of what a personal data server stores, and writing to it.  Everything under "
-    "`/_ref`, and the owner's pages, is **reference-only**: it serves this implementation and is not part "
-    "of the protocol, and each of its responses has the header `PDPP-Surface: reference-only`.  Unknown "
-    "parameters are ignored.  If a parameter is repeated, a read uses the first and a write is refused.  "
-    "Times are UTC."
+    "The exact account of what a personal data server stores; writing to it, and reading it back.  "
+    "Everything under `/_ref`, and the owner's pages, is **reference-only**: it serves this implementation "
+    "and is not part of the protocol, and each of its responses has the header `PDPP-Surface: "
+    "reference-only`.  Unknown parameters are refused under `/v1`, ignored elsewhere.  If a parameter is "
+    "repeated, a read uses the first and a write is refused.  Times are UTC."
 )
 REFERENCE_ONLY, PROTOCOL, FILES = "reference-only", "connectors", "files"
 TAGS = {
     REFERENCE_ONLY: "Only for this implementation; not part of the protocol.",
-    PROTOCOL: "For programs that send and delete records.",
+    PROTOCOL: "For programs that send, read and delete records.",
     FILES: "Static files of the pages.",
 }
 SCHEMES = {
@@ -52,6 +53,10 @@ HEADERS = {
     "PDPP-Surface": {
         "description": "This route is not part of the protocol.",
         "schema": {"const": REFERENCE_ONLY},
+    },
+    "PDPP-Version": {
+        "description": "The version of the protocol; a request that names another one is refused.",
+        "schema": {"type": "string"},
     },
 }
 _PART = r"<(?:\w+:)?(\w+)>"
@@ -154,6 +159,8 @@ def _query(kind: type[Struct] | None) -> Iterator[Schema]:
         schema = _without_null(schema)
         about = schema.pop("description", None)
         parameter = {"name": name, "in": "query", "required": name in found["required"], "schema": schema}
+        if name in nested_parameters(kind):
+            parameter |= {"style": "deepObject", "explode": True}
         yield parameter | ({"description": about} if about else {})
 
 
@@ -183,8 +190,9 @@ def _responses(rule: Rule, method: str, declared: Operation, security: Security,
     if security.redirects:
         responses.setdefault(302, {"description": "A browser without a session is redirected to the form."})
     pages = tag != PROTOCOL and not rule.rule.startswith("/_ref/")
-    responses |= _errors(_codes(method, declared, security), pages)
-    shared = ["Request-Id", "PDPP-Surface"] if tag == REFERENCE_ONLY else ["Request-Id"]
+    codes = _codes(method, declared, security) + (["unsupported_version"] if tag == PROTOCOL else [])
+    responses |= _errors(codes, pages)
+    shared = ["Request-Id", *({REFERENCE_ONLY: ["PDPP-Surface"], PROTOCOL: ["PDPP-Version"]}.get(tag, []))]
     headers = {name: {"$ref": f"#/components/headers/{name}"} for name in shared}
     return {str(status): responses[status] | {"headers": headers} for status in sorted(responses)}
 

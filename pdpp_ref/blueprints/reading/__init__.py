@@ -1,0 +1,1 @@
+"""How data clients read: what they select, where they are in it, and how it is answered."""
