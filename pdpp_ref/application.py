@@ -8,12 +8,23 @@ from flask import Flask
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from . import credentials, instance_folder, notices, startup
-from .blueprints import auth, connector_api, dashboard, data_api, metrics, middleware, operator_api
+from .blueprints import (
+    auth,
+    connector_api,
+    dashboard,
+    data_api,
+    download_pages,
+    metrics,
+    middleware,
+    operator_api,
+    record_pages,
+)
 from .blueprints.openapi import document
 from .blueprints.owner import formatting
 from .config import PREFIX, InvalidSetting, Settings
 from .instance_folder import PACKAGE
 from .services.background_rebuild import BackgroundRebuild
+from .services.prepared_files import PreparedFiles
 
 # A checkout has templates/ and static/ next to the package; an installed wheel has them inside.
 ASSETS = PACKAGE if (PACKAGE / "templates").is_dir() else PACKAGE.parent
@@ -32,12 +43,24 @@ def create_app(
     app.extensions["auto_reconcile"] = startup.auto_reconcile(settings, clock)
     app.extensions["background_rebuild"] = BackgroundRebuild()
     app.extensions["credentials"] = known = _credentials(settings)
+    app.extensions["prepared_files"] = PreparedFiles(instance_folder.path_for(settings), clock)
     app.config["SECRET_KEY"] = known.secret_key
     middleware.init_app(app)
     auth.init_app(app)
     metrics.init_app(app)
     document.init_app(app)
-    for part in (auth, dashboard, connector_api, data_api, formatting, metrics, document, operator_api):
+    for part in (
+        auth,
+        dashboard,
+        record_pages,
+        download_pages,
+        connector_api,
+        data_api,
+        formatting,
+        metrics,
+        document,
+        operator_api,
+    ):
         app.register_blueprint(part.blueprint)
     return app
 

@@ -122,10 +122,10 @@ class PreparedFiles:
         file = self._files.get(file_id)
         return file if file and compare_digest(file.owner.encode(), owner.encode()) else None
 
-    def open(self, file: PreparedFile) -> "Reader | None":
-        """A reader of a file that is ready; None if its time was up."""
+    def open(self, file: PreparedFile, start: int, end: int) -> "Reader | None":
+        """A reader of a part of a file that is ready; None if its time was up."""
         with self._lock:
-            return Reader(os.dup(file.file.fileno()), file.size) if file.file else None
+            return Reader(os.dup(file.file.fileno()), start, end) if file.file else None
 
     def remove_expired(self) -> None:
         with self._lock:
@@ -220,13 +220,14 @@ def _reason(error: Exception) -> str:
 
 
 class Reader(io.RawIOBase):
-    """Reads a descriptor, which it closes, from a position of its own.
+    """Reads a descriptor from `start` up to `end`, and closes it; positions count from `start`.
 
     Raises OSError where bytes are missing: a shorter file must not look complete.
     """
 
-    def __init__(self, descriptor: int, size: int) -> None:
-        self._descriptor, self._size, self._position = descriptor, size, 0
+    def __init__(self, descriptor: int, start: int, end: int) -> None:
+        self._descriptor, self._start, self._size = descriptor, start, end - start
+        self._position = 0
 
     def readable(self) -> bool:
         return True
@@ -238,13 +239,12 @@ class Reader(io.RawIOBase):
         return self._position
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        start = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._size}[whence]
-        self._position = start + offset
+        self._position = offset + {os.SEEK_CUR: self._position, os.SEEK_END: self._size}.get(whence, 0)
         return self._position
 
     def readinto(self, buffer: Any) -> int:
         wanted = min(len(buffer), max(0, self._size - self._position))
-        data = os.pread(self._descriptor, wanted, self._position)
+        data = os.pread(self._descriptor, wanted, self._start + self._position)
         if wanted and not data:
             raise OSError("a prepared file has lost bytes")
         buffer[: len(data)] = data

@@ -49,7 +49,7 @@ def prepared(files: PreparedFiles, wanted: Job) -> prepared_files.PreparedFile:
 def test_a_file_is_written_and_read_from_any_position_by_several(files: PreparedFiles) -> None:
     found = prepared(files, job())
     assert (found.state, found.size, found.problem) == ("ready", 4, None)
-    readers = [files.open(found) for _ in range(2)]
+    readers = [files.open(found, 0, 4) for _ in range(2)]
     for reader in readers:
         assert reader
         reader.seek(2)
@@ -57,6 +57,12 @@ def test_a_file_is_written_and_read_from_any_position_by_several(files: Prepared
         assert reader.read(9) == b"t"
         assert reader.read(9) == b""
         reader.close()
+
+
+def test_a_part_is_read_as_if_it_were_a_file(files: PreparedFiles) -> None:
+    reader = files.open(prepared(files, job()), 1, 3)
+    assert reader
+    assert (reader.seek(0, os.SEEK_END), reader.seek(0), reader.read()) == (2, 0, b"ex")
 
 
 def test_a_file_has_no_name(files: PreparedFiles, tmp_path: Path) -> None:
@@ -79,12 +85,12 @@ def test_only_the_session_that_asked_for_a_file_finds_it(files: PreparedFiles) -
 def test_a_file_is_removed_when_its_time_is_up(files: PreparedFiles, clock: Clock) -> None:
     found = prepared(files, job())
     assert found.file
-    taken, descriptor = files.open(found), found.file.fileno()
+    taken, descriptor = files.open(found, 0, 4), found.file.fileno()
     clock.advance(prepared_files.LIFETIME_SECONDS - 1)
     assert files.find(found.id, ME)
     clock.advance(1)
     assert files.find(found.id, ME) is None
-    assert files.open(found) is None
+    assert files.open(found, 0, 4) is None
     with pytest.raises(OSError, match="descriptor"):
         os.fstat(descriptor)
     assert taken
@@ -195,7 +201,7 @@ def test_a_file_that_has_lost_bytes_is_not_read_as_a_shorter_one(files: Prepared
     found = prepared(files, job())
     assert found.file
     os.ftruncate(found.file.fileno(), 2)
-    reader = files.open(found)
+    reader = files.open(found, 0, 4)
     assert reader
     assert reader.read(4) == b"te"
     with pytest.raises(OSError, match="lost bytes"):

@@ -47,6 +47,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "credentials",
         "database",
         "models",
+        "operations",
         "parsing",
         "projection",
         "queries",
