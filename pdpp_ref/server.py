@@ -74,8 +74,10 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         """Called at least once a second, also while there is nothing to take."""
         if not self.total_outbufs_len:
             self._took_at = time.monotonic()
-        elif time.monotonic() - self._took_at > STALLED_SECONDS:
+        elif time.monotonic() - self._took_at > STALLED_SECONDS and not self.will_close:
             self.will_close = True
+            # waitress would close it once it can be written to, which may be never.
+            self.server.trigger.pull_trigger(self.handle_close)
         return bool(super().writable())
 
     def _flush_some(self, do_close: bool = True) -> bool:

@@ -20,6 +20,7 @@ READS = [
     "/dashboard",
     "/dashboard/hero",
     "/dashboard/connections/laptop",
+    "/dashboard/records?connection=laptop&stream=notes&key=0000001",
 ]
 
 
