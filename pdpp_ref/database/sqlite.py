@@ -34,6 +34,8 @@ PRAGMAS: dict[str, Any] = {
     "busy_timeout": 5000,
     "cache_size": -32768,
     "temp_store": "memory",
+    # A log that grew while a reader held it up is cut to this when it starts from its beginning.
+    "journal_size_limit": 32 * 1024 * 1024,
 }
 
 # peewee leaves out some of the driver's errors, such as NoMemError, which a corrupt page can cause.

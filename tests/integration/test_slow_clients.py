@@ -15,8 +15,9 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from pdpp_ref import server as module
+from pdpp_ref.database import fetch_all, read_snapshot
 from pdpp_ref.services.prepared_files import Job, PreparedFiles, Progress
-from tests.support.factories import csrf_token, fill, upsert, write
+from tests.support.factories import fill, upsert, write
 from tests.support.server_process import served
 
 pytestmark = pytest.mark.only("sqlite")  # no response here comes from a database
@@ -162,29 +163,23 @@ def until(done: Callable[[], bool]) -> None:
     pytest.fail("it did not happen in time")
 
 
-def test_a_client_that_reads_fast_delays_nobody(port: int, downloader: Downloader) -> None:
-    """waitress alone would serve nobody else until it had sent everything."""
-    ended = threading.Event()
-    received = []
+def test_a_client_that_reads_fast_gets_a_part_at_a_time(
+    port: int, downloader: Downloader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """waitress alone would serve nobody else while the client takes more."""
+    monkeypatch.setattr(module, "SENT_AT_ONCE", 64 * 1024)
+    flush, parts = module.Channel._flush_some, []
 
-    def read() -> None:
-        while not ended.is_set():
-            with downloader.connect(port, Connection="close") as client:
-                received.append(body(client)[1])
+    def counted(channel: module.Channel, do_close: bool = True) -> bool:
+        before = channel.total_outbufs_len
+        done = flush(channel, do_close)
+        parts.append(before - channel.total_outbufs_len)
+        return done
 
-    readers = [threading.Thread(target=read) for _ in range(2)]
-    for reader in readers:
-        reader.start()
-    try:
-        time.sleep(0.3)
-        took = best_of(port, downloader, "/healthz")
-    finally:
-        ended.set()
-        for reader in readers:
-            reader.join()
-    assert took < 0.5  # the readers of this process are slower than the server
-    assert received
-    assert set(received) == {LARGE}
+    monkeypatch.setattr(module.Channel, "_flush_some", counted)
+    with downloader.connect(port, Connection="close") as client:
+        assert body(client)[1] == LARGE
+    assert max(parts) == 64 * 1024
 
 
 def test_a_failure_after_the_first_byte_shows_as_fewer_bytes(port: int, downloader: Downloader) -> None:
@@ -211,14 +206,27 @@ def test_a_list_that_nobody_reads_holds_no_thread_for_long(
         assert time.monotonic() - began > 1  # it waited for a thread
 
 
-def test_a_prepared_file_leaves_a_short_log(app: Flask, owner: FlaskClient, tmp_path: Path) -> None:
-    """Writers that worked during the preparation made the log long; the next ones begin it again."""
+@pytest.mark.slow
+def test_the_log_is_short_again_after_a_download_during_which_much_was_written(
+    app: Flask, tmp_path: Path
+) -> None:
     files: PreparedFiles = app.extensions["prepared_files"]
-    fill(2_000)
-    form = {"csrf_token": csrf_token(owner), "history": "yes"}
-    assert owner.post("/dashboard/downloads", data=form).status_code == 303
-    for number in range(40):
-        write(*(upsert(f"{number}-{key}", {"t": "x" * 2_000}) for key in range(500)))
+    began, ended = threading.Event(), threading.Event()
+
+    def prepare(*_: object) -> tuple[str, ...]:
+        with read_snapshot():
+            fetch_all("SELECT COUNT(*) FROM records")
+            began.set()
+            ended.wait(60)
+        return ()
+
+    files.request(Job("slow", "slow.jsonl", 1, 1, prepare), "mine")
+    began.wait(60)
+    fill(14_000, size=2_000)
+    log = tmp_path / "test.sqlite3-wal"
+    assert log.stat().st_size > 64_000_000
+    ended.set()
     files.wait()
-    write(upsert("last"))
-    assert (tmp_path / "test.sqlite3-wal").stat().st_size < 64_000_000
+    for key in ("this", "the next"):
+        write(upsert(key))
+    assert log.stat().st_size < 64_000_000
