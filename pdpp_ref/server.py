@@ -23,7 +23,7 @@ from .blueprints.limits import MAX_FORM_BYTES, MAX_INGEST_BYTES
 
 THREADS = 8
 STALLED_SECONDS = 60.0  # for which a client takes nothing of its response
-SENT_AT_ONCE = 1024 * 1024
+SENT_AT_ONCE = 256 * 1024
 
 
 class Parser(HTTPRequestParser):  # type: ignore[misc]  # waitress has no stubs
@@ -67,15 +67,18 @@ class Channel(HTTPChannel):  # type: ignore[misc]
 
     def __init__(self, *arguments: Any, **more: Any) -> None:
         self._left = 0
+        self._is_closing = False
         self._took_at = time.monotonic()
         super().__init__(*arguments, **more)
+        # waitress reads so much of a file at a time, and again if the client took only a part of it.
+        self.sendbuf_len = min(self.sendbuf_len, SENT_AT_ONCE)  # type: ignore[has-type]
 
     def writable(self) -> bool:
         """Called at least once a second, also while there is nothing to take."""
         if not self.total_outbufs_len:
             self._took_at = time.monotonic()
-        elif time.monotonic() - self._took_at > STALLED_SECONDS and not self.will_close:
-            self.will_close = True
+        elif time.monotonic() - self._took_at > STALLED_SECONDS and not self._is_closing:
+            self._is_closing = True
             # waitress would close it once it can be written to, which may be never.
             self.server.trigger.pull_trigger(self.handle_close)
         return bool(super().writable())
