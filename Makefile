@@ -43,7 +43,7 @@ bench: setup-tests ## Run the benchmarks; prints ratios to raw sqlite3
 bench-parallel: setup-tests ## Measure importers, small writes and reads of several processes at once
 	@$(BIN)/python tests/benchmarks/parallel.py
 
-real-input: setup-tests ## Import 336,776 real flights and a Singer tap, and check the totals
+real-input: setup-tests ## Import 336,776 real flights and a Singer tap, export them, and compare
 	@$(BIN)/python -m tests.endurance.real_input
 
 real-taps: setup-tests ## Import from real Singer taps, twice, and kill one half-way

@@ -6,8 +6,8 @@ import os
 import re
 import secrets
 import stat
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
 try:
@@ -78,42 +78,60 @@ def whole(path: Path) -> Iterator[Path]:
     """
     if os.path.lexists(path):
         raise FileExistsError
-    with _at_work(path):
-        part = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
-        descriptor = create(part)
-        try:
-            yield part
-            os.fsync(descriptor)
-            _give_name(part, path)
-        finally:
-            os.close(descriptor)
-            _remove(part)
+    with _at_work(path.parent, re.escape(path.name)), _part(path) as part:
+        yield part
     sync_folder(path.parent)
 
 
 @contextmanager
-def _at_work(path: Path) -> Iterator[None]:
-    """Show others, by a lock, that a file is being created in this folder.
+def whole_files(folder: Path, names: str) -> Iterator[Callable[[Path], AbstractContextManager[Path]]]:
+    """The same for many files in one folder: yields a function that yields the name of a file's part.
+
+    `names` is a pattern of their names.
+    """
+    with _at_work(folder, names):
+        yield _part
+    sync_folder(folder)
+
+
+@contextmanager
+def _part(path: Path) -> Iterator[Path]:
+    if os.path.lexists(path):
+        raise FileExistsError
+    part = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
+    descriptor = create(part)
+    try:
+        yield part
+        os.fsync(descriptor)
+        _give_name(part, path)
+    finally:
+        os.close(descriptor)
+        _remove(part)
+
+
+@contextmanager
+def _at_work(folder: Path, names: str) -> Iterator[None]:
+    """Show others, by a lock, that files are being created in this folder.
 
     A part without such a lock was left by a program that was killed.  A process number would not show
     that: in a container the next program has the same one.
     """
-    folder = os.open(path.parent, os.O_RDONLY)
+    descriptor = os.open(folder, os.O_RDONLY)
     try:
         if fcntl:
             with suppress(OSError):  # another program holds the lock, or the system has none
-                fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                _remove_parts(path)
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                _remove_parts(folder, names)
             with suppress(OSError):
-                fcntl.flock(folder, fcntl.LOCK_SH)
+                fcntl.flock(descriptor, fcntl.LOCK_SH)
         yield
     finally:
-        os.close(folder)
+        os.close(descriptor)
 
 
-def _remove_parts(path: Path) -> None:
-    name = re.compile(rf"\.{re.escape(path.name)}\.[0-9a-f]{{16}}\.part")
-    for part in [found for found in path.parent.iterdir() if name.fullmatch(found.name)]:
+def _remove_parts(folder: Path, names: str) -> None:
+    name = re.compile(rf"\.{names}\.[0-9a-f]{{16}}\.part")
+    for part in [found for found in folder.iterdir() if name.fullmatch(found.name)]:
         _remove(part)
 
 

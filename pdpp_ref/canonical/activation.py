@@ -6,13 +6,14 @@ from typing import NamedTuple
 
 from ..database import fetch_all, write_transaction
 from ..models import locking
+from .batch_storage import store
 from .errors import StreamNotFound
 from .records import (
     Target,
     check_connector,
     known_stream,
 )
-from .stream_batch import StreamBatch, store
+from .stream_batch import StreamBatch
 
 KEYS_PER_PAGE = 2_000
 

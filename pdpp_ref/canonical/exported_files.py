@@ -28,11 +28,15 @@ def is_bound(connection: str, stream: str, key: str, sha256: str) -> bool:
     return blobs.is_bound(known_stream(connection, stream).id, key, sha256)
 
 
-def bind(connection: str, stream: str, key: str, reference: FileReference, blocks: Iterator[bytes]) -> None:
-    """Store a file and bind it to a record, as the export says.
+def bind(
+    connection: str, stream: str, key: str, reference: FileReference, blocks: Iterator[bytes] | None
+) -> bool:
+    """Store a file and bind it to a record, as the export says.  False if there are no blocks.
 
     Raises NotFound, BlobTooLarge, DigestMismatch, TempStorageFull, Busy or peewee.DatabaseError.
     """
+    if blocks is None:
+        return False
     with tempfile.SpooledTemporaryFile(blobs.IN_MEMORY_BYTES) as file:
         digest, size = blobs.gather(blocks, file)
         if digest != reference.sha256:
@@ -43,6 +47,7 @@ def bind(connection: str, stream: str, key: str, reference: FileReference, block
                 raise StreamNotFound
             if not blobs.is_bound(locked.id, key, digest):
                 _bind(locked, key, reference, size, file)
+    return True
 
 
 def _bind(stream: StoredStream, key: str, reference: FileReference, size: int, file: IO[bytes]) -> None:

@@ -323,10 +323,9 @@ class Importer:
         try:
             if exported_files.is_bound(*place, file.sha256):
                 return None
-            blocks = self._export.options.open_file(file.sha256)
-            if blocks is None:
+            open_file = self._export.options.open_file
+            if not self._patiently(lambda: exported_files.bind(*place, file, open_file(file.sha256))):
                 return "is missing; name the folder that has it: --files DIR"
-            self._patiently(lambda: exported_files.bind(*place, file, blocks))
             self.report.files += 1
         except DigestMismatch:
             return "is damaged: its bytes have another digest"

@@ -17,13 +17,13 @@ from ..models.locking import LockedConnection
 from ..parsing.messages import Change
 from ..projection import marks
 from ..timestamps import utc_now
+from .batch_storage import store
 from .errors import ConnectorMismatch, StreamNotFound
 from .restoring import Section
 from .stream_batch import (
     Counts,
     Rejection,
     StreamBatch,
-    store,
 )
 
 __all__ = [

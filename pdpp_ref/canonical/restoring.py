@@ -64,7 +64,7 @@ def place(section: Section, stream: StoredStream, changes: Sequence[Change]) -> 
 
 
 def _next(section: Section, stream_id: int, number: int | None, equal: set[int]) -> Section:
-    """The section after a look at the next version's number."""
+    """The section once the next version's number is known."""
     if number is None or section.is_diverged:
         return section
     if section.is_appending:

@@ -13,9 +13,11 @@ import click
 from .. import signals
 from ..canonical import importer, records
 from ..canonical.errors import ConnectorMismatch
+from ..canonical.export_progress import Options, SeveralConnections
 from ..database import fetch_value
-from ..parsing import hints, unpacking
-from ..parsing.lines import Line, read_lines
+from ..parsing import exports, hints, unpacking
+from ..parsing.exports import MAX_EXPORT_LINE_BYTES
+from ..parsing.lines import READ_BYTES, Line, read_lines
 from ..parsing.messages import Rejected, check_name
 from . import output, rejects
 from .common import (
@@ -34,7 +36,11 @@ Lines = Iterator[Line | None]
 
 @click.command("import")
 @click.argument("file", required=False, type=click.Path(path_type=Path, allow_dash=True))
-@click.option("--connection", callback=checked, help="Connection that the records belong to.")
+@click.option(
+    "--connection",
+    callback=checked,
+    help="Connection that the records belong to. An export names its own.",
+)
 @click.option(
     "--connector", callback=checked, help="Connector of a new connection; by default the connection's name."
 )
@@ -53,44 +59,54 @@ Lines = Iterator[Line | None]
     callback=lambda _, __, given: dict(map(_time_field, given)),
     help="Field that has the time of a record, for one stream or for all. Repeatable.",
 )
+@click.option(
+    "--files",
+    "folder",
+    metavar="DIR",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="Folder with the files of an export.",
+)
 def import_lines(
     file: Path | None,
     connection: str | None,
     connector: str | None,
     rejects_file: Path | None,
     time_fields: dict[str | None, str],
+    folder: Path | None,
 ) -> None:
-    """Import JSON lines (PDPP Collection Profile or Singer) from FILE or standard input.
+    """Import JSON lines (PDPP Collection Profile, Singer or an export) from FILE or standard input.
 
-    They may be compressed with gzip, bzip2, xz or zstd.
+    They may be compressed with gzip, bzip2, xz or zstd.  Importing an export needs no --connection; with
+    one, an export of a single connection gets that name.
 
     Each STATE line is printed on standard output once everything before it is stored. After a rejected
     line no STATE is printed, unless --rejects has stored that line.
     """
     signals.ignore_hangup()
     name = connection or connector
-    if not name:
-        raise UsageError("name the connection of these records: --connection NAME")
     descriptor = _opened(file)
     with rejects.opened(rejects_file, descriptor, *_outputs()) as rejects_store:
         lines = _lines(file, descriptor, rejects_store)
         with opened_database():
             report = _ImportReport(rejects_store)
             work = importer.Importer(
-                records.Target(name, _connector_of(name, connector)),
+                records.Target(name, _connector_of(name, connector)) if name else None,
                 report.state,
                 report.rejected,
                 report.progress,
                 stores_rejected=rejects_store is not None,
                 on_skipped=report.skipped,
                 time_fields=time_fields,
+                exports=Options(connection, connector, lambda digest: _file_of(folder, digest)),
             )
             with _explained_failures(work.report):
                 work.run(lines)
+                if not (name or work.report.exports):
+                    raise importer.NoConnection
                 report.finish(work.report)
     if work.report.broken and work.report.broken.code == "unreadable":
         raise TemporaryFailure(f"{work.report.broken.reason}. {AGAIN}")
-    sys.exit(1 if work.report.rejected else 0)
+    sys.exit(1 if work.report.rejected or work.report.gaps or work.report.missing_files else 0)
 
 
 def _time_field(given: str) -> tuple[str | None, str]:
@@ -138,7 +154,8 @@ def _outputs() -> list[int]:
 def _lines(file: Path | None, descriptor: int, rejects_store: rejects.Rejects | None) -> Lines:
     """The lines of the input.  Raises UsageError if there are none: for a file now, for a pipe later."""
     name = "standard input" if file is None or _is_stdin(file) else repr(file.name)
-    lines = _judged(read_lines(descriptor, rejects_store.spool if rejects_store else None), name)
+    spool = rejects_store.spool if rejects_store else None
+    lines = _judged(read_lines(descriptor, spool, MAX_EXPORT_LINE_BYTES), name)
     return lines if file is None or not file.is_file() else chain([next(lines, None)], lines)
 
 
@@ -159,6 +176,21 @@ def _connector_of(connection: str, wanted: str | None) -> str:
             "leave --connector out or choose another --connection"
         )
     return known or wanted or connection
+
+
+def _file_of(folder: Path | None, digest: str) -> Iterator[bytes] | None:
+    """The blocks of a file in the folder; None if it is missing."""
+    if folder is None or not (folder / digest).is_file():
+        return None
+    return _blocks(folder / digest)
+
+
+def _blocks(path: Path) -> Iterator[bytes]:
+    try:
+        with path.open("rb") as opened:
+            yield from iter(lambda: opened.read(READ_BYTES), b"")
+    except OSError as error:
+        raise TemporaryFailure(f"file {path.name!r} can't be read: {error.strerror}") from None
 
 
 # ---- output ------------------------------------------------------------------------------------
@@ -182,7 +214,19 @@ def _explained_failures(report: importer.Report) -> Iterator[None]:
     except KeyboardInterrupt:
         why = "stopped"
     except ConnectorMismatch as error:
-        raise UsageError(f"the connection now belongs to connector {error.owner!r}") from None
+        before = f"; {_counts(report)} before that" if report.counts.accepted else ""
+        raise UsageError(
+            f"near line {report.lines}: the connection belongs to connector {error.owner!r}{before}"
+        ) from None
+    except importer.NoConnection:
+        raise UsageError("name the connection of these records: --connection NAME") from None
+    except SeveralConnections:
+        raise UsageError(
+            "the export has several connections, so they can't all get the name of --connection; "
+            "leave it out"
+        ) from None
+    except exports.Unsupported as reason:
+        raise UsageError(f"the export at line {report.lines} can't be read: {reason}") from None
     else:
         return
     raise TemporaryFailure(f"{why}; {_counts(report)} before that. {AGAIN}")
@@ -194,6 +238,7 @@ def _counts(report: importer.Report) -> str:
         f"{counts.accepted:,} accepted ({counts.created:,} new, {counts.updated:,} changed, "
         f"{counts.deleted:,} deleted, {counts.unchanged:,} unchanged), "
         f"{f'{counts.removed:,} removed, ' if counts.removed else ''}{report.rejected:,} rejected"
+        f"{f', {report.files:,} files' if report.files else ''}"
     )
 
 
@@ -251,6 +296,10 @@ class _ImportReport:
             yield "ignored " + ", ".join(f"{n:,} {shown_name(kind)[:100]}" for kind, n in kinds)
         if report.rejected and self._rejects is not None:
             yield f"rejected lines are in {self._rejects.name}"
+        if report.gaps:
+            yield "the export is not complete: see above"
+        if report.missing_files:
+            yield f"{report.missing_files:,} files are missing: run it again with them"
         if report.withheld:
             yield (
                 f"no STATE was printed after line {report.first_rejected}, which was rejected: "

@@ -22,6 +22,8 @@ SERVERS = ("serve", "demo")  # have their own way to stop on a signal
 COMMANDS = {
     "serve": ("serve", "serve"),
     "import": ("import_", "import_lines"),
+    "export": ("export", "export_lines"),
+    "connections": ("connections", "list_connections"),
     "summary": ("projection", "show_summary"),
     "verify": ("projection", "verify_totals"),
     "mark-dirty": ("projection", "mark_dirty"),

@@ -129,11 +129,17 @@ def put(text: str, encoding: str | None = None) -> None:
 
     Raises Closed, or OSError if the target can't store it.
     """
-    stream = sys.stdout
-    descriptor = _descriptor(stream)
+    put_bytes(
+        text.encode(encoding or "utf-8") if encoding or sys.stdout is None else _encoded(sys.stdout, text)
+    )
+
+
+def put_bytes(block: bytes) -> None:
+    """The same for bytes."""
+    descriptor = _descriptor(sys.stdout)
     if descriptor is None:
         raise OSError(errno.EBADF, os.strerror(errno.EBADF))
-    data = memoryview(text.encode(encoding) if encoding else _encoded(stream, text))
+    data = memoryview(block)
     try:
         while data:
             try:

@@ -230,33 +230,36 @@ def _lines(
     )
     parts: list[str] = []
     for row in page:
-        first, *more = files.get(row.version, ("",))
-        for line in (
-            start + _fields(row, history) + first,
-            *(start + _fields(row, False) + each for each in more),
-        ):
+        texts = _with_files(row, history, files[row.version]) if row.version in files else None
+        for text in texts or (_fields(row, history),):
             if row.data is None:
-                parts.append(f'{line},"op":"delete"}}\n')
+                parts += (start, text, ',"op":"delete"}\n')
             elif len(row.data) < LARGE:
-                parts.append(f'{line},"data":{row.data}}}\n')
+                parts += (start, text, ',"data":', row.data, "}\n")
             else:
-                yield "".join([*parts, line, ',"data":'])
+                yield "".join([*parts, start, text, ',"data":'])
                 yield row.data
                 parts = ["}\n"]
     yield "".join(parts)
 
 
+def _with_files(row: Row, history: bool, files: Sequence[str]) -> list[str]:
+    """The fields of a line with the first files, and of further lines, without number, with the rest."""
+    first, *more = files
+    return [_fields(row, history) + first, *(_fields(row, False) + each for each in more)]
+
+
 def _fields(row: Row, history: bool) -> str:
     """A line's fields from its key on, without files and data."""
-    line: str = to_json(row.key)
+    fields: str = to_json(row.key)
     if row.emitted_at is not None:
-        line += f',"emitted_at":"{row.emitted_at}"'
+        fields += f',"emitted_at":"{row.emitted_at}"'
     if history:
-        line += f',"history_version":{row.version}'
+        fields += f',"history_version":{row.version}'
     if row.table_version is not None:
-        line += f',"table_version":{row.table_version}'
+        fields += f',"table_version":{row.table_version}'
     if row.record_time is not None:
-        line += f',"record_time":"{row.record_time}"'
+        fields += f',"record_time":"{row.record_time}"'
     if row.pruned_at is not None:
-        line += f',"pruned":{{"at":"{row.pruned_at}","digest":"{row.pruned_digest}"}}'
-    return line
+        fields += f',"pruned":{{"at":"{row.pruned_at}","digest":"{row.pruned_digest}"}}'
+    return fields

@@ -1,7 +1,8 @@
 """Reading the versions of a stream page by page, in the order of their numbers."""
 
 from collections.abc import Iterator
-from typing import NamedTuple
+
+import msgspec
 
 from ..database import fetch_all, fetch_as, fetch_value
 from ..queries import records, versions
@@ -11,7 +12,7 @@ PAGE_ROWS = 2_000
 PAGE_BYTES = 2 * 1024 * 1024  # of data; a page may be larger only if it is a single record
 
 
-class Row(NamedTuple):
+class Row(msgspec.Struct, frozen=True, gc=False):
     """A version; `data` is None for a tombstone.
 
     `record_time` and the mark of pruned versions are read with the history only; the table version and the

@@ -142,7 +142,7 @@ def _decode(line: bytes, decoder: "msgspec.json.Decoder[T]") -> T:
     try:
         return decoder.decode(line)
     except msgspec.ValidationError as error:
-        field = re.search(r"`\$?\.?(\w+)", str(error))
+        field = re.search(r"(?:field `|at `\$\.)(\w+)", str(error))
         what = f"{field[1]} is missing or has another form" if field else "not an object"
         raise Rejected(f"not as an export has it: {what}") from None
     except RecursionError:

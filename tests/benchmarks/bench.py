@@ -4,6 +4,8 @@
 
 - import: `pdpp-ref import` of a file into an empty database, its start included, as the shell sees it.
   Raw is `raw_import.py`, which stores the same texts and totals and nothing else.
+- export: `pdpp-ref export --history` of that database into a pipe.  Raw is `raw_export.py`, which
+  selects the same texts with Python's own sqlite3 and writes them, a line each.
 - fresh read: what the dashboard's poll and `GET /_ref/dataset/summary` do.  Raw is one SELECT of the
   global row; ours gives the largest connectors too, of the same moment.
 - repairs: the read that finds the totals alone, one stream of 5,000 records, or twenty of 250 dirty.
@@ -40,7 +42,7 @@ from pdpp_ref.projection import marks
 from pdpp_ref.services import reconcile, summary
 from pdpp_ref.startup import auto_reconcile, open_database
 
-IMPORT, READ, REBUILD = "import", "fresh read", "rebuild"
+IMPORT, EXPORT, READ, REBUILD = "import", "export with history", "fresh read", "rebuild"
 TOTALS, ONE, TWENTY = "repair: totals alone", "repair: 1 stream of 5,000", "repair: 20 streams of 250"
 
 Work = Callable[[], Any]
@@ -64,16 +66,30 @@ class Result(NamedTuple):
 LAUNCH = """
 import json, resource, subprocess, sys, time
 began = time.perf_counter()
-done = subprocess.run(sys.argv[1:], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+count = sys.argv[1] == "count"
+into = subprocess.PIPE
+if count:
+    done = subprocess.Popen(sys.argv[2:], stdout=into, stderr=subprocess.DEVNULL)
+    done.stderr, size = "", 0
+    while block := done.stdout.read1(1 << 20):
+        size += len(block)
+    done.wait()
+    done.stdout = str(size)
+else:
+    done = subprocess.run(sys.argv[2:], stdout=into, stderr=into, text=True)
 taken = time.perf_counter() - began
 peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
 print(json.dumps([done.returncode, taken, peak, done.stdout or done.stderr]))
 """
 
 
-def run(*command: object) -> tuple[float, float, str]:
-    """(seconds, peak MB, what it printed) of a Python program in a process of its own."""
-    launch = [sys.executable, "-c", LAUNCH, sys.executable, *map(str, command)]
+def run(*command: object, count: bool = False) -> tuple[float, float, str]:
+    """(seconds, peak MB, what it printed) of a Python program in a process of its own.
+
+    `count`: how many bytes it printed into a pipe, instead.
+    """
+    mode = "count" if count else "all"
+    launch = [sys.executable, "-c", LAUNCH, mode, sys.executable, *map(str, command)]
     launched = subprocess.run(launch, check=True, stdout=subprocess.PIPE, text=True)
     code, taken, peak, printed = json.loads(launched.stdout)
     if code:
@@ -158,7 +174,7 @@ def compare_with_raw() -> None:
 # ---- what is measured --------------------------------------------------------------------------
 
 
-def imports(folder: Path, records: int, repeat: int = 3) -> Result:
+def imports(folder: Path, records: int, repeat: int = 3) -> Iterator[Result]:
     file = folder / "lines.jsonl"
     write_file(file, records)
     command = ("-c", "from pdpp_ref.cli import main; main()")
@@ -175,7 +191,24 @@ def imports(folder: Path, records: int, repeat: int = 3) -> Result:
     peak, raw_peak = (max(each[1] for each in runs) for runs in (ours, raw))
     started = run(*command, "--help")[0]
     note = f"peak {peak:.0f} MB, raw {raw_peak:.0f} MB; {started:.2f} s is start"
-    return Result(IMPORT, records, took, raw_took, note, peak)
+    yield Result(IMPORT, records, took, raw_took, note, peak)
+    yield exports(folder / "0" / "pdpp-ref.sqlite3", records, repeat)
+
+
+def exports(database: Path, records: int, repeat: int) -> Result:
+    os.environ["PDPP_INSTANCE_PATH"] = str(database.parent)
+    export = ("-c", "from pdpp_ref.cli import main; main()", "export", "--history")
+    ours, raw = [], []
+    for _ in range(repeat):
+        ours.append(run(*export, count=True))
+        raw.append(run(Path(__file__).with_name("raw_export.py"), database, count=True))
+    assert int(ours[0][2]) > int(raw[0][2]) > 0, "an export has more than the texts"
+    took, raw_took = (statistics.median(each[0] for each in runs) for runs in (ours, raw))
+    peak = max(each[1] for each in ours)
+    note = (
+        f"peak {peak:.0f} MB, {int(ours[0][2]) / 1e6:,.0f} MB to a pipe, {int(raw[0][2]) / 1e6:,.0f} MB raw"
+    )
+    return Result(EXPORT, records, took, raw_took, note, peak)
 
 
 def reads_and_repairs(folder: Path, records: int, repeat: int) -> Iterator[Result | str]:
@@ -224,7 +257,7 @@ def mark(streams: Ids) -> None:
 
 def row(each: Result) -> str:
     ours, raw = (
-        f"{each.records / took:,.0f}/s" if each.operation == IMPORT else milliseconds(took)
+        f"{each.records / took:,.0f}/s" if each.operation in (IMPORT, EXPORT) else milliseconds(took)
         for took in (each.ours, each.raw)
     )
     ratio = each.ours / each.raw
@@ -248,6 +281,10 @@ def aims(results: dict[tuple[str, int], Result]) -> Iterator[tuple[bool, str]]:
     imported = results[IMPORT, most]
     rate = most / imported.ours
     yield rate > 30_000, f"import of {most:,} over 30,000 records/s: {rate:,.0f}/s"
+    exported = results[EXPORT, most]
+    rate = most / exported.ours
+    yield rate > 100_000, f"export of {most:,} over 100,000 records/s: {rate:,.0f}/s"
+    yield exported.peak_mb < 150, f"export of {most:,} in under 150 MB: {exported.peak_mb:.0f} MB"
     yield imported.peak_mb < 150, f"import of {most:,} in under 150 MB: {imported.peak_mb:.0f} MB"
 
 
@@ -270,7 +307,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             imported = imports(Path(folder), records)
             others = reads_and_repairs(Path(folder) / "corpus", records, called.repeat)
-            for each in chain([imported], others):
+            for each in chain(imported, others):
                 if isinstance(each, str):
                     remarks.append(each)
                 else:

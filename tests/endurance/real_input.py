@@ -6,9 +6,11 @@ The recount is of the input and uses Python's csv and json alone.
 """
 
 import csv
+import filecmp
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -17,6 +19,7 @@ import time
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 COMMAND = str(Path(sys.executable).with_name("pdpp-ref"))
 
@@ -71,6 +74,41 @@ def collection_profile(work: Path, flights: Path) -> None:
         took, peak, printed = run_import(work, "flights", lines.open("rb"))
         print(f"Collection Profile, {again}: {counted / took:,.0f} records/s, peak {peak} MB; {printed}")
     check(work, counted, size)
+    out_and_in_again(work, counted)
+
+
+def out_and_in_again(work: Path, counted: int) -> None:
+    """Out, into an empty server, and out again: identical files, with and without history."""
+    for form in ([], ["--history"]):
+        name = "history" if form else "live"
+        first, second = work / f"first-{name}.jsonl", work / f"second-{name}.jsonl"
+        there = Path(tempfile.mkdtemp(dir=work))
+        took, peak = run_export(work, first, form)
+        print(f"Export, {name}: {counted / took:,.0f} records/s to a pipe, peak {peak} MB")
+        with first.open("rb") as lines:
+            _, _, printed = run_import(there, None, lines)
+        print(f"  in again: {printed}")
+        run_export(there, second, form)
+        assert filecmp.cmp(first, second, shallow=False), "the second export differs"
+        print(f"  out again: {first.stat().st_size:,} bytes, identical")
+
+
+def run_export(work: Path, file: Path, form: list[str]) -> tuple[float, int]:
+    """Export through a pipe into a file.  Returns seconds and peak memory in MB."""
+    began = time.monotonic()
+    with file.open("wb") as out:
+        process = subprocess.Popen(
+            [COMMAND, "export", *form],
+            env=environment(work),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        )
+        assert process.stdout
+        shutil.copyfileobj(process.stdout, out, 1024 * 1024)
+        _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    assert process.returncode == 0
+    return time.monotonic() - began, usage.ru_maxrss // 1024
 
 
 def singer(work: Path, flights: Path, tap: str) -> None:
@@ -103,6 +141,24 @@ def singer(work: Path, flights: Path, tap: str) -> None:
         f"Singer, tap-jsonl piped in: {counted / took:,.0f} records/s (the tap's pace), peak {peak} MB; {printed}"
     )
     check(work, counted, size)
+    equal_records(work, said)
+    out_and_in_again(work, counted)
+
+
+def equal_records(work: Path, said: Path) -> None:
+    """An export has the records that the tap sent."""
+    exported = work / "tap.jsonl"
+    run_export(work, exported, [])
+    for sent, found in zip(_of_records(said), _of_records(exported), strict=True):
+        assert sent["record"] == found["data"]
+    print("  the export has the same records as the tap")
+
+
+def _of_records(file: Path) -> Iterator[dict[str, Any]]:
+    for line in file.open(encoding="utf-8"):
+        message = json.loads(line)
+        if message["type"] == "RECORD":
+            yield message
 
 
 def environment(work: Path) -> dict[str, str]:
@@ -113,12 +169,12 @@ def environment(work: Path) -> dict[str, str]:
     }
 
 
-def run_import(work: Path, connection: str, source: io.BufferedReader) -> tuple[float, int, str]:
+def run_import(work: Path, connection: str | None, source: io.BufferedReader) -> tuple[float, int, str]:
     """Seconds, peak memory in MB, and the last line that the command prints."""
     began = time.monotonic()
     with (work / "import.log").open("wb") as log:
         process = subprocess.Popen(
-            [COMMAND, "import", "--connection", connection],
+            [COMMAND, "import", *(["--connection", connection] if connection else [])],
             env=environment(work),
             stdin=source,
             stdout=subprocess.DEVNULL,

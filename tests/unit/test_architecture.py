@@ -78,6 +78,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "parsing",
         "private_files",
         "projection",
+        "queries",
         "schemas",
         "server",
         "services",
