@@ -90,6 +90,9 @@ _OF_PROBLEM = {
 }
 
 
+RETRY_SECONDS = 5  # as a 503 asks for
+
+
 class ApiError(Exception):
     """An error to respond with; the message is for the client and says what to do.
 
@@ -125,6 +128,8 @@ def _response(status: int, code: str, message: str, *, html: bool = True, **deta
     response = reply(body(status, code, message, g.get("request_id"), **details), status)
     if status == 401:
         response.headers["WWW-Authenticate"] = "Bearer"
+    if status == 503:
+        response.headers["Retry-After"] = str(RETRY_SECONDS)
     return response
 
 

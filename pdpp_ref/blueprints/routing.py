@@ -22,7 +22,7 @@ from .errors import ApiError
 PREFIX = "/v1/streams/"
 RAW = ("REQUEST_URI", "RAW_URI")  # waitress and most servers; gunicorn and Werkzeug
 MOST_PARTS = 2 * MAX_NAME_BYTES + 8  # two names of slashes alone
-_SCHEME_AND_HOST = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*")
+_SCHEME_AND_HOST = re.compile(r"\A[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*")
 
 
 class Reading(NamedTuple):

@@ -212,6 +212,10 @@ class _Heading(msgspec.Struct):
     version: msgspec.Raw = msgspec.Raw(b"null")
 
 
+# A type that two threads first decode at once would crash the process; this prepares it.
+_heading = msgspec.json.Decoder(_Heading)
+
+
 def heading(line: bytes, mark: str = "") -> Heading:
     """The heading of a rejected line, whatever is wrong with the rest of it; uses no memory.
 
@@ -229,7 +233,7 @@ def heading(line: bytes, mark: str = "") -> Heading:
 
 
 def _read_heading(line: bytes, mark: str) -> Heading:
-    fields = msgspec.json.decode(line, type=_Heading)
+    fields = _heading.decode(line)
     stream = "" if bytes(fields.stream) == b"null" else _one(fields.stream, str)
     if stream and mark and mark in stream:
         stream = None

@@ -145,7 +145,7 @@ def _loaded(stream_id: int, row: _Row) -> Change:
 
 
 def history_id() -> str:
-    """What tells this database from its copies and backups."""
+    """The id that this database does not share with its copies and backups."""
     return str(fetch_value("SELECT history_id FROM pdpp_ref_schema") or "")
 
 

@@ -12,7 +12,7 @@ from ..projection.rows import valid_time
 
 LARGE_BYTES = 64 * 1024
 PAGE_BYTES = 16 * 1024 * 1024  # a page ends before the record that exceeds them
-EXAMINED_RECORDS = 1_000  # the most that a page with a filter looks at
+EXAMINED_RECORDS = 1_000  # at most, for a page with a filter
 BATCH_RECORDS = 200
 
 SMALL_DATA = f"CASE WHEN {byte_length('data')} <= {LARGE_BYTES} THEN data END"

@@ -86,7 +86,10 @@ def test_who_may_call_is_told(described: dict[str, Any]) -> None:
     assert (cookie["in"], cookie["name"]) == ("cookie", "pdpp_owner_session")
 
 
-OPTIONAL = {"Ingested": ["records_removed", "activations_skipped"]}
+OPTIONAL = {
+    "Ingested": ["records_removed", "activations_skipped"],
+    "ErrorDetail": ["param", "retry_with", "available_connections"],
+}
 
 
 @pytest.mark.parametrize(

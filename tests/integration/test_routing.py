@@ -2,6 +2,7 @@
 
 import json
 import socket
+import time
 from collections.abc import Callable, Iterator
 from urllib.parse import quote
 
@@ -230,6 +231,14 @@ def test_a_decoded_path_alone_must_have_one_meaning(
 def test_what_is_not_utf_8_is_400_on_any_route(owner: FlaskClient, place: str, bytes_: str) -> None:
     response = owner.get(place.format(bytes_), headers={"Accept": "application/json"})
     assert (response.status_code, response.get_json()["error"]["code"]) == (400, "invalid_request")
+
+
+@pytest.mark.only("sqlite")
+def test_a_long_address_takes_no_longer_to_read_for_each_of_its_characters(owner: FlaskClient) -> None:
+    """A search for a scheme at every place took seconds for 60,000 characters."""
+    started = time.perf_counter()
+    assert owner.get(f"/v1/streams/notes?{'x' * 200_000}").status_code == 400
+    assert time.perf_counter() - started < 2
 
 
 @pytest.mark.only("sqlite")

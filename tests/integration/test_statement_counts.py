@@ -21,6 +21,12 @@ READS = [
     "/dashboard/hero",
     "/dashboard/connections/laptop",
     "/dashboard/records?connection=laptop&stream=notes&key=0000001",
+    "/v1/streams",
+    "/v1/streams/notes/records?count=exact",
+    "/v1/streams/notes/records?order=asc&limit=100&filter[t]=y",
+    "/v1/streams/notes/records?changes_since=beginning",
+    "/v1/streams/notes/records/0000001",
+    "/v1/streams/notes/records/0000001/versions",
 ]
 
 

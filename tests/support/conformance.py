@@ -60,11 +60,8 @@ class CheckedClient(FlaskClient):
             found = _asked_for(self.application, response.request.environ, path, method)
             kind = response.mimetype or ""
             # Only files of the pages are compressed, and any body of theirs conforms.
-            text = (
-                ""
-                if "Content-Encoding" in response.headers
-                else response.get_data().decode(errors="replace")
-            )
+            is_packed = "Content-Encoding" in response.headers
+            text = "" if is_packed else response.get_data().decode(errors="replace")
             fault = wrong(api_document(self.application), found, method, response.status_code, kind, text)
             assert fault is None, fault
         return response

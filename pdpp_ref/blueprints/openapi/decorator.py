@@ -73,6 +73,10 @@ def operation(
     """Declare a view.  With `query`, the view is called with `query=` the parsed parameters."""
     by_status = responses if isinstance(responses, Mapping) else {200: responses}
     declared = Operation(summary, by_status, errors, query, body or {}, headers or {})
+    # msgspec prepares a type when it first meets it.  If two threads do so at once, the process crashes.
+    for kind in (query, *declared.body.values()):
+        if isinstance(kind, type):
+            msgspec.json.Decoder(kind)
 
     def declare(view: Any) -> Any:
         if query is None:

@@ -7,7 +7,7 @@ is a secret or a permission: a forged one leads to another place in what its sen
 import hashlib
 import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Literal, TypeVar, cast
 
 import msgspec
 from msgspec import Meta, Struct
@@ -24,8 +24,8 @@ Order = Literal["asc", "desc"]
 
 
 class Place(Struct, kw_only=True, forbid_unknown_fields=True):
-    """`of` is a digest of the connection and stream, `stream` tells a stream from an earlier one of the
-    same name.
+    """`of` is a digest of the connection and the stream; `stream` distinguishes it from an earlier one of
+    the same name.
     """
 
     of: str
@@ -70,6 +70,10 @@ class ChangesCursor(FeedPlace, tag_field="kind", tag="page", kw_only=True):
 
 
 P = TypeVar("P", bound=Place)
+_decoders: dict[type[Place], msgspec.json.Decoder[Place]] = {
+    kind: msgspec.json.Decoder(kind)
+    for kind in (RecordsCursor, VersionsCursor, ChangesToken, ChangesCursor)
+}
 
 
 def encode(place: Place) -> str:
@@ -81,7 +85,7 @@ def decode(text: str, kind: type[P], param: str) -> P:
     try:
         if len(text) > LONGEST or not _BASE64.fullmatch(text):
             raise ValueError
-        place = msgspec.json.decode(urlsafe_b64decode(text + "=" * (-len(text) % 4)), type=kind)
+        place = cast(P, _decoders[kind].decode(urlsafe_b64decode(text + "=" * (-len(text) % 4))))
         # No stored text contains NUL, and PostgreSQL refuses it.
         if "\0" in getattr(place, "key", ""):
             raise ValueError

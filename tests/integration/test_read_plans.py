@@ -1,0 +1,74 @@
+"""Pages walk indexes: a page costs the same however much is stored."""
+
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+
+from pdpp_ref import database
+from pdpp_ref.database import fetch_all
+from pdpp_ref.queries import changes, files, records, versions
+from tests.conftest import Backend
+from tests.support.factories import DatabaseProbe, delete, fill, statements, upsert, write
+from tests.support.reading import RECORDS, read
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """The statements of the modules that read pages, with the values of the last time."""
+    seen: dict[str, Any] = {}
+
+    def noting(run: Any) -> Any:
+        def noted(*arguments: Any) -> Any:
+            sql, *values = [each for each in arguments if not callable(each)]
+            seen[sql] = values[0] if values else ()
+            return run(*arguments)
+
+        return noted
+
+    for module in (records, versions, changes, files):
+        for name in ("fetch_all", "fetch_as", "fetch_column", "fetch_value"):
+            if hasattr(module, name):
+                monkeypatch.setattr(module, name, noting(getattr(database, name)))
+    return seen
+
+
+def test_no_page_scans_or_sorts_what_is_stored(
+    asked: dict[str, Any], backend: Backend, probe: DatabaseProbe
+) -> None:
+    fill(4_000)
+    write(*(delete(f"{number:07}") for number in range(0, 4_000, 2)))
+    write(*(upsert(f"{number:07}", {"n": 2}) for number in range(1, 99, 2)))
+    explain = "EXPLAIN QUERY PLAN"
+    if backend.kind == "postgres":
+        probe("VACUUM ANALYZE")
+        explain = "EXPLAIN"
+    ((stream, last),) = probe("SELECT id, last_version FROM streams")
+    for descending in (True, False):
+        assert len(records.page(stream, None, 10, descending=descending).records) == 10
+        assert len(records.page(stream, "0002001", 10, descending=descending).records) == 10
+    assert records.record(stream, "0000001")
+    newest = versions.newest_version(stream, "0000001")
+    assert newest == versions.page(stream, "0000001", newest or 0, 10).versions[0].version
+    assert versions.newest_version(stream, "0000002")
+    assert changes.page(stream, 3_999, 3_999, last, 10).last_version
+    for sql, values in asked.items():
+        plan = "\n".join(str(row[-1]) for row in fetch_all(f"{explain} {sql}", values))
+        assert "Seq Scan" not in plan, (sql, plan)
+        scans = [line for line in plan.split("\n") if line.startswith("SCAN ")]
+        assert set(scans) <= {"SCAN chain", "SCAN CONSTANT ROW"}, (sql, plan)
+        if "FROM chain" not in sql:  # no longer than was asked for
+            assert "TEMP B-TREE" not in plan, (sql, plan)
+            assert "Sort" not in plan, (sql, plan)
+    assert len(asked) >= 10
+
+
+def test_a_page_costs_the_same_statements_for_any_number_of_rows(owner: FlaskClient) -> None:
+    fill(150)
+    costs = []
+    for limit in (1, 10, 100):
+        with statements() as seen:
+            read(owner, RECORDS, limit=limit)
+        costs.append([sql for sql in seen if sql.startswith("SELECT")])
+    assert costs[0] == costs[1] == costs[2]
+    assert len(costs[0]) <= 3
