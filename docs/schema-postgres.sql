@@ -168,6 +168,22 @@ CREATE INDEX "blob_bindings_sha256" ON "blob_bindings" ("sha256");
 CREATE INDEX "blob_bindings_stream_id_version_byte_length" ON "blob_bindings" ("stream_id", "version", "byte_length");
 CREATE INDEX "blob_bindings_byte_length_stream_id_key_sha256" ON "blob_bindings" ("byte_length", "stream_id", "key", "sha256");
 
+-- A named bearer token.  `digest` is the SHA-256 of its text, which is not stored.
+--
+-- `scopes` are separated by spaces.  `connection` is the name of the only one that it may touch, which
+-- need not exist; NULL for all.
+CREATE TABLE "tokens" (
+    "name" TEXT COLLATE "C" NOT NULL PRIMARY KEY,
+    "digest" TEXT COLLATE "C" NOT NULL,
+    "scopes" TEXT COLLATE "C" NOT NULL,
+    "connection" TEXT COLLATE "C",
+    "created_at" TEXT COLLATE "C" NOT NULL,
+    "expires_at" TEXT COLLATE "C",
+    "last_used_at" TEXT COLLATE "C",
+    "revoked_at" TEXT COLLATE "C"
+);
+CREATE UNIQUE INDEX "tokens_digest" ON "tokens" ("digest");
+
 -- The measures of one key that was changed, deleted or given a file.
 --
 -- It is written with the record itself.  If it is lost or wrong, its stream is `rollups_dirty` until

@@ -8,6 +8,7 @@ from flask import Flask
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from . import credentials, instance_folder, notices, startup
+from .authentication import BearerTokens
 from .blueprints import (
     auth,
     connector_api,
@@ -18,6 +19,7 @@ from .blueprints import (
     middleware,
     operator_api,
     record_pages,
+    token_pages,
 )
 from .blueprints.openapi import document
 from .blueprints.owner import formatting
@@ -40,10 +42,12 @@ def create_app(
     settings = Settings.load(overrides)
     app = _flask(settings, overrides or {})
     startup.open_database(settings)
+    startup.watch_for_restores(instance_folder.create(settings))
     app.extensions["auto_reconcile"] = startup.auto_reconcile(settings, clock)
     app.extensions["background_rebuild"] = BackgroundRebuild()
     app.extensions["credentials"] = known = _credentials(settings)
     app.extensions["prepared_files"] = PreparedFiles(instance_folder.path_for(settings), clock)
+    app.extensions["bearer_tokens"] = BearerTokens(known, clock)
     app.config["SECRET_KEY"] = known.secret_key
     middleware.init_app(app)
     auth.init_app(app)
@@ -54,6 +58,7 @@ def create_app(
         dashboard,
         record_pages,
         download_pages,
+        token_pages,
         connector_api,
         data_api,
         formatting,

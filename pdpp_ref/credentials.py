@@ -1,30 +1,40 @@
-"""Who can see the totals: the owner's password and the operator's token.
+"""The owner's password, the operator's token, and what callers may do.
 
 A secret that is not set is generated on first start and stored in the instance folder, in a file that only
 its owner can read: the password and the token as hashes, the key that signs cookies as it is.
+Named tokens are in the database: see `tokens.py`.
 """
 
 import hashlib
 import hmac
 import secrets
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-
-from werkzeug.security import check_password_hash, generate_password_hash
 
 from . import private_files
 
 # What a caller may do: read the totals, maintain them; write, read and erase records.
 FIGURES, MAINTAIN, WRITE, READ, ERASE = SCOPES = ("figures", "maintain", "write", "read", "erase")
 
+# Scopes for records: a token with no others may be restricted to one connection.
+OF_RECORDS = frozenset({WRITE, READ, ERASE})
+# Tokens begin with it, so that programs which search files for secrets find them.
+PREFIX = "pdpp_"
+OPERATOR_FILE = "operator_token.hash"
+
 
 @dataclass(frozen=True)
 class Caller:
-    """`connection`: the only one whose records the caller may touch; None for all."""
+    """`connection`: the only one whose records the caller may touch; None for all.
+
+    `token`: the name of the token, if it has one.
+    """
 
     scopes: frozenset[str]
     connection: str | None = None
+    token: str | None = None
 
 
 OWNER = Caller(frozenset(SCOPES))
@@ -40,20 +50,20 @@ class Credentials:
     new_secrets: dict[str, str] = field(repr=False)  # by name, to be shown once
     _password: str = field(repr=False)
     _password_is_hashed: bool
-    _token_digest: str = field(repr=False)
+    _token_digest: Callable[[], str] = field(repr=False)
 
     def is_owner(self, password: str) -> bool:
         if not _is_text(password):
             return False
         if self._password_is_hashed:
+            from werkzeug.security import check_password_hash  # commands start without it
+
             return check_password_hash(self._password, password)
-        return hmac.compare_digest(_digest(password), _digest(self._password))
+        return hmac.compare_digest(digest(password), digest(self._password))
 
     def is_operator(self, authorization: str) -> bool:
         """Whether an `Authorization` header has the operator's token."""
-        scheme, _, token = authorization.partition(" ")
-        right = hmac.compare_digest(_digest(token.strip()), self._token_digest)
-        return right and scheme.lower() == "bearer"
+        return hmac.compare_digest(digest(bearer_token(authorization)), self._token_digest())
 
     @property
     def session_fingerprint(self) -> str:
@@ -69,21 +79,79 @@ def load(folder: Path, *, password: str = "", token: str = "", secret_key: str =
     """
     new: dict[str, str] = {}
     hashed = password or _stored(folder / "owner_password.hash", _hash_password, "owner password", new)
-    digest = (
-        _digest(token) if token else _stored(folder / "operator_token.hash", _digest, "operator token", new)
-    )
     key = secret_key or _stored(folder / "secret_key", str, "key", {})
-    return Credentials(key, new, hashed, not password, digest)
+    return Credentials(key, new, hashed, not password, _operator(folder, token, new))
 
 
-def _stored(file: Path, encode: Callable[[str], str], name: str, new: dict[str, str]) -> str:
+def rotate_operator_token(folder: Path) -> str:
+    """Replace the operator's token that is stored in `folder`.  Returns the new one.  Raises OSError.
+
+    Running servers use it from then on.
+    """
+    secret = new_token()
+    private_files.replace(folder / OPERATOR_FILE, digest(secret))
+    return secret
+
+
+def new_token() -> str:
+    """160 random bits."""
+    return PREFIX + secrets.token_hex(20)
+
+
+def bearer_token(authorization: str) -> str:
+    """The token in an `Authorization` header; empty if it has none."""
+    scheme, _, token = authorization.partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else ""
+
+
+def digest(text: str) -> str:
+    """SHA-256, in hex.  Texts are compared by it, so the time that takes says nothing about them."""
+    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
+
+
+class _ReplacedFile:
+    """The content of a file that others may replace.  If it is gone, the last content still counts."""
+
+    def __init__(self, file: Path, content: str) -> None:
+        self._file, self._content = file, content
+        self._identity: tuple[int, int] | None = None
+
+    def __call__(self) -> str:
+        with suppress(OSError):
+            status = self._file.stat()
+            if (identity := (status.st_ino, status.st_mtime_ns)) != self._identity:
+                self._content = self._file.read_text().strip() or self._content
+                self._identity = identity
+        return self._content
+
+
+def _operator(folder: Path, token: str, new: dict[str, str]) -> Callable[[], str]:
+    """A function that returns the digest of the operator's token."""
+    if token:
+        given = digest(token)
+        return lambda: given
+    file = folder / OPERATOR_FILE
+    return _ReplacedFile(file, _stored(file, digest, "operator token", new, new_token))
+
+
+def _new_secret() -> str:
+    return secrets.token_urlsafe(18)
+
+
+def _stored(
+    file: Path,
+    encode: Callable[[str], str],
+    name: str,
+    new: dict[str, str],
+    make: Callable[[], str] = _new_secret,
+) -> str:
     """The content of a file.  If it does not exist, a new secret is stored in it and added to `new`.
 
     The file appears complete or not at all: if several programs start at once, one of them writes it and
     the others read it, and a crash leaves no part of it.
     """
     if not file.exists():
-        secret = secrets.token_urlsafe(18)
+        secret = make()
         try:
             with private_files.whole(file) as part:
                 part.write_text(encode(secret))
@@ -98,13 +166,11 @@ def _stored(file: Path, encode: Callable[[str], str], name: str, new: dict[str, 
 
 
 def _hash_password(password: str) -> str:
+    from werkzeug.security import generate_password_hash  # commands start without it
+
     return generate_password_hash(password)
 
 
 def _is_text(secret: str) -> bool:
     """Whether it can be encoded: JSON can contain halves of surrogate pairs."""
     return not any("\ud800" <= character <= "\udfff" for character in secret)
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()

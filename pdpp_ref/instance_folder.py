@@ -1,6 +1,7 @@
 """The folder of the database and the generated secrets: where it is, and who can read it."""
 
 import sys
+from contextlib import suppress
 from pathlib import Path
 from shlex import quote
 
@@ -44,6 +45,17 @@ def warn_if_open(folder: Path) -> None:
         notices.show_once(
             f"Others can look into the instance folder.  Close it with: chmod 700 {quote(str(folder))}"
         )
+
+
+def remember_database(folder: Path, identity: str) -> str | None:
+    """Store which database is in use.  Returns which one was before; None if that is not known."""
+    file = folder / "database_id"
+    with suppress(OSError):
+        before = file.read_text() if file.exists() else None
+        if before != identity:
+            private_files.replace(file, identity)
+        return before
+    return None
 
 
 def in_environment(package: Path) -> Path:

@@ -83,6 +83,13 @@ def whole(path: Path) -> Iterator[Path]:
     sync_folder(path.parent)
 
 
+def replace(path: Path, text: str) -> None:
+    """Write a file; its name has the old content until the new one is on disk.  Raises OSError."""
+    with _at_work(path.parent, re.escape(path.name)), _part_of(path, os.replace) as part:
+        part.write_text(text)
+    sync_folder(path.parent)
+
+
 @contextmanager
 def whole_files(folder: Path, names: str) -> Iterator[Callable[[Path], AbstractContextManager[Path]]]:
     """The same for many files in one folder: yields a function that yields the name of a file's part.
@@ -98,12 +105,18 @@ def whole_files(folder: Path, names: str) -> Iterator[Callable[[Path], AbstractC
 def _part(path: Path) -> Iterator[Path]:
     if os.path.lexists(path):
         raise FileExistsError
+    with _part_of(path, _give_name) as part:
+        yield part
+
+
+@contextmanager
+def _part_of(path: Path, publish: Callable[[Path, Path], None]) -> Iterator[Path]:
     part = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
     descriptor = create(part)
     try:
         yield part
         os.fsync(descriptor)
-        _give_name(part, path)
+        publish(part, path)
     finally:
         os.close(descriptor)
         _remove(part)

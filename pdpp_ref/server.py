@@ -4,7 +4,6 @@ import copy
 import logging
 import time
 import uuid
-from collections.abc import Callable
 from functools import partial
 from http import HTTPStatus
 from typing import Any
@@ -18,26 +17,30 @@ from waitress.server import BaseWSGIServer
 from waitress.task import ErrorTask
 from waitress.utilities import RequestEntityTooLarge
 
+from .authentication import BearerTokens
 from .blueprints import errors
 from .blueprints.limits import MAX_FORM_BYTES, MAX_INGEST_BYTES
+from .credentials import WRITE
 
 THREADS = 8
 STALLED_SECONDS = 60.0  # for which a client takes nothing of its response
 SENT_AT_ONCE = 256 * 1024
+# All connections wait while one thread looks for a token in the database.
+LOOK_UP_SECONDS = 0.25
 
 
 class Parser(HTTPRequestParser):  # type: ignore[misc]  # waitress has no stubs
     """Checks the token before it receives a large body.
 
-    Without the operator's token, no more than MAX_FORM_BYTES are received.  Everything else is received
+    Without a token that may write, no more than MAX_FORM_BYTES are received.  Everything else is received
     whole before the application sees it.
     """
 
-    def __init__(self, is_operator: Callable[[str], bool], settings: Any) -> None:
+    def __init__(self, bearers: BearerTokens, settings: Any) -> None:
         super().__init__(settings)
         self.adj: Any = settings
-        self._is_operator = is_operator
-        self._is_stranger = False
+        self._bearers = bearers
+        self._refusal: str | None = None  # the code of the error for a large body
 
     def parse_header(self, head: bytes) -> None:
         try:
@@ -45,17 +48,26 @@ class Parser(HTTPRequestParser):  # type: ignore[misc]  # waitress has no stubs
         except ValueError:  # for an address or a number that Python's own parsers refuse
             raise ParsingError("invalid") from None
         if self.chunked or self.content_length >= MAX_FORM_BYTES:  # most requests have no such body
-            self._is_stranger = not self._is_operator(self.headers.get("AUTHORIZATION", ""))
-        if self._is_stranger:
+            self._refusal = self._why_refused(self.headers.get("AUTHORIZATION", ""))
+        if self._refusal:
             self.adj = copy.copy(self.adj)
             self.adj.max_request_body_size = MAX_FORM_BYTES
 
     def error_details(self) -> tuple[int, str, str]:
         """Status, code and message of the request's error."""
-        if self._is_stranger and isinstance(self.error, RequestEntityTooLarge):
-            raised = errors.ApiError("bearer_token_required")
+        if self._refusal and isinstance(self.error, RequestEntityTooLarge):
+            raised = errors.ApiError(self._refusal)
             return raised.status, raised.code, raised.message
         return (self.error.code, *errors.of_status(self.error.code))
+
+    def _why_refused(self, authorization: str) -> str | None:
+        try:
+            caller = self._bearers.caller_within(LOOK_UP_SECONDS, authorization)
+        except Exception:  # of the database: without it, nothing large could be stored either
+            return "storage_unavailable"
+        if caller is None:
+            return "bearer_token_required"
+        return None if WRITE in caller.scopes else "insufficient_scope"
 
 
 class Channel(HTTPChannel):  # type: ignore[misc]
@@ -110,8 +122,7 @@ class JsonErrorTask(ErrorTask):  # type: ignore[misc]
             ("Request-Id", request_id),
             ("X-Content-Type-Options", "nosniff"),
         ]
-        if status == 401:
-            self.response_headers.append(("WWW-Authenticate", "Bearer"))
+        self.response_headers += errors.headers(status)
         self.set_close_on_finish()
         self.content_length = len(body)
         self.write(body)
@@ -129,7 +140,7 @@ def listen(app: Flask, host: str, port: int) -> BaseWSGIServer:
     """A server that holds the port and has yet to `run()`.  Raises OSError if the port is not available."""
     BaseWSGIServer.channel_class = Channel
     HTTPChannel.error_task_class = JsonErrorTask
-    HTTPChannel.parser_class = partial(Parser, app.extensions["credentials"].is_operator)
+    HTTPChannel.parser_class = partial(Parser, app.extensions["bearer_tokens"])
     logging.getLogger("waitress").addFilter(_without_details)
     return waitress.create_server(
         app,

@@ -19,8 +19,9 @@ _TIME = re.compile(
 _MILLISECONDS = re.compile(r"([1-9]\d{11,12})(?:\.\d+)?", re.ASCII)
 
 
-def utc_now() -> str:
-    return to_text(datetime.now(UTC))
+def utc_now(after: timedelta = timedelta()) -> str:
+    """The time now, or so long after now."""
+    return to_text(datetime.now(UTC) + after)
 
 
 def days_before(days: int) -> str:

@@ -1,8 +1,8 @@
-"""Signing in, and authentication: the owner by a session, an operator by a bearer token."""
+"""Signing in, and who may call: the owner in a session, others with a bearer token that has the scope."""
 
 from collections.abc import Callable
 from contextlib import suppress
-from functools import wraps
+from functools import partial, wraps
 from typing import Annotated, Any, Protocol
 from urllib.parse import quote, urlsplit
 
@@ -23,7 +23,9 @@ from flask_limiter.util import get_remote_address
 from flask_wtf.csrf import CSRFError, CSRFProtect
 from msgspec import Meta, Struct
 
-from ..credentials import OPERATOR, OWNER, Caller, Credentials
+from .. import tokens
+from ..authentication import BearerTokens
+from ..credentials import FIGURES, MAINTAIN, OWNER, Caller, Credentials
 from ..schemas.server import Login, LoginForm
 from .errors import ApiError, error_response
 from .openapi.decorator import (
@@ -44,6 +46,8 @@ limiter = Limiter(get_remote_address, storage_uri="memory://")
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 SESSION_SECONDS = 7 * 24 * 3600
 WRONG_PASSWORDS = "10 per minute;60 per hour"
+# What a page of another site can send without asking this server first.
+FORM_TYPES = ("application/x-www-form-urlencoded", "multipart/form-data", "text/plain")
 
 
 class ReturnTo(Struct):
@@ -66,6 +70,7 @@ def init_app(app: Flask) -> None:
     csrf.init_app(app)
     limiter.init_app(app)
     app.before_request(_check_origin)
+    app.after_request(_record_use)
 
 
 def _credentials() -> Credentials:
@@ -77,8 +82,9 @@ def is_owner() -> bool:
     return session.get("owner") == _credentials().session_fingerprint
 
 
-def is_operator() -> bool:
-    return _credentials().is_operator(request.headers.get("Authorization", ""))
+def _bearer() -> Caller | None:
+    bearers: BearerTokens = current_app.extensions["bearer_tokens"]
+    return bearers.caller(request.headers.get("Authorization", ""))
 
 
 def owner_only(view: _View) -> _View:
@@ -91,33 +97,44 @@ def owner_only(view: _View) -> _View:
     return _secured(guarded, Security(("session",), ("owner_session_required",), redirects=True))
 
 
-def requires(scope: str, *, session: bool = True) -> Callable[[_View], _View]:
-    """A route for callers with a scope: a bearer token that has it, or the owner's session.
-
-    `session=False`: only a bearer token, so no other site can use a browser's session.
-    """
-    missing = "owner_session_required" if session else "bearer_token_required"
+def requires(scope: str) -> Callable[[_View], _View]:
+    """A route for callers with a scope: a bearer token that has it, or the owner's session."""
+    missing = "owner_session_required" if scope in (FIGURES, MAINTAIN) else "bearer_token_required"
 
     def guard(view: _View) -> _View:
         @wraps(view)
         def guarded(*args: Any, **kwargs: Any) -> Any:
-            g.caller = _caller(session)
-            if g.caller is None:
-                raise _session_required() if session else ApiError(missing)
-            if scope not in g.caller.scopes:
+            caller = _caller()
+            if caller is None:
+                raise ApiError(missing)
+            g.caller = caller
+            if scope not in caller.scopes:
                 raise ApiError("insufficient_scope", f"This token does not have the scope {scope}.")
             return view(*args, **kwargs)
 
-        schemes = ("session", "bearer") if session else ("bearer",)
-        return _secured(guarded, Security(schemes, (missing, "insufficient_scope"), scope=scope))
+        errors = (missing, "insufficient_scope")
+        return _secured(guarded, Security(("session", "bearer"), errors, scope=scope))
 
     return guard
 
 
-def _caller(session: bool) -> Caller | None:
-    if session and is_owner():
-        return OWNER
-    return OPERATOR if is_operator() else None
+def _caller() -> Caller | None:
+    if not is_owner():
+        return _bearer()
+    if request.method not in SAFE_METHODS and request.mimetype in FORM_TYPES:
+        raise ApiError(
+            "cross_site_request", "In a session, send this with another Content-Type than a form's."
+        )
+    return OWNER
+
+
+def _record_use(response: Response) -> Response:
+    """Store, once the response is sent, that a named token was used."""
+    bearers: BearerTokens = current_app.extensions["bearer_tokens"]
+    caller: Caller | None = g.get("caller")
+    if caller and caller.token and bearers.use_is_due(caller.token):
+        response.call_on_close(partial(tokens.record_use, caller.token))
+    return response
 
 
 def check_connection(connection: str) -> None:
@@ -130,10 +147,6 @@ def _secured(view: _View, security: Security) -> _View:
     """Declares who may call, for the description of the API."""
     view.security = security  # type: ignore[attr-defined]
     return view
-
-
-def _session_required() -> ApiError:
-    return ApiError("owner_session_required", "Sign in as the owner, or send the operator token.")
 
 
 def _sign_in_first() -> Response:
@@ -149,7 +162,7 @@ def _sign_in_first() -> Response:
         # The path is already decoded: escape it again, and then once more as a parameter.
         here = quote(request.path) + ("?" + request.query_string.decode() if request.query_string else "")
         return redirect(f"{login}?return_to={quote(here)}")  # type: ignore[return-value]
-    raise _session_required()
+    raise ApiError("owner_session_required", "Sign in as the owner.")
 
 
 def _check_origin() -> None:

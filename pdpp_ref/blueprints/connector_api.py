@@ -1,4 +1,4 @@
-"""Connectors' writes over HTTP: records as JSON lines, and deletes.  Bearer token only."""
+"""Connectors' writes over HTTP: records as JSON lines, and deletes."""
 
 from collections.abc import Iterator
 from typing import Annotated
@@ -23,7 +23,7 @@ from ..schemas.connectors import (
 )
 from ..schemas.types import Connection, Connector, Key, Stream
 from . import limits
-from .auth import requires
+from .auth import check_connection, requires
 from .errors import ApiError, error_response
 from .openapi.decorator import operation
 from .responses import reply
@@ -58,7 +58,7 @@ class ConnectionQuery(Struct):
 
 
 @blueprint.post("/ingest/<anything:stream>")
-@requires(WRITE, session=False)
+@requires(WRITE)
 @operation(
     "Send records to a stream",
     Ingested,
@@ -78,6 +78,7 @@ def ingest_lines(stream: str, query: IngestQuery) -> Response:
     connector = _name("connector_id", query.connector_id)
     connection = query.connector_instance_id
     connection = connector if connection is None else _name("connector_instance_id", connection)
+    check_connection(connection)
     field = query.consent_time_field
     errors: list[LineError] = []
     skipped: list[LineError] = []
@@ -135,7 +136,7 @@ class BlobQuery(ConnectionQuery):
 
 
 @blueprint.post("/blobs")
-@requires(WRITE, session=False)
+@requires(WRITE)
 @operation(
     "Store a file of a record",
     {201: BlobStored, 200: BlobStored},
@@ -155,6 +156,7 @@ def store_blob(query: BlobQuery) -> Response:
         raise ApiError("unsupported_encoding", "Send the file unencoded, without Content-Encoding.")
     request.max_content_length = limits.MAX_BLOB_BYTES
     connection, stream, key = (_name(what, getattr(query, what)) for what in _BLOB_NAMES)
+    check_connection(connection)
     stored = blobs.store(connection, stream, key, _blocks(), query.sha256)
     body = BlobStored(blob_id=stored.sha256, byte_length=stored.byte_length, created=stored.created)
     return reply(body, 201 if stored.created else 200)
@@ -164,7 +166,7 @@ _BLOB_NAMES = ("connector_instance_id", "stream", "key")
 
 
 @blueprint.delete("/streams/<anything:stream>/records")
-@requires(WRITE, session=False)
+@requires(WRITE)
 @operation(
     "Delete a stream with its history",
     StreamDeleted,
@@ -177,7 +179,7 @@ def delete_stream(stream: str, query: ConnectionQuery) -> Response:
 
 
 @blueprint.delete("/streams/<anything:stream>/records/<anything:key>")
-@requires(WRITE, session=False)
+@requires(WRITE)
 @operation(
     "Delete a record; its history stays",
     RecordDeleted,
@@ -195,7 +197,7 @@ class RecordQuery(ConnectionQuery):
 
 
 @blueprint.delete("/records")
-@requires(WRITE, session=False)
+@requires(WRITE)
 @operation(
     "Delete a record or a stream by its name, whatever characters it has",
     {200: (RecordDeleted, StreamDeleted)},
@@ -217,6 +219,7 @@ def delete_by_name(query: RecordQuery) -> Response:
 @requires(ERASE)
 @operation("Delete a connection with everything in it", ConnectionDeleted, errors=("connection_not_found",))
 def delete_connection(connection: str) -> Response:
+    check_connection(connection)
     deletion.delete_connection(connection)
     return reply(ConnectionDeleted(connector_instance_id=connection))
 
@@ -227,7 +230,9 @@ def _refused(raised: Refused) -> Response:
 
 
 def _connection(query: ConnectionQuery) -> str:
-    return _name("connector_instance_id", query.connector_instance_id)
+    connection = _name("connector_instance_id", query.connector_instance_id)
+    check_connection(connection)
+    return connection
 
 
 def _name(what: str, name: str) -> str:

@@ -31,8 +31,10 @@ ERRORS = {
     "unsupported_version": Meaning(400, "This server does not speak this version of the protocol."),
     "digest_mismatch": Meaning(400, "The bytes received do not have this digest. Send them again."),
     "unknown_host": Meaning(400, "This server does not answer to the requested host name."),
-    "owner_session_required": Meaning(401, "Send the owner's session or the operator's token."),
-    "bearer_token_required": Meaning(401, "Send the operator's token as a bearer token."),
+    "owner_session_required": Meaning(
+        401, "Sign in as the owner, or send a bearer token that has the scope."
+    ),
+    "bearer_token_required": Meaning(401, "Send a bearer token that has the scope."),
     "invalid_password": Meaning(401, "The password is wrong."),
     "insufficient_scope": Meaning(403, "The token does not have the scope that this needs."),
     "cross_site_request": Meaning(403, "This request came from another site's page."),
@@ -83,14 +85,13 @@ _TYPES = {
     429: "rate_limit_error",
 }
 
+_HEADERS = {401: [("WWW-Authenticate", "Bearer")], 503: [("Retry-After", "5")]}
+
 # Messages for problems of a database; other problems have the message of `storage_unavailable`.
 _OF_PROBLEM = {
     "upgraded": "The database was upgraded by another version of this server. Restart this one.",
     "unfinished": "A copy to this database is not finished. Run it again until it is.",
 }
-
-
-RETRY_SECONDS = 5  # as a 503 asks for
 
 
 class ApiError(Exception):
@@ -126,11 +127,13 @@ def _response(status: int, code: str, message: str, *, html: bool = True, **deta
     if html and wants_html():
         return Response(render(ErrorPage(message)), status, mimetype="text/html")
     response = reply(body(status, code, message, g.get("request_id"), **details), status)
-    if status == 401:
-        response.headers["WWW-Authenticate"] = "Bearer"
-    if status == 503:
-        response.headers["Retry-After"] = str(RETRY_SECONDS)
+    response.headers.extend(headers(status))
     return response
+
+
+def headers(status: int) -> list[tuple[str, str]]:
+    """What an error of a status says in its headers, besides the body."""
+    return _HEADERS.get(status, [])
 
 
 def body(status: int, code: str, message: str, request_id: str | None, **details: Any) -> Error:

@@ -4,7 +4,7 @@ from ..canonical.blobs import MAX_BYTES as MAX_BLOB_BYTES
 
 __all__ = ["MAX_BLOB_BYTES", "MAX_FORM_BYTES", "MAX_INGEST_BYTES", "MAX_UNPACKED_BYTES"]
 
-# Of forms and small JSON, and of any request without the operator's token.
+# Of forms and small JSON, and of any request without a token that may write.
 MAX_FORM_BYTES = 1024 * 1024
 MAX_INGEST_BYTES = 1024**3
 # Of a compressed body of ingest, unpacked.

@@ -32,6 +32,7 @@ COMMANDS = {
     "prune-history": ("maintenance", "prune_history"),
     "backup": ("maintenance", "back_up"),
     "copy": ("maintenance", "copy_to"),
+    "token": ("token", "token"),
     "demo": ("serve", "demo"),
 }
 

@@ -50,6 +50,7 @@ from .transactions import (
     reconcile_transaction,
     replicated_until,
     transaction_lost,
+    write_attempt,
     write_transaction,
 )
 
@@ -89,6 +90,7 @@ __all__ = [
     "transaction_lost",
     "using",
     "why_unusable",
+    "write_attempt",
     "write_transaction",
 ]
 

@@ -219,6 +219,9 @@ class Postgres(SchemaGuard, peewee.PostgresqlDatabase):
     def write_transaction(self) -> Any:
         return self.transaction(WORK)
 
+    def write_attempt(self) -> Any:
+        return self.transaction(WORK)
+
     @contextmanager
     def exclusive_transaction(self) -> Iterator[None]:
         with self.transaction(EXCLUSIVE):

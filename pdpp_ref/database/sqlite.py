@@ -190,6 +190,9 @@ class Sqlite(SchemaGuard, APSWDatabase):  # type: ignore[misc]  # playhouse has 
     def write_transaction(self) -> Any:
         return self.transaction()
 
+    def write_attempt(self) -> Any:
+        return self.transaction(NOW)
+
     def exclusive_transaction(self) -> Any:
         return self.transaction()  # as every writer is
 

@@ -33,6 +33,13 @@ def write_transaction() -> Iterator[None]:
 
 
 @contextmanager
+def write_attempt() -> Iterator[None]:
+    """A write transaction that waits for no other writer of SQLite: it raises Busy at once."""
+    with _translate_busy(), db.write_attempt():
+        yield
+
+
+@contextmanager
 def reconcile_transaction(*, wait: bool, seconds: float) -> Iterator[None]:
     """A write transaction that reconciles; at any time only one process runs one.
 

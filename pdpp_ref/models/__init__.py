@@ -11,7 +11,7 @@ from .canonical import (
     RecordChange,
     Stream,
 )
-from .housekeeping import SchemaVersion, TransferState
+from .housekeeping import SchemaVersion, Token, TransferState
 from .projection import (
     ConnectionSnapshot,
     DailySnapshot,
@@ -61,6 +61,7 @@ __all__ = [
     "Stream",
     "StreamSnapshot",
     "Table",
+    "Token",
     "TransferState",
 ]
 
@@ -82,6 +83,7 @@ CHECKPOINT_TABLES: tuple[type[Table], ...] = (RecountCheckpoint, RollupCheckpoin
 TABLES: tuple[type[Table], ...] = (
     *HOUSEKEEPING_TABLES,
     *CANONICAL_TABLES,
+    Token,
     RetainedSizeRecord,
     *GRAIN_TABLES,
     *SNAPSHOT_TABLES,

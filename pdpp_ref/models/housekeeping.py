@@ -1,4 +1,4 @@
-"""Tables about the database itself."""
+"""Tables about the database itself, and who may use it."""
 
 import peewee
 from peewee import SQL, BigIntegerField, TextField
@@ -34,3 +34,23 @@ class TransferState(Table):
 
     class Meta:
         table_name = "pdpp_ref_copying"
+
+
+class Token(Table):
+    """A named bearer token.  `digest` is the SHA-256 of its text, which is not stored.
+
+    `scopes` are separated by spaces.  `connection` is the name of the only one that it may touch, which
+    need not exist; NULL for all.
+    """
+
+    name = TextField(primary_key=True)
+    digest = TextField(unique=True)
+    scopes = TextField()
+    connection = TextField(null=True)
+    created_at = TextField()
+    expires_at = TextField(null=True)
+    last_used_at = TextField(null=True)
+    revoked_at = TextField(null=True)
+
+    class Meta:
+        table_name = "tokens"

@@ -43,6 +43,7 @@ from ..models import (
     RetainedSizeRecord,
     Stream,
     Table,
+    Token,
     TransferState,
 )
 from ..models.measures import MEASURE_NAMES
@@ -50,7 +51,7 @@ from ..projection import marks
 from ..services import reconcile
 from ..timestamps import utc_now
 
-COPIED: tuple[type[Table], ...] = (*CANONICAL_TABLES, RetainedSizeRecord, *SNAPSHOT_TABLES)
+COPIED: tuple[type[Table], ...] = (*CANONICAL_TABLES, Token, RetainedSizeRecord, *SNAPSHOT_TABLES)
 # Not copied: counted from the copied rows.
 DERIVED: tuple[type[Table], ...] = (*GRAIN_TABLES, *CHECKPOINT_TABLES)
 # Columns of grain rows that are copied nevertheless: snapshots are linked to them.
@@ -139,7 +140,10 @@ def _source_state() -> str:
     """A text that changes with every write to the source: after a write, the copy must start over."""
     sums = [fetch_value(f"SELECT COUNT(*) FROM {_table(model)}") for model in COPIED]
     streams = fetch_all("SELECT SUM(id), SUM(last_version), MAX(last_ingested_at) FROM streams")
-    return json.dumps([sums, streams, fetch_all("SELECT MAX(computed_at) FROM retained_size_global")])
+    tokens = fetch_all("SELECT MAX(revoked_at), MAX(last_used_at) FROM tokens")
+    return json.dumps(
+        [sums, streams, tokens, fetch_all("SELECT MAX(computed_at) FROM retained_size_global")]
+    )
 
 
 # ---- beginning ---------------------------------------------------------------------------------

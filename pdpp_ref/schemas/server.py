@@ -36,6 +36,12 @@ class DownloadForm(Form, kw_only=True):
     files: Annotated[Literal["", "yes"], Meta(description="A zip with the files, too.")] = ""
 
 
+class TokenForm(Form, kw_only=True):
+    """The name of a token to revoke."""
+
+    name: str
+
+
 class Health(Body):
     """The process is up."""
 

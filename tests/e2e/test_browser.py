@@ -317,6 +317,9 @@ def test_every_page_is_accessible_and_fits_a_narrow_window(
         look("/dashboard?q=lap&sort=name&days=365")
         look("/dashboard?q=none")
         look("/dashboard/connections/none")
+        server.run("token", "new", "reader", "--scope", "write,read,erase", "--connection", LONG_NAME)
+        look("/dashboard/tokens")
+        look("/dashboard/tokens?revoke=reader")
         for state in unwell(server):
             look("/dashboard", state)
             if not rules:  # other pages have the same colours

@@ -18,6 +18,7 @@ ARGUMENTS = {
     "prune-history": ("--keep", "1"),
     "backup": ("file",),
     "copy": ("--to", "sqlite:///copied.sqlite3"),
+    "token": ("list",),
 }
 SERVERS = ("serve", "demo")
 

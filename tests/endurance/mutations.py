@@ -808,8 +808,8 @@ MUTATIONS = [
     ),
     Mutation(
         "a file on the disk before its name",
-        "            os.fsync(descriptor)\n            _give_name",
-        "            _give_name",
+        "            os.fsync(descriptor)\n            publish",
+        "            publish",
         "tests/e2e/test_private_files.py -k on_the_disk",
     ),
     Mutation(
@@ -845,9 +845,69 @@ MUTATIONS = [
     ),
     Mutation(
         "the token of a connector",
-        "        if is_operator():\n            return view",
-        "        if True:\n            return view",
-        "tests/integration/test_blobs_http.py -k token_alone",
+        "            if caller is None:\n                raise ApiError(missing)",
+        "            if caller is None:\n                caller = OWNER",
+        "tests/integration/test_access_table.py -k as_the_table",
+    ),
+    Mutation(
+        "the scope of a token",
+        "            if scope not in caller.scopes:",
+        "            if False:",
+        "tests/integration/test_access_table.py -k as_the_table",
+    ),
+    Mutation(
+        "the connection of a token",
+        "    if g.caller.connection not in (None, connection):",
+        "    if False:",
+        "tests/integration/test_tokens.py -k touches_no_other",
+    ),
+    Mutation(
+        "the end of a revoked token",
+        "        return self.revoked_at is None and not self.is_expired",
+        "        return not self.is_expired",
+        "tests/integration/test_tokens.py -k revoked_token_ends",
+    ),
+    Mutation(
+        "the end of an expired token",
+        "        return self.revoked_at is None and not self.is_expired",
+        "        return self.revoked_at is None",
+        "tests/integration/test_tokens.py -k expired_token_ends",
+    ),
+    Mutation(
+        "reading a token again after a while",
+        "        return token if self._clock() - read_at < CACHE_SECONDS else None",
+        "        return token",
+        "tests/integration/test_tokens.py -k revoked_token_ends",
+    ),
+    Mutation(
+        "refusing forms in a session",
+        "    if request.method not in SAFE_METHODS and request.mimetype in FORM_TYPES:",
+        "    if False:",
+        "tests/integration/test_tokens.py -k no_form",
+    ),
+    Mutation(
+        "not waiting to store a use",
+        "        return self.transaction(NOW)\n\n    def exclusive",
+        "        return self.transaction()\n\n    def exclusive",
+        "tests/integration/test_tokens.py -k cannot_be_stored",
+    ),
+    Mutation(
+        "one look-up at a time before a body",
+        "        if not self._looking.acquire(blocking=False):",
+        "        if not self._looking.acquire(timeout=60):",
+        "tests/integration/test_server.py -k slow_look_up",
+    ),
+    Mutation(
+        "noticing a restored backup",
+        "    if instance_folder.remember_database(folder, history) not in (None, history):",
+        "    if False:",
+        "tests/integration/test_tokens.py -k restored",
+    ),
+    Mutation(
+        "starting a copy over after a revocation",
+        '"SELECT MAX(revoked_at), MAX(last_used_at) FROM tokens"',
+        '"SELECT 1"',
+        "tests/integration/test_transfer.py -k revocation",
     ),
     Mutation(
         "looking at the token before a large body",

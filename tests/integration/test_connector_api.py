@@ -140,8 +140,9 @@ def test_a_wrong_call_stores_nothing(
     assert probe("SELECT COUNT(*) FROM connections") == [(0,)]
 
 
-def test_an_owners_session_is_not_enough(owner: FlaskClient) -> None:
-    assert owner.post("/v1/ingest/s?connector_id=c", data=lines("a")).status_code == 401
+def test_the_owners_session_may_write(owner: FlaskClient, summary: Read) -> None:
+    assert send(owner, lines("a")).status_code == 200
+    assert summary()["record_count"] == 1
 
 
 def test_a_connection_of_another_connector_is_refused(connector: FlaskClient, probe: DatabaseProbe) -> None:
@@ -200,9 +201,9 @@ class TestDelete:
         assert (body["projection"]["state"], body["record_count"], body["stream_count"]) == ("fresh", 3, 1)
 
     def test_a_connection_is_gone_with_all_it_held(
-        self, connector: FlaskClient, probe: DatabaseProbe, summary: Read
+        self, connector: FlaskClient, owner: FlaskClient, probe: DatabaseProbe, summary: Read
     ) -> None:
-        assert connector.delete("/v1/connections/files").status_code == 200
+        assert owner.delete("/v1/connections/files").status_code == 200
         for table in ("connections", "streams", "records", "record_changes", "retained_size_stream"):
             assert probe(f"SELECT COUNT(*) FROM {table}") == [(0,)]
         body = summary()
@@ -218,7 +219,7 @@ class TestDelete:
             ("/v1/streams/notes/records/zz?connector_instance_id=files", 404, "record_not_found"),
             ("/v1/streams/zz/records/a?connector_instance_id=files", 404, "stream_not_found"),
             ("/v1/streams/notes/records?connector_instance_id=zz", 404, "stream_not_found"),
-            ("/v1/connections/zz", 404, "connection_not_found"),
+            ("/v1/connections/files", 403, "insufficient_scope"),
             ("/v1/streams/notes/records", 400, "invalid_request"),
             ("/v1/streams/notes/records/a", 400, "invalid_request"),
         ],

@@ -81,7 +81,10 @@ def test_who_may_call_is_told(described: dict[str, Any]) -> None:
     }
     for path, wanted in schemes.items():
         assert [name for each in described["paths"][path]["get"]["security"] for name in each] == wanted
-    assert described["paths"]["/v1/ingest/{stream}"]["post"]["security"] == [{"bearer": []}]
+    assert described["paths"]["/v1/ingest/{stream}"]["post"]["security"] == [
+        {"session": []},
+        {"bearer": ["write"]},
+    ]
     cookie = described["components"]["securitySchemes"]["session"]
     assert (cookie["in"], cookie["name"]) == ("cookie", "pdpp_owner_session")
 

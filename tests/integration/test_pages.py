@@ -9,6 +9,7 @@ from flask import Flask, template_rendered
 from flask.testing import FlaskClient
 from jinja2 import StrictUndefined
 
+from pdpp_ref import tokens
 from pdpp_ref.blueprints.owner import pages
 from tests.support.factories import csrf_token, fill
 
@@ -22,6 +23,7 @@ PAGES: dict[type[Any], str] = {
     pages.RecordPage: "/dashboard/records?connection=laptop&stream=notes&key=0000001",
     pages.DownloadPage: "/dashboard/downloads/ID/page",
     pages.DownloadFragment: "/dashboard/downloads/ID/state",
+    pages.TokensPage: "/dashboard/tokens?revoke=bank",
     pages.LoginPage: "/owner/login",
     pages.ErrorPage: "/dashboard/connections/unknown",
 }
@@ -45,6 +47,7 @@ def address(kind: type[Any], owner: FlaskClient) -> str:
 def test_a_template_receives_its_page_alone(app: Flask, owner: FlaskClient, kind: type[Any]) -> None:
     fill(3)
     path = address(kind, owner)
+    tokens.create("bank", ("read",), None, None)
     contexts: list[dict[str, Any]] = []
 
     def record(_: Flask, context: dict[str, Any], **__: Any) -> None:
@@ -63,6 +66,7 @@ def test_a_template_uses_only_what_its_page_has(app: Flask, owner: FlaskClient, 
     """A misspelt name would be shown as nothing."""
     fill(3)
     path = address(kind, owner)
+    tokens.create("bank", ("read",), None, None)
     app.jinja_env.undefined = StrictUndefined
     client = app.test_client() if kind is pages.LoginPage else owner
     response = client.get(path, headers={"Accept": "text/html"})

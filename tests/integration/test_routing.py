@@ -10,6 +10,7 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
+from pdpp_ref import tokens
 from tests.support.factories import TOKEN, DatabaseProbe, upsert, write
 from tests.support.server_process import served
 
@@ -46,10 +47,11 @@ NAMES = (
 @pytest.fixture
 def waitress(app: Flask) -> Iterator[Ask]:
     """Sends the target of a DELETE as it is."""
+    secret = tokens.create("deleter", ("write", "erase"), None, None)
     with served(app) as server:
 
         def ask(target: str) -> Answer:
-            head = f"DELETE {target} HTTP/1.0\r\nHost: x\r\nAuthorization: Bearer {TOKEN}\r\n\r\n"
+            head = f"DELETE {target} HTTP/1.0\r\nHost: x\r\nAuthorization: Bearer {secret}\r\n\r\n"
             with socket.create_connection(("127.0.0.1", server.effective_port), timeout=60) as client:
                 client.sendall(head.encode())
                 answer = b"".join(iter(lambda: client.recv(65536), b""))

@@ -2,12 +2,15 @@
 
 import json
 import socket
+import threading
+import time
 from collections.abc import Callable, Iterator
 
 import pytest
 from flask import Flask, Response
 
 from pdpp_ref import server as module
+from pdpp_ref import tokens
 from tests.support.factories import TOKEN
 from tests.support.server_process import served
 
@@ -90,6 +93,41 @@ def test_the_token_opens_the_way_for_a_large_body(ask: Ask, monkeypatch: pytest.
     )
     assert head.split()[1] == b"200"
     assert json.loads(body)["records_accepted"] == 1
+
+
+@pytest.mark.parametrize(
+    ("scope", "status", "code"),
+    [("write", 200, None), ("read", 403, "insufficient_scope"), ("revoked", 401, "bearer_token_required")],
+)
+def test_a_named_token_opens_the_way_if_it_may_write(
+    ask: Ask, monkeypatch: pytest.MonkeyPatch, scope: str, status: int, code: str | None
+) -> None:
+    monkeypatch.setattr(module, "MAX_FORM_BYTES", 500)
+    secret = tokens.create("named", ("write" if scope == "revoked" else scope,), None, None)
+    if scope == "revoked":
+        tokens.revoke("named")
+    line = b'{"key":"a","data":{"t":"' + b"x" * 800 + b'"}}'
+    header = f"Authorization: Bearer {secret}\r\n".encode()
+    head, body = ask(
+        post(b"/v1/ingest/notes?connector_id=files", len(line), header, b"Connection: close\r\n") + line
+    )
+    assert int(head.split()[1]) == status
+    assert code is None or json.loads(body)["error"]["code"] == code
+
+
+def test_a_slow_look_up_delays_no_other_connection(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_FORM_BYTES", 500)
+    released = threading.Event()
+    monkeypatch.setattr(tokens, "find", lambda _: released.wait(60) and None)
+    header = b"Authorization: Bearer pdpp_" + b"0" * 40 + b"\r\n"
+    began = time.monotonic()
+    for _ in range(20):
+        head, body = ask(post(b"/v1/ingest/notes", 900, header))
+        assert head.split()[1] == b"503"
+        assert b"retry-after: 5" in head.lower()
+        assert json.loads(body)["error"]["code"] == "storage_unavailable"
+    assert time.monotonic() - began < 20 * module.LOOK_UP_SECONDS, "only the first waits for the database"
+    released.set()
 
 
 def test_a_failure_in_the_middle_of_an_answer_logs_no_more_than_its_kind(

@@ -16,7 +16,7 @@ import httpx
 import pytest
 from flask import Flask
 
-from pdpp_ref import database, migrations
+from pdpp_ref import credentials, database, migrations, tokens
 from pdpp_ref.canonical import blobs, retention
 from pdpp_ref.database import (
     Busy,
@@ -78,6 +78,9 @@ def _filled(app: Flask) -> None:
     write(upsert("0000001", {"n": 2}), upsert("t", {"t": "2020"}, "photos"), connection="phone")
     retention.prune(2)
     blobs.store("laptop", "notes", "0000003", iter([bytes(range(256)) * 9_000]))
+    tokens.create("connector", ("write",), "laptop", 30)
+    tokens.create("revoked", ("read",), None, None)
+    tokens.revoke("revoked")
     blobs.store("phone", "photos", "t", iter([b""]))
     mark("phone", "photos")
 
@@ -116,6 +119,33 @@ def test_everything_arrives_and_counts(target: str) -> None:
         write(upsert("new", stream="new"), connection="new")
         assert list(verify.differences()) == [], "and it goes on from there"
         other.close()
+
+
+@pytest.mark.usefixtures("_filled")
+def test_a_copy_has_the_same_tokens(target: str) -> None:
+    secret, before = tokens.create("new", ("read",), None, None), tokens.listed()
+    copy(target)
+    other = database.from_url(target, Path())
+    with database.using(other):
+        migrations.prepare()
+        assert tokens.listed() == before
+        assert [token.is_valid for token in before] == [True, True, False]
+        assert tokens.find(credentials.digest(secret)) == tokens.named("new")
+        other.close()
+
+
+@pytest.mark.usefixtures("_filled")
+def test_an_interrupted_copy_does_not_miss_a_revocation(target: str) -> None:
+    def stop(table: str, _: int) -> None:
+        if table == "tokens":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        copy(target, stop)
+    tokens.revoke("connector")
+    copy(target)
+    with DatabaseProbe(target) as probe:
+        assert probe("SELECT COUNT(*) FROM tokens WHERE revoked_at IS NULL") == [(0,)]
 
 
 @pytest.mark.usefixtures("_filled")

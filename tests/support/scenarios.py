@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest import mock
 
-from pdpp_ref import database, migrations
+from pdpp_ref import credentials, database, migrations, tokens
 from pdpp_ref.canonical import (
     activation,
     blobs,
@@ -181,6 +182,12 @@ def a_copy() -> None:
     beside.close()
 
 
+def a_token() -> None:
+    fixed = mock.patch.object(credentials, "new_token", return_value="pdpp_0")
+    with suppress(tokens.NameTaken), fixed:
+        tokens.create("bank", ("write",), "laptop", 30)
+
+
 def gone(remove: Callable[..., None], *names: str) -> Callable[[], None]:
     """Take something away; that a repeat finds nothing is no fault."""
 
@@ -221,6 +228,7 @@ ACTS = {
     "upload to a lost row": Act(a_file_to_a_lost_row, half_settled),
     "prune while rows are derived": Act(lambda: retention.prune(1), half_derived, is_one=False),
     "reconcile while rows are derived": Act(reconcile.run_until_fresh, half_derived, is_one=False),
+    "create a token": Act(a_token, kept),
     "mark": Act(lambda: mark("laptop", "notes"), kept),
     "pass": Act(lambda: reconcile.run_pass(reconcile.Limits()), half_recounted),
     "reconcile": Act(reconcile.run_until_fresh, half_recounted, is_one=False),

@@ -39,10 +39,13 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "config": {"notices"},
     "instance_folder": {"config", "notices", "private_files"},
-    "startup": {"config", "database", "instance_folder", "migrations", "services"},
+    "startup": {"config", "database", "instance_folder", "migrations", "notices", "services"},
     "credentials": {"private_files"},
+    "tokens": {"credentials", "database", "timestamps"},
+    "authentication": {"credentials", "database", "tokens"},
     "schemas": {"models", "projection", "queries", "services"},
     "blueprints": {
+        "authentication",
         "canonical",
         "credentials",
         "database",
@@ -54,8 +57,10 @@ MAY_IMPORT: dict[str, set[str]] = {
         "schemas",
         "services",
         "timestamps",
+        "tokens",
     },
     "application": {
+        "authentication",
         "blueprints",
         "config",
         "credentials",
@@ -65,12 +70,13 @@ MAY_IMPORT: dict[str, set[str]] = {
         "startup",
     },
     "__init__": {"application"},
-    "server": {"blueprints"},
+    "server": {"authentication", "blueprints", "credentials"},
     "cli": {
         "__init__",
         "application",
         "canonical",
         "config",
+        "credentials",
         "database",
         "instance_folder",
         "models",
@@ -84,10 +90,22 @@ MAY_IMPORT: dict[str, set[str]] = {
         "services",
         "signals",
         "startup",
+        "tokens",
     },
     "__main__": {"cli"},
 }
-HTTP = {"credentials", "schemas", "blueprints", "application", "__init__", "server", "cli", "__main__"}
+HTTP = {
+    "authentication",
+    "credentials",
+    "schemas",
+    "tokens",
+    "blueprints",
+    "application",
+    "__init__",
+    "server",
+    "cli",
+    "__main__",
+}
 
 
 def package_of(module: Path) -> str:

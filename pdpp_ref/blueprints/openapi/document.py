@@ -46,7 +46,11 @@ TAGS = {
 }
 SCHEMES = {
     "session": {"type": "apiKey", "in": "cookie", "name": "pdpp_owner_session"},
-    "bearer": {"type": "http", "scheme": "bearer"},
+    "bearer": {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "The operator's token, or a named one.  Each route lists the scope that it needs.",
+    },
 }
 HEADERS = {
     "Request-Id": {"description": "Names this request in the server's log.", "schema": {"type": "string"}},
@@ -128,7 +132,7 @@ def _operation(rule: Rule, method: str, declared: Operation, security: Security)
         "operationId": rule.endpoint,
         "summary": declared.summary,
         "tags": [tag],
-        "security": [{scheme: []} for scheme in security.schemes],
+        "security": [_requirement(scheme, security.scope) for scheme in security.schemes],
         "parameters": [*_parts(rule), *_query(declared.query), *_headers(declared)],
         "responses": _responses(rule, method, declared, security, tag),
     }
@@ -136,6 +140,11 @@ def _operation(rule: Rule, method: str, declared: Operation, security: Security)
         content = {media: {"schema": _body_schema(kind)} for media, kind in declared.body.items()}
         described["requestBody"] = {"content": content, "required": True}
     return described
+
+
+def _requirement(scheme: str, scope: str | None) -> dict[str, list[str]]:
+    """The scopes of a session are all of them."""
+    return {scheme: [scope] if scope and scheme == "bearer" else []}
 
 
 def _is_protocol(rule: Rule) -> bool:

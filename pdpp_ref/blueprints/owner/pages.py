@@ -19,6 +19,7 @@ from ...queries.items import ItemRow
 from ...queries.listings import List, ListedRow
 from ...services.freshness import Hero, Kind
 from ...services.prepared_files import Problem, State
+from ...tokens import Token
 from .chart import Chart, chart
 from .requests import MAX_ROWS, ListQuery
 
@@ -230,6 +231,17 @@ class DownloadFragment:
     template: ClassVar[str] = "_download_fragment.html"
     download: DownloadView
     announce: bool
+
+
+@dataclass(frozen=True)
+class TokensPage:
+    """The tokens.  The owner is asked whether to revoke `revoking`; `revoked` was just revoked."""
+
+    template: ClassVar[str] = "tokens.html"
+    state: ClassVar[None] = None
+    tokens: list[Token]
+    revoking: Token | None = None
+    revoked: Token | None = None
 
 
 @dataclass(frozen=True)
