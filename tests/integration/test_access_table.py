@@ -27,6 +27,7 @@ PLACES = {
     "key": "0000000",
     "blob_id": "blob_sha256_" + "0" * 64,
     "filename": "style.css",
+    "file_id": "unknown",
 }
 OTHER = "phone"
 
