@@ -45,7 +45,7 @@ from .responses import JSON, render, streamed
 blueprint = Blueprint("dashboard", __name__)
 
 LIST = (PAGE, downloads.OwnerList, CSV)
-LISTED_RECORDS = 50  # of a stream, on one page
+LISTED_RECORDS = 20  # of a stream, on one page
 
 
 @blueprint.get("/")
