@@ -76,16 +76,14 @@ def whole(path: Path) -> Iterator[Path]:
     It replaces nothing, and is on disk when this ends.  Raises FileExistsError and OSError, and leaves
     no part then.  Parts that a killed program left are removed.
     """
-    if os.path.lexists(path):
-        raise FileExistsError
-    with _at_work(path.parent, re.escape(path.name)), _part(path) as part:
+    with _at_work(path.parent, re.escape(path.name)), _new_part(path) as part:
         yield part
     sync_folder(path.parent)
 
 
 def replace(path: Path, text: str) -> None:
     """Write a file; its name has the old content until the new one is on disk.  Raises OSError."""
-    with _at_work(path.parent, re.escape(path.name)), _part_of(path, os.replace) as part:
+    with _at_work(path.parent, re.escape(path.name)), _part(path, os.replace) as part:
         part.write_text(text)
     sync_folder(path.parent)
 
@@ -97,20 +95,20 @@ def whole_files(folder: Path, names: str) -> Iterator[Callable[[Path], AbstractC
     `names` is a pattern of their names.
     """
     with _at_work(folder, names):
-        yield _part
+        yield _new_part
     sync_folder(folder)
 
 
 @contextmanager
-def _part(path: Path) -> Iterator[Path]:
+def _new_part(path: Path) -> Iterator[Path]:
     if os.path.lexists(path):
         raise FileExistsError
-    with _part_of(path, _give_name) as part:
+    with _part(path, _give_name) as part:
         yield part
 
 
 @contextmanager
-def _part_of(path: Path, publish: Callable[[Path, Path], None]) -> Iterator[Path]:
+def _part(path: Path, publish: Callable[[Path, Path], None]) -> Iterator[Path]:
     part = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
     descriptor = create(part)
     try:

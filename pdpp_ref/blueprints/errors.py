@@ -85,7 +85,8 @@ _TYPES = {
     429: "rate_limit_error",
 }
 
-_HEADERS = {401: [("WWW-Authenticate", "Bearer")], 503: [("Retry-After", "5")]}
+RETRY_SECONDS = 5
+_HEADERS = {401: [("WWW-Authenticate", "Bearer")], 503: [("Retry-After", str(RETRY_SECONDS))]}
 
 # Messages for problems of a database; other problems have the message of `storage_unavailable`.
 _OF_PROBLEM = {

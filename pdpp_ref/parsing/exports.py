@@ -15,6 +15,7 @@ from .json_lines import (
     MAX_VALUES,
     Rejected,
     Version,
+    check_depth,
     check_values,
     decode_exactly,
     mark_surrogates,
@@ -250,6 +251,7 @@ class ExportReader:
             raise Rejected(f"longer than {MAX_LINE_BYTES:,} bytes")
         if len(data) > MAX_VALUES:
             check_values(data)
+        check_depth(data)
         try:
             record = decode_exactly(data, _data)
         except ValueError:  # half of a surrogate pair

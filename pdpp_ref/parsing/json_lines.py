@@ -8,6 +8,7 @@ came, and half of a surrogate pair as its lower-case escape.
 import json
 import re
 import secrets
+import sys
 from itertools import islice
 from typing import Annotated, Any, NamedTuple, TypeVar
 
@@ -16,6 +17,9 @@ import msgspec
 MAX_LINE_BYTES = 16 * 1024 * 1024
 # Decoded, a value takes up to 240 bytes, however few it took in the line.
 MAX_VALUES = 500_000
+MAX_DEPTH = 900
+# Python counts the calls around a decoder as well, so its own limit would depend on who calls.
+sys.setrecursionlimit(max(sys.getrecursionlimit(), 3_000))
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"  # some editors write it before UTF-8
 HALF_A_PAIR = "holds half of a surrogate pair, which is not text"
 
@@ -74,6 +78,8 @@ _BEFORE_A_VALUE = re.compile(
     re.DOTALL,
 )
 
+_STRING_OR_BRACKET = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|[\[\]{}]', re.DOTALL)
+
 # Escapes of halves of surrogate pairs, in a line in which no backslash is escaped by another.
 _HIGH, _LOW = rb"\\u[dD][89abAB][0-9a-fA-F]{2}", rb"\\u[dD][c-fC-F][0-9a-fA-F]{2}"
 _HALF = re.compile(_HIGH + b"(?!" + _LOW + b")|(?<!" + _HIGH + b")" + _LOW)
@@ -88,6 +94,20 @@ def check_values(line: bytes) -> None:
     # The first value follows no comma or bracket, hence one less than the limit is allowed.
     if next(islice(found, MAX_VALUES - 1, None), None):
         raise Rejected(f"more than {MAX_VALUES:,} values")
+
+
+def check_depth(line: bytes) -> None:
+    """Reject a line whose objects and arrays are nested too deeply."""
+    if line.count(b"[") + line.count(b"{") <= MAX_DEPTH:
+        return
+    depth = 0
+    for part in _STRING_OR_BRACKET.finditer(line):
+        if part[0] in (b"[", b"{"):
+            depth += 1
+            if depth > MAX_DEPTH:
+                raise Rejected("nested too deeply")
+        elif part[0] in (b"]", b"}"):
+            depth -= 1
 
 
 def decode(line: bytes, decoder: "msgspec.json.Decoder[T]") -> T:

@@ -18,6 +18,7 @@ from .json_lines import (
     MAX_VALUES,
     Rejected,
     Version,
+    check_depth,
     check_values,
     decode,
     decode_exactly,
@@ -152,6 +153,8 @@ class Reader:
         try:
             if len(line) > MAX_LINE_BYTES and self._export is None:
                 raise Rejected(f"longer than {MAX_LINE_BYTES:,} bytes")
+            if self._export is None:
+                check_depth(line)
             if len(line) <= MAX_VALUES:  # it can't hold more
                 return self._take(line, "", line)
             with _one_large_line:

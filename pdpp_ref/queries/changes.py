@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from ..database import fetch_all, fetch_each, fetch_value
-from ..projection.rows import valid_time
 from .records import PAGE_BYTES, SMALL_DATA
 from .versions import chain
 
@@ -130,15 +129,14 @@ def _is_made_since(stream_id: int, tombstone: int, start: int) -> bool:
 
 
 def _loaded(stream_id: int, row: _Row) -> Change:
-    emitted_at = valid_time(row.emitted_at)
     if not row.is_live:
-        return Change(row.key, row.version, None, emitted_at, emitted_at or valid_time(row.ingested_at))
+        return Change(row.key, row.version, None, row.emitted_at, row.emitted_at or row.ingested_at)
     data = row.data
     if data is None:
         data = fetch_value(
             "SELECT data FROM records WHERE stream_id = ? AND version = ?", (stream_id, row.version)
         )
-    return Change(row.key, row.version, data, emitted_at, None)
+    return Change(row.key, row.version, data, row.emitted_at, None)
 
 
 # ---- what a token proves -----------------------------------------------------------------------

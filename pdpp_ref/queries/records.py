@@ -7,8 +7,7 @@ in memory.
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from ..database import byte_length, fetch_all, fetch_as, fetch_value
-from ..projection.rows import valid_time
+from ..database import byte_length, fetch_as, fetch_value
 
 LARGE_BYTES = 64 * 1024
 PAGE_BYTES = 16 * 1024 * 1024  # a page ends before the record that exceeds them
@@ -55,7 +54,7 @@ def page(
         if is_full or (examined and size + row.json_bytes > PAGE_BYTES):
             return Page(found, last)
         last, size = row.key, size + row.json_bytes
-        record = _loaded(stream_id, row)
+        record = row if row.data is not None else _load(stream_id, row)
         if accepts is None or accepts(record.data):
             found.append(record)
     return Page(found, None)
@@ -72,21 +71,11 @@ def record(stream_id: int, key: str) -> StoredRecord | None:
         """,
         (stream_id, key),
     )
-    return rows[0]._replace(emitted_at=valid_time(rows[0].emitted_at)) if rows else None
+    return rows[0] if rows else None
 
 
-class _Row(NamedTuple):
-    """A record whose `data` is None if it is large."""
-
-    key: str
-    version: int
-    data: str | None
-    json_bytes: int
-    emitted_at: str | None
-
-
-def _walk(stream_id: int, after: str | None, most: int, descending: bool) -> Iterator[_Row]:
-    """At most so many rows after a key, read as they are needed."""
+def _walk(stream_id: int, after: str | None, most: int, descending: bool) -> Iterator[StoredRecord]:
+    """At most so many records after a key, read as they are needed; large ones without their data."""
     while most > 0:
         wanted = min(most, BATCH_RECORDS)
         batch = _batch(stream_id, after, wanted, descending)
@@ -96,9 +85,10 @@ def _walk(stream_id: int, after: str | None, most: int, descending: bool) -> Ite
         after, most = batch[-1].key, most - wanted
 
 
-def _batch(stream_id: int, after: str | None, limit: int, descending: bool) -> list[_Row]:
+def _batch(stream_id: int, after: str | None, limit: int, descending: bool) -> list[StoredRecord]:
     compared, order = ("<", "DESC") if descending else (">", "ASC")
-    rows = fetch_all(
+    return fetch_as(
+        StoredRecord,
         f"""
         SELECT key, version, {SMALL_DATA}, json_bytes, emitted_at
         FROM records
@@ -108,11 +98,8 @@ def _batch(stream_id: int, after: str | None, limit: int, descending: bool) -> l
         """,
         (stream_id, limit) if after is None else (stream_id, after, limit),
     )
-    return [_Row(*row) for row in rows]
 
 
-def _loaded(stream_id: int, row: _Row) -> StoredRecord:
-    data = row.data
-    if data is None:
-        data = fetch_value("SELECT data FROM records WHERE stream_id = ? AND key = ?", (stream_id, row.key))
-    return StoredRecord(row.key, row.version, data or "", row.json_bytes, valid_time(row.emitted_at))
+def _load(stream_id: int, record: StoredRecord) -> StoredRecord:
+    sql = "SELECT data FROM records WHERE stream_id = ? AND key = ?"
+    return record._replace(data=fetch_value(sql, (stream_id, record.key)))

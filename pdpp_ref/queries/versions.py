@@ -3,7 +3,6 @@
 from typing import NamedTuple
 
 from ..database import fetch_column, fetch_each, fetch_value
-from ..projection.rows import valid_time
 from .records import PAGE_BYTES, SMALL_DATA
 
 
@@ -18,7 +17,7 @@ class StoredVersion(NamedTuple):
     data: str | None
     json_bytes: int
     emitted_at: str | None
-    ingested_at: str | None
+    ingested_at: str
     earlier_pruned: bool
 
 
@@ -109,9 +108,4 @@ def _loaded(stream_id: int, row: StoredVersion) -> StoredVersion:
         data = fetch_value(
             "SELECT data FROM record_changes WHERE stream_id = ? AND version = ?", (stream_id, row.version)
         )
-    return row._replace(
-        data=data,
-        emitted_at=valid_time(row.emitted_at),
-        ingested_at=valid_time(row.ingested_at),
-        earlier_pruned=bool(row.earlier_pruned),
-    )
+    return row._replace(data=data, earlier_pruned=bool(row.earlier_pruned))

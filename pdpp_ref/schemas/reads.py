@@ -181,7 +181,7 @@ class VersionBody(Body, tag_field="object", tag="record_version", kw_only=True):
     deleted: Literal[True] | UnsetType = UNSET
     record_json_bytes: Bytes
     emitted_at: Time | None
-    ingested_at: Time | None
+    ingested_at: Time
     connection_id: Connection
     connector_instance_id: Connection
 

@@ -8,6 +8,8 @@
   selects the same texts with Python's own sqlite3 and writes them, a line each.
 - fresh read: what the dashboard's poll and `GET /_ref/dataset/summary` do.  Raw is one SELECT of the
   global row; ours gives the largest connectors too, of the same moment.
+- page: 100 records of the largest stream from its middle on, found by its names, as an HTTP read gets
+  them from the database.  Raw selects the stream and the same rows.
 - repairs: the read that finds the totals alone, one stream of 5,000 records, or twenty of 250 dirty.
   Raw only reads: the sums themselves, through the same covering indexes, in no transaction.  Ours
   stores them too, durably; a line under the table says what such a commit costs by itself.
@@ -36,13 +38,16 @@ import apsw
 from corpus import LARGE, SMALL, layout, load, streams_of, write_file
 
 from pdpp_ref.config import Settings
-from pdpp_ref.database import db, write_transaction
+from pdpp_ref.database import db, read_snapshot, write_transaction
 from pdpp_ref.models.measures import MEASURE_NAMES
 from pdpp_ref.projection import marks
+from pdpp_ref.queries import records as records_read
+from pdpp_ref.queries import streams as streams_read
 from pdpp_ref.services import reconcile, summary
 from pdpp_ref.startup import auto_reconcile, open_database
 
-IMPORT, EXPORT, READ, REBUILD = "import", "export with history", "fresh read", "rebuild"
+IMPORT, EXPORT, READ = "import", "export with history", "fresh read"
+PAGE, REBUILD = "page of 100 records", "rebuild"
 TOTALS, ONE, TWENTY = "repair: totals alone", "repair: 1 stream of 5,000", "repair: 20 streams of 250"
 
 Work = Callable[[], Any]
@@ -144,6 +149,27 @@ GROUPS = [
 COLUMNS = ", ".join(MEASURE_NAMES)
 SUMS = f"SELECT {', '.join(f'SUM({name})' for name in MEASURE_NAMES)} FROM retained_size_connection"
 SCANS = [f"SELECT SUM(length(CAST(data AS BLOB))) FROM {table}" for table in ("records", "record_changes")]
+PAGE_RECORDS = 100
+OF_STREAM = """
+    SELECT s.id, c.connector_instance_id, s.name
+    FROM streams s
+    JOIN connections c ON c.id = s.connection_id
+    WHERE s.id = ?
+"""
+OF_NAMES = """
+    SELECT s.id
+    FROM streams s
+    JOIN connections c ON c.id = s.connection_id
+    WHERE c.connector_instance_id = ? AND s.name = ?
+"""
+MIDDLE = "SELECT key FROM records WHERE stream_id = ? ORDER BY key LIMIT 1 OFFSET 2500"
+ROWS = """
+    SELECT key, version, data, json_bytes, emitted_at
+    FROM records
+    WHERE stream_id = ? AND key > ?
+    ORDER BY key
+    LIMIT 101
+"""
 COMMIT = "BEGIN IMMEDIATE; UPDATE retained_size_global SET computed_at = hex(randomblob(12)); COMMIT"
 
 
@@ -177,7 +203,7 @@ def compare_with_raw() -> None:
 def imports(folder: Path, records: int, repeat: int = 3) -> Iterator[Result]:
     file = folder / "lines.jsonl"
     write_file(file, records)
-    command = ("-c", "from pdpp_ref.cli import main; main()")
+    command = ("-c", "from pdpp_ref.cli.main import main; main()")
     ours, raw = [], []
     for number in range(repeat):
         os.environ["PDPP_INSTANCE_PATH"] = str(folder / str(number))
@@ -223,15 +249,16 @@ def reads_and_repairs(folder: Path, records: int, repeat: int) -> Iterator[Resul
 
     large, twenty = streams_of("mail"), streams_of("account 0")
     reading = Case(READ, read, lambda: ask("SELECT * FROM retained_size_global WHERE id = 1"))
+    paging = page_case(large[0][0])
     repairs = (
         Case(TOTALS, read, lambda: ask(SUMS), before=lambda: mark([])),
         Case(ONE, read, lambda: count_streams(large), before=lambda: mark(large)),
         Case(TWENTY, read, lambda: count_streams(twenty), before=lambda: mark(twenty)),
     )
     rebuilding = Case(REBUILD, rebuild, lambda: [ask(sql) for sql in GROUPS])
-    for case, ours, raw in (*in_turn(repeat * 10, reading), *in_turn(repeat, *repairs)):
+    for case, ours, raw in (*in_turn(repeat * 10, reading, paging), *in_turn(repeat, *repairs)):
         case.before()
-        yield Result(case.operation, records, ours, raw, statements(read))
+        yield Result(case.operation, records, ours, raw, statements(case.ours))
     ((_, ours, raw),) = in_turn(max(3, repeat // 10), rebuilding)
     yield Result(REBUILD, records, ours, raw, f"{sum(1 for _ in layout(records))} streams")
     compare_with_raw()
@@ -243,6 +270,23 @@ def reads_and_repairs(folder: Path, records: int, repeat: int) -> Iterator[Resul
         f"a scan that measures all data anew, {milliseconds(scan)}."
     )
     db.close()
+
+
+def page_case(stream_id: int) -> Case:
+    ((_, *names),) = ask(OF_STREAM, stream_id)
+    ((middle,),) = ask(MIDDLE, stream_id)
+
+    def ours() -> None:
+        with read_snapshot():
+            (stream,) = streams_read.find(None, *names)
+            found = records_read.page(stream.id, middle, PAGE_RECORDS, descending=False)
+        assert len(found.records) == PAGE_RECORDS
+
+    def raw() -> None:
+        ((found,),) = ask(OF_NAMES, *names)
+        assert len(ask(ROWS, found, middle)) == PAGE_RECORDS + 1
+
+    return Case(PAGE, ours, raw)
 
 
 def mark(streams: Ids) -> None:
@@ -278,6 +322,8 @@ def aims(results: dict[tuple[str, int], Result]) -> Iterator[tuple[bool, str]]:
         yield max(growth) < 1.25, f"repairs at {most:,} cost under 1.25 times those at {least:,}: {shown}"
     slowest = max(each.ours for each in results.values() if each.operation == ONE)
     yield slowest < 0.010, f"{ONE} records in under 10 ms: {milliseconds(slowest)}"
+    ratio = max(each.ours / each.raw for each in results.values() if each.operation == PAGE)
+    yield ratio < 2, f"{PAGE} in less than twice the raw time: {ratio:.1f}"
     imported = results[IMPORT, most]
     rate = most / imported.ours
     yield rate > 30_000, f"import of {most:,} over 30,000 records/s: {rate:,.0f}/s"

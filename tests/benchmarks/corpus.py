@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
+from pdpp_ref.canonical import records as canonical
 from pdpp_ref.database import fetch_all
 from pdpp_ref.parsing.messages import Reader
 
@@ -68,7 +69,7 @@ def load(records: int) -> None:
     for connection, stream, size in layout(records):
         changes = map(Reader().read, lines(stream, size))
         while part := list(islice(changes, 2_000)):
-            records.write(records.Target(connection, connection), part)
+            canonical.write(canonical.Target(connection, connection), part)
 
 
 def streams_of(connection: str) -> list[tuple[int, int]]:

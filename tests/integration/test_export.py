@@ -12,7 +12,7 @@ from pdpp_ref.canonical.export_progress import SeveralConnections
 from pdpp_ref.database import execute, fetch_all
 from pdpp_ref.operations import export, export_pages, verify
 from pdpp_ref.operations.export import Selection
-from pdpp_ref.parsing import exports
+from pdpp_ref.parsing import exports, json_lines
 from pdpp_ref.parsing.json_lines import MAX_LINE_BYTES
 from pdpp_ref.parsing.messages import Change
 from tests.conftest import Backend
@@ -151,6 +151,14 @@ def test_counts_of_many_streams_are_spread_over_lines(monkeypatch: pytest.Monkey
     assert [len(line["streams"]) for line in of_type(data, "EXPORT_COUNTS")] == [2, 2]
     empty()
     assert read(data).notes == []
+
+
+@pytest.mark.only("sqlite")
+def test_the_documented_export_is_a_real_one() -> None:
+    format_text = (Path(__file__).parents[2] / "docs/export-format.md").read_text()
+    documented = format_text.split("```json\n")[1].split("```")[0]
+    write(upsert("n1", {"text": "hello"}), upsert("n2", {"text": "again"}), delete("n1"))
+    assert written(files=False).data.decode() == documented
 
 
 # ---- a gap is visible ----------------------------------------------------------------------------
@@ -517,6 +525,25 @@ def test_a_record_with_the_most_values_survives(empty: Any, monkeypatch: pytest.
     before, exported = contents(), written()
     empty()
     assert read(exported.data).rejected == []
+    assert contents() == before
+
+
+@pytest.mark.only("sqlite")
+@pytest.mark.parametrize("brackets", ["[]", "{}"])
+def test_the_deepest_record_survives_whoever_reads_it(brackets: str, empty: Any) -> None:
+    opened, closed = ('{"v":', "}") if brackets == "{}" else ("[", "]")
+    depth = json_lines.MAX_DEPTH - 2
+    for depth_, is_refused in ((depth, False), (depth + 1, True)):
+        data = '{"v":' + opened * depth_ + '"\\"[{"' + closed * depth_ + "}"
+        done = read(lines(ENVELOPE % ('"s"', '"k"', data)), target="laptop")
+        assert done.rejected == (["line 1: nested too deeply"] if is_refused else [])
+    before, exported = contents(), written()
+    empty()
+
+    def from_far_away(calls: int) -> list[str]:
+        return from_far_away(calls - 1) if calls else read(exported.data).rejected
+
+    assert from_far_away(200) == []
     assert contents() == before
 
 

@@ -4,6 +4,7 @@ A new way to change the database is given a line in ACTS, and with it each of th
 databases.
 """
 
+import hashlib
 import itertools
 import time
 from collections.abc import Callable, Iterator
@@ -24,6 +25,7 @@ from pdpp_ref.canonical import (
     retention,
 )
 from pdpp_ref.canonical.errors import NotFound
+from pdpp_ref.canonical.export_progress import Options
 from pdpp_ref.database.postgres import Postgres
 from pdpp_ref.database.sqlite import Sqlite
 from pdpp_ref.operations import transfer
@@ -154,6 +156,26 @@ def an_import() -> None:
     importer.Importer(records.Target("laptop", "files"), print, print).run(iter(lines))
 
 
+EXPORT = b"""\
+{"type":"EXPORT","format":1,"history":true,"connections":1}
+{"type":"STREAM","connector_id":"files","connector_instance_id":"new","stream":"notes","last_version":9}
+{"type":"KEY_SPELLING","key":"1","spelling":"1.0"}
+{"type":"RECORD","connector_instance_id":"new","stream":"notes","key":"a","history_version":2,"data":{}}
+{"type":"RECORD","connector_instance_id":"new","stream":"notes","key":"a","history_version":5,"op":"delete",\
+"files":[{"sha256":"DIGEST"}]}
+{"type":"EXPORT_END","streams":[{"connector_instance_id":"new","stream":"notes","records":2}]}
+"""
+
+
+def an_import_of_an_export() -> None:
+    file = b"a larger file"
+    digest = hashlib.sha256(file).hexdigest()
+    text = EXPORT.replace(b"DIGEST", digest.encode())
+    options = Options(open_file=lambda _: iter([file]))
+    work = importer.Importer(None, print, print, exports=options)
+    work.run(text.splitlines())
+
+
 def an_activation() -> None:
     activation.activate_version(records.Target("laptop", "files"), "rows", 2)
 
@@ -211,6 +233,7 @@ ACTS = {
     "write whose delta fails": Act(a_write_whose_delta_fails, kept),
     "write whose delta fails during a recount": Act(a_write_whose_delta_fails, half_recounted),
     "import": Act(an_import, kept, is_one=False),
+    "import an export": Act(an_import_of_an_export, kept, is_one=False),
     "activate a version": Act(an_activation, of_two_versions, is_one=False),
     "upload": Act(a_file, kept),
     "upload during a recount": Act(a_file, half_recounted),
