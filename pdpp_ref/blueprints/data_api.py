@@ -21,8 +21,10 @@ from ..schemas.reads import (
 )
 from ..schemas.record_text import BLOB_ID
 from ..schemas.types import Key, Stream
+from ..services import summary as summaries
 from .auth import requires
 from .errors import ApiError
+from .extensions import auto_reconcile
 from .openapi.decorator import Media, operation
 from .reading import feed
 from .reading.files import send
@@ -51,7 +53,7 @@ LIST_ERRORS = ("invalid_cursor", "invalid_expand", "cursor_expired", *ONE)
 @requires(READ)
 @operation("All streams", StreamList, query=SourceQuery, errors=("connector_instance_not_found",))
 def list_streams(query: SourceQuery) -> Response:
-    with read_snapshot():
+    with summaries.reading(auto_reconcile()):
         found = find_all(selection(query))
     return reply(StreamList(data=list(map(stream_body, found))))
 
@@ -60,7 +62,7 @@ def list_streams(query: SourceQuery) -> Response:
 @requires(READ)
 @operation("A stream", StreamMetadata, query=SourceQuery, errors=ONE)
 def one_stream(stream: str, query: SourceQuery) -> Response:
-    with read_snapshot():
+    with summaries.reading(auto_reconcile()):
         found = only(find_named(selection(query), stream))
     return reply(stream_metadata(found))
 
@@ -86,7 +88,7 @@ def _records(stream: str, query: ListQuery) -> RecordList:
             return records_of_several(query, found, warnings)
         return records_of_one(query, found[0], warnings)
 
-    return read_with_deletes(read)
+    return read_with_deletes(read, counted=query.count != "none")
 
 
 @blueprint.get("/streams/<anything:stream>/records/<anything:key>")

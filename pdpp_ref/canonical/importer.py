@@ -235,6 +235,7 @@ class Importer:
         self._batch.size += raw.size if isinstance(raw, LineTooLong) else len(raw)
 
     def _flush(self) -> None:
+        self._store_spellings()  # first: a stream with records takes none
         batch, self._batch = self._batch, self._begun_batch()
         refused = self._write(batch)
         for place, reason in refused.items():
@@ -280,7 +281,6 @@ class Importer:
                 self._store_spellings()
             return
         self._flush()
-        self._store_spellings()
         self._finish_stream()
         if isinstance(message, ExportBegin):
             self._note_gaps(self._export.begin(message, self.report.lines))

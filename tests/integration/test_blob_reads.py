@@ -191,10 +191,10 @@ def test_several_connections_have_to_be_told_apart(
     assert (error["code"], error["retry_with"]) == ("ambiguous_connection", "connection_id")
     assert [each["connection_id"] for each in error["available_connections"]] == ["laptop", "phone"]
     assert owner.head(PATH, query_string={"connection_id": "phone"}).status_code == 200
-    monkeypatch.setattr(auth, "_caller", lambda _: Caller(frozenset({READ}), "phone"))
+    monkeypatch.setattr(auth, "_caller", lambda: Caller(frozenset({READ}), "phone"))
     assert owner.head(PATH).status_code == 200
     assert refused(owner, PATH, connection_id="laptop") == (403, "insufficient_scope")
-    monkeypatch.setattr(auth, "_caller", lambda _: Caller(frozenset({READ}), "other"))
+    monkeypatch.setattr(auth, "_caller", lambda: Caller(frozenset({READ}), "other"))
     assert refused(owner, PATH) == (404, "blob_not_found")
 
 

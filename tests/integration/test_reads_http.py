@@ -104,6 +104,11 @@ def test_a_stream_is_described(owner: FlaskClient, app: Flask) -> None:
 def test_a_dirty_stream_is_stale(owner: FlaskClient, probe: DatabaseProbe) -> None:
     write(upsert("a"), upsert("b"))
     mark("laptop", "notes")
+    assert read(owner, "/v1/streams/notes")["freshness"]["status"] == "current"
+    mark("laptop", "notes")
+    assert read(owner, RECORDS, count="exact", limit=1)["meta"]["count"] == {"kind": "exact", "value": 2}
+    mark("laptop", "notes")
+    probe.fail_repair()
     assert read(owner, "/v1/streams/notes")["freshness"]["status"] == "stale"
     body = read(owner, RECORDS, count="exact", limit=1)
     assert body["meta"]["count"] == {"kind": "estimated", "value": 2}
@@ -477,7 +482,7 @@ def test_a_restricted_caller_reads_its_connection_alone(
     client: FlaskClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     two_connections()
-    monkeypatch.setattr(auth, "_caller", lambda _: Caller(frozenset({READ}), "phone"))
+    monkeypatch.setattr(auth, "_caller", lambda: Caller(frozenset({READ}), "phone"))
     assert [each["connection_id"] for each in read(client, "/v1/streams")["data"]] == ["phone"]
     assert keys(walk(client, RECORDS)) == ["both", "b"]
     assert read(client, f"{RECORDS}/both")["connection_id"] == "phone"
@@ -486,7 +491,7 @@ def test_a_restricted_caller_reads_its_connection_alone(
     for path in ("/v1/streams", "/v1/streams/notes", RECORDS, f"{RECORDS}/a", f"{RECORDS}/a/versions"):
         for name in ("connection_id", "connector_instance_id"):
             assert refused(client, path, **{name: "laptop"}) == (403, "insufficient_scope")
-    monkeypatch.setattr(auth, "_caller", lambda _: Caller(frozenset({READ}), "not there yet"))
+    monkeypatch.setattr(auth, "_caller", lambda: Caller(frozenset({READ}), "not there yet"))
     assert read(client, "/v1/streams")["data"] == []
 
 

@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import peewee
 import pytest
@@ -125,15 +126,26 @@ def routes(app: Flask) -> list[tuple[str, str, bytes | None]]:
         "name": "laptop",
         "connection": "laptop",
         "filename": "style.css",
+        "blob_id": "blob_sha256_" + "0" * 64,
     }
-    of = "connector_id=files&connector_instance_id=laptop&connection=laptop&stream=notes&name=laptop&key=a"
+    parameters = {
+        "connector_id": "files",
+        "connector_instance_id": "laptop",
+        "connection": "laptop",
+        "stream": "notes",
+        "name": "laptop",
+        "key": "a",
+    }
     for rule in app.url_map.iter_rules():
         with app.test_request_context():
             path = rule.build(
                 {name: values.get(name, "x") for name in rule.arguments}, append_unknown=False
             )
         assert path is not None
-        address = path[1] if path[1] in ("/healthz", "/static/style.css") else f"{path[1]}?{of}"
+        declared = getattr(app.view_functions[rule.endpoint], "operation", None)
+        known = declared.query.__struct_fields__ if declared and declared.query else ()
+        query = urlencode({name: value for name, value in parameters.items() if name in known})
+        address = path[1] if path[1] in ("/healthz", "/static/style.css") else f"{path[1]}?{query}"
         for method in rule.methods - {"HEAD", "OPTIONS"}:
             body = json.dumps({"key": "a", "data": {}}).encode() if "ingest" in address else None
             found.append((address, method, b"a file" if "blob" in address else body))

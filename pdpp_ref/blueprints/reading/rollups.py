@@ -5,6 +5,7 @@ from typing import TypeVar
 
 from ...database import read_snapshot
 from ...queries.streams import ReadStream
+from ...services import summary as summaries
 from ..errors import ApiError
 from ..extensions import auto_reconcile
 
@@ -21,11 +22,14 @@ def check_deletes_known(streams: Iterable[ReadStream]) -> None:
         raise DeletesUnknown
 
 
-def read_with_deletes(read: Callable[[], T]) -> T:
-    """Read in a snapshot, and again after a pass if deletes were not known.  Raises ApiError."""
+def read_with_deletes(read: Callable[[], T], *, counted: bool = False) -> T:
+    """Read in a snapshot, and again after a pass if deletes were not known.  Raises ApiError.
+
+    `counted`: numbers are read too, so a pass comes first if any is not exact.
+    """
     for _ in range(2):
         try:
-            with read_snapshot():
+            with summaries.reading(auto_reconcile()) if counted else read_snapshot():
                 return read()
         except DeletesUnknown:
             auto_reconcile().attempt(lambda: True)
