@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import zipfile
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,10 +14,13 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from pdpp_ref.canonical import blobs
+from pdpp_ref.database import fetch_all
 from pdpp_ref.operations import export
 from pdpp_ref.operations.export import Selection
 from pdpp_ref.services import prepared_files
 from pdpp_ref.services.prepared_files import PreparedFiles
+from tests.conftest import Backend
+from tests.support import exports
 from tests.support.factories import PASSWORD, Clock, csrf_token, delete, upsert, write
 from tests.support.probe import DatabaseProbe
 
@@ -120,6 +124,45 @@ def test_a_zip_has_the_lines_and_the_files_by_digest(
         lines = found.read("records.jsonl")
     digests = {hashlib.sha256(data).hexdigest().encode() for data in held}
     assert {digest for digest in digests if digest in lines} == digests
+
+
+@pytest.mark.parametrize("key", ["", "a"])
+def test_a_download_is_imported_as_it_was(
+    owner: FlaskClient,
+    files: PreparedFiles,
+    backend: Backend,
+    prepared_file: Path,
+    request: pytest.FixtureRequest,
+    key: str,
+) -> None:
+    place = {"connection": "laptop", "stream": "notes", "key": key}
+    path = download(owner, files, **place, history="yes", files="yes")
+    with zipfile.ZipFile(io.BytesIO(owner.get(path).data)) as found:
+        lines = found.read("records.jsonl")
+        held = {name.removeprefix("files/"): found.read(name) for name in found.namelist()}
+    before = [version for version in versions() if version[1] == key or not key]
+    reset = request.getfixturevalue("reused").reset if backend.kind == "postgres" else lambda: None
+    exports.emptied(backend, prepared_file, reset)
+    assert exports.read(lines, held).rejected == []
+    assert versions() == before
+    assert bound() == [(hashlib.sha256(data).hexdigest(),) for data in (FILES[:1] if key else FILES)]
+
+
+def versions() -> list[tuple[Any, ...]]:
+    return fetch_all(
+        """
+        SELECT c.version, c.key, c.data
+        FROM record_changes c
+        JOIN streams s ON s.id = c.stream_id
+        JOIN connections o ON o.id = s.connection_id
+        WHERE o.connector_instance_id = 'laptop'
+        ORDER BY c.version
+        """
+    )
+
+
+def bound() -> list[tuple[Any, ...]]:
+    return fetch_all("SELECT sha256 FROM blob_bindings ORDER BY key")
 
 
 def test_a_damaged_file_is_named_and_the_rest_is_there(
