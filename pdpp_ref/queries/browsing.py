@@ -48,10 +48,14 @@ def page(stream_id: int, place: Place, limit: int) -> BrowsedPage:
 
 def _walk(stream_id: int, place: Place, limit: int) -> list[BrowsedRecord]:
     """Keys are compared byte by byte, so those with one prefix are neighbours, the prefix itself first."""
-    if place.before is not None:
-        where, order, values = "key >= ? AND key < ?", "DESC", (place.prefix, place.before)
+    prefix, after, before = place
+    values: tuple[str, ...]
+    if before is not None:
+        where, order, values = "key >= ? AND key < ?", "DESC", (prefix, before)
+    elif after is not None and after >= prefix:  # of two bounds, a database may start at the farther one
+        where, order, values = "key > ?", "ASC", (after,)
     else:
-        where, order, values = "key >= ? AND key > ?", "ASC", (place.prefix, place.after or "")
+        where, order, values = "key >= ?", "ASC", (prefix,)
     rows = fetch_as(
         BrowsedRecord,
         f"""
@@ -64,9 +68,7 @@ def _walk(stream_id: int, place: Place, limit: int) -> list[BrowsedRecord]:
         (stream_id, *values, limit),
     )
     return [
-        row._replace(ingested_at=valid_time(row.ingested_at))
-        for row in rows
-        if row.key.startswith(place.prefix)
+        row._replace(ingested_at=valid_time(row.ingested_at)) for row in rows if row.key.startswith(prefix)
     ]
 
 

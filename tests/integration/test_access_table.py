@@ -124,6 +124,7 @@ def test_every_route_answers_each_credential_as_the_table_says(
             if found != _expected(row, column):
                 wrong.append((row.method, row.path, kind, found, _expected(row, column)))
             response.close()
+    app.extensions["prepared_files"].wait()
     assert wrong == []
 
 

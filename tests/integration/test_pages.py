@@ -34,19 +34,20 @@ def test_every_page_is_listed() -> None:
     assert {found for found in classes if hasattr(found, "template")} == PAGES.keys()
 
 
-def address(kind: type[Any], owner: FlaskClient) -> str:
+def address(kind: type[Any], app: Flask, owner: FlaskClient) -> str:
     """`ID` stands for that of a download."""
     if "ID" not in PAGES[kind]:
         return PAGES[kind]
     form = {"csrf_token": csrf_token(owner)}
     place = owner.post("/dashboard/downloads", data=form).headers["Location"]
+    app.extensions["prepared_files"].wait()
     return PAGES[kind].replace("ID", place.split("/")[3])
 
 
 @pytest.mark.parametrize("kind", PAGES, ids=lambda kind: kind.__name__)
 def test_a_template_receives_its_page_alone(app: Flask, owner: FlaskClient, kind: type[Any]) -> None:
     fill(3)
-    path = address(kind, owner)
+    path = address(kind, app, owner)
     tokens.create("bank", ("read",), None, None)
     contexts: list[dict[str, Any]] = []
 
@@ -65,7 +66,7 @@ def test_a_template_receives_its_page_alone(app: Flask, owner: FlaskClient, kind
 def test_a_template_uses_only_what_its_page_has(app: Flask, owner: FlaskClient, kind: type[Any]) -> None:
     """A misspelt name would be shown as nothing."""
     fill(3)
-    path = address(kind, owner)
+    path = address(kind, app, owner)
     tokens.create("bank", ("read",), None, None)
     app.jinja_env.undefined = StrictUndefined
     client = app.test_client() if kind is pages.LoginPage else owner
