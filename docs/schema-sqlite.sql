@@ -168,6 +168,37 @@ CREATE INDEX "blob_bindings_sha256" ON "blob_bindings" ("sha256");
 CREATE INDEX "blob_bindings_stream_id_version_byte_length" ON "blob_bindings" ("stream_id", "version", "byte_length");
 CREATE INDEX "blob_bindings_byte_length_stream_id_key_sha256" ON "blob_bindings" ("byte_length", "stream_id", "key", "sha256");
 
+-- A file that was uploaded before its record, which will be of this stream and key.
+--
+-- No measure counts it until the record claims it.  `marked` is the cleanup that saw it first; a later one
+-- removes it.  A file without a connection is deleted, and removed by the next cleanup.
+CREATE TABLE "unclaimed_files" (
+    "id" INTEGER NOT NULL PRIMARY KEY,
+    "connection_id" INTEGER,
+    "stream_name" TEXT NOT NULL,
+    "key" TEXT NOT NULL,
+    "sha256" TEXT NOT NULL,
+    "byte_length" INTEGER NOT NULL CHECK (byte_length >= 0),
+    "mime_type" TEXT,
+    "json_path" TEXT,
+    "uploaded_at" TEXT NOT NULL,
+    "marked" TEXT,
+    FOREIGN KEY ("connection_id") REFERENCES "connections" ("id") ON DELETE CASCADE,
+    FOREIGN KEY ("sha256") REFERENCES "blobs" ("sha256") ON DELETE RESTRICT
+) STRICT;
+CREATE INDEX "unclaimed_files_sha256" ON "unclaimed_files" ("sha256");
+CREATE UNIQUE INDEX "unclaimed_files_connection_id_stream_name_key_sha256" ON "unclaimed_files" ("connection_id", "stream_name", "key", "sha256");
+
+-- What a connector last stored about a stream, to continue from there: `value` is JSON, as received.
+CREATE TABLE "connector_states" (
+    "connection_id" INTEGER NOT NULL,
+    "stream_name" TEXT NOT NULL,
+    "value" TEXT NOT NULL,
+    "updated_at" TEXT NOT NULL,
+    PRIMARY KEY ("connection_id", "stream_name"),
+    FOREIGN KEY ("connection_id") REFERENCES "connections" ("id") ON DELETE CASCADE
+) STRICT;
+
 -- A named bearer token.  `digest` is the SHA-256 of its text, which is not stored.
 --
 -- `scopes` are separated by spaces.  `connection` is the name of the only one that it may touch, which

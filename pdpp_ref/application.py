@@ -12,6 +12,8 @@ from .authentication import BearerTokens
 from .blueprints import (
     auth,
     connector_api,
+    connector_deletes,
+    connector_files,
     dashboard,
     data_api,
     download_pages,
@@ -45,6 +47,7 @@ def create_app(
     startup.watch_for_restores(instance_folder.create(settings))
     app.extensions["auto_reconcile"] = startup.auto_reconcile(settings, clock)
     app.extensions["background_rebuild"] = BackgroundRebuild()
+    app.extensions["housekeeping"] = startup.housekeeping(settings)
     app.extensions["credentials"] = known = _credentials(settings)
     app.extensions["prepared_files"] = PreparedFiles(instance_folder.path_for(settings), clock)
     app.extensions["bearer_tokens"] = BearerTokens(known, clock)
@@ -53,19 +56,9 @@ def create_app(
     auth.init_app(app)
     metrics.init_app(app)
     document.init_app(app)
-    for part in (
-        auth,
-        dashboard,
-        record_pages,
-        download_pages,
-        token_pages,
-        connector_api,
-        data_api,
-        formatting,
-        metrics,
-        document,
-        operator_api,
-    ):
+    owner = (auth, dashboard, record_pages, download_pages, token_pages)
+    protocol = (connector_api, connector_files, connector_deletes, data_api)
+    for part in (*owner, *protocol, formatting, metrics, document, operator_api):
         app.register_blueprint(part.blueprint)
     return app
 

@@ -193,6 +193,9 @@ class Settings:
         "info",
         "the least severe messages that are logged; each request is logged as `info`",
     )
+    unclaimed_file_hours: int = _setting(
+        Number(1, 8_760), 24, "for how many hours of uptime a file waits for its record, at least"
+    )
     copy_to: str = _setting(
         Text(), "", "`--to` of `pdpp-ref copy`, if the URL has a password", shown="none", secret=True
     )

@@ -5,10 +5,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from . import database, instance_folder, migrations, notices
+from .canonical.cleanup import Cleanup
+from .canonical.removal import Removal
 from .config import Settings
 from .database import fetch_value
 from .services.auto_reconcile import AutoReconcile
 from .services.cooldown import Cooldown
+from .services.housekeeping import Housekeeping
 from .services.reconcile import Limits
 
 
@@ -45,3 +48,9 @@ def auto_reconcile(settings: Settings, clock: Callable[[], float] = time.monoton
     """Reconciling on read, within the limits of the settings; `clock` is for the cooldown."""
     limits = Limits(settings.reconcile_max_rows, settings.reconcile_budget_ms / 1000)
     return AutoReconcile(limits, Cooldown(settings.reconcile_cooldown_seconds, clock))
+
+
+def housekeeping(settings: Settings) -> Housekeeping:
+    """The jobs of a server."""
+    cleanup = Cleanup(settings.unclaimed_file_hours * 3600)
+    return Housekeeping([Removal().step, cleanup.step])

@@ -28,6 +28,8 @@ BEHIND = """FROM retained_size_stream r JOIN streams s ON s.id = r.stream_id
 COUNT = """INSERT INTO record_month (stream_id, month, record_count)
            SELECT stream_id, SUBSTR(COALESCE(NULLIF(record_time, ''), ingested_at), 1, 7), COUNT(*)
            FROM records WHERE stream_id = ? GROUP BY 1, 2"""
+MONTHS = """SELECT month, SUM(m.record_count) FROM record_month m
+            JOIN retained_size_stream r ON r.stream_id = m.stream_id GROUP BY 1 ORDER BY 1"""
 
 
 def run_pass(limits: Limits, *, wait: bool = True) -> Pass:
@@ -53,5 +55,5 @@ def read(auto):
     """The state, and how many records there are of each month; after at most one pass."""
     auto.attempt(is_dirty)
     with database.read_snapshot():
-        rows = fetch_all("SELECT month, SUM(record_count) FROM record_month GROUP BY 1 ORDER BY 1")
+        rows = fetch_all(MONTHS)
         return state_of(is_dirty(), auto.running), dict(rows)

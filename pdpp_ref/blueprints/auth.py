@@ -137,9 +137,15 @@ def _record_use(response: Response) -> Response:
     return response
 
 
+def restriction() -> str | None:
+    """The only connection that the caller may touch; None: all."""
+    only: str | None = g.caller.connection
+    return only
+
+
 def check_connection(connection: str) -> None:
     """Raise ApiError if the caller is restricted to another connection."""
-    if g.caller.connection not in (None, connection):
+    if restriction() not in (None, connection):
         raise ApiError("insufficient_scope", "This token is restricted to another connection.")
 
 

@@ -1,60 +1,69 @@
-"""Connectors' writes over HTTP: records as JSON lines, and deletes."""
+"""Connectors' writes over HTTP: records as JSON lines, and state."""
 
-from collections.abc import Iterator
 from typing import Annotated
 
-from flask import Blueprint, Response, request
+import msgspec
+from flask import Blueprint, Response, g, request
 from msgspec import Meta, Struct
 
-from ..canonical import blobs, deletion, records
-from ..canonical.errors import Refused
+from ..canonical import state as states
 from ..canonical.importer import Importer, RejectedLine, Report, StorageUnavailable
-from ..credentials import ERASE, WRITE
-from ..parsing import unpacking
-from ..parsing.lines import READ_BYTES, split_lines
-from ..parsing.messages import Rejected, check_name
-from ..schemas.connectors import (
-    BlobStored,
-    ConnectionDeleted,
-    Ingested,
-    LineError,
-    RecordDeleted,
-    StreamDeleted,
-)
-from ..schemas.types import Connection, Connector, Key, Stream
+from ..canonical.records import Target
+from ..canonical.state import StreamState
+from ..credentials import WRITE
+from ..parsing.lines import split_lines
+from ..schemas.connectors import Ingested, LineError, Rejection, SentState, StoredState
 from . import limits
-from .auth import check_connection, requires
-from .errors import ApiError, error_response
+from .auth import requires
+from .bodies import check_unencoded, unpacked_blocks
+from .connections import Alias, ConnectionQuery, Instance, RunId, capital, checked_name, target_of
+from .errors import ApiError
 from .openapi.decorator import operation
-from .responses import reply
+from .responses import JSON, reply
 
 blueprint = Blueprint("ingest", __name__, url_prefix="/v1")
 
 MAX_ERRORS = 1_000  # listed; all are counted
 
-Digest = Annotated[
-    str,
-    Meta(
-        description="The file's SHA-256 digest in hex, to be checked against the body.",
-        pattern="^[0-9a-fA-F]{64}$",
-        extra={"wanted": "64 hexadecimal digits"},
-    ),
-]
 
-
-class IngestQuery(Struct):
-    connector_id: Connector
-    connector_instance_id: Annotated[
-        str | None, Meta(description="The connection; by default the connector's own.")
-    ] = None
+class IngestQuery(ConnectionQuery, kw_only=True):
     consent_time_field: Annotated[
         str | None,
         Meta(description="The field with a record's time; it is stored."),
     ] = None
+    run_id: RunId = None
 
 
-class ConnectionQuery(Struct):
-    connector_instance_id: Connection
+class _Outcome:
+    """The lines that were not stored, for the response; at most MAX_ERRORS of each kind."""
+
+    def __init__(self) -> None:
+        self.errors: list[LineError] = []
+        self.rejections: list[Rejection] = []
+        self.skipped: list[LineError] = []
+
+    def reject(self, line: RejectedLine) -> None:
+        if len(self.errors) < MAX_ERRORS:
+            index = line.number - 1
+            receipt = f"{g.request_id}-{index}"
+            self.errors.append(LineError(line=line.number, message=line.reason))
+            self.rejections.append(Rejection(code=line.code, input_index=index, receipt_id=receipt))
+
+    def skip(self, line: int, reason: str) -> None:
+        if len(self.skipped) < MAX_ERRORS:
+            self.skipped.append(LineError(line=line, message=reason))
+
+    def body(self, stream: str, report: Report) -> Ingested:
+        return Ingested(
+            stream=stream,
+            records_attempted=report.counts.accepted + report.rejected,
+            records_accepted=report.counts.accepted,
+            records_rejected=report.rejected,
+            rejections=self.rejections,
+            records_removed=report.counts.removed,
+            errors=self.errors,
+            activations_skipped=self.skipped,
+        )
 
 
 @blueprint.post("/ingest/<anything:stream>")
@@ -75,47 +84,22 @@ class ConnectionQuery(Struct):
 )
 def ingest_lines(stream: str, query: IngestQuery) -> Response:
     request.max_content_length = limits.MAX_INGEST_BYTES
-    connector = _name("connector_id", query.connector_id)
-    connection = query.connector_instance_id
-    connection = connector if connection is None else _name("connector_instance_id", connection)
-    check_connection(connection)
-    field = query.consent_time_field
-    errors: list[LineError] = []
-    skipped: list[LineError] = []
-
-    def reject(line: RejectedLine) -> None:
-        if len(errors) < MAX_ERRORS:
-            errors.append(LineError(line=line.number, message=line.reason))
-
-    def skip(line: int, reason: str) -> None:
-        if len(skipped) < MAX_ERRORS:
-            skipped.append(LineError(line=line, message=reason))
-
-    target = records.Target(connection, connector)
+    field, outcome = query.consent_time_field, _Outcome()
     work = Importer(
-        target,
+        target_of(query),
         lambda _: None,
-        reject,
-        stream=_name("stream", stream),
-        on_skipped=skip,
-        time_fields={} if field is None else {None: _name("consent_time_field", field)},
+        outcome.reject,
+        stream=checked_name("stream", stream),
+        on_skipped=outcome.skip,
+        time_fields={} if field is None else {None: checked_name("consent_time_field", field)},
     )
     try:
-        report = work.run(split_lines(_body()))
+        report = work.run(split_lines(unpacked_blocks()))
     except StorageUnavailable as reason:
-        raise ApiError("storage_unavailable", f"{_capital(reason)}. Send it again.") from None
+        raise ApiError("storage_unavailable", f"{capital(reason)}. Send it again.") from None
     if report.broken:
         raise _broken(report, report.broken.code, report.broken.reason)
-    return reply(
-        Ingested(
-            stream=stream,
-            records_accepted=report.counts.accepted,
-            records_rejected=report.rejected,
-            records_removed=report.counts.removed,
-            errors=errors,
-            activations_skipped=skipped,
-        )
-    )
+    return reply(outcome.body(stream, report))
 
 
 def _broken(report: Report, code: str, reason: str) -> ApiError:
@@ -125,137 +109,68 @@ def _broken(report: Report, code: str, reason: str) -> ApiError:
         f"and {report.rejected - 1:,} rejected"
     )
     if code == "too_large":
-        return ApiError("body_too_large", f"{_capital(reason)}; {stored}. Send the rest in parts.")
-    return ApiError("invalid_gzip", f"{_capital(reason)}; {stored}. Send all of it again.")
+        return ApiError("body_too_large", f"{capital(reason)}; {stored}. Send the rest in parts.")
+    return ApiError("invalid_gzip", f"{capital(reason)}; {stored}. Send all of it again.")
 
 
-class BlobQuery(ConnectionQuery):
-    stream: Stream
-    key: Key
-    sha256: Digest | None = None
+# ---- state -------------------------------------------------------------------------------------
 
 
-@blueprint.post("/blobs")
+class StateQuery(Struct, kw_only=True):
+    connector_instance_id: Instance = None
+    connection_id: Alias = None
+    run_id: RunId = None
+
+
+@blueprint.get("/state/<anything:connector>")
+@requires(WRITE)
+@operation("The state of a connection", StoredState, query=StateQuery, errors=("connector_mismatch",))
+def read_state(connector: str, query: StateQuery) -> Response:
+    target = _target_of_state(connector, query)
+    return _state(target, states.load(target))
+
+
+@blueprint.put("/state/<anything:connector>")
 @requires(WRITE)
 @operation(
-    "Store a file of a record",
-    {201: BlobStored, 200: BlobStored},
-    query=BlobQuery,
-    errors=(
-        "invalid_request",
-        "digest_mismatch",
-        "stream_not_found",
-        "record_not_found",
-        "body_too_large",
-        "unsupported_encoding",
-    ),
-    body={"application/octet-stream": "The file, unencoded."},
+    "Replace the state of some streams of a connection",
+    StoredState,
+    query=StateQuery,
+    errors=("connector_mismatch", "body_too_large", "unsupported_encoding"),
+    body={JSON: SentState},
 )
-def store_blob(query: BlobQuery) -> Response:
-    if request.headers.get("Content-Encoding", "identity").lower() != "identity":
-        raise ApiError("unsupported_encoding", "Send the file unencoded, without Content-Encoding.")
-    request.max_content_length = limits.MAX_BLOB_BYTES
-    connection, stream, key = (_name(what, getattr(query, what)) for what in _BLOB_NAMES)
-    check_connection(connection)
-    stored = blobs.store(connection, stream, key, _blocks(), query.sha256)
-    body = BlobStored(blob_id=stored.sha256, byte_length=stored.byte_length, created=stored.created)
-    return reply(body, 201 if stored.created else 200)
+def write_state(connector: str, query: StateQuery) -> Response:
+    target = _target_of_state(connector, query)
+    return _state(target, states.merge(target, _sent_values()))
 
 
-_BLOB_NAMES = ("connector_instance_id", "stream", "key")
+def _target_of_state(connector: str, query: StateQuery) -> Target:
+    return target_of(
+        ConnectionQuery(
+            connector_id=connector,
+            connector_instance_id=query.connector_instance_id,
+            connection_id=query.connection_id,
+        )
+    )
 
 
-@blueprint.delete("/streams/<anything:stream>/records")
-@requires(WRITE)
-@operation(
-    "Delete a stream with its history",
-    StreamDeleted,
-    query=ConnectionQuery,
-    errors=("invalid_request", "not_found", "stream_not_found", "ambiguous_address"),
-)
-def delete_stream(stream: str, query: ConnectionQuery) -> Response:
-    deletion.delete_stream(_connection(query), stream)
-    return reply(StreamDeleted(stream=stream))
-
-
-@blueprint.delete("/streams/<anything:stream>/records/<anything:key>")
-@requires(WRITE)
-@operation(
-    "Delete a record; its history stays",
-    RecordDeleted,
-    query=ConnectionQuery,
-    errors=("invalid_request", "stream_not_found", "record_not_found", "not_found", "ambiguous_address"),
-)
-def delete_record(stream: str, key: str, query: ConnectionQuery) -> Response:
-    deletion.delete_record(_connection(query), stream, key)
-    return reply(RecordDeleted(stream=stream, key=key))
-
-
-class RecordQuery(ConnectionQuery):
-    stream: Stream
-    key: Annotated[Key | None, Meta(description="Without it the stream is deleted.")] = None
-
-
-@blueprint.delete("/records")
-@requires(WRITE)
-@operation(
-    "Delete a record or a stream by its name, whatever characters it has",
-    {200: (RecordDeleted, StreamDeleted)},
-    query=RecordQuery,
-    errors=("invalid_request", "stream_not_found", "record_not_found"),
-)
-def delete_by_name(query: RecordQuery) -> Response:
-    """The same as the two above, for clients and proxies that change paths."""
-    stream, connection = _name("stream", query.stream), _connection(query)
-    if query.key is None:
-        deletion.delete_stream(connection, stream)
-        return reply(StreamDeleted(stream=stream))
-    key = _name("key", query.key)
-    deletion.delete_record(connection, stream, key)
-    return reply(RecordDeleted(stream=stream, key=key))
-
-
-@blueprint.delete("/connections/<anything:connection>")
-@requires(ERASE)
-@operation("Delete a connection with everything in it", ConnectionDeleted, errors=("connection_not_found",))
-def delete_connection(connection: str) -> Response:
-    check_connection(connection)
-    deletion.delete_connection(connection)
-    return reply(ConnectionDeleted(connector_instance_id=connection))
-
-
-@blueprint.errorhandler(Refused)
-def _refused(raised: Refused) -> Response:
-    return error_response(raised.code)
-
-
-def _connection(query: ConnectionQuery) -> str:
-    connection = _name("connector_instance_id", query.connector_instance_id)
-    check_connection(connection)
-    return connection
-
-
-def _name(what: str, name: str) -> str:
+def _sent_values() -> dict[str, str]:
+    """Each stream's value as it was sent.  Raises ApiError."""
+    check_unencoded()
     try:
-        return check_name(what, name)
-    except Rejected as reason:
-        raise ApiError("invalid_request", f"{_capital(reason)}.") from None
+        sent = msgspec.json.decode(request.get_data(), type=SentState).state
+        return {checked_name("stream", stream): bytes(value).decode() for stream, value in sent.items()}
+    except (ValueError, RecursionError):
+        message = 'The body must be JSON: {"state": {"<stream>": ...}}.'
+        raise ApiError("invalid_request", message) from None
 
 
-def _capital(reason: Exception | str) -> str:
-    text = str(reason)
-    return text[:1].upper() + text[1:]
-
-
-def _body() -> Iterator[bytes | None]:
-    """The body in blocks, unpacked.  Memory use is constant, however large the unpacked body is."""
-    encoding = request.headers.get("Content-Encoding", "identity").lower()
-    if encoding == "identity":
-        return _blocks()
-    if encoding != "gzip":
-        raise ApiError("unsupported_encoding", "Content-Encoding must be gzip or left out.")
-    return unpacking.unpacked(_blocks(), unpacking.GZIP, limits.MAX_UNPACKED_BYTES)
-
-
-def _blocks() -> Iterator[bytes]:
-    return iter(lambda: request.stream.read(READ_BYTES), b"")
+def _state(target: Target, values: list[StreamState]) -> Response:
+    return reply(
+        StoredState(
+            connector_id=target.connector,
+            grant_id=None,
+            state={each.stream: msgspec.Raw(each.value) for each in values},
+            updated_at=max((each.updated_at for each in values), default=None),
+        )
+    )

@@ -8,6 +8,7 @@ import peewee
 from flask import Flask, Response, g
 from werkzeug.exceptions import HTTPException, SecurityError
 
+from ..canonical.errors import Refused
 from ..database import PROBLEM_TEXT, Busy, db, problem
 from ..schemas.server import Error, ErrorDetail
 from .owner.pages import ErrorPage
@@ -86,7 +87,11 @@ _TYPES = {
 }
 
 RETRY_SECONDS = 5
-_HEADERS = {401: [("WWW-Authenticate", "Bearer")], 503: [("Retry-After", str(RETRY_SECONDS))]}
+_HEADERS = {
+    401: [("WWW-Authenticate", "Bearer")],
+    429: [("Retry-After", "60")],
+    503: [("Retry-After", str(RETRY_SECONDS))],
+}
 
 # Messages for problems of a database; other problems have the message of `storage_unavailable`.
 _OF_PROBLEM = {
@@ -111,6 +116,7 @@ class ApiError(Exception):
 
 def init_app(app: Flask) -> None:
     app.register_error_handler(ApiError, _api_error)
+    app.register_error_handler(Refused, lambda raised: error_response(raised.code))
     app.register_error_handler(HTTPException, _http_error)
     app.register_error_handler(SecurityError, lambda _: error_response("unknown_host", html=False))
     app.register_error_handler(peewee.DatabaseError, _storage_error)
@@ -126,8 +132,9 @@ def error_response(code: str, message: str = "", *, html: bool = True, **details
 
 def _response(status: int, code: str, message: str, *, html: bool = True, **details: Any) -> Response:
     if html and wants_html():
-        return Response(render(ErrorPage(message)), status, mimetype="text/html")
-    response = reply(body(status, code, message, g.get("request_id"), **details), status)
+        response = Response(render(ErrorPage(message)), status, mimetype="text/html")
+    else:
+        response = reply(body(status, code, message, g.get("request_id"), **details), status)
     response.headers.extend(headers(status))
     return response
 

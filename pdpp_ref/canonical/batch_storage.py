@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from ..database import execute_many, insert_many
-from ..models import Record, RecordChange, RetainedSizeRecord
+from ..models import BlobBinding, Record, RecordChange, RetainedSizeRecord
 from ..models.measures import MEASURE_NAMES
 from ..projection import deltas, marks
 from .stream_batch import StreamBatch
@@ -24,12 +24,13 @@ def store(batches: Sequence[StreamBatch], connection_id: int) -> None:
     rollups = [row for batch in batches for row in batch.rollups()]
     insert_many(RetainedSizeRecord, _ROLLUP_COLUMNS, rollups, _KEY_COLUMNS)
     _store_metadata(batches)
+    _store_bindings(batches)
     _store_streams(batches)
     changed = {batch.id: batch.delta for batch in batches if batch.changes_measures()}
     if changed:
         deltas.record(connection_id, changed)
     for batch in batches:
-        for key in batch.wrong_rollups.intersection(batch.current):
+        for key in batch.wrong_rollups & (batch.current.keys() | batch.bound_keys):
             marks.mark_rollups(batch.id, connection_id, key)
 
 
@@ -50,6 +51,14 @@ def _store_metadata(batches: Sequence[StreamBatch]) -> None:
         WHERE stream_id = ? AND key = ?
         """,
         [row for batch in batches for row in batch.metadata_rows()],
+    )
+
+
+def _store_bindings(batches: Sequence[StreamBatch]) -> None:
+    insert_many(BlobBinding, _BINDING_COLUMNS, [row for batch in batches for row in batch.bound.values()])
+    execute_many(
+        "UPDATE records SET has_rollup = TRUE WHERE stream_id = ? AND key = ?",
+        [(batch.id, key) for batch in batches for key in batch.bound_keys - batch.current.keys()],
     )
 
 
@@ -78,4 +87,14 @@ _KEY_COLUMNS = ("stream_id", "key")
 _VERSION_COLUMNS = ("stream_id", "version", "key", "data", "json_bytes", "emitted_at", "ingested_at")
 _CHANGE_COLUMNS = (*_VERSION_COLUMNS, "previous_version")
 _RECORD_COLUMNS = (*_VERSION_COLUMNS, "table_version", "record_time", "has_rollup")
+_BINDING_COLUMNS = (
+    "stream_id",
+    "key",
+    "sha256",
+    "version",
+    "byte_length",
+    "bound_at",
+    "mime_type",
+    "json_path",
+)
 _ROLLUP_COLUMNS = ("stream_id", "key", "version", "changed_at", *MEASURE_NAMES)

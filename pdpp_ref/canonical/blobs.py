@@ -3,11 +3,15 @@
 A file counts once for each record that it is bound to, at every grain, so that parts add up to the
 whole, although its bytes are stored once.  A deleted record keeps its files as it keeps its history,
 until pruning leaves only its tombstone.
+
+A file may be uploaded before its record.  It waits in `unclaimed_files`, and no measure counts it, until
+the record claims it (`claims.py`) or a cleanup removes it (`cleanup.py`).
 """
 
 import hashlib
 import tempfile
 from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import IO, NamedTuple
 
@@ -19,12 +23,13 @@ from ..database import (
     fetch_as,
     write_transaction,
 )
-from ..models import BlobBinding, StoredStream, locking
+from ..models import BlobBinding, StoredStream, UnclaimedFile, locking
 from ..projection import deltas, marks
 from ..projection.deltas import Delta
 from ..timestamps import utc_now
+from . import claims
 from .errors import BlobTooLarge, DigestMismatch, RecordNotFound, StreamNotFound, TempStorageFull
-from .records import known_stream
+from .records import Target, known_stream, lock_connection
 
 MAX_BYTES = 256 * 1024 * 1024
 CHUNK_BYTES = 1024 * 1024
@@ -40,13 +45,36 @@ class Stored:
     created: bool
 
 
+class Reference(NamedTuple):
+    """What its sender says about a record's file; None: nothing."""
+
+    mime_type: str | None = None
+    json_path: str | None = None
+
+
+NOTHING_SAID = Reference()
+
+
 class _LiveRecord(NamedTuple):
     version: int
     has_rollup: bool
 
 
+class _Received(NamedTuple):
+    """A file that has arrived, whole."""
+
+    sha256: str
+    size: int
+    file: IO[bytes]
+
+
 def store(
-    connection: str, stream: str, key: str, blocks: Iterator[bytes], sha256: str | None = None
+    connection: str,
+    stream: str,
+    key: str,
+    blocks: Iterator[bytes],
+    sha256: str | None = None,
+    reference: Reference = NOTHING_SAID,
 ) -> Stored:
     """Store a file that arrives in blocks and bind it to a live record, in one transaction.
 
@@ -55,13 +83,55 @@ def store(
     TempStorageFull, Busy or peewee.DatabaseError; after the last three the same call can be repeated.
     """
     _live_record(known_stream(connection, stream).id, key)
+    with _received(blocks, sha256) as received, write_transaction():
+        row = locking.lock_stream_for_update(known_stream(connection, stream).id)
+        if row is None:
+            raise StreamNotFound
+        created = _bind(row, key, _live_record(row.id, key), received, reference)
+    return Stored(received.sha256, received.size, created)
+
+
+def store_early(
+    target: Target,
+    stream: str,
+    key: str,
+    blocks: Iterator[bytes],
+    sha256: str | None = None,
+    reference: Reference = NOTHING_SAID,
+) -> Stored:
+    """The same for a record that may not exist yet; the connection is created if it does not exist.
+
+    Raises ConnectorMismatch, and what `store` raises except NotFound.
+    """
+    with _received(blocks, sha256) as received, write_transaction():
+        connection = lock_connection(target, create=True)
+        assert connection is not None, "it is created"
+        row = _lock_stream(connection.id, stream)
+        record = None if row is None else _find_live_record(row.id, key)
+        if row is None or record is None:
+            created = _store_unclaimed(connection.id, stream, key, received, reference)
+        else:
+            created = _bind(row, key, record, received, reference)
+    return Stored(received.sha256, received.size, created)
+
+
+def _lock_stream(connection_id: int, name: str) -> StoredStream | None:
+    """Lock the stream; if there is none, nobody can create it until the transaction ends."""
+    found = locking.lock_streams_for_update(connection_id, [name])
+    if not found:
+        locking.lock_connection_for_update(connection_id)
+        found = locking.lock_streams_for_update(connection_id, [name])
+    return found[0] if found else None
+
+
+@contextmanager
+def _received(blocks: Iterator[bytes], sha256: str | None) -> Iterator[_Received]:
+    """Gather a file.  Raises DigestMismatch, BlobTooLarge or TempStorageFull."""
     with tempfile.SpooledTemporaryFile(IN_MEMORY_BYTES) as file:
         digest, size = gather(blocks, file)
         if sha256 is not None and sha256.lower() != digest:
             raise DigestMismatch
-        with write_transaction():
-            created = _bind(known_stream(connection, stream), key, digest, size, file)
-    return Stored(digest, size, created)
+        yield _Received(digest, size, file)
 
 
 def gather(blocks: Iterator[bytes], file: IO[bytes]) -> tuple[str, int]:
@@ -79,18 +149,31 @@ def gather(blocks: Iterator[bytes], file: IO[bytes]) -> tuple[str, int]:
     return digest.hexdigest(), size
 
 
-def _bind(stream: StoredStream, key: str, sha256: str, size: int, file: IO[bytes]) -> bool:
-    """Store the file if it is new and bind it.  False if the record already has it."""
-    if locking.lock_stream_for_update(stream.id) is None:
-        raise StreamNotFound
-    record = _live_record(stream.id, key)
+def _bind(
+    stream: StoredStream, key: str, record: _LiveRecord, received: _Received, reference: Reference
+) -> bool:
+    """Store the file if it is new and bind it; the stream is locked.  False if the record has it."""
+    sha256, size, file = received
     if is_bound(stream.id, key, sha256):
+        claims.describe(stream.id, key, sha256, *reference)
         return False
     now = utc_now()
     store_file(sha256, size, now, file)
     BlobBinding.insert(
-        stream=stream.id, key=key, blob=sha256, version=record.version, byte_length=size, bound_at=now
+        stream=stream.id,
+        key=key,
+        blob=sha256,
+        version=record.version,
+        byte_length=size,
+        bound_at=now,
+        **reference._asdict(),
     ).execute()
+    _count(stream, key, record, size, now)
+    return True
+
+
+def _count(stream: StoredStream, key: str, record: _LiveRecord, size: int, now: str) -> None:
+    """Add a file that has been bound to the record's rollup and to the totals."""
     is_new_rollup = add_to_rollup(stream.id, key, size, now)
     if not record.has_rollup:
         execute_one(
@@ -102,7 +185,31 @@ def _bind(stream: StoredStream, key: str, sha256: str, size: int, file: IO[bytes
     # A record has a rollup if and only if `has_rollup` is set; otherwise one of the two is wrong.
     if is_new_rollup == record.has_rollup:
         marks.mark_rollups(stream.id, stream.connection_id, key)
-    return True
+
+
+def _store_unclaimed(
+    connection_id: int, stream: str, key: str, received: _Received, reference: Reference
+) -> bool:
+    """Store a file until its record comes.  False if it is there already; then its wait begins again."""
+    now = utc_now()
+    known = execute(
+        """
+        DELETE FROM unclaimed_files
+        WHERE connection_id = ? AND stream_name = ? AND key = ? AND sha256 = ?
+        """,
+        (connection_id, stream, key, received.sha256),
+    )
+    store_file(received.sha256, received.size, now, received.file)
+    UnclaimedFile.insert(
+        connection=connection_id,
+        stream_name=stream,
+        key=key,
+        blob=received.sha256,
+        byte_length=received.size,
+        uploaded_at=now,
+        **reference._asdict(),
+    ).execute()
+    return not known
 
 
 def is_bound(stream_id: int, key: str, sha256: str) -> bool:
@@ -164,6 +271,13 @@ def store_file(sha256: str, size: int, now: str, file: IO[bytes]) -> None:
 
 def _live_record(stream_id: int, key: str) -> _LiveRecord:
     """Raises RecordNotFound."""
+    record = _find_live_record(stream_id, key)
+    if record is None:
+        raise RecordNotFound
+    return record
+
+
+def _find_live_record(stream_id: int, key: str) -> _LiveRecord | None:
     records = fetch_as(
         _LiveRecord,
         """
@@ -173,9 +287,7 @@ def _live_record(stream_id: int, key: str) -> _LiveRecord:
         """,
         (stream_id, key),
     )
-    if not records:
-        raise RecordNotFound
-    return records[0]
+    return records[0] if records else None
 
 
 def _write_chunks(sha256: str, file: IO[bytes]) -> None:
@@ -187,13 +299,14 @@ def _write_chunks(sha256: str, file: IO[bytes]) -> None:
 
 
 def drop_unbound(digests: Collection[str]) -> None:
-    """Delete the files among these that no record has any more."""
+    """Delete the files among these that no record has any more, and that wait for none."""
     locking.lock_files_for_delete(digests)
     execute_many(
         """
         DELETE FROM blobs
         WHERE sha256 = ?
             AND NOT EXISTS (SELECT 1 FROM blob_bindings b WHERE b.sha256 = blobs.sha256)
+            AND NOT EXISTS (SELECT 1 FROM unclaimed_files u WHERE u.sha256 = blobs.sha256)
         """,
         [(sha256,) for sha256 in digests],
     )

@@ -15,7 +15,7 @@ import peewee
 
 from .. import signals
 from ..database import PROBLEM_TEXT, Busy, problem
-from ..parsing.json_lines import BYTE_ORDER_MARK
+from ..parsing.json_lines import BYTE_ORDER_MARK, InvalidKey, TooLarge
 from ..parsing.lines import Broken, Line, LineTooLong
 from ..parsing.messages import (
     MAX_LINE_BYTES,
@@ -54,11 +54,12 @@ class StorageUnavailable(Exception):
 
 
 class RejectedLine(NamedTuple):
-    """A line that is not stored: its number, the reason, and the line as received."""
+    """A line that is not stored: its number, the reason, the line as received, and the reason's code."""
 
     number: int
     reason: str
     raw: bytes | LineTooLong
+    code: str = Rejected.code
 
 
 @dataclass
@@ -174,7 +175,7 @@ class Importer:
             self.report.broken = line
             raise Rejected(line.reason)
         if isinstance(line, LineTooLong):
-            raise Rejected(f"longer than {MAX_LINE_BYTES:,} bytes")
+            raise TooLarge(f"longer than {MAX_LINE_BYTES:,} bytes")
         if self.report.lines == 1:
             line = line.removeprefix(BYTE_ORDER_MARK)
         if not line or line.isspace():
@@ -229,7 +230,7 @@ class Importer:
     def _reject(self, line: Line, reason: Rejected) -> None:
         """Reported and counted with its batch, so that all are in the order of their lines."""
         raw = line.raw if isinstance(line, Broken) else line
-        self._batch.rejected.append(RejectedLine(self.report.lines, str(reason), raw))
+        self._batch.rejected.append(RejectedLine(self.report.lines, str(reason), raw, reason.code))
         stream = self._stream if reason.stream is None else reason.stream
         self._batch.rejections.append(records.Rejection(stream, reason.table_version))
         self._batch.size += raw.size if isinstance(raw, LineTooLong) else len(raw)
@@ -240,7 +241,7 @@ class Importer:
         refused = self._write(batch)
         for place, reason in refused.items():
             number, line = batch.sources[place]
-            batch.rejected.append(RejectedLine(number, reason, line))
+            batch.rejected.append(RejectedLine(number, reason, line, InvalidKey.code))
         for rejected in sorted(batch.rejected, key=lambda each: each.number):
             self.report.rejected += 1
             self.report.first_rejected = self.report.first_rejected or rejected.number

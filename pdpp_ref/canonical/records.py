@@ -17,6 +17,7 @@ from ..models.locking import LockedConnection
 from ..parsing.messages import Change
 from ..projection import marks
 from ..timestamps import utc_now
+from . import claims
 from .batch_storage import store
 from .errors import ConnectorMismatch, StreamNotFound
 from .restoring import Section
@@ -117,6 +118,8 @@ def _write(
             batch.reject(each for each in rejections if each.stream == batch.stream.name)
             if of_stream:
                 batch.plan([changes[place] for place in of_stream], section)
+        if creates:
+            claims.claim(connection.id, batches)
         store(batches, connection.id)
     return batches
 
@@ -138,10 +141,11 @@ def known_stream(connection: str, stream: str) -> StoredStream:
     return streams[0]
 
 
-def lock_connection(target: Target, create: bool, unattributed: int) -> LockedConnection | None:
+def lock_connection(target: Target, create: bool, unattributed: int = 0) -> LockedConnection | None:
     """The connection, which can't be deleted until the transaction ends; None if there is none.
 
     Counts `unattributed` more rejected lines of unknown streams; the result has the number before.
+    Raises ConnectorMismatch.
     """
     while not (connection := locking.lock_connection_shared(target.connection)):
         if not create:

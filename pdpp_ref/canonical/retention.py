@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from ..database import (
-    execute,
     execute_many,
     execute_one,
     fetch_all,
@@ -24,7 +23,8 @@ from ..models import STORED_STREAM_COLUMNS, StoredStream, locking
 from ..models.measures import MEASURE_NAMES
 from ..projection import counting, deltas, marks, record_rollups
 from ..projection.deltas import Delta
-from . import blobs
+from . import blobs, file_references
+from .file_references import BoundFile
 
 KEYS_PER_TRANSACTION = 500
 VERSIONS_PER_TRANSACTION = 2_000
@@ -40,7 +40,7 @@ class Pruned(NamedTuple):
 
 
 class _Rollup(NamedTuple):
-    """A key's rollup: its newest version, how many there are, and the measures of the live one."""
+    """A key's rollup: its newest version, how many there are, the live one's measures, and its files."""
 
     key: str
     version: int
@@ -48,6 +48,7 @@ class _Rollup(NamedTuple):
     current_json_bytes: int
     versions: int
     history_json_bytes: int
+    files: int
 
 
 class _History(NamedTuple):
@@ -155,9 +156,9 @@ class _StreamPruning:
                 wrong = rollup.key
                 break
             retained, gone = history.versions[: self.keep], history.versions[self.keep :]
+            ended = self._ended_files(rollup, history.is_live, retained, gone)
             _remove(self.stream.id, rollup, retained, gone, delta)
-            if not history.is_live and rollup.versions - len(gone) == 1:
-                unbound.update(_drop_files(self.stream.id, rollup.key, delta))
+            unbound.update(file_references.end(self.stream.id, rollup.key, ended, delta))
             sizes = sum(one.json_bytes for one in gone)
             done = Pruned(done.versions + len(gone), done.json_bytes + sizes)
             if len(gone) == room:
@@ -170,6 +171,17 @@ class _StreamPruning:
             self._mark_wrong(wrong)
         return done
 
+    def _ended_files(
+        self, rollup: _Rollup, is_live: bool, retained: Sequence[_Version], gone: Sequence[_Version]
+    ) -> list[BoundFile]:
+        """The files that the record refers to no more."""
+        if not is_live and rollup.versions - len(gone) == 1:
+            return file_references.of_record(self.stream.id, rollup.key)
+        if not (rollup.files and gone):
+            return []
+        old, new = ([one.version for one in versions] for versions in (gone, retained))
+        return file_references.only_named_by(self.stream.id, rollup.key, old, new)
+
     def _next_rollups(self) -> list[_Rollup]:
         """Rollups of the next keys with more than `keep` versions."""
         return fetch_as(
@@ -177,7 +189,7 @@ class _StreamPruning:
             """
             SELECT
                 key, version, record_count, current_record_json_bytes, record_history_count,
-                record_history_json_bytes
+                record_history_json_bytes, blob_count
             FROM retained_size_record
             WHERE stream_id = ? AND key > ? AND record_history_count > ?
             ORDER BY key
@@ -344,34 +356,3 @@ def _latest_pruned(
         )
         digest = "" if data is None else hashlib.sha256(data.encode()).hexdigest()
     return at or None, digest
-
-
-def _drop_files(stream_id: int, key: str, delta: Delta) -> list[str]:
-    """Unbind the files of a deleted record.  Returns their digests."""
-    bound = fetch_all(
-        """
-        SELECT sha256, version, byte_length
-        FROM blob_bindings
-        WHERE stream_id = ? AND key = ?
-        """,
-        (stream_id, key),
-    )
-    for _, version, size in bound:
-        delta.add_files(version, -1, -size)
-    execute("DELETE FROM blob_bindings WHERE stream_id = ? AND key = ?", (stream_id, key))
-    execute(
-        """
-        UPDATE retained_size_record
-        SET blob_count = 0,
-            blob_bytes = 0,
-            changed_at = (
-                SELECT ingested_at
-                FROM record_changes c
-                WHERE c.stream_id = retained_size_record.stream_id
-                    AND c.version = retained_size_record.version
-            )
-        WHERE stream_id = ? AND key = ?
-        """,
-        (stream_id, key),
-    )
-    return [sha256 for sha256, _, _ in bound]

@@ -65,11 +65,14 @@ class StreamBatch:
     metadata_only: set[str] = field(default_factory=set)
     # (pruned_at, pruned_digest, stream, version) of restored versions with the mark of pruned ones.
     pruned: list[Row] = field(default_factory=list)
+    # New rows of blob_bindings, by key and digest.
+    bound: dict[tuple[str, str], Row] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.id = self.stream.id
         self.has_new_time_field = False
         self.states: dict[str, KeyState] = {}
+        self.fitting: Sequence[Change] = ()
         # Keys whose rollup is lost, or exists although the record does not say so.
         self.wrong_rollups: set[str] = set()
         self.version = self.stream.last_version
@@ -99,6 +102,7 @@ class StreamBatch:
         stored: list[Change] = []
         if section is not None:
             self.section, fitting, stored = restoring.place(section, self.stream, fitting)
+        self.fitting = [*stored, *fitting]
         self._declare_time_field(fitting)
         events: dict[str, list[Change]] = {}
         for change in fitting:
@@ -216,6 +220,33 @@ class StreamBatch:
         self.batch.add(change.key, state, size)
         return self.history[-1]
 
+    # ---- files ---------------------------------------------------------------------------------
+
+    def live_upserts(self) -> dict[str, str]:
+        """The data of the keys of upserts, unchanged ones included, that are live afterwards."""
+        upserts = {change.key: change.data for change in self.fitting if change.data is not None}
+        return {
+            key: data
+            for key, data in upserts.items()
+            if (state := self.states.get(key)) and state.data is not None
+        }
+
+    def bind(self, key: str, sha256: str, size: int, mime_type: str | None, json_path: str | None) -> None:
+        """Plan to bind a file to a live record that does not have it."""
+        state = self.states[key]
+        state.has_rollup = True
+        state.blob_count += 1
+        state.blob_bytes += size
+        self.delta.add_files(state.version, 1, size)
+        row = (self.id, key, sha256, state.version, size, self.now, mime_type, json_path)
+        self.bound[key, sha256] = row
+        if current := self.current.get(key):
+            self.current[key] = (*current[:-1], True)
+
+    @property
+    def bound_keys(self) -> set[str]:
+        return {key for key, _ in self.bound}
+
     # ---- record times --------------------------------------------------------------------------
 
     def _declare_time_field(self, changes: Sequence[Change]) -> None:
@@ -302,7 +333,7 @@ class StreamBatch:
 
     def rollups(self) -> Iterator[Row]:
         """Rows of RetainedSizeRecord, for the keys of this write that have or need one."""
-        for key in self.current:
+        for key in self.current.keys() | self.bound_keys:
             state = self.states[key]
             if state.has_rollup:
                 measures = (state.versions, state.history, state.blob_count, state.blob_bytes)
@@ -317,7 +348,7 @@ class StreamBatch:
                 yield (state.table_version, state.record_time, self.id, key)
 
     def changes_measures(self) -> bool:
-        return bool(self.history or self.metadata_only or self.has_new_time_field)
+        return bool(self.history or self.metadata_only or self.has_new_time_field or self.bound)
 
 
 def _is_pruned(change: Change) -> bool:

@@ -30,6 +30,7 @@ COMMANDS = {
     "reconcile": ("projection", "reconcile_dirty"),
     "rebuild": ("projection", "rebuild"),
     "prune-history": ("maintenance", "prune_history"),
+    "delete": ("delete", "delete"),
     "backup": ("maintenance", "back_up"),
     "copy": ("maintenance", "copy_to"),
     "token": ("token", "token"),

@@ -72,7 +72,11 @@ def _serve(app: Flask, host: str, port: int, how_to_sign_in: str) -> None:
         output.report("Others can reach this address, unencrypted: put a TLS proxy in front of it.")
     shown = f"[{host}]" if ":" in host else host
     click.echo(f"Dashboard: http://{shown}:{port}/dashboard\nSign in {how_to_sign_in}.  Stop with Ctrl-C.")
+    housekeeping = app.extensions["housekeeping"]
+    housekeeping.start()
     try:
         server.run()
     except OSError as error:  # the server thread could not continue, for lack of memory or files, say
         raise TemporaryFailure(f"the server stopped: {error.strerror}") from None
+    finally:
+        housekeeping.stop()

@@ -3,17 +3,16 @@
 Writes run under READ COMMITTED and lock the rows that they change; a read is a REPEATABLE READ snapshot.
 """
 
-import select
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import peewee
 import psycopg
-from psycopg.adapt import Loader
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.pq import Ping, TransactionStatus
 
+from .driver import Adapter, WholeNumber, is_dead
 from .errors import (
     Busy,
     DatabaseUnusable,
@@ -36,7 +35,7 @@ from .statements import insert_text
 MINIMUM = 15
 
 # Advisory locks of this program; nobody else uses the same numbers.
-RECONCILE_LOCK, EXCLUSIVE_LOCK = 7_663_001, 7_663_002
+RECONCILE_LOCK, EXCLUSIVE_LOCK, STEP_LOCK = 7_663_001, 7_663_002, 7_663_003
 
 # How often a statement runs before a connection of our own server process has it prepared.
 PREPARE_AFTER = 5
@@ -51,17 +50,6 @@ CONNECT = {
 }
 
 
-class _Adapter(peewee.Psycopg3Adapter):
-    """Like peewee's own, which works only if peewee found psycopg when it was imported."""
-
-    txn_idle = TransactionStatus.IDLE
-    txn_inerror = TransactionStatus.INERROR
-    txn_unknown = TransactionStatus.UNKNOWN
-
-    def get_binary_type(self) -> Any:
-        return psycopg.Binary
-
-
 class Postgres(SchemaGuard, peewee.PostgresqlDatabase):
     """A connection for each thread.  A dead one is replaced if no work is lost by that.
 
@@ -69,7 +57,7 @@ class Postgres(SchemaGuard, peewee.PostgresqlDatabase):
     """
 
     _state: Any
-    psycopg2_adapter = psycopg3_adapter = _Adapter
+    psycopg2_adapter = psycopg3_adapter = Adapter
     # Names sort by code point, as on SQLite, whatever the collation of the database is.
     field_types = peewee.PostgresqlDatabase.field_types | {"TEXT": 'TEXT COLLATE "C"'}
 
@@ -85,12 +73,12 @@ class Postgres(SchemaGuard, peewee.PostgresqlDatabase):
     def _connect(self) -> Any:
         connection = psycopg.connect(**self._settings, autocommit=True, prepare_threshold=None)
         # Sums of bigints are NUMERIC, and whole numbers: load them as ints, as on SQLite.
-        connection.adapters.register_loader("numeric", _WholeNumber)
+        connection.adapters.register_loader("numeric", WholeNumber)
         return connection
 
     def connect(self, reuse_if_open: bool = False) -> bool:
         idle = not self.is_closed() and not self.in_transaction()
-        if reuse_if_open and idle and _is_dead(self._state.conn):
+        if reuse_if_open and idle and is_dead(self._state.conn):
             self.close()
         return bool(super().connect(reuse_if_open))
 
@@ -253,6 +241,16 @@ class Postgres(SchemaGuard, peewee.PostgresqlDatabase):
                     raise Busy
             yield
 
+    @contextmanager
+    def step_transaction(self, wait: bool) -> Iterator[None]:
+        """One at a time, across all processes."""
+        attempt = "pg_advisory_xact_lock" if wait else "pg_try_advisory_xact_lock"
+        with self.transaction(WORK):
+            (locked,) = self.execute_sql(f"SELECT {attempt}({STEP_LOCK})").fetchone()
+            if locked is False:
+                raise Busy
+            yield
+
     def lock_attempt(self) -> Any:
         return self.savepoint()
 
@@ -371,20 +369,6 @@ _TRY_RECONCILE = f"""
         set_config('lock_timeout', %s::text, TRUE),
         set_config('statement_timeout', %s::text, TRUE)
     """
-
-
-class _WholeNumber(Loader):
-    def load(self, data: Any) -> int:
-        return int(bytes(data))
-
-
-def _is_dead(connection: Any) -> bool:
-    """Whether the server is gone, or has sent an idle connection something: that it is closing it."""
-    if connection.closed or connection.info.transaction_status != TransactionStatus.IDLE:
-        return True
-    poll = select.poll()
-    poll.register(connection.fileno(), select.POLLIN)
-    return bool(poll.poll(0))
 
 
 def from_url(url: str) -> Postgres:

@@ -218,6 +218,9 @@ class Sqlite(SchemaGuard, APSWDatabase):  # type: ignore[misc]  # playhouse has 
     def reconcile_transaction(self, wait: bool, _: float) -> Any:
         return self.transaction(None if wait else NOW)
 
+    def step_transaction(self, wait: bool) -> Any:
+        return self.transaction(None if wait else NOW)
+
     def lock_attempt(self) -> Any:
         return nullcontext()
 

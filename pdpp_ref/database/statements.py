@@ -155,9 +155,9 @@ def for_key_share(of: str = "", *, wait: bool = True) -> str:
     return str(db.lock("KEY SHARE", of, wait))
 
 
-def for_update() -> str:
+def for_update(*, wait: bool = True) -> str:
     """Like for_no_key_update, for rows that are about to be deleted."""
-    return str(db.lock("UPDATE", "", True))
+    return str(db.lock("UPDATE", "", wait))
 
 
 @cache

@@ -51,6 +51,17 @@ def reconcile_transaction(*, wait: bool, seconds: float) -> Iterator[None]:
 
 
 @contextmanager
+def step_transaction(*, wait: bool) -> Iterator[None]:
+    """A write transaction for one step of housekeeping; at any time only one process runs one.
+
+    `wait=False` raises Busy at once if SQLite has another writer or PostgreSQL another process that keeps
+    house.
+    """
+    with _translate_busy(), db.step_transaction(wait):
+        yield
+
+
+@contextmanager
 def exclusive_transaction() -> Iterator[None]:
     """A write transaction that excludes all others, and on PostgreSQL reads too: for changes of the schema,
     and for starting or finishing a copy.

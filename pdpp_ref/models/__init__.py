@@ -6,10 +6,12 @@ from .canonical import (
     BlobBinding,
     BlobChunk,
     Connection,
+    ConnectorState,
     KeySpelling,
     Record,
     RecordChange,
     Stream,
+    UnclaimedFile,
 )
 from .housekeeping import SchemaVersion, Token, TransferState
 from .projection import (
@@ -42,6 +44,7 @@ __all__ = [
     "BlobChunk",
     "Connection",
     "ConnectionSnapshot",
+    "ConnectorState",
     "DailySnapshot",
     "GlobalSnapshot",
     "GrainRow",
@@ -63,6 +66,7 @@ __all__ = [
     "Table",
     "Token",
     "TransferState",
+    "UnclaimedFile",
 ]
 
 # Each table comes after those that it refers to.
@@ -76,6 +80,8 @@ CANONICAL_TABLES: tuple[type[Table], ...] = (
     Blob,
     BlobChunk,
     BlobBinding,
+    UnclaimedFile,
+    ConnectorState,
 )
 GRAIN_TABLES: tuple[type[Table], ...] = (RetainedSizeStream, RetainedSizeConnection, RetainedSizeGlobal)
 SNAPSHOT_TABLES: tuple[type[Table], ...] = (StreamSnapshot, ConnectionSnapshot, GlobalSnapshot)

@@ -187,6 +187,42 @@ class BlobBinding(Table):
         )
 
 
+class UnclaimedFile(Table):
+    """A file that was uploaded before its record, which will be of this stream and key.
+
+    No measure counts it until the record claims it.  `marked` is the cleanup that saw it first; a later one
+    removes it.  A file without a connection is deleted, and removed by the next cleanup.
+    """
+
+    id = BigAutoField()
+    connection = ForeignKeyField(Connection, on_delete="CASCADE", index=False, null=True)
+    stream_name = TextField()
+    key = TextField()
+    blob = ForeignKeyField(Blob, column_name="sha256", on_delete="RESTRICT")
+    byte_length = BigIntegerField(constraints=[peewee.Check("byte_length >= 0")])
+    mime_type = TextField(null=True)
+    json_path = TextField(null=True)
+    uploaded_at = TextField()
+    marked = TextField(null=True)
+
+    class Meta:
+        table_name = "unclaimed_files"
+        indexes = ((("connection", "stream_name", "key", "blob"), True),)
+
+
+class ConnectorState(Table):
+    """What a connector last stored about a stream, to continue from there: `value` is JSON, as received."""
+
+    connection = ForeignKeyField(Connection, on_delete="CASCADE", index=False)
+    stream_name = TextField()
+    value = TextField()
+    updated_at = TextField()
+
+    class Meta:
+        table_name = "connector_states"
+        primary_key = peewee.CompositeKey("connection", "stream_name")
+
+
 # The measures of a record with one version follow from its length, so an import pays for one index.
 Record.add_index(rank("records", "json_bytes", ", stream_id, key", " WHERE NOT has_rollup"))
 Record.add_index(

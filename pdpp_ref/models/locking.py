@@ -4,10 +4,12 @@ There is one order, so that transactions cannot deadlock:
 
 1. a connection (`connections`)
 2. its streams, by id (`streams`)
-3. files, by digest (`blobs`)
-4. the projection's rows of streams, by id (`retained_size_stream`)
-5. the projection's rows of connections, by id (`retained_size_connection`)
-6. the projection's global row (`retained_size_global`)
+3. unclaimed files (`unclaimed_files`), whose stream or connection is locked; a cleanup skips those
+   that others have locked
+4. files, by digest (`blobs`)
+5. the projection's rows of streams, by id (`retained_size_stream`)
+6. the projection's rows of connections, by id (`retained_size_connection`)
+7. the projection's global row (`retained_size_global`)
 
 A transaction that writes canonical rows locks 1 and 2 first, then whichever of the rest it needs.  A pass
 that reconciles locks some of them in the same order, and skips most rows that others have locked.
@@ -40,6 +42,11 @@ class LockedConnection(NamedTuple):
     id: int
     connector: str
     unattributed_rejections: int
+
+
+class DeletedStream(NamedTuple):
+    id: int
+    incarnation: str
 
 
 class LockedGrainRow(NamedTuple):
@@ -162,14 +169,14 @@ def lock_stream_shared(connection_id: int, name: str) -> bool:
 
 
 def lock_stream_for_update(stream_id: int) -> StoredStream | None:
-    """Lock a stream, and its connection against deletion.  None if it does not exist."""
+    """Lock a stream, and its connection against deletion.  None if it does not exist or is deleted."""
     _lock_connection_of_stream(stream_id)
     rows = fetch_as(
         StoredStream,
         f"""
         SELECT {STORED_STREAM_COLUMNS}
         FROM streams
-        WHERE id = ?
+        WHERE id = ? AND connection_id IS NOT NULL
         {for_no_key_update()}
         """,
         [stream_id],
@@ -183,6 +190,7 @@ def lock_all_streams() -> list[int]:
         f"""
         SELECT id
         FROM streams
+        WHERE connection_id IS NOT NULL
         ORDER BY id
         {for_no_key_update()}
         """
@@ -190,18 +198,34 @@ def lock_all_streams() -> list[int]:
 
 
 def lock_stream_for_delete(stream_id: int) -> bool:
-    """Lock a stream that is about to be deleted.  False if it does not exist."""
+    """Lock a stream that is about to be deleted.  False if it does not exist or is deleted."""
     _lock_connection_of_stream(stream_id)
     rows = fetch_all(
         f"""
         SELECT id
         FROM streams
-        WHERE id = ?
+        WHERE id = ? AND connection_id IS NOT NULL
         {for_update()}
         """,
         [stream_id],
     )
     return bool(rows)
+
+
+def lock_deleted_stream() -> DeletedStream | None:
+    """Lock a deleted stream, whose rows are still to be removed.  None: there is no such stream."""
+    rows = fetch_as(
+        DeletedStream,
+        f"""
+        SELECT id, incarnation
+        FROM streams
+        WHERE connection_id IS NULL
+        ORDER BY id
+        LIMIT 1
+        {for_update()}
+        """,
+    )
+    return rows[0] if rows else None
 
 
 # ---- files -------------------------------------------------------------------------------------

@@ -127,7 +127,7 @@ class _Export:
     def _write_stream(self, stream: Stream) -> None:
         history = self._selection.history
         self._put(_declaration(stream, history))
-        for line in _spellings(stream):
+        for line in _spellings(stream, self._selection.key):
             self._put(line)
         files = self._files if self._files and export_files.has_any(stream.id) else None
         read = lines = 0
@@ -151,7 +151,9 @@ class _Export:
         _, _, history, since, key = self._selection
         if key is not None:
             return export_pages.pages_of_key(stream.id, key, history)
-        return export_pages.pages(stream.id, history, since)
+        # Only Singer records have a table version, and they have key properties.
+        bare = stream.key_schema is None and stream.record_time_field is None
+        return export_pages.pages(stream.id, history, since, bare=bare)
 
     def _held(self, stream: Stream) -> int:
         _, _, history, since, key = self._selection
@@ -201,8 +203,8 @@ def _declaration(stream: Stream, history: bool) -> str:
     return f"{line}}}\n"
 
 
-def _spellings(stream: Stream) -> Iterator[str]:
-    """Lines with the spellings of keys, if the stream has any; they come before the records."""
+def _spellings(stream: Stream, only: str | None) -> Iterator[str]:
+    """Lines with the spellings of keys, or of one, if the stream has any; they come before the records."""
     after: str | None = "" if stream.respelled_keys else None
     while after is not None:
         rows = fetch_all(
@@ -216,6 +218,8 @@ def _spellings(stream: Stream) -> Iterator[str]:
             (stream.id, after, SPELLINGS_PER_PAGE),
         )
         for key, spelling in rows:
+            if only not in (None, key):
+                continue
             yield f'{{"type":"KEY_SPELLING","key":{to_json(key)},"spelling":{to_json(spelling)}}}\n'
         after = rows[-1][0] if rows else None
 

@@ -29,10 +29,13 @@ class Row(msgspec.Struct, frozen=True, gc=False):
     pruned_digest: str | None
 
 
-def pages(stream_id: int, history: bool, since: str | None) -> Iterator[list[Row]]:
-    """The rows of an export of a stream; see Selection for what belongs to it."""
+def pages(stream_id: int, history: bool, since: str | None, *, bare: bool = False) -> Iterator[list[Row]]:
+    """The rows of an export of a stream; see Selection for what belongs to it.
+
+    `bare`: its records have neither table versions nor record times, so the history alone is read.
+    """
     table = _table(history, since)
-    sql, values = _query(history, since)
+    sql, values = _query(history, since, bare)
     after, limit = 0, PAGE_ROWS
     while True:
         through, limit = _end_of_page(table, stream_id, after, limit)
@@ -99,11 +102,13 @@ def _end_of_page(table: str, stream_id: int, after: int, limit: int) -> tuple[in
         limit = max(1, min(limit // 2, limit * PAGE_BYTES // int(size)))
 
 
-def _query(history: bool, since: str | None) -> tuple[str, list[list[str]]]:
+def _query(history: bool, since: str | None, bare: bool = False) -> tuple[str, list[list[str]]]:
     """A statement for one page, and further values for each of its parts."""
     arrived = [] if since is None else [since]
     if history:
-        return f"{_HISTORY} {_ARRIVED if arrived else ''} ORDER BY c.version", [arrived]
+        return f"{_BARE_HISTORY if bare else _HISTORY} {_ARRIVED if arrived else ''} ORDER BY c.version", [
+            arrived
+        ]
     if since is None:
         return f"{_LIVE} ORDER BY c.version", [[]]
     return f"{_LIVE} {_ARRIVED} UNION ALL {_TOMBSTONES} {_ARRIVED} ORDER BY version", [arrived, arrived]
@@ -114,6 +119,11 @@ _HISTORY = """
         c.version, c.key, c.data, c.emitted_at, r.table_version, r.record_time, c.pruned_at, c.pruned_digest
     FROM record_changes c
     LEFT JOIN records r ON r.stream_id = c.stream_id AND r.key = c.key AND r.version = c.version
+    WHERE c.stream_id = ? AND c.version > ? AND c.version <= ?
+    """
+_BARE_HISTORY = """
+    SELECT c.version, c.key, c.data, c.emitted_at, NULL, NULL, c.pruned_at, c.pruned_digest
+    FROM record_changes c
     WHERE c.stream_id = ? AND c.version > ? AND c.version <= ?
     """
 _LIVE = """

@@ -45,6 +45,7 @@ from ..models import (
     Table,
     Token,
     TransferState,
+    UnclaimedFile,
 )
 from ..models.measures import MEASURE_NAMES
 from ..projection import marks
@@ -316,7 +317,7 @@ def _compare(model: type[Table], target: peewee.Database, rows: int, progress: P
 def _finish(created_at: str | None) -> None:
     """Count the projection from the rows that have arrived, and let the database be used."""
     with write_transaction():
-        for model in (Connection, Stream):
+        for model in (Connection, Stream, UnclaimedFile):
             db.reset_sequence(_table(model), "id")
         marks.mark_all()
     reconcile.run_until_fresh()

@@ -203,6 +203,7 @@ def _count_arrivals() -> Arrivals:
             MAX(c.version)
         FROM record_changes c
         JOIN streams s ON s.id = c.stream_id
+        WHERE s.connection_id IS NOT NULL
         GROUP BY 1, 2, 3
         ORDER BY 1, 3
         """

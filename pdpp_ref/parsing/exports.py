@@ -157,6 +157,7 @@ class ExportReader:
         self._given = given
         self._current: ExportStream | None = None
         self._key_schema: KeySchema | None = None
+        self._has_table_versions = False
         self._time_field: str | None = None
 
     def take(self, line: bytes, mark: str) -> Change | ExportMessage | Ignored:
@@ -195,6 +196,7 @@ class ExportReader:
         field = sent.record_time_field
         field = None if field is None else check_name("record_time_field", field, mark)
         self._key_schema = _key_schema(sent.key_schema, mark)
+        self._has_table_versions = self._key_schema is not None or sent.key_schema_unknown
         self._time_field = self._given.get(sent.stream, self._given.get(None, field))
         self._current = ExportStream(
             sent.connector_id,
@@ -238,7 +240,7 @@ class ExportReader:
             key,
             text,
             emitted_at,
-            sent.table_version,
+            sent.table_version if self._has_table_versions else None,
             time,
             self._time_field if text is not None else None,
             self._key_schema,

@@ -29,13 +29,32 @@ T = TypeVar("T")
 class Rejected(Exception):
     """A line that can't be stored.  The message is the reason, for a person; it quotes no data.
 
-    `stream` and `table_version` are those of the line, if it could be read that far.
+    `code` is the reason for a program.  `stream` and `table_version` are those of the line, if it could be
+    read that far.
     """
+
+    code = "invalid_record"
 
     def __init__(self, reason: str, stream: str | None = None, table_version: int | None = None) -> None:
         super().__init__(reason)
         self.stream = stream
         self.table_version = table_version
+
+
+class NotJson(Rejected):
+    code = "malformed_ndjson"
+
+
+class NotUtf8(Rejected):
+    code = "invalid_utf8"
+
+
+class TooLarge(Rejected):
+    code = "record_too_large"
+
+
+class InvalidKey(Rejected):
+    code = "invalid_record_identity"
 
 
 # What each field must be, for people; the decoder's own messages are for programmers.
@@ -118,7 +137,7 @@ def decode(line: bytes, decoder: "msgspec.json.Decoder[T]") -> T:
     try:
         return decoder.decode(line)
     except msgspec.ValidationError as error:
-        raise Rejected(_wanted(str(error))) from None
+        raise _refused(str(error)) from None
     except RecursionError:
         raise Rejected("nested too deeply") from None
 
@@ -132,7 +151,7 @@ def decode_exactly(line: bytes, decoder: "msgspec.json.Decoder[T]") -> T:
     except msgspec.ValidationError as error:
         if str(error).startswith(_TOO_LONG):
             return _decode_slowly(line, decoder.type)
-        raise Rejected(_wanted(str(error))) from None
+        raise _refused(str(error)) from None
     except RecursionError:
         raise Rejected("nested too deeply") from None
 
@@ -145,7 +164,7 @@ def _decode_slowly(line: bytes, kind: type[T]) -> T:
         )
         return msgspec.convert(loaded, kind)
     except msgspec.ValidationError as error:
-        raise Rejected(_wanted(str(error))) from None
+        raise _refused(str(error)) from None
     except RecursionError:
         raise Rejected("nested too deeply") from None
 
@@ -158,11 +177,12 @@ def _refuse(constant: str) -> None:
     raise ValueError(f"{constant} is not JSON")
 
 
-def _wanted(reason: str) -> str:
-    """People's words for the decoder's reason: `Expected ..., got ... - at $.field[...]`."""
+def _refused(reason: str) -> Rejected:
+    """In people's words; the decoder's reason is `Expected ..., got ... - at $.field[...]`."""
     place = reason.partition(" - at `$")[2]
     field = re.split(r"[\[.`]", place.removeprefix("."), maxsplit=1)[0]
-    return _WANTED.get(field, f"{field} has a value that can't be read")
+    kind = InvalidKey if field == "key" else Rejected
+    return kind(_WANTED.get(field, f"{field} has a value that can't be read"))
 
 
 _encoder = msgspec.json.Encoder()
@@ -267,19 +287,19 @@ def _one(value: msgspec.Raw, kind: type[T]) -> T | None:
         return None
 
 
-def why_not_json(line: bytes) -> str:
+def not_json(line: bytes) -> Rejected:
     """A reason a person can act on, without quoting the line, which may be private."""
     try:
         text = line.decode()
     except UnicodeDecodeError as error:
-        return f"not UTF-8 text at byte {error.start + 1}"
+        return NotUtf8(f"not UTF-8 text at byte {error.start + 1}")
     try:
         json.loads(text, parse_int=len, parse_float=len, parse_constant=_refuse)
     except json.JSONDecodeError as error:
         words = (words for start, words in _NOT_JSON.items() if error.msg.startswith(start))
-        return f"not JSON: {next(words, 'there is a fault')} at character {error.pos + 1}"
+        return NotJson(f"not JSON: {next(words, 'there is a fault')} at character {error.pos + 1}")
     except RecursionError:
-        return "nested too deeply"
+        return Rejected("nested too deeply")
     except ValueError as error:
-        return f"not JSON: {error}"
-    return "not JSON"
+        return NotJson(f"not JSON: {error}")
+    return NotJson("not JSON")

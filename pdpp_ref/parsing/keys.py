@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from .json_lines import HALF_A_PAIR, Rejected, to_json
+from .json_lines import HALF_A_PAIR, InvalidKey, Rejected, to_json
 
 MAX_NAME_BYTES = 2048  # fits one entry of PostgreSQL's B-tree, with room to spare
 
@@ -37,18 +37,19 @@ def check_name(what: str, name: str, mark: str = "") -> str:
 
     `mark` stands for halves of surrogate pairs (see `json_lines.mark_surrogates`).
     """
+    refused = InvalidKey if what == "key" else Rejected
     if not name:
-        raise Rejected(f"{what} is empty")
+        raise refused(f"{what} is empty")
     if "\0" in name:
-        raise Rejected(f"{what} holds a NUL character")
+        raise refused(f"{what} holds a NUL character")
     try:
         size = len(name.encode())
     except UnicodeEncodeError:
-        raise Rejected(f"{what} {HALF_A_PAIR}") from None
+        raise refused(f"{what} {HALF_A_PAIR}") from None
     if mark and mark in name:
-        raise Rejected(f"{what} {HALF_A_PAIR}")
+        raise refused(f"{what} {HALF_A_PAIR}")
     if size > MAX_NAME_BYTES:
-        raise Rejected(f"{what} is longer than {MAX_NAME_BYTES:,} bytes")
+        raise refused(f"{what} is longer than {MAX_NAME_BYTES:,} bytes")
     return name
 
 
@@ -71,7 +72,7 @@ def canonical_number(text: str) -> str:
     zeros = (-shift if direction == "-" else shift) - len(fraction) + len(digits) - len(significant)
     length = len(significant) + zeros if zeros >= 0 else 1 + max(len(significant), 1 - zeros)
     if len(sign) + length > MAX_NAME_BYTES:
-        raise Rejected(f"a number in the key has more than {MAX_NAME_BYTES:,} digits")
+        raise InvalidKey(f"a number in the key has more than {MAX_NAME_BYTES:,} digits")
     if zeros >= 0:
         return sign + significant + "0" * zeros
     padded = significant.rjust(1 - zeros, "0")
@@ -81,9 +82,9 @@ def canonical_number(text: str) -> str:
 def profile_key(key: str | list[str | None] | None, mark: str = "") -> str:
     """A Collection Profile record's key."""
     if key is None:
-        raise Rejected("RECORD has no key; it must be a string or an array of strings")
+        raise InvalidKey("RECORD has no key; it must be a string or an array of strings")
     if isinstance(key, list) and not key:
-        raise Rejected("key is empty")
+        raise InvalidKey("key is empty")
     return check_name("key", key if isinstance(key, str) else to_json(key), mark)
 
 
@@ -108,7 +109,7 @@ class KeyProperties:
             return self._key_of_one(self.names[0], record, mark)
         values = [record.get(name) for name in self.names]  # an absent property is null
         if all(value is None for value in values):  # it would be the key of all records like this
-            raise Rejected("no key property has a value")
+            raise InvalidKey("no key property has a value")
         schema = self._schema(values)
         parts = [None if value is None else _part(value) for value in values]
         return check_name("key", to_json(parts), mark), schema
@@ -116,10 +117,10 @@ class KeyProperties:
     def _key_of_one(self, name: str, record: Mapping[str, Any], mark: str) -> tuple[str, KeySchema]:
         value = record.get(name)
         if value is None or value == "":
-            raise Rejected(f"key property {_shown(name)} is missing or empty")
+            raise InvalidKey(f"key property {_shown(name)} is missing or empty")
         schema = self._single.get(type(value))
         if schema is None:
-            raise Rejected(_not_single(name))
+            raise InvalidKey(_not_single(name))
         return check_name("key", _part(value), mark), schema
 
     def _schema(self, values: Sequence[Any]) -> KeySchema:
@@ -128,7 +129,7 @@ class KeyProperties:
             return known
         for name, kind in zip(self.names, kinds, strict=True):
             if kind not in _TYPES:
-                raise Rejected(_not_single(name))
+                raise InvalidKey(_not_single(name))
         schema = tuple((name, _TYPES[kind]) for name, kind in zip(self.names, kinds, strict=True))
         if len(self._schemas) < _REMEMBERED:
             self._schemas[kinds] = schema

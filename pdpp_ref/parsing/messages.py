@@ -24,8 +24,8 @@ from .json_lines import (
     decode_exactly,
     heading,
     mark_surrogates,
+    not_json,
     to_json,
-    why_not_json,
 )
 from .keys import (
     MAX_NAME_BYTES,
@@ -175,7 +175,7 @@ class Reader:
                 if whole != line:
                     with suppress(ValueError):
                         return self._take(whole, mark, line)
-                raise Rejected(why_not_json(line.removeprefix(BYTE_ORDER_MARK)))
+                raise not_json(line.removeprefix(BYTE_ORDER_MARK))
             except Rejected as reason:
                 self._locate(reason, whole, mark)
                 raise

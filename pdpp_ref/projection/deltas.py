@@ -4,7 +4,7 @@ Everything here runs inside the transaction of the canonical write, and locks ro
 `models/locking.py` states.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -69,13 +69,54 @@ def record(connection_id: int, deltas: Mapping[int, Delta]) -> None:
     `deltas` has one for each stream of the connection that the write changed, by the stream's id.  Raises
     peewee.DatabaseError if not even the mark can be stored: then the write must not commit.
     """
+    _apply_or_mark(lambda: _apply(connection_id, deltas), lambda: marks.mark_streams(deltas, connection_id))
+
+
+def remove_stream(stream_id: int, connection_id: int) -> None:
+    """Remove the row of a stream that is being deleted, and subtract it from the rows above.
+
+    If its measures are not known, the rows above are marked dirty.
+    """
+    row = locking.lock_grain_rows(STREAM.table, STREAM.key, [stream_id]).get(stream_id)
+    execute("DELETE FROM retained_size_stream WHERE stream_id = ?", [stream_id])
+    if row is None or row.dirty:
+        marks.mark_connection(connection_id)
+        return
+    changes = {**_negated(row), "stream_count": -int(retains_anything(row.measures))}
+    _apply_or_mark(
+        lambda: _apply_above(connection_id, changes), lambda: marks.mark_connection(connection_id)
+    )
+
+
+def remove_connection(connection_id: int) -> None:
+    """The same for a connection that is being deleted, and its streams."""
+    execute("DELETE FROM retained_size_stream WHERE connection_id = ?", [connection_id])
+    row = _lock_row(CONNECTION, connection_id)
+    streams = fetch_value(
+        "SELECT stream_count FROM retained_size_connection WHERE connection_id = ?", [connection_id]
+    )
+    execute("DELETE FROM retained_size_connection WHERE connection_id = ?", [connection_id])
+    if row is None or row.dirty:
+        marks.mark_global()
+        return
+    connections = -int(retains_anything(row.measures))
+    changes = {**_negated(row), "stream_count": -streams, "connection_count": connections}
+    _apply_or_mark(lambda: _apply_to_global(changes), marks.mark_global)
+
+
+def _negated(row: LockedGrainRow) -> dict[str, int]:
+    return {name: -value for name, value in row.measures.items()}
+
+
+def _apply_or_mark(apply: Callable[[], object], mark: Callable[[], object]) -> None:
+    """Apply a change, or undo it and mark.  Raises peewee.DatabaseError if not even that is possible."""
     try:
         with db.savepoint():
-            _apply(connection_id, deltas)
+            apply()
     except peewee.DatabaseError:
         if transaction_lost():
             raise
-        marks.mark_streams(deltas, connection_id)
+        mark()
 
 
 def _apply(connection_id: int, deltas: Mapping[int, Delta]) -> None:
@@ -119,15 +160,20 @@ def _apply_above(connection_id: int, changes: dict[str, int]) -> None:
         marks.mark_connection(connection_id)
         return
     _add(CONNECTION, connection_id, connection, changes)
+    total = _apply_to_global({**changes, "connection_count": _change_of_count(connection, changes)})
+    if (total is None or total.dirty) and _has_lost_a_row(connection_id):
+        # The connection's extents have been replaced from the rows that remain.
+        marks.mark_connections([connection_id])
+
+
+def _apply_to_global(changes: dict[str, int]) -> LockedGrainRow | None:
+    """Returns the row as it was; None if it was lost, and is marked."""
     total = _lock_row(GLOBAL, 1)
     if total is None:
         marks.mark_global()
     else:
-        changes = {**changes, "connection_count": _change_of_count(connection, changes)}
         _add(GLOBAL, 1, total, changes)
-    if (total is None or total.dirty) and _has_lost_a_row(connection_id):
-        # The connection's extents have been replaced from the rows that remain.
-        marks.mark_connections([connection_id])
+    return total
 
 
 def _add(grain: Grain, key: int, row: LockedGrainRow, changes: dict[str, int]) -> None:

@@ -1,4 +1,4 @@
-"""The connections that exist, whether they hold anything or not."""
+"""Connections: all of them, one by its name, and those of a connector."""
 
 from typing import NamedTuple
 
@@ -38,4 +38,37 @@ def rows() -> list[ConnectionRow]:
         GROUP BY c.id, c.connector_instance_id, c.connector_id, r.connection_id
         ORDER BY c.connector_instance_id
         """,
+    )
+
+
+class KnownConnection(NamedTuple):
+    name: str
+    connector: str
+
+
+def of_name(name: str) -> KnownConnection | None:
+    """The connection of a name; None if there is none."""
+    found = fetch_as(
+        KnownConnection,
+        """
+        SELECT connector_instance_id, connector_id
+        FROM connections
+        WHERE connector_instance_id = ?
+        """,
+        [name],
+    )
+    return found[0] if found else None
+
+
+def of_connector(connector: str) -> list[KnownConnection]:
+    """A connector's connections, by name."""
+    return fetch_as(
+        KnownConnection,
+        """
+        SELECT connector_instance_id, connector_id
+        FROM connections
+        WHERE connector_id = ?
+        ORDER BY connector_instance_id
+        """,
+        [connector],
     )

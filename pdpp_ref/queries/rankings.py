@@ -1,7 +1,8 @@
 """The largest connections, streams, records and files, by a measure.
 
 Each ranking begins with an index, so that its cost depends on how many rows are asked for and, if many
-are equally large, on how many streams these are in; never on how much is stored.
+are equally large, on how many streams these are in; never on how much is stored.  The one exception: while
+the rows of a deleted stream are being removed, they are skipped one by one, in an index alone.
 """
 
 from collections.abc import Iterable
@@ -103,42 +104,52 @@ def _item(row: ConnectionRow) -> ItemRow:
 # ---- records and files -------------------------------------------------------------------------
 
 
+_DELETED_STREAMS = "SELECT id FROM streams WHERE connection_id IS NULL"
+
+
 class _Ranked(NamedTuple):
-    """Rows of streams that an index ranks: those of `table` for which `where` holds."""
+    """Rows of streams that an index ranks: those of `table` for which `condition` holds."""
 
     table: str
-    where: str
+    condition: str
     identity: tuple[str, ...] = ("key",)
+
+    @property
+    def where(self) -> str:
+        """The condition, without the rows of deleted streams."""
+        if not fetch_all(f"{_DELETED_STREAMS} LIMIT 1"):
+            return self.condition
+        return f"{self.condition} AND stream_id NOT IN ({_DELETED_STREAMS})"
 
     def largest(self, ranked: str, limit: int) -> list[tuple[Any, ...]]:
         """The (stream id, identity ...) of the largest, and of their equals those first by name."""
-        columns = ", ".join(("stream_id", *self.identity))
-        selected = f"SELECT {columns} FROM {self.table} WHERE {self.where}"
-        last = _last_value(self.table, self.where, ranked, limit)
+        columns, where = ", ".join(("stream_id", *self.identity)), self.where
+        selected = f"SELECT {columns} FROM {self.table} WHERE {where}"
+        last = _last_value(self.table, where, ranked, limit)
         if last is None:
             return fetch_all(selected)
         found = fetch_all(f"{selected} AND {ranked} > ?", [last])
         order = ", ".join(self.identity)
         equal = f"{selected} AND {ranked} = ? AND stream_id = ? ORDER BY {order} LIMIT ?"
-        for stream_id in _in_order(self._streams_with(ranked, last)):
+        for stream_id in _in_order(self._streams_with(where, ranked, last)):
             if len(found) == limit:
                 break
             found += fetch_all(equal, (last, stream_id, limit - len(found)))
         return found
 
-    def _streams_with(self, ranked: str, value: int) -> list[int]:
+    def _streams_with(self, where: str, ranked: str, value: int) -> list[int]:
         """The streams that have a row of that value: one look-up in the index for each."""
         found = fetch_all(
             f"""
             WITH RECURSIVE found AS (
                 SELECT MIN(stream_id) AS id
                 FROM {self.table}
-                WHERE {self.where} AND {ranked} = ?
+                WHERE {where} AND {ranked} = ?
                 UNION ALL
                 SELECT (
                     SELECT MIN(stream_id)
                     FROM {self.table}
-                    WHERE {self.where} AND {ranked} = ? AND stream_id > found.id
+                    WHERE {where} AND {ranked} = ? AND stream_id > found.id
                 )
                 FROM found
                 WHERE found.id IS NOT NULL

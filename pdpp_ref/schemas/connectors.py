@@ -2,9 +2,9 @@
 
 from typing import Annotated
 
-from msgspec import Meta
+from msgspec import Meta, Raw, Struct
 
-from .types import Body, Bytes, Connection, Count, Key, Sha256, Stream
+from .types import BlobId, Body, Bytes, Connection, Connector, Count, Sha256, Stream, Time
 
 
 class LineError(Body):
@@ -14,16 +14,32 @@ class LineError(Body):
     message: str
 
 
+class Rejection(Body):
+    """A rejected line for a program: `input_index` is its place in the body, from 0."""
+
+    code: Annotated[
+        str,
+        Meta(
+            description="`malformed_ndjson`, `invalid_utf8`, `invalid_record_identity`, "
+            "`record_too_large` or `invalid_record`."
+        ),
+    ]
+    input_index: Annotated[int, Meta(ge=0)]
+    receipt_id: Annotated[str, Meta(description="Begins with the Request-Id, which the log has.")]
+
+
 class Ingested(Body, omit_defaults=True):
-    """How many lines were accepted.  At most 1,000 errors are listed; all are counted.
+    """How many lines were accepted.  At most 1,000 of the rejected are listed; all are counted.
 
     `records_removed` is how many records ACTIVATE_VERSION lines deleted; it and `activations_skipped` are
     left out if there are none.
     """
 
     stream: Stream
+    records_attempted: Count
     records_accepted: Count
     records_rejected: Count
+    rejections: list[Rejection]
     errors: list[LineError]
     records_removed: Count = 0
     activations_skipped: Annotated[
@@ -31,25 +47,33 @@ class Ingested(Body, omit_defaults=True):
     ] = []
 
 
-class BlobStored(Body, tag_field="object", tag="blob"):
-    """The file is stored and bound to the record.  `created`: it was not before."""
+class BlobStored(Body, tag_field="object", tag="blob", omit_defaults=True):
+    """The file is stored, and bound to its record as soon as that is.
 
-    blob_id: Sha256
-    byte_length: Bytes
-    created: bool
+    `byte_length` and `created`, in the response to `key`: whether the record did not have it before.
+    """
+
+    blob_id: BlobId
+    sha256: Sha256
+    size_bytes: Bytes
+    mime_type: str
+    byte_length: Bytes | None = None
+    created: bool | None = None
 
 
-class StreamDeleted(Body, tag_field="object", tag="stream_deleted"):
-    """The stream is gone, with its history."""
+class SentState(Struct):
+    """The values to replace, by stream; others stay."""
 
-    stream: Stream
+    state: dict[str, Raw]
 
 
-class RecordDeleted(Body, tag_field="object", tag="record_deleted"):
-    """The record is no longer current; its history keeps it."""
+class StoredState(Body, tag_field="object", tag="stream_state"):
+    """All values, by stream, as they were sent.  `updated_at`: when one was last replaced."""
 
-    stream: Stream
-    key: Key
+    connector_id: Connector
+    grant_id: None
+    state: dict[str, Raw]
+    updated_at: Time | None
 
 
 class ConnectionDeleted(Body, tag_field="object", tag="connection_deleted"):

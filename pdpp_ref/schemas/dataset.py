@@ -15,7 +15,19 @@ from ..services import summary as summaries
 from ..services.auto_reconcile import AutoReconcile
 from ..services.reconcile import Pass
 from ..services.summary import RebuildStatus, State
-from .types import Body, Bytes, Connection, Connector, Count, Key, Sha256, Stream, Time, one_of
+from .types import (
+    BlobId,
+    Body,
+    Bytes,
+    Connection,
+    Connector,
+    Count,
+    Key,
+    Stream,
+    Time,
+    blob_id,
+    one_of,
+)
 
 Grain = Literal["global", "connection", "stream"]
 Scope = Literal["connection", "stream", "record", "blob"]
@@ -263,7 +275,7 @@ class TopRow(_Row, frozen=True):
     rank: Annotated[int, Meta(ge=1)]
     grain_key: Annotated[str, Meta(description="Identifies the row among those of its scope.")]
     record_key: Key | None
-    blob_id: Sha256 | None
+    blob_id: BlobId | None
     grain: Scope
     connector_id: Connector
     connector_instance_id: Connection
@@ -279,15 +291,20 @@ class Top(Body, tag_field="object", tag="ref_dataset_top"):
     projection: Projection
 
 
+def _grain_key(row: ItemRow) -> str:
+    names = row.names if row.sha256 is None else [*row.names[:-1], blob_id(row.sha256)]
+    return json.dumps(names, ensure_ascii=False, separators=(",", ":"))
+
+
 def top_rows(scope: Scope, measure: str, rows: Sequence[ItemRow]) -> list[TopRow]:
     return [
         TopRow(
             scope=scope,
             measure=measure,
             rank=rank,
-            grain_key=json.dumps(row.names, ensure_ascii=False, separators=(",", ":")),
+            grain_key=_grain_key(row),
             record_key=row.key,
-            blob_id=row.sha256,
+            blob_id=None if row.sha256 is None else blob_id(row.sha256),
             grain=scope,
             connector_id=row.connector_id,
             connector_instance_id=row.connector_instance_id,

@@ -22,6 +22,12 @@ Connection = Annotated[str, Meta(description="The name of a connection: its `con
 Stream = Annotated[str, Meta(description="The name of a stream, within its connection.")]
 Key = Annotated[str, Meta(description="The key of a record, within its stream.")]
 Sha256 = Annotated[str, Meta(description="A SHA-256 digest, in lower-case hex.", pattern="^[0-9a-f]{64}$")]
+BlobId = Annotated[str, Meta(description="The name of a file.", pattern="^blob_sha256_[0-9a-f]{64}$")]
+
+
+def blob_id(sha256: str) -> str:
+    """The name of the file with this digest."""
+    return f"blob_sha256_{sha256}"
 
 
 def one_of(values: Sequence[str]) -> Meta:

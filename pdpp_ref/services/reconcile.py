@@ -179,7 +179,13 @@ def begin_rebuild(read: Callable[[], Any] = lambda: None) -> Any:
         # Only reconciling writes the status, so it can be read before the rows below are locked.
         if not _is_rebuilding():
             mark_all()
-            total = fetch_value("SELECT COALESCE(SUM(last_version), 0) FROM streams")
+            total = fetch_value(
+                """
+                SELECT COALESCE(SUM(last_version), 0)
+                FROM streams
+                WHERE connection_id IS NOT NULL
+                """
+            )
             execute_one("UPDATE retained_size_global SET rebuild_total = ?", [int(total)])
         execute_one("UPDATE retained_size_global SET rebuild_status = 'running'")
         return read()

@@ -223,7 +223,7 @@ def imports(folder: Path, records: int, repeat: int = 3) -> Iterator[Result]:
 
 def exports(database: Path, records: int, repeat: int) -> Result:
     os.environ["PDPP_INSTANCE_PATH"] = str(database.parent)
-    export = ("-c", "from pdpp_ref.cli import main; main()", "export", "--history")
+    export = ("-c", "from pdpp_ref.cli.main import main; main()", "export", "--history")
     ours, raw = [], []
     for _ in range(repeat):
         ours.append(run(*export, count=True))

@@ -308,6 +308,32 @@ class TestMaintenance:
         assert done.returncode == 2
         assert told in done.stderr
 
+    def test_a_record_then_a_stream_then_a_connection_is_deleted(self, run: Run) -> None:
+        run("import", "--connection", "phone", stdin=line("a") + line("b") + line("a", stream="t"))
+        for arguments, printed in (
+            (["--stream", "s", "--key", "a"], "Deleted record a of stream s of connection phone.\n"),
+            (["--stream", "s"], "Deleted stream s of connection phone.\nRemoved 7 rows.\n"),
+            ([], "Deleted connection phone.\nRemoved 4 rows.\n"),
+        ):
+            done = run("delete", "--connection", "phone", *arguments)
+            assert (done.returncode, done.stdout) == (0, printed)
+        assert run("verify").stdout == "No differences.\n"
+        assert summary(run)["record_count"] == 2
+
+    @pytest.mark.only("sqlite")
+    def test_deleting_what_is_not_there_is_refused(self, run: Run) -> None:
+        for arguments, told in (
+            ([], "--connection"),
+            (["--connection", "phone"], "there is no connection phone"),
+            (["--connection", "laptop", "--stream", "zz"], "has no stream zz"),
+            (["--connection", "laptop", "--stream", "s", "--key", "zz"], "has no record zz"),
+            (["--connection", "laptop", "--key", "a"], "--key needs --stream"),
+        ):
+            done = run("delete", *arguments)
+            assert done.returncode == 2
+            assert told in done.stderr
+        assert summary(run)["record_count"] == 2
+
     def test_a_terminal_is_shown_a_bar(self, run: Run, environment: dict[str, str]) -> None:
         master, terminal = pty.openpty()
         with started([COMMAND, "rebuild"], env=environment, stderr=terminal) as rebuild:

@@ -16,6 +16,7 @@ WEB = {"flask", "jinja2", "werkzeug", "waitress", "prometheus_client", "wtforms"
 ARGUMENTS = {
     "import": ("--connection", "c"),
     "prune-history": ("--keep", "1"),
+    "delete": ("--connection", "c"),
     "backup": ("file",),
     "copy": ("--to", "sqlite:///copied.sqlite3"),
     "token": ("list",),

@@ -63,9 +63,87 @@ MUTATIONS = [
     ),
     Mutation(
         "the mark in the delete's transaction",
-        "        blobs.drop_unbound(digests)\n        marks.mark_connection(",
-        "        blobs.drop_unbound(digests)\n    with write_transaction():\n        marks.mark_connection(",
-        "tests/endurance/test_failpoints.py -k 'kill_at and stream'",
+        "    if row is None or row.dirty:\n        marks.mark_connection(connection_id)\n        return",
+        "    if row is None or row.dirty:\n        return",
+        "tests/integration/test_deletion.py -k 'after_a_mark or lost_row'",
+    ),
+    Mutation(
+        "subtracting a deleted stream",
+        '    changes = {**_negated(row), "stream_count": -int(retains_anything(row.measures))}\n    _apply_or_mark(',
+        "    changes = dict.fromkeys(CONNECTION.columns, 0)\n    _apply_or_mark(",
+        "tests/integration/test_deletion.py -k exact_at_once",
+    ),
+    Mutation(
+        "subtracting a deleted connection",
+        "    _apply_or_mark(lambda: _apply_to_global(changes), marks.mark_global)",
+        "    pass",
+        "tests/integration/test_deletion.py -k exact_at_once",
+    ),
+    Mutation(
+        "a writer that waited for a deletion",
+        "        WHERE id = ? AND connection_id IS NOT NULL\n        {for_no_key_update()}",
+        "        WHERE id = ?\n        {for_no_key_update()}",
+        "tests/integration/test_deletion.py -k writer_that_waited",
+    ),
+    Mutation(
+        "rankings without deleted streams",
+        '        return f"{self.condition} AND stream_id NOT IN ({_DELETED_STREAMS})"',
+        "        return self.condition",
+        "tests/integration/test_deletion.py -k exact_at_once",
+    ),
+    Mutation(
+        "the incarnation of a deleted stream",
+        "            if self.position.incarnation != stream.incarnation:",
+        '            if self.position.incarnation == "":',
+        "tests/integration/test_deletion.py -k given_again",
+    ),
+    Mutation(
+        "the claim of an unchanged record",
+        "        upserts = {change.key: change.data for change in self.fitting if change.data is not None}",
+        "        upserts = {key: row[3] for key, row in self.current.items() if row}",
+        "tests/integration/test_unclaimed_files.py -k any_accepted",
+    ),
+    Mutation(
+        "no stream is created during an upload",
+        "        locking.lock_connection_for_update(connection_id)\n        found =",
+        "        found =",
+        "tests/integration/test_unclaimed_files.py -k upload_waits",
+    ),
+    Mutation(
+        "files that wait for a record",
+        "            AND NOT EXISTS (SELECT 1 FROM unclaimed_files u WHERE u.sha256 = blobs.sha256)\n",
+        "",
+        "tests/integration/test_unclaimed_files.py -k still_waits",
+    ),
+    Mutation(
+        "the wait of an unclaimed file",
+        "            if self._clock() < self._due:\n                return False",
+        "            pass",
+        "tests/integration/test_unclaimed_files.py -k late_enough",
+    ),
+    Mutation(
+        "the marks that a cleanup has seen itself",
+        '            if self._seen and _remove(f"marked IN ({placeholders(self._seen)})", self._seen):',
+        '            if _remove("marked IS NOT NULL", []):',
+        "tests/integration/test_unclaimed_files.py -k restarts",
+    ),
+    Mutation(
+        "a reference that a newer version has",
+        "        and not _is_named(stream_id, file, retained)",
+        "",
+        "tests/integration/test_unclaimed_files.py -k names_again",
+    ),
+    Mutation(
+        "a connector of several connections",
+        "    if len(known) > 1:",
+        "    if False:",
+        "tests/integration/test_connector_api.py -k none_is_guessed",
+    ),
+    Mutation(
+        "unknown parameters of the protocol",
+        "        if name not in known:",
+        "        if False:",
+        "tests/integration/test_connector_api.py -k 'not_clear or wrong_call'",
     ),
     Mutation(
         "the write lock from the first statement",
@@ -94,14 +172,14 @@ MUTATIONS = [
     # ---- marks
     Mutation(
         "the savepoint around a delta",
-        "        with db.savepoint():\n            _apply(",
-        "        if True:\n            _apply(",
+        "        with db.savepoint():\n            apply(",
+        "        if True:\n            apply(",
         "tests/integration/test_deltas.py -k failed_delta",
     ),
     Mutation(
         "the mark of a failed delta",
-        "            raise\n        marks.mark_streams(deltas, connection_id)",
-        "            raise\n        pass",
+        "            raise\n        mark()",
+        "            raise",
         "tests/integration/test_deltas.py -k failed_delta",
     ),
     Mutation(
@@ -536,8 +614,8 @@ MUTATIONS = [
     ),
     Mutation(
         "dropping the files of a tombstone",
-        "            if not history.is_live and rollup.versions - len(gone) == 1:",
-        "            if False:",
+        "        if not is_live and rollup.versions - len(gone) == 1:",
+        "        if False:",
         "tests/integration/test_blobs.py -k until_only_its_tombstone",
     ),
     Mutation(

@@ -66,6 +66,8 @@ ROUTES = [
     "POST /owner/logout",
     "POST /v1/blobs",
     "POST /v1/ingest/{stream}",
+    "GET /v1/state/{connector}",
+    "PUT /v1/state/{connector}",
     "DELETE /v1/connections/{connection}",
     "DELETE /v1/records",
     "DELETE /v1/streams/{stream}/records",

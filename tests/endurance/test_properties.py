@@ -28,6 +28,7 @@ from pdpp_ref.canonical import (
     blobs,
     deletion,
     records,
+    removal,
     retention,
 )
 from pdpp_ref.canonical.errors import NotFound
@@ -41,7 +42,15 @@ from pdpp_ref.services.auto_reconcile import AutoReconcile
 from pdpp_ref.services.cooldown import Cooldown
 from pdpp_ref.services.reconcile import Limits
 from pdpp_ref.timestamps import utc_now
-from tests.support.factories import Clock, DatabaseProbe, assert_sized_and_ranked, mark, stored, write
+from tests.support.factories import (
+    Clock,
+    DatabaseProbe,
+    assert_sized_and_ranked,
+    mark,
+    remove_deleted,
+    stored,
+    write,
+)
 from tests.support.postgres import Reused
 
 LONG = os.environ.get("PDPP_TEST_LONG") == "1"
@@ -262,6 +271,13 @@ class Histories(RuleBasedStateMachine):
                 for kept in (self.live, self.history, self.files, self.last):
                     kept.pop(known, None)
 
+    @rule(rows=st.integers(1, 5), wait=st.booleans())
+    def remove_a_part(self, rows: int, wait: bool) -> None:
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(removal, "ROWS_PER_STEP", rows)
+            patched.setattr(removal, "FILES_PER_STEP", 1)
+            removal.Removal().step(wait=wait)
+
     @rule(place=places)
     def mark(self, place: Place) -> None:
         if self.holds_a_stream(place):
@@ -369,7 +385,8 @@ class Histories(RuleBasedStateMachine):
     def fresh_means_that_nothing_is_dirty_or_missing(self) -> None:
         for grain in ("stream", "connection") if self.is_fresh() else ():
             clean = self.probe(f"SELECT COUNT(*) FROM retained_size_{grain} WHERE NOT dirty")
-            assert clean == self.probe(f"SELECT COUNT(*) FROM {grain}s")
+            exist = "" if grain == "connection" else " WHERE connection_id IS NOT NULL"
+            assert clean == self.probe(f"SELECT COUNT(*) FROM {grain}s{exist}")
 
     @invariant()
     def what_was_written_is_stored(self) -> None:
@@ -381,11 +398,13 @@ class Histories(RuleBasedStateMachine):
         }
         assert dict(places.values()) == {place: self.last[place] for place in self.live}
         live: dict[Place, dict[str, Any]] = {place: {} for place in self.live}
-        for stream, key, *values in self.probe("SELECT stream_id, key, data, table_version FROM records"):
+        of_streams = f"WHERE stream_id IN (SELECT s.id FROM {NAMED})"
+        every = f"SELECT stream_id, key, data, table_version FROM records {of_streams}"
+        for stream, key, *values in self.probe(every):
             live[places[stream][0]][key] = tuple(values)
         assert live == self.live
         history: dict[Place, dict[str, list[str | None]]] = {place: {} for place in self.history}
-        every = "SELECT stream_id, version, key, data FROM record_changes ORDER BY stream_id, version"
+        every = f"SELECT stream_id, version, key, data FROM record_changes {of_streams} ORDER BY 1, 2"
         for stream, version, key, data in self.probe(every):
             place, last = places[stream]
             assert version <= last
@@ -399,12 +418,21 @@ class Histories(RuleBasedStateMachine):
         stored: dict[str, bytes] = {}
         for sha256, data in self.probe(parts):
             stored[sha256] = stored.get(sha256, b"") + data
-        assert stored == {hashlib.sha256(content).hexdigest(): content for content in bound if content}
-        assert self.probe("SELECT COUNT(*) FROM blobs") == [(len(bound),)]
+        named = {hashlib.sha256(content).hexdigest(): content for content in bound}
+        of_deleted = (
+            "SELECT sha256 FROM blob_bindings JOIN streams ON id = stream_id AND connection_id IS NULL"
+        )
+        deleted = {sha256 for (sha256,) in self.probe(of_deleted)} - named.keys()
+        assert {sha256: data for sha256, data in stored.items() if sha256 not in deleted} == {
+            sha256: content for sha256, content in named.items() if content
+        }
+        assert self.probe("SELECT COUNT(*) FROM blobs") == [(len(named) + len(deleted),)]
 
     def teardown(self) -> None:
         try:
             reconcile.run_until_fresh()
+            remove_deleted()
+            assert not self.probe("SELECT 1 FROM streams WHERE connection_id IS NULL")
             assert not (found := list(verify.differences())), found
             assert summary.read(self.auto).state == "fresh"
             assert_sized_and_ranked(self.probe)

@@ -135,6 +135,7 @@ def test_wrong_passwords_are_throttled_and_right_ones_are_not(client: FlaskClien
     assert answers == [401] * 10 + [429] * 2
     refused = client.post("/owner/login", json={"password": PASSWORD})
     assert refused.status_code == 429, "nor is the right one tried then"
+    assert int(refused.headers["Retry-After"]) > 0
     assert refused.get_json()["error"]["type"] == "rate_limit_error"
 
 

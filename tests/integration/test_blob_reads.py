@@ -17,7 +17,7 @@ from tests.support.factories import TOKEN, DatabaseProbe, delete, statements, up
 from tests.support.reading import read, refused
 from tests.support.server_process import served
 
-FILE = bytes(range(256)) * 10_000  # three chunks
+FILE = bytes(range(256)) * 8_200  # three chunks
 DIGEST = hashlib.sha256(FILE).hexdigest()
 PATH = f"/v1/blobs/blob_sha256_{DIGEST}"
 SIZE = len(FILE)

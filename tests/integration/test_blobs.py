@@ -11,7 +11,7 @@ from pdpp_ref.canonical import blobs, deletion, retention
 from pdpp_ref.canonical.errors import BlobTooLarge, DigestMismatch, NotFound
 from pdpp_ref.operations import verify
 from pdpp_ref.services import reconcile
-from tests.support.factories import DatabaseProbe, delete, mark, stored, upsert, write
+from tests.support.factories import DatabaseProbe, delete, mark, remove_deleted, stored, upsert, write
 
 pytestmark = pytest.mark.usefixtures("app")
 
@@ -166,5 +166,6 @@ def test_files_go_with_what_held_them(probe: DatabaseProbe, whole: bool) -> None
         deletion.delete_connection("laptop")
     else:
         deletion.delete_stream("laptop", "notes")
+    remove_deleted()
     assert probe("SELECT byte_length FROM blobs") == [(6,)]
     assert probe("SELECT COUNT(*) FROM blob_chunks") == [(1,)]

@@ -45,7 +45,10 @@ def test_a_file_is_stored_and_counted(connector: FlaskClient, summary: Read, pro
     assert response.status_code == 201
     assert response.get_json() == {
         "object": "blob",
-        "blob_id": DIGEST,
+        "blob_id": f"blob_sha256_{DIGEST}",
+        "sha256": DIGEST,
+        "size_bytes": len(FILE),
+        "mime_type": "application/octet-stream",
         "byte_length": len(FILE),
         "created": True,
     }

@@ -181,7 +181,7 @@ def test_a_file_that_is_damaged_in_the_database_is_a_gap(probe: DatabaseProbe) -
 
 def test_an_export_that_read_less_than_there_is_names_the_stream(monkeypatch: pytest.MonkeyPatch) -> None:
     write(upsert("a"), upsert("b"))
-    monkeypatch.setattr(export_pages, "pages", lambda *_: iter(()))
+    monkeypatch.setattr(export_pages, "pages", lambda *_, **__: iter(()))
     exported = written()
     (gap,) = exported.gaps
     assert "stream 'notes' of connection 'laptop' holds 2 records" in gap

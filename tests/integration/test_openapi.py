@@ -91,6 +91,7 @@ def test_who_may_call_is_told(described: dict[str, Any]) -> None:
 
 OPTIONAL = {
     "Ingested": ["records_removed", "activations_skipped"],
+    "BlobStored": ["byte_length", "created"],
     "ErrorDetail": ["param", "retry_with", "available_connections"],
 }
 
@@ -110,7 +111,8 @@ OPTIONAL = {
         ("ConnectionSize", ["grain", *contract.NAMES["connection"], *contract.FIGURES]),
         ("StreamSize", ["grain", *contract.NAMES["stream"], *contract.FIGURES]),
         ("Top", contract.TOP),
-        ("BlobStored", ["object", "blob_id", "byte_length", "created"]),
+        ("BlobStored", ["object", "blob_id", "sha256", "size_bytes", "mime_type"]),
+        ("StoredState", ["object", "connector_id", "grant_id", "state", "updated_at"]),
         ("SummaryReconcile", ["object", "reconciled", "deferred", "summary"]),
         ("SizeReconcile", ["object", "streams", "connections", "projection"]),
         ("SizeRebuild", ["object", "projection"]),
@@ -118,8 +120,10 @@ OPTIONAL = {
             "Ingested",
             [
                 "stream",
+                "records_attempted",
                 "records_accepted",
                 "records_rejected",
+                "rejections",
                 "errors",
             ],
         ),
@@ -157,13 +161,13 @@ def test_parameters_are_told_with_their_values_and_defaults(described: dict[str,
 
 def test_errors_are_told_by_code(described: dict[str, Any]) -> None:
     responses = described["paths"]["/v1/streams/{stream}/records/{key}"]["delete"]["responses"]
-    (_, codes) = responses["404"]["content"]["application/json"]["schema"]["allOf"]
+    (_, codes) = responses["409"]["content"]["application/json"]["schema"]["allOf"]
     assert codes["properties"]["error"]["properties"]["code"]["enum"] == [
-        "stream_not_found",
-        "record_not_found",
-        "not_found",
+        "ambiguous_connection",
+        "connector_mismatch",
+        "ambiguous_address",
     ]
-    assert set(responses) == {"200", "400", "401", "403", "404", "409", "500", "503"}
+    assert set(responses) == {"204", "400", "401", "403", "404", "409", "500", "503"}
 
 
 def test_every_error_has_a_status_and_a_sentence() -> None:

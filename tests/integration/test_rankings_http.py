@@ -68,7 +68,11 @@ def test_a_limit_is_clamped(operator: FlaskClient, limit: str, rows: int) -> Non
     assert len(ranked(operator, limit=limit)["rows"]) == rows
 
 
-@pytest.mark.parametrize("limit", ["", "x", "1.5", "nan", "1e400", "٣", "0x10"])
+def test_an_empty_parameter_means_its_default(operator: FlaskClient) -> None:
+    assert ranked(operator, limit="", measure="") == ranked(operator)
+
+
+@pytest.mark.parametrize("limit", ["x", "1.5", "nan", "1e400", "٣", "0x10"])
 def test_a_limit_that_is_no_number_is_told(operator: FlaskClient, limit: str) -> None:
     assert told(operator, limit=limit) == "limit must be a whole number."
 

@@ -14,7 +14,7 @@ from pdpp_ref.projection import marks, record_rollups
 from pdpp_ref.queries import rankings
 from pdpp_ref.services import reconcile
 from pdpp_ref.services.reconcile import Limits, run_pass, run_until_fresh
-from tests.support.factories import MEASURES, DatabaseProbe, delete, mark, upsert, write
+from tests.support.factories import MEASURES, DatabaseProbe, delete, mark, remove_deleted, upsert, write
 
 pytestmark = pytest.mark.usefixtures("app")
 
@@ -188,6 +188,7 @@ def test_a_stream_goes_with_its_half_derived_rows(probe: DatabaseProbe, small_st
     while not probe("SELECT 1 FROM retained_size_record_counts"):
         one_step()
     deletion.delete_stream("laptop", "notes")
+    remove_deleted()
     assert probe("SELECT COUNT(*) FROM retained_size_record_counts") == [(0,)]
     assert run_until_fresh().fresh
     assert list(verify.differences()) == []

@@ -16,7 +16,7 @@ from pdpp_ref.canonical.retention import Pruned, prune
 from pdpp_ref.operations import verify
 from pdpp_ref.parsing.messages import Change
 from pdpp_ref.services import reconcile
-from tests.support.factories import DatabaseProbe, delete, mark, statements, upsert, write
+from tests.support.factories import DatabaseProbe, delete, mark, remove_deleted, statements, upsert, write
 
 pytestmark = pytest.mark.usefixtures("app")
 
@@ -271,6 +271,7 @@ def test_any_history_has_the_mark_of_all_that_was_ever_pruned(
     """
     with suppress(NotFound):
         deletion.delete_stream("laptop", "notes")
+    remove_deleted()
     pruned: dict[str, list[tuple[str, int, str | None]]] = {}
     every = "SELECT key, version, COALESCE(emitted_at, ingested_at), data FROM record_changes"
     for number, (what, how, flag) in enumerate(steps):

@@ -147,7 +147,7 @@ def routes(app: Flask) -> list[tuple[str, str, bytes | None]]:
         query = urlencode({name: value for name, value in parameters.items() if name in known})
         address = path[1] if path[1] in ("/healthz", "/static/style.css") else f"{path[1]}?{query}"
         for method in rule.methods - {"HEAD", "OPTIONS"}:
-            body = json.dumps({"key": "a", "data": {}}).encode() if "ingest" in address else None
+            body = json.dumps({"key": "a", "data": {}}).encode() if "ingest" in address else b'{"state":{}}'
             found.append((address, method, b"a file" if "blob" in address else body))
     return found
 

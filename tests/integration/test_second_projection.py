@@ -48,7 +48,10 @@ def auto(tables: None, example: ModuleType, clock: Clock) -> AutoReconcile:
 
 
 def counted() -> dict[str, int]:
-    months = fetch_all("SELECT COALESCE(NULLIF(record_time, ''), ingested_at) FROM records")
+    months = fetch_all(
+        "SELECT COALESCE(NULLIF(record_time, ''), ingested_at) FROM records JOIN streams ON id = stream_id "
+        "WHERE connection_id IS NOT NULL"
+    )
     return dict(Counter(month[:7] for (month,) in months))
 
 

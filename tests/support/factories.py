@@ -14,6 +14,7 @@ import psycopg
 from flask.testing import FlaskClient
 
 from pdpp_ref.canonical import records
+from pdpp_ref.canonical.removal import remove_all
 from pdpp_ref.database import db, fetch_dicts, write_transaction
 from pdpp_ref.database.sqlite import Sqlite
 from pdpp_ref.models import (
@@ -71,6 +72,11 @@ def delete(key: str, stream: str = "notes") -> Change:
 
 def write(*changes: Change, connection: str = "laptop", connector: str = "files") -> records.Counts:
     return records.write(records.Target(connection, connector), changes).counts
+
+
+def remove_deleted() -> None:
+    """Remove the rows of deleted streams, as the server does in the background."""
+    remove_all()
 
 
 def fill(records: int, stream: str = "notes", connection: str = "laptop", size: int = 40) -> None:
@@ -244,7 +250,7 @@ def _everything(probe: DatabaseProbe) -> dict[str, list[tuple[list[str], dict[st
     for *names, sha256 in probe(f"SELECT {columns}, sha256 FROM blob_bindings t {of}"):
         size = bytes_of.get(sha256, 0)
         add(tuple(names), 0, 0, 0, 0, 1, size)
-        figures["blob"][(*names, sha256)] = [0, 0, 0, 0, 1, size]
+        figures["blob"][(*names, f"blob_sha256_{sha256}")] = [0, 0, 0, 0, 1, size]
     return {
         scope: [
             (

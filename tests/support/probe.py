@@ -124,6 +124,7 @@ class DatabaseProbe:
         try:
             streams = self.recount()
             of = dict(self("SELECT id, connection_id FROM streams"))
+            streams = {stream: row for stream, row in streams.items() if of[stream] is not None}
             wrong = self._wrong("stream", "stream_id", streams)
             connections: dict[int, dict[str, int]] = {}
             for (connection,) in self("SELECT id FROM connections"):

@@ -25,6 +25,7 @@ class Media:
     about: str
 
 
+REFERENCE_ONLY = "/_ref/"
 FORM = "application/x-www-form-urlencoded"
 PAGE = Media("text/html", "The page.")
 CSV = Media(
@@ -79,21 +80,33 @@ def operation(
             msgspec.json.Decoder(kind)
 
     def declare(view: Any) -> Any:
-        if query is None:
-            view.operation = declared
-            return view
-
         @wraps(view)
         def with_query(*args: Any, **kwargs: Any) -> Any:
-            return view(*args, query=_parsed(query), **kwargs)
+            if is_protocol():
+                _check_known(query)
+            if query is not None:
+                kwargs["query"] = _parsed(query)
+            return view(*args, **kwargs)
 
-        with_query.operation = declared  # type: ignore[attr-defined]
+        view.operation = with_query.operation = declared  # type: ignore[attr-defined]
         return with_query
 
     return declare
 
 
 # ---- query parameters --------------------------------------------------------------------------
+
+
+def _check_known(kind: type[Struct] | None) -> None:
+    """The protocol's routes ignore no parameter: it may be one that narrows what is asked for."""
+    known = () if kind is None else kind.__struct_encode_fields__
+    nested = frozenset() if kind is None else nested_parameters(kind)
+    for name in request.args:
+        field, bracket, rest = name.partition("[")
+        if name not in known and not (bracket and rest.endswith("]") and field in nested):
+            raise ApiError(
+                "invalid_request", f"Unsupported query parameter: {name[:100]}.", param=name[:100]
+            )
 
 
 def _parsed(kind: type[Query]) -> Query:
@@ -112,10 +125,13 @@ def _parsed(kind: type[Query]) -> Query:
 def _given(kind: type[Struct]) -> dict[str, Any]:
     """The parameters by field: `filter[a]=1` is an entry of the field `filter`, if that is a dict.
 
-    Raises ApiError for an unknown one in a request of the protocol.
+    Under /_ref an empty parameter means its default, as in a form that is sent without a choice.
     """
     given: dict[str, Any] = {}
+    is_reference = request.path.startswith(REFERENCE_ONLY)
     for name, value in request.args.items():
+        if is_reference and not value:
+            continue
         field, bracket, rest = name.partition("[")
         if bracket and rest.endswith("]") and field in nested_parameters(kind):
             entries = given.setdefault(field, {})
@@ -123,10 +139,6 @@ def _given(kind: type[Struct]) -> dict[str, Any]:
                 entries[rest[:-1]] = value
         elif name in kind.__struct_fields__:
             given[name] = value
-        elif is_protocol():
-            raise ApiError(
-                "invalid_request", f"Unsupported query parameter: {name[:100]}.", param=name[:100]
-            )
     return given
 
 

@@ -1,0 +1,91 @@
+"""A record's references to its files, and when they end."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from ..database import (
+    execute_many,
+    execute_one,
+    fetch_as,
+    fetch_each,
+)
+from ..projection.deltas import Delta
+
+
+class BoundFile(NamedTuple):
+    """A file of a record; `version` is the record's when it was bound."""
+
+    sha256: str
+    version: int
+    byte_length: int
+
+
+def of_record(stream_id: int, key: str) -> list[BoundFile]:
+    """All files of a record."""
+    return fetch_as(
+        BoundFile,
+        """
+        SELECT sha256, version, byte_length
+        FROM blob_bindings
+        WHERE stream_id = ? AND key = ?
+        """,
+        (stream_id, key),
+    )
+
+
+def only_named_by(stream_id: int, key: str, old: Sequence[int], retained: Sequence[int]) -> list[BoundFile]:
+    """The files that old versions name in their data, and retained ones do not.
+
+    A file that was bound to a retained version stays; so does one that no version names: it belongs to the
+    record as a whole.
+    """
+    before = min(retained)
+    return [
+        file
+        for file in of_record(stream_id, key)
+        if file.version < before
+        and _is_named(stream_id, file, old)
+        and not _is_named(stream_id, file, retained)
+    ]
+
+
+def _is_named(stream_id: int, file: BoundFile, versions: Sequence[int]) -> bool:
+    found = fetch_each(
+        """
+        SELECT version
+        FROM record_changes
+        WHERE stream_id = ? AND data LIKE ? AND version = :each
+        """,
+        (stream_id, f"%{file.sha256}%"),
+        versions,
+    )
+    return bool(found)
+
+
+def end(stream_id: int, key: str, files: Sequence[BoundFile], delta: Delta) -> list[str]:
+    """Unbind files of a record.  Returns their digests."""
+    if not files:
+        return []
+    for file in files:
+        delta.add_files(file.version, -1, -file.byte_length)
+    execute_many(
+        "DELETE FROM blob_bindings WHERE stream_id = ? AND key = ? AND sha256 = ?",
+        [(stream_id, key, file.sha256) for file in files],
+    )
+    left = of_record(stream_id, key)
+    execute_one(
+        """
+        UPDATE retained_size_record
+        SET blob_count = ?,
+            blob_bytes = ?,
+            changed_at = (
+                SELECT ingested_at
+                FROM record_changes c
+                WHERE c.stream_id = retained_size_record.stream_id
+                    AND c.version = retained_size_record.version
+            )
+        WHERE stream_id = ? AND key = ?
+        """,
+        (len(left), sum(file.byte_length for file in left), stream_id, key),
+    )
+    return [file.sha256 for file in files]
