@@ -4,11 +4,21 @@
 --
 -- `unfinished`: there is a row of TransferState.  Every transaction reads this row alone.
 -- `history_id` differs in copies and backups, because each has its own history from then on.
+--
+-- `erasure_key` is the key of the HMACs in Erasure, and never changes.  `last_erasure` numbers their
+-- changes.  The bytes of erasures up to `cleaned_erasure` are overwritten; `cleaned_pages` is how far the
+-- overwriting for the later ones has come.  `has_remnants`: an SQLite file from before deleted bytes were
+-- overwritten, which has not been compacted since.
 CREATE TABLE "pdpp_ref_schema" (
     "version" BIGINT NOT NULL PRIMARY KEY,
     "created_at" TEXT COLLATE "C",
     "unfinished" BOOLEAN NOT NULL DEFAULT FALSE,
-    "history_id" TEXT COLLATE "C" NOT NULL DEFAULT ''
+    "history_id" TEXT COLLATE "C" NOT NULL DEFAULT '',
+    "erasure_key" TEXT COLLATE "C" NOT NULL DEFAULT '',
+    "last_erasure" BIGINT NOT NULL DEFAULT 0,
+    "cleaned_erasure" BIGINT NOT NULL DEFAULT 0,
+    "cleaned_pages" BIGINT NOT NULL DEFAULT 0,
+    "has_remnants" BOOLEAN NOT NULL DEFAULT FALSE
 );
 
 -- One row while a copy to this database is not finished; `state` is the source's.
@@ -198,6 +208,17 @@ CREATE TABLE "connector_states" (
     PRIMARY KEY ("connection_id", "stream_name"),
     FOREIGN KEY ("connection_id") REFERENCES "connections" ("id") ON DELETE CASCADE
 );
+
+-- A record, or one file of a record, that its owner erased: what arrives for it is not stored.
+--
+-- `hmac` is all there is of its names, see `canonical/erased.py`.  `number` is that of the latest change
+-- of the row, and `allowed` means that the owner has allowed it again.
+CREATE TABLE "erasures" (
+    "hmac" TEXT COLLATE "C" NOT NULL PRIMARY KEY,
+    "number" BIGINT NOT NULL,
+    "allowed" BOOLEAN NOT NULL DEFAULT FALSE
+);
+CREATE INDEX "erasures_number" ON "erasures" ("number");
 
 -- A named bearer token.  `digest` is the SHA-256 of its text, which is not stored.
 --

@@ -1,22 +1,31 @@
 """What a command and the server do first: open the database of the settings."""
 
+import logging
 import time
 from collections.abc import Callable
 from pathlib import Path
 
+import peewee
+
 from . import database, instance_folder, migrations, notices
+from .canonical import erasure_file
 from .canonical.cleanup import Cleanup
 from .canonical.removal import Removal
 from .config import Settings
 from .database import fetch_value
+from .services import cleaning
 from .services.auto_reconcile import AutoReconcile
 from .services.cooldown import Cooldown
 from .services.housekeeping import Housekeeping
 from .services.reconcile import Limits
 
+log = logging.getLogger(__name__)
+
 
 def open_database(settings: Settings) -> None:
     """Bind the database of the settings and bring it to this program's schema.
+
+    A restored backup is brought up to date with what was erased since, see `canonical/erasure_file.py`.
 
     Raises config.InvalidSetting and database.DatabaseUnusable, whose messages are for the operator.
     """
@@ -24,8 +33,20 @@ def open_database(settings: Settings) -> None:
     folder = Path() if url else instance_folder.create(settings)
     database.connect(url, folder)
     migrations.prepare()
+    _follow_erasures(settings)
     if not url:
         instance_folder.warn_if_open(folder)
+
+
+def _follow_erasures(settings: Settings) -> None:
+    try:
+        erasure_file.follow(instance_folder.path_for(settings))
+    except database.Busy:
+        raise database.DatabaseUnusable("the database is busy with another writer; try again") from None
+    except peewee.DatabaseError as error:
+        raise database.DatabaseUnusable(database.why_unusable(error)) from error
+    except OSError as error:
+        log.warning("the list of erasures in the instance folder can't be used: %s", error.strerror)
 
 
 def watch_for_restores(folder: Path) -> None:
@@ -53,4 +74,4 @@ def auto_reconcile(settings: Settings, clock: Callable[[], float] = time.monoton
 def housekeeping(settings: Settings) -> Housekeeping:
     """The jobs of a server."""
     cleanup = Cleanup(settings.unclaimed_file_hours * 3600)
-    return Housekeeping([Removal().step, cleanup.step])
+    return Housekeeping([Removal().step, cleanup.step, cleaning.step, cleaning.shorten_log])

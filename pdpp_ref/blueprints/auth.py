@@ -25,7 +25,7 @@ from msgspec import Meta, Struct
 
 from .. import tokens
 from ..authentication import BearerTokens
-from ..credentials import FIGURES, MAINTAIN, OWNER, Caller, Credentials
+from ..credentials import ERASE, FIGURES, MAINTAIN, OWNER, WRITE, Caller, Credentials
 from ..schemas.server import Login, LoginForm
 from .errors import ApiError, error_response
 from .openapi.decorator import (
@@ -116,6 +116,21 @@ def requires(scope: str) -> Callable[[_View], _View]:
         return _secured(guarded, Security(("session", "bearer"), errors, scope=scope))
 
     return guard
+
+
+def requires_write_or_erase(view: _View) -> _View:
+    """A route that deletes, for callers who may write; or erases a record with `erase=true`, for those who
+    may.
+    """
+    writing, erasing = requires(WRITE)(view), requires(ERASE)(view)
+
+    @wraps(view)
+    def guarded(*args: Any, **kwargs: Any) -> Any:
+        names_record = "key" in kwargs or "key" in request.args
+        is_erasure = names_record and request.args.get("erase") == "true"
+        return (erasing if is_erasure else writing)(*args, **kwargs)
+
+    return _secured(guarded, writing.security)  # type: ignore[attr-defined]
 
 
 def _caller() -> Caller | None:

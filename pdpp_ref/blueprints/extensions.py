@@ -1,10 +1,16 @@
 """The parts of the application that views need, by name."""
 
+import logging
+from pathlib import Path
+
 from flask import current_app
 
+from ..canonical import erasure_file
 from ..services.auto_reconcile import AutoReconcile
 from ..services.background_rebuild import BackgroundRebuild
 from ..services.prepared_files import PreparedFiles
+
+log = logging.getLogger(__name__)
 
 
 def auto_reconcile() -> AutoReconcile:
@@ -22,3 +28,11 @@ def prepared_files() -> PreparedFiles:
     """The owner's downloads, which this process alone has."""
     found: PreparedFiles = current_app.extensions["prepared_files"]
     return found
+
+
+def add_to_erasure_file() -> None:
+    """After an erasure, which stands even if the file can't be written: the next one adds both."""
+    try:
+        erasure_file.add_missing_lines(Path(current_app.instance_path))
+    except OSError as error:
+        log.error("the list of erasures in the instance folder can't be written: %s", error.strerror)

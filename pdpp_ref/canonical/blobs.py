@@ -28,6 +28,7 @@ from ..projection import deltas, marks
 from ..projection.deltas import Delta
 from ..timestamps import utc_now
 from . import claims
+from .erased import Names, is_erased
 from .errors import BlobTooLarge, DigestMismatch, RecordNotFound, StreamNotFound, TempStorageFull
 from .records import Target, known_stream, lock_connection
 
@@ -38,7 +39,7 @@ IN_MEMORY_BYTES = 1024 * 1024
 
 @dataclass(frozen=True)
 class Stored:
-    """`created` is False if the record already had the file."""
+    """`created` is False if the record already had the file, or it was erased and is not stored."""
 
     sha256: str
     byte_length: int
@@ -79,15 +80,20 @@ def store(
     """Store a file that arrives in blocks and bind it to a live record, in one transaction.
 
     The bytes are gathered in a temporary file first, so that a slow sender holds no lock and an
-    interrupted upload leaves nothing.  Raises NotFound, BlobTooLarge, DigestMismatch,
-    TempStorageFull, Busy or peewee.DatabaseError; after the last three the same call can be repeated.
+    interrupted upload leaves nothing.  A file that was erased, or of an erased record, is accepted and
+    not stored.  Raises NotFound, BlobTooLarge, DigestMismatch, TempStorageFull, Busy or
+    peewee.DatabaseError; after the last three the same call can be repeated.
     """
-    _live_record(known_stream(connection, stream).id, key)
+    names = Names(connection, stream, key)
+    if not is_erased(names):
+        _live_record(known_stream(connection, stream).id, key)
     with _received(blocks, sha256) as received, write_transaction():
         row = locking.lock_stream_for_update(known_stream(connection, stream).id)
         if row is None:
             raise StreamNotFound
-        created = _bind(row, key, _live_record(row.id, key), received, reference)
+        created = not _is_erased(names, received) and _bind(
+            row, key, _live_record(row.id, key), received, reference
+        )
     return Stored(received.sha256, received.size, created)
 
 
@@ -108,11 +114,17 @@ def store_early(
         assert connection is not None, "it is created"
         row = _lock_stream(connection.id, stream)
         record = None if row is None else _find_live_record(row.id, key)
-        if row is None or record is None:
+        if _is_erased(Names(target.connection, stream, key), received):
+            created = False
+        elif row is None or record is None:
             created = _store_unclaimed(connection.id, stream, key, received, reference)
         else:
             created = _bind(row, key, record, received, reference)
     return Stored(received.sha256, received.size, created)
+
+
+def _is_erased(names: Names, received: _Received) -> bool:
+    return is_erased(names, names._replace(sha256=received.sha256))
 
 
 def _lock_stream(connection_id: int, name: str) -> StoredStream | None:

@@ -15,6 +15,7 @@ from ..database import (
     placeholders,
 )
 from ..parsing.files import file_of
+from .erased import Names, is_erased
 from .stream_batch import StreamBatch
 
 VALUES_PER_QUERY = 500
@@ -29,7 +30,7 @@ class _Unclaimed(NamedTuple):
     json_path: str | None
 
 
-def claim(connection_id: int, batches: Iterable[StreamBatch]) -> None:
+def claim(connection_id: int, connection: str, batches: Iterable[StreamBatch]) -> None:
     """Bind the connection's unclaimed files to the live records of the batches, whose streams are locked.
 
     The bindings are stored with the batches.
@@ -42,7 +43,8 @@ def claim(connection_id: int, batches: Iterable[StreamBatch]) -> None:
         claimed = _waiting(connection_id, batch.stream.name, "key", sorted(records))
         named = _named(connection_id, batch.stream.name, records)
         for key, file in [*((file.key, file) for file in claimed), *named]:
-            _bind(batch, key, file)
+            if not is_erased(Names(connection, batch.stream.name, key, file.sha256)):
+                _bind(batch, key, file)
         execute_many("DELETE FROM unclaimed_files WHERE id = ?", [(file.id,) for file in claimed])
 
 

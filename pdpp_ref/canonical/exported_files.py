@@ -10,7 +10,8 @@ from ..parsing.messages import FileReference
 from ..projection import deltas, marks
 from ..projection.deltas import Delta
 from ..timestamps import utc_now
-from . import blobs
+from . import blobs, erased
+from .erased import Names
 from .errors import DigestMismatch, RecordNotFound, StreamNotFound
 from .records import known_stream
 
@@ -23,9 +24,14 @@ class _Newest(NamedTuple):
     has_rollup: bool
 
 
-def is_bound(connection: str, stream: str, key: str, sha256: str) -> bool:
-    """Whether the record has the file already.  Raises StreamNotFound."""
-    return blobs.is_bound(known_stream(connection, stream).id, key, sha256)
+def is_settled(connection: str, stream: str, key: str, sha256: str) -> bool:
+    """Whether the record has the file already, or one of them was erased.  Raises StreamNotFound."""
+    is_bound = blobs.is_bound(known_stream(connection, stream).id, key, sha256)
+    return is_bound or _is_erased(connection, stream, key, sha256)
+
+
+def _is_erased(connection: str, stream: str, key: str, sha256: str) -> bool:
+    return erased.is_erased(Names(connection, stream, key), Names(connection, stream, key, sha256))
 
 
 def bind(
@@ -45,7 +51,7 @@ def bind(
             locked = locking.lock_stream_for_update(known_stream(connection, stream).id)
             if locked is None:
                 raise StreamNotFound
-            if not blobs.is_bound(locked.id, key, digest):
+            if not (blobs.is_bound(locked.id, key, digest) or _is_erased(connection, stream, key, digest)):
                 _bind(locked, key, reference, size, file)
     return True
 

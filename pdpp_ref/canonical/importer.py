@@ -322,7 +322,7 @@ class Importer:
         """Why a file can't be bound."""
         place = (target.connection, change.stream, change.key)
         try:
-            if exported_files.is_bound(*place, file.sha256):
+            if exported_files.is_settled(*place, file.sha256):
                 return None
             open_file = self._export.options.open_file
             if not self._patiently(lambda: exported_files.bind(*place, file, open_file(file.sha256))):

@@ -17,7 +17,7 @@ from ..models.locking import LockedConnection
 from ..parsing.messages import Change
 from ..projection import marks
 from ..timestamps import utc_now
-from . import claims
+from . import claims, erased
 from .batch_storage import store
 from .errors import ConnectorMismatch, StreamNotFound
 from .restoring import Section
@@ -113,15 +113,29 @@ def _write(
         if creates - {stream.name for stream in streams}:
             return None
         batches = [StreamBatch(stream) for stream in streams]
+        if (secret := erased.secret_of_list()) is not None:
+            for batch in batches:
+                batch.counts.erased = _leave_out_erased(target, batch.stream.name, changes, places, secret)
         for batch in batches:
             of_stream = places.get(batch.stream.name, [])
             batch.reject(each for each in rejections if each.stream == batch.stream.name)
             if of_stream:
                 batch.plan([changes[place] for place in of_stream], section)
         if creates:
-            claims.claim(connection.id, batches)
+            claims.claim(connection.id, target.connection, batches)
         store(batches, connection.id)
     return batches
+
+
+def _leave_out_erased(
+    target: Target, stream: str, changes: Sequence[Change], places: dict[str, list[int]], secret: str
+) -> int:
+    """Take changes of erased records out of `places`.  Returns how many."""
+    of_stream = places.get(stream, [])
+    keys = {changes[place].key for place in of_stream}
+    gone = erased.erased_keys(target.connection, stream, keys, secret)
+    places[stream] = [place for place in of_stream if changes[place].key not in gone]
+    return len(of_stream) - len(places[stream])
 
 
 def known_stream(connection: str, stream: str) -> StoredStream:

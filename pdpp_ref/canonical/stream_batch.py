@@ -22,13 +22,14 @@ Row = tuple[Any, ...]
 class Counts:
     """How many changes of a write had each outcome; each change is counted once.
 
-    `removed` is not among the accepted: records that an activation deleted, without a line of their own.
+    `erased` ones are accepted and not stored; `removed` ones, which an activation deleted, had no line.
     """
 
     created: int = 0
     updated: int = 0
     deleted: int = 0
     unchanged: int = 0
+    erased: int = 0
     removed: int = 0
 
     def add(self, other: "Counts") -> None:
@@ -37,7 +38,7 @@ class Counts:
 
     @property
     def accepted(self) -> int:
-        return self.created + self.updated + self.deleted + self.unchanged
+        return self.created + self.updated + self.deleted + self.unchanged + self.erased
 
 
 class Rejection(NamedTuple):

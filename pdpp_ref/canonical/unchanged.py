@@ -171,13 +171,8 @@ def _load(
 ) -> dict[str, History]:
     """The histories of the events' keys, with the contents that may decide about these events."""
     histories = {key: History() for key in events}
-    # A key without a rollup has one version, which its state holds.
-    by_version = {states[key].version: key for key in events if key in states and states[key].has_rollup}
-    for key, history in histories.items():
-        state = states.get(key)
-        if state and not state.has_rollup:
-            size = len((state.data or "").encode())
-            history.add(state.version, state.time, state.emitted_at, state.data, size)
+    # Even a key with one version may have had more, which were pruned.
+    by_version = {states[key].version: key for key in events if key in states}
     _load_versions(stream_id, by_version, histories)
     wanted: dict[int, History] = {}
     for key in by_version.values():

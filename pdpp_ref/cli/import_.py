@@ -236,7 +236,8 @@ def _counts(report: importer.Report) -> str:
     counts = report.counts
     return (
         f"{counts.accepted:,} accepted ({counts.created:,} new, {counts.updated:,} changed, "
-        f"{counts.deleted:,} deleted, {counts.unchanged:,} unchanged), "
+        f"{counts.deleted:,} deleted, {counts.unchanged:,} unchanged"
+        f"{f', {counts.erased:,} of erased records skipped' if counts.erased else ''}), "
         f"{f'{counts.removed:,} removed, ' if counts.removed else ''}{report.rejected:,} rejected"
         f"{f', {report.files:,} files' if report.files else ''}"
     )

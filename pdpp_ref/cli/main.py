@@ -31,6 +31,8 @@ COMMANDS = {
     "rebuild": ("projection", "rebuild"),
     "prune-history": ("maintenance", "prune_history"),
     "delete": ("delete", "delete"),
+    "erase": ("erase", "erase"),
+    "compact": ("erase", "compact"),
     "backup": ("maintenance", "back_up"),
     "copy": ("maintenance", "copy_to"),
     "token": ("token", "token"),

@@ -19,6 +19,7 @@ from .errors import (
     Busy,
     DatabaseNotReady,
     DatabaseUnusable,
+    DiskTooFull,
     problem,
 )
 from .proxy import db
@@ -61,6 +62,7 @@ __all__ = [
     "Busy",
     "DatabaseNotReady",
     "DatabaseUnusable",
+    "DiskTooFull",
     "byte_length",
     "check_ready",
     "connect",

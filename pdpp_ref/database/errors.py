@@ -23,6 +23,10 @@ class TransferUnfinished(DatabaseNotReady):
     """A copy to this database is not finished: part of the data is missing."""
 
 
+class DiskTooFull(Exception):
+    """A disk has less room than some work needs.  The message says which one, and how much."""
+
+
 class Busy(Exception):
     """Others hold a lock that was needed; nothing was done, and the same call can be repeated."""
 

@@ -61,6 +61,9 @@ class Postgres(SchemaGuard, peewee.PostgresqlDatabase):
     # Names sort by code point, as on SQLite, whatever the collation of the database is.
     field_types = peewee.PostgresqlDatabase.field_types | {"TEXT": 'TEXT COLLATE "C"'}
 
+    # PostgreSQL removes deleted rows by itself, some time later.
+    leaves_remnants = False
+
     # Whether it was a replica at the last transaction: if so, the first message requests the time too.
     _was_replica = False
 
@@ -352,6 +355,19 @@ class Postgres(SchemaGuard, peewee.PostgresqlDatabase):
     def back_up(self, path: str) -> None:
         raise DatabaseUnusable(
             "PostgreSQL has a program for it; run: pg_dump --format=custom --file=FILE URL"
+        )
+
+    def shorten_log(self) -> None:
+        """Nothing to do: PostgreSQL limits its log by itself."""
+
+    def clean_pages(self, most: int) -> bool:
+        """Nothing to do: that is VACUUM's work, which PostgreSQL starts by itself."""
+        return True
+
+    def compact(self) -> tuple[int, int]:
+        raise DatabaseUnusable(
+            "PostgreSQL has a program for it, which locks each table for a while; run: "
+            "vacuumdb --full --analyze --dbname=URL"
         )
 
     def translate_placeholders(self, sql: str) -> str:

@@ -16,6 +16,7 @@ import peewee
 from playhouse.apsw_ext import APSWDatabase
 
 from .. import private_files
+from . import unused_space
 from .errors import DatabaseUnusable, FileMoved, problem
 from .schema_guard import READ_SCHEMA, SchemaGuard
 from .statements import insert_text, placeholders
@@ -34,7 +35,9 @@ PRAGMAS: dict[str, Any] = {
     "busy_timeout": 5000,
     "cache_size": -32768,
     "temp_store": "memory",
-    # A log that grew while a reader held it up is cut to this when it starts from its beginning.
+    # What is deleted is overwritten with zeros.
+    "secure_delete": 1,
+    # After a large transaction the log is cut to this size by the next one.
     "journal_size_limit": 32 * 1024 * 1024,
 }
 
@@ -48,6 +51,7 @@ for _error in vars(apsw).values():
 LOG_PAGES = 1_000
 # If some reader is always active, the log can never restart from its beginning, and grows without end.
 # From this size on (32 MiB) a writer makes new readers wait for the old ones, briefly and rarely.
+PAGE_BYTES = 4096
 LONG_LOG_PAGES, LONG_LOG_SECONDS, LONG_LOG_WAIT_MS = 8_000, 1.0, 100
 
 
@@ -77,6 +81,9 @@ class _Checkpoints:
 
 class Sqlite(SchemaGuard, APSWDatabase):  # type: ignore[misc]  # playhouse has no stubs for it
     """One writer at a time locks the whole file, so rows need no locks."""
+
+    # A file from before `secure_delete` has deleted bytes in its free space.
+    leaves_remnants = True
 
     # Device and inode of the file, once it has been prepared.
     _identity: tuple[int, int] | None = None
@@ -295,6 +302,44 @@ class Sqlite(SchemaGuard, APSWDatabase):  # type: ignore[misc]  # playhouse has 
             with target.backup("main", self.connection(), "main") as backup:
                 backup.step()
             target.execute("UPDATE pdpp_ref_schema SET history_id = lower(hex(randomblob(8)))")
+
+    @contextmanager
+    def _another_connection(self) -> Iterator[apsw.Connection]:
+        """Without transactions and cached pages, for work on the file as a whole."""
+        self._check_place()
+        with (
+            peewee.__exception_wrapper__,  # type: ignore[attr-defined]
+            closing(apsw.Connection(self.database)) as connection,
+        ):
+            for name in ("synchronous", "busy_timeout", "secure_delete", "journal_size_limit"):
+                connection.pragma(name, PRAGMAS[name])
+            if self.is_checked:
+                self.check(*(connection.execute(READ_SCHEMA).fetchone() or (None, False)))
+            yield connection
+
+    def shorten_log(self) -> None:
+        """Empty the log if it is long and nobody is using it."""
+        if unused_space.log_bytes(self.database) > LONG_LOG_PAGES * PAGE_BYTES:
+            with self._another_connection() as connection:
+                connection.set_busy_timeout(0)
+                unused_space.clear_log(connection)
+
+    def clean_pages(self, most: int) -> bool:
+        """Overwrite what erased records left in so many pages; see `unused_space.py`.
+
+        Returns whether nothing is left.  Raises a busy error while a reader or writer is at work.
+        """
+        with self._another_connection() as connection:
+            connection.set_busy_timeout(LONG_LOG_WAIT_MS)
+            return unused_space.clean_pages(connection, most)
+
+    def compact(self) -> tuple[int, int]:
+        """Rewrite the file without its free space.  Returns its bytes before and after.
+
+        Raises DiskTooFull, or a busy error, and changes nothing then.
+        """
+        with self._another_connection() as connection:
+            return unused_space.compact(connection)
 
     def is_corrupt(self) -> bool:
         """Whether pages, indexes or checked columns contradict each other.  It reads the whole file."""

@@ -7,6 +7,7 @@ from .canonical import (
     BlobChunk,
     Connection,
     ConnectorState,
+    Erasure,
     KeySpelling,
     Record,
     RecordChange,
@@ -46,6 +47,7 @@ __all__ = [
     "ConnectionSnapshot",
     "ConnectorState",
     "DailySnapshot",
+    "Erasure",
     "GlobalSnapshot",
     "GrainRow",
     "KeySpelling",
@@ -82,6 +84,7 @@ CANONICAL_TABLES: tuple[type[Table], ...] = (
     BlobBinding,
     UnclaimedFile,
     ConnectorState,
+    Erasure,
 )
 GRAIN_TABLES: tuple[type[Table], ...] = (RetainedSizeStream, RetainedSizeConnection, RetainedSizeGlobal)
 SNAPSHOT_TABLES: tuple[type[Table], ...] = (StreamSnapshot, ConnectionSnapshot, GlobalSnapshot)

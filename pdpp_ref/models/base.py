@@ -32,6 +32,15 @@ def new_id() -> str:
     return secrets.token_hex(8)
 
 
+def secret() -> TextField:
+    """256 random bits in hex, which nobody can guess."""
+    return TextField(default=new_secret, constraints=[SQL("DEFAULT ''")])
+
+
+def new_secret() -> str:
+    return secrets.token_hex(32)
+
+
 def rank(table: str, measure: str, then: str = "", where: str = "") -> SQL:
     """An index that finds the largest of a table by a measure, whatever its size."""
     expression = TOTAL_SQL if measure == TOTAL else measure

@@ -187,6 +187,21 @@ class BlobBinding(Table):
         )
 
 
+class Erasure(Table):
+    """A record, or one file of a record, that its owner erased: what arrives for it is not stored.
+
+    `hmac` is all there is of its names, see `canonical/erased.py`.  `number` is that of the latest change
+    of the row, and `allowed` means that the owner has allowed it again.
+    """
+
+    hmac = TextField(primary_key=True)
+    number = BigIntegerField(index=True)
+    allowed = flag()
+
+    class Meta:
+        table_name = "erasures"
+
+
 class UnclaimedFile(Table):
     """A file that was uploaded before its record, which will be of this stream and key.
 

@@ -3,7 +3,7 @@
 import peewee
 from peewee import SQL, BigIntegerField, TextField
 
-from .base import Table, flag, random_id
+from .base import Table, count, flag, random_id, secret
 
 
 class SchemaVersion(Table):
@@ -11,12 +11,22 @@ class SchemaVersion(Table):
 
     `unfinished`: there is a row of TransferState.  Every transaction reads this row alone.
     `history_id` differs in copies and backups, because each has its own history from then on.
+
+    `erasure_key` is the key of the HMACs in Erasure, and never changes.  `last_erasure` numbers their
+    changes.  The bytes of erasures up to `cleaned_erasure` are overwritten; `cleaned_pages` is how far the
+    overwriting for the later ones has come.  `has_remnants`: an SQLite file from before deleted bytes were
+    overwritten, which has not been compacted since.
     """
 
     version = BigIntegerField(primary_key=True)
     created_at = TextField(null=True)
     unfinished = flag()
     history_id = random_id()
+    erasure_key = secret()
+    last_erasure = count()
+    cleaned_erasure = count()
+    cleaned_pages = count()
+    has_remnants = flag()
 
     class Meta:
         table_name = "pdpp_ref_schema"

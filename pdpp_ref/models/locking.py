@@ -6,10 +6,11 @@ There is one order, so that transactions cannot deadlock:
 2. its streams, by id (`streams`)
 3. unclaimed files (`unclaimed_files`), whose stream or connection is locked; a cleanup skips those
    that others have locked
-4. files, by digest (`blobs`)
-5. the projection's rows of streams, by id (`retained_size_stream`)
-6. the projection's rows of connections, by id (`retained_size_connection`)
-7. the projection's global row (`retained_size_global`)
+4. the number of the last erasure (`pdpp_ref_schema`)
+5. files, by digest (`blobs`)
+6. the projection's rows of streams, by id (`retained_size_stream`)
+7. the projection's rows of connections, by id (`retained_size_connection`)
+8. the projection's global row (`retained_size_global`)
 
 A transaction that writes canonical rows locks 1 and 2 first, then whichever of the rest it needs.  A pass
 that reconciles locks some of them in the same order, and skips most rows that others have locked.

@@ -11,7 +11,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import peewee
 
@@ -21,6 +21,7 @@ from ..database import (
     exclusive_transaction,
     execute,
     fetch_all,
+    fetch_as,
     fetch_value,
     insert_many,
     placeholders,
@@ -76,6 +77,15 @@ class TransferMismatch(Exception):
     """A table differs in the target; the message names it."""
 
 
+class _Identity(NamedTuple):
+    """What a copy has in common with its source.  It is clean, because it never had what was erased."""
+
+    created_at: str | None
+    erasure_key: str
+    last_erasure: int
+    cleaned_erasure: int
+
+
 @dataclass
 class Sent:
     """The progress that the target stores: the number of rows sent of each table, and their digest.
@@ -126,14 +136,16 @@ def copy(target: peewee.Database, progress: Progress = lambda *_: None) -> int:
     them the source is unchanged, and the target is not served before a copy to it is done.
     """
     with read_snapshot():
-        created_at = fetch_value("SELECT created_at FROM pdpp_ref_schema")
+        (identity,) = fetch_as(
+            _Identity, "SELECT created_at, erasure_key, last_erasure, last_erasure FROM pdpp_ref_schema"
+        )
         state = _source_state()
         with using(target):
             sent = _begin(state)
         if not sent.counting:
             _send_all(target, sent, progress)
     with using(target):
-        _finish(created_at)
+        _finish(identity)
     return sum(rows for rows, _ in sent.tables.values())
 
 
@@ -141,10 +153,10 @@ def _source_state() -> str:
     """A text that changes with every write to the source: after a write, the copy must start over."""
     sums = [fetch_value(f"SELECT COUNT(*) FROM {_table(model)}") for model in COPIED]
     streams = fetch_all("SELECT SUM(id), SUM(last_version), MAX(last_ingested_at) FROM streams")
+    times = fetch_all("SELECT MAX(computed_at) FROM retained_size_global")
     tokens = fetch_all("SELECT MAX(revoked_at), MAX(last_used_at) FROM tokens")
-    return json.dumps(
-        [sums, streams, tokens, fetch_all("SELECT MAX(computed_at) FROM retained_size_global")]
-    )
+    erasure = fetch_value("SELECT last_erasure FROM pdpp_ref_schema")
+    return json.dumps([sums, streams, times, tokens, erasure])
 
 
 # ---- beginning ---------------------------------------------------------------------------------
@@ -314,7 +326,7 @@ def _compare(model: type[Table], target: peewee.Database, rows: int, progress: P
         progress(_table(model), rows)
 
 
-def _finish(created_at: str | None) -> None:
+def _finish(identity: _Identity) -> None:
     """Count the projection from the rows that have arrived, and let the database be used."""
     with write_transaction():
         for model in (Connection, Stream, UnclaimedFile):
@@ -323,7 +335,17 @@ def _finish(created_at: str | None) -> None:
     reconcile.run_until_fresh()
     with write_transaction():
         execute("DELETE FROM pdpp_ref_copying")
-        execute("UPDATE pdpp_ref_schema SET unfinished = FALSE, created_at = ?", [created_at])
+        execute(
+            """
+            UPDATE pdpp_ref_schema
+            SET unfinished = FALSE,
+                created_at = ?,
+                erasure_key = ?,
+                last_erasure = ?,
+                cleaned_erasure = ?
+            """,
+            identity,
+        )
 
 
 # ---- names -------------------------------------------------------------------------------------

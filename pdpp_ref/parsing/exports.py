@@ -14,6 +14,7 @@ from .json_lines import (
     MAX_LINE_BYTES,
     MAX_VALUES,
     Rejected,
+    TooLarge,
     Version,
     check_depth,
     check_values,
@@ -250,7 +251,7 @@ class ExportReader:
     def _read_data(self, data: bytes, mark: str) -> tuple[str, str | None]:
         """A record's canonical text, and its time."""
         if len(data) > MAX_LINE_BYTES:
-            raise Rejected(f"longer than {MAX_LINE_BYTES:,} bytes")
+            raise TooLarge(f"longer than {MAX_LINE_BYTES:,} bytes")
         if len(data) > MAX_VALUES:
             check_values(data)
         check_depth(data)

@@ -17,6 +17,7 @@ from .json_lines import (
     MAX_LINE_BYTES,
     MAX_VALUES,
     Rejected,
+    TooLarge,
     Version,
     check_depth,
     check_values,
@@ -152,7 +153,7 @@ class Reader:
         """One line's message.  Raises Rejected with the reason, or exports.Unsupported."""
         try:
             if len(line) > MAX_LINE_BYTES and self._export is None:
-                raise Rejected(f"longer than {MAX_LINE_BYTES:,} bytes")
+                raise TooLarge(f"longer than {MAX_LINE_BYTES:,} bytes")
             if self._export is None:
                 check_depth(line)
             if len(line) <= MAX_VALUES:  # it can't hold more

@@ -1,10 +1,12 @@
 """The responses to connectors."""
 
+from collections.abc import Sequence
 from typing import Annotated
 
 from msgspec import Meta, Raw, Struct
 
-from .types import BlobId, Body, Bytes, Connection, Connector, Count, Sha256, Stream, Time
+from ..services.cleaning import PLACES
+from .types import BlobId, Body, Bytes, Connection, Connector, Count, Key, Sha256, Stream, Time, one_of
 
 
 class LineError(Body):
@@ -80,3 +82,34 @@ class ConnectionDeleted(Body, tag_field="object", tag="connection_deleted"):
     """The connection is gone, with everything in it."""
 
     connector_instance_id: Connection
+
+
+class Remains(Body):
+    """Where bytes of it may still be, and until when."""
+
+    place: Annotated[str, one_of([*PLACES])]
+    until: str
+
+
+class Erased(Body, tag_field="object", tag="erased"):
+    """Nothing of it is stored any more, and it is not stored if it arrives again.
+
+    `versions_removed` and `files_removed` are 0 if nothing was stored.
+    """
+
+    stream: Stream
+    key: Key
+    versions_removed: Count
+    files_removed: Count
+    remains_in: list[Remains]
+
+
+def erased(stream: str, key: str, versions: int, files: int, places: Sequence[str]) -> Erased:
+    """`places` are keys of PLACES."""
+    return Erased(
+        stream=stream,
+        key=key,
+        versions_removed=versions,
+        files_removed=files,
+        remains_in=[Remains(place=place, until=PLACES[place]) for place in places],
+    )

@@ -23,6 +23,14 @@ Stream = Annotated[str, Meta(description="The name of a stream, within its conne
 Key = Annotated[str, Meta(description="The key of a record, within its stream.")]
 Sha256 = Annotated[str, Meta(description="A SHA-256 digest, in lower-case hex.", pattern="^[0-9a-f]{64}$")]
 BlobId = Annotated[str, Meta(description="The name of a file.", pattern="^blob_sha256_[0-9a-f]{64}$")]
+BlobName = Annotated[
+    str,
+    Meta(
+        description="The name of a file, or its SHA-256 digest in hex.",
+        pattern="^(blob_sha256_)?[0-9a-fA-F]{64}$",
+        extra={"wanted": "the name of a file"},
+    ),
+]
 
 
 def blob_id(sha256: str) -> str:

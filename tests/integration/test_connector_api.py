@@ -15,7 +15,7 @@ from pdpp_ref.canonical import importer
 from pdpp_ref.canonical.cleanup import Cleanup
 from pdpp_ref.credentials import WRITE, Caller
 from pdpp_ref.operations import verify
-from pdpp_ref.parsing import lines as parsing_lines
+from pdpp_ref.parsing import messages
 from tests.support.factories import TOKEN, DatabaseProbe, fill, mark, remove_deleted
 
 Read = Callable[[], dict[str, Any]]
@@ -95,7 +95,7 @@ def test_bad_lines_are_told_and_good_ones_kept(connector: FlaskClient, summary: 
 def test_a_program_learns_why_a_line_was_rejected(
     connector: FlaskClient, monkeypatch: pytest.MonkeyPatch, line: bytes, code: str
 ) -> None:
-    monkeypatch.setattr(parsing_lines, "MAX_LINE_BYTES", 100)
+    monkeypatch.setattr(messages, "MAX_LINE_BYTES", 100)
     response = send(connector, lines("a") + line)
     (rejection,) = response.get_json()["rejections"]
     assert (rejection["code"], rejection["input_index"]) == (code, 1)
@@ -330,7 +330,7 @@ class TestDelete:
         self, connector: FlaskClient, probe: DatabaseProbe, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         send(connector, lines("a"), query="connector_id=files&connector_instance_id=phone")
-        monkeypatch.setattr(auth, "OPERATOR", Caller(frozenset({WRITE}), "phone"))
+        monkeypatch.setattr(auth, "_caller", lambda: Caller(frozenset({WRITE}), "phone"))
         for query in ("connection_id=files", "connector_id=files&connector_instance_id=files"):
             assert connector.delete(f"/v1/streams/notes/records?{query}").status_code == 403
         assert connector.delete("/v1/streams/notes/records?connector_id=files").status_code == 204

@@ -143,9 +143,9 @@ def test_state_counts_as_contact(connector: FlaskClient, probe: DatabaseProbe) -
     assert probe("SELECT name FROM streams WHERE last_contact_at IS NOT NULL") == [("notes",)]
 
 
-def test_an_owners_session_is_not_enough(owner: FlaskClient) -> None:
-    assert owner.get(LAPTOP).status_code == 401
-    assert put(owner, {}).status_code == 401
+def test_the_owner_may_read_and_replace_state(owner: FlaskClient) -> None:
+    assert put(owner, {"notes": 1}).status_code == 200
+    assert owner.get(LAPTOP).get_json()["state"] == {"notes": 1}
 
 
 def test_concurrent_states_of_different_streams_all_survive(app: Flask) -> None:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from pdpp_ref.canonical import importer, records, retention
 from pdpp_ref.parsing.messages import Change
+from pdpp_ref.services import reconcile
 from tests.support.factories import DatabaseProbe, statements, write
 
 pytestmark = pytest.mark.usefixtures("app")
@@ -55,6 +56,18 @@ def test_an_import_that_was_killed_and_run_again_has_the_history_of_one_run(prob
         for event in events:
             write(event)
         assert len(versions(probe)) == 6
+
+
+def test_pruned_versions_are_remembered_after_a_rebuild(probe: DatabaseProbe) -> None:
+    """A rebuild derives no rollup for a key with one version, which may have had more."""
+    events = [at(1, "1"), at(2, "2"), at(3, "3")]
+    write(*events)
+    retention.prune(1)
+    reconcile.begin_rebuild(lambda: None)
+    reconcile.finish_rebuild()
+    for event in events:
+        assert write(event).unchanged == 1
+    assert versions(probe) == [("k", "3", HOUR.format(3))]
 
 
 def test_an_event_newer_than_the_current_version_always_takes_effect(probe: DatabaseProbe) -> None:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -21,12 +22,14 @@ from pdpp_ref.canonical import (
     blobs,
     cleanup,
     deletion,
+    erasure,
     importer,
     records,
     removal,
     retention,
     state,
 )
+from pdpp_ref.canonical.erased import Names as ErasedNames
 from pdpp_ref.canonical.errors import NotFound
 from pdpp_ref.canonical.export_progress import Options
 from pdpp_ref.database.postgres import Postgres
@@ -51,6 +54,8 @@ PASSING = (
     "incarnation",
     "history_id",
     "marked",
+    "erasure_key",
+    "hmac",
 )
 
 # Numbers that nothing refers to; one that was taken and rolled back is not given again.
@@ -269,6 +274,20 @@ def gone(remove: Callable[..., None], *names: str) -> Callable[[], None]:
     return act
 
 
+def an_erasure() -> None:
+    erasure.erase(ErasedNames("laptop", "notes", "a"))
+
+
+def an_erasure_of_a_file() -> None:
+    erasure.erase(ErasedNames("laptop", "notes", "a", sha256(b"a file").hexdigest()))
+
+
+def with_an_erasure(url: str) -> None:
+    kept(url)
+    with opened(url):
+        an_erasure()
+
+
 def a_rebuild() -> None:
     if database.fetch_all("SELECT 1 FROM retained_size_global WHERE rebuild_status <> 'running'"):
         reconcile.begin_rebuild()
@@ -292,6 +311,11 @@ ACTS = {
     "clean up": Act(two_cleanups, with_early_files, is_one=False),
     "store state": Act(a_state, kept),
     "delete a record": Act(gone(deletion.delete_record, "laptop", "notes", "a"), kept),
+    "erase a record": Act(an_erasure, kept),
+    "erase a record during a recount": Act(an_erasure, half_recounted),
+    "erase a record while rows are derived": Act(an_erasure, half_derived),
+    "erase a file": Act(an_erasure_of_a_file, kept),
+    "write what was erased": Act(a_write, with_an_erasure),
     "delete a stream": Act(gone(deletion.delete_stream, "laptop", "notes"), kept),
     "delete a connection": Act(gone(deletion.delete_connection, "laptop"), kept),
     "remove what was deleted": Act(remove_deleted, half_removed, is_one=False),

@@ -23,7 +23,15 @@ MAY_IMPORT: dict[str, set[str]] = {
     "models": {"database"},
     "migrations": {"database", "models", "timestamps"},
     "projection": {"database", "models", "timestamps"},
-    "canonical": {"database", "models", "parsing", "projection", "signals", "timestamps"},
+    "canonical": {
+        "database",
+        "models",
+        "parsing",
+        "private_files",
+        "projection",
+        "signals",
+        "timestamps",
+    },
     "services": {"database", "models", "projection", "timestamps"},
     "queries": {"database", "models", "projection", "timestamps"},
     "operations": {
