@@ -16,9 +16,11 @@ from .blueprints import (
     connector_files,
     dashboard,
     data_api,
+    download_pages,
     metrics,
     middleware,
     operator_api,
+    record_pages,
     token_pages,
 )
 from .blueprints.openapi import document
@@ -26,6 +28,7 @@ from .blueprints.owner import formatting
 from .config import PREFIX, InvalidSetting, Settings
 from .instance_folder import PACKAGE
 from .services.background_rebuild import BackgroundRebuild
+from .services.prepared_files import PreparedFiles
 from .services.readiness import Readiness
 
 # A checkout has templates/ and static/ next to the package; an installed wheel has them inside.
@@ -48,13 +51,14 @@ def create_app(
     app.extensions["readiness"] = Readiness()
     app.extensions["housekeeping"] = startup.housekeeping(settings)
     app.extensions["credentials"] = known = _credentials(settings)
+    app.extensions["prepared_files"] = PreparedFiles(instance_folder.path_for(settings), clock)
     app.extensions["bearer_tokens"] = BearerTokens(known, clock)
     app.config["SECRET_KEY"] = known.secret_key
     middleware.init_app(app)
     auth.init_app(app)
     metrics.init_app(app)
     document.init_app(app)
-    owner = (auth, dashboard, token_pages)
+    owner = (auth, dashboard, record_pages, download_pages, token_pages)
     protocol = (connector_api, connector_files, connector_deletes, data_api)
     for part in (*owner, *protocol, formatting, metrics, document, operator_api):
         app.register_blueprint(part.blueprint)

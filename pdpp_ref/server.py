@@ -1,7 +1,8 @@
-"""The production server: waitress, with its own errors in the API's one shape."""
+"""The production server: waitress, with its own errors in the API's one shape, and patient with nobody."""
 
 import copy
 import logging
+import time
 import uuid
 from functools import partial
 from http import HTTPStatus
@@ -12,6 +13,7 @@ import waitress
 from flask import Flask
 from waitress.channel import HTTPChannel
 from waitress.parser import HTTPRequestParser, ParsingError
+from waitress.server import BaseWSGIServer
 from waitress.task import ErrorTask
 from waitress.utilities import RequestEntityTooLarge
 
@@ -21,6 +23,8 @@ from .blueprints.limits import MAX_FORM_BYTES, MAX_INGEST_BYTES
 from .credentials import WRITE
 
 THREADS = 8
+STALLED_SECONDS = 60.0  # for which a client takes nothing of its response
+SENT_AT_ONCE = 256 * 1024
 # All connections wait while one thread looks for a token in the database.
 LOOK_UP_SECONDS = 0.25
 
@@ -66,6 +70,46 @@ class Parser(HTTPRequestParser):  # type: ignore[misc]  # waitress has no stubs
         return None if WRITE in caller.scopes else "insufficient_scope"
 
 
+class Channel(HTTPChannel):  # type: ignore[misc]
+    """A client's connection, in which no client can delay the others.
+
+    One that stops reading is disconnected, and a thread that waits for it is free again.  One that reads
+    fast is sent a part at a time: waitress would send it everything before it serves anybody else.
+    """
+
+    def __init__(self, *arguments: Any, **more: Any) -> None:
+        self._left = 0
+        self._is_closing = False
+        self._took_at = time.monotonic()
+        super().__init__(*arguments, **more)
+        # waitress reads so much of a file at a time, and again if the client took only a part of it.
+        self.sendbuf_len = min(self.sendbuf_len, SENT_AT_ONCE)  # type: ignore[has-type]
+
+    def writable(self) -> bool:
+        """Called at least once a second, also while there is nothing to take."""
+        if not self.total_outbufs_len:
+            self._took_at = time.monotonic()
+        elif time.monotonic() - self._took_at > STALLED_SECONDS and not self._is_closing:
+            self._is_closing = True
+            # waitress would close it once it can be written to, which may be never.
+            self.server.trigger.pull_trigger(self.handle_close)
+        return bool(super().writable())
+
+    def _flush_some(self, do_close: bool = True) -> bool:
+        self._left = SENT_AT_ONCE
+        return bool(super()._flush_some(do_close=do_close))
+
+    def send(self, data: bytes, do_close: bool = True) -> int:
+        """How many bytes were sent; 0 if the client takes no more for now, or has had its part."""
+        if self._left <= 0:
+            return 0
+        sent = int(super().send(data[: self._left], do_close=do_close))
+        if sent:
+            self._left -= sent
+            self._took_at = time.monotonic()
+        return sent
+
+
 class JsonErrorTask(ErrorTask):  # type: ignore[misc]
     """Error responses for requests that the HTTP parser rejects: the application never sees them."""
 
@@ -92,8 +136,9 @@ def _without_details(record: logging.LogRecord) -> bool:
     return True
 
 
-def listen(app: Flask, host: str, port: int) -> "waitress.server.BaseWSGIServer":
+def listen(app: Flask, host: str, port: int) -> BaseWSGIServer:
     """A server that holds the port and has yet to `run()`.  Raises OSError if the port is not available."""
+    BaseWSGIServer.channel_class = Channel
     HTTPChannel.error_task_class = JsonErrorTask
     HTTPChannel.parser_class = partial(Parser, app.extensions["bearer_tokens"])
     logging.getLogger("waitress").addFilter(_without_details)

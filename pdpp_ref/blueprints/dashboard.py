@@ -10,7 +10,7 @@ import peewee
 from flask import Blueprint, Response, current_app, flash, redirect, request, url_for
 
 from ..database import Busy, DatabaseNotReady
-from ..queries import growth, listings
+from ..queries import browsing, growth, listings
 from ..schemas import downloads
 from ..schemas.server import Form
 from ..services import summary as summaries
@@ -34,6 +34,7 @@ from .owner.pages import (
     DashboardPage,
     HeroFragment,
     ListView,
+    RecordsView,
     StreamPage,
     connection_url,
     growth_view,
@@ -44,6 +45,7 @@ from .responses import JSON, render, streamed
 blueprint = Blueprint("dashboard", __name__)
 
 LIST = (PAGE, downloads.OwnerList, CSV)
+LISTED_RECORDS = 20  # of a stream, on one page
 
 
 @blueprint.get("/")
@@ -183,13 +185,16 @@ def stream(query: StreamQuery) -> str | Response:
         return _contents_file(query)
     with summaries.reading(auto_reconcile()) as summary:
         detail = listings.stream(query.connection, query.stream)
-    if detail is None:
-        raise ApiError("stream_not_found")
+        if detail is None:
+            raise ApiError("stream_not_found")
+        place = browsing.Place(query.q, query.after, query.before)
+        records = browsing.page(detail.row.id, place, LISTED_RECORDS)
     return render(
         StreamPage(
             state=_hero(summary).kind,
             connection_name=query.connection,
             stream=detail.row,
+            listing=RecordsView(query.connection, query.stream, query.q, records),
             records=detail.records,
             files=detail.files,
             all_searched=detail.all_searched,

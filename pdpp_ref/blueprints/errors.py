@@ -63,6 +63,7 @@ ERRORS = {
     "storage_unavailable": Meaning(
         503, "The server can't read or write its records right now. Nothing is lost; try again."
     ),
+    "insufficient_storage": Meaning(507, "The server's disk does not have the room for this file."),
 }
 
 # Requests that Flask and its extensions refuse, by status alone.

@@ -8,6 +8,7 @@ from flask import current_app
 from ..canonical import erasure_file
 from ..services.auto_reconcile import AutoReconcile
 from ..services.background_rebuild import BackgroundRebuild
+from ..services.prepared_files import PreparedFiles
 
 log = logging.getLogger(__name__)
 
@@ -20,6 +21,12 @@ def auto_reconcile() -> AutoReconcile:
 
 def background_rebuild() -> BackgroundRebuild:
     found: BackgroundRebuild = current_app.extensions["background_rebuild"]
+    return found
+
+
+def prepared_files() -> PreparedFiles:
+    """The owner's downloads, which this process alone has."""
+    found: PreparedFiles = current_app.extensions["prepared_files"]
     return found
 
 

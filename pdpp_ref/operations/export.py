@@ -26,7 +26,7 @@ LEFT_OUT = ("arrival_times", "connector_state", "tokens", "unclaimed_files")
 
 
 class Selection(NamedTuple):
-    """What to export: everything, a connection, or one of its streams.
+    """What to export: everything, a connection, one of its streams, or one record of that.
 
     `since`: only what arrived then or later, a time as it is stored.  Without `history`, only live
     records, and tombstones too if `since` is given.
@@ -36,6 +36,7 @@ class Selection(NamedTuple):
     stream: str | None = None
     history: bool = False
     since: str | None = None
+    key: str | None = None
 
 
 @dataclass
@@ -124,15 +125,13 @@ class _Export:
         self._out(text.encode())
 
     def _write_stream(self, stream: Stream) -> None:
-        history, since = self._selection.history, self._selection.since
+        history = self._selection.history
         self._put(_declaration(stream, history))
-        for line in _spellings(stream):
+        for line in _spellings(stream, self._selection.key):
             self._put(line)
         files = self._files if self._files and export_files.has_any(stream.id) else None
         read = lines = 0
-        # Only Singer records have a table version, and they have key properties.
-        bare = stream.key_schema is None and stream.record_time_field is None
-        for page in export_pages.pages(stream.id, history, since, bare=bare):
+        for page in self._pages(stream):
             fields = files.of_page(stream.id, page) if files else {}
             for text in _lines(stream, page, history, fields):
                 self._put(text)
@@ -140,13 +139,27 @@ class _Export:
             lines += sum(len(each) - 1 for each in fields.values())
             self.report.records += len(page)
             self._progress(self.report.records)
-        held = export_pages.count_rows(stream.id, history, since)
+        held = self._held(stream)
         if read != held:
             self.report.gaps.append(
                 f"stream {stream.name!r} of connection {stream.connection!r} holds {held:,} records, "
                 f"of which {read:,} could be read"
             )
         self._count(stream, held + lines)
+
+    def _pages(self, stream: Stream) -> Iterator[list[Row]]:
+        _, _, history, since, key = self._selection
+        if key is not None:
+            return export_pages.pages_of_key(stream.id, key, history)
+        # Only Singer records have a table version, and they have key properties.
+        bare = stream.key_schema is None and stream.record_time_field is None
+        return export_pages.pages(stream.id, history, since, bare=bare)
+
+    def _held(self, stream: Stream) -> int:
+        _, _, history, since, key = self._selection
+        if key is not None:
+            return len(export_pages.versions_of_key(stream.id, key, history))
+        return export_pages.count_rows(stream.id, history, since)
 
     def _count(self, stream: Stream, lines: int) -> None:
         """Announce how many RECORD lines a stream has; a line with such counts must not be too long."""
@@ -160,7 +173,8 @@ class _Export:
 
 
 def _first_line(selection: Selection, connections: int) -> str:
-    scope = {"connection": selection.connection, "stream": selection.stream, "since": selection.since}
+    names = ("connection", "stream", "key", "since")
+    scope = {name: getattr(selection, name) for name in names}
     given = {name: value for name, value in scope.items() if value is not None}
     return (
         f'{{"type":"EXPORT","format":{FORMAT},"history":{to_json(selection.history)},'
@@ -189,8 +203,8 @@ def _declaration(stream: Stream, history: bool) -> str:
     return f"{line}}}\n"
 
 
-def _spellings(stream: Stream) -> Iterator[str]:
-    """Lines with the spellings of keys, if the stream has any; they come before the records."""
+def _spellings(stream: Stream, only: str | None) -> Iterator[str]:
+    """Lines with the spellings of keys, or of one, if the stream has any; they come before the records."""
     after: str | None = "" if stream.respelled_keys else None
     while after is not None:
         rows = fetch_all(
@@ -204,6 +218,8 @@ def _spellings(stream: Stream) -> Iterator[str]:
             (stream.id, after, SPELLINGS_PER_PAGE),
         )
         for key, spelling in rows:
+            if only not in (None, key):
+                continue
             yield f'{{"type":"KEY_SPELLING","key":{to_json(key)},"spelling":{to_json(spelling)}}}\n'
         after = rows[-1][0] if rows else None
 

@@ -71,7 +71,12 @@ class Files:
         try:
             self._sink(one.sha256, one.byte_length, blocks(one.sha256, one.byte_length))
         except Damaged:
-            self.gaps.append(f"file {one.sha256} is damaged in the database, and was not written")
+            self.gaps.append(damage_of(one.sha256))
+
+
+def damage_of(sha256: str) -> str:
+    """What an export lacks if a file is Damaged."""
+    return f"file {sha256} is damaged in the database, and was not written"
 
 
 def blocks(sha256: str, size: int) -> Iterator[bytes]:

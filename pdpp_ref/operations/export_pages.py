@@ -5,7 +5,9 @@ from collections.abc import Iterator
 import msgspec
 
 from ..database import fetch_all, fetch_as, fetch_value
+from ..queries import records, versions
 
+MAX_VERSIONS = 2**31  # of a key; as many as it has
 PAGE_ROWS = 2_000
 PAGE_BYTES = 2 * 1024 * 1024  # of data; a page may be larger only if it is a single record
 
@@ -45,6 +47,23 @@ def pages(stream_id: int, history: bool, since: str | None, *, bare: bool = Fals
         if rows:
             yield rows
         after = through
+
+
+def pages_of_key(stream_id: int, key: str, history: bool) -> Iterator[list[Row]]:
+    """The live version of a key, or all of its versions, each on a page of its own."""
+    sql, values = _query(history, None)
+    for version in versions_of_key(stream_id, key, history):
+        here = (stream_id, version - 1, version)
+        yield fetch_as(Row, sql, [value for part in values for value in (*here, *part)])
+
+
+def versions_of_key(stream_id: int, key: str, history: bool) -> list[int]:
+    """The numbers of these versions, the oldest first."""
+    if not history:
+        found = records.record(stream_id, key)
+        return [found.version] if found else []
+    newest = versions.newest_version(stream_id, key)
+    return [] if newest is None else versions.chain(stream_id, newest, MAX_VERSIONS)[::-1]
 
 
 def count_rows(stream_id: int, history: bool, since: str | None) -> int:

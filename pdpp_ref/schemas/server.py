@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from .types import Body, Connection
+from .types import Body, Connection, Key, Stream
 
 
 class Login(Struct):
@@ -24,6 +24,16 @@ class LoginForm(Form, kw_only=True):
     """The password as the form sends it."""
 
     password: str
+
+
+class DownloadForm(Form, kw_only=True):
+    """What to download: one record, a stream, a connection or, without a name, everything."""
+
+    connection: Connection = ""
+    stream: Stream = ""
+    key: Key = ""
+    history: Annotated[Literal["", "yes"], Meta(description="Every version, and deleted records.")] = ""
+    files: Annotated[Literal["", "yes"], Meta(description="A zip with the files, too.")] = ""
 
 
 class TokenForm(Form, kw_only=True):

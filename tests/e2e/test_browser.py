@@ -21,6 +21,9 @@ expect.set_options(timeout=PATIENCE_MS)
 LONG = os.environ.get("PDPP_TEST_LONG") == "1"
 AXE = Path(__file__).parents[1] / "node/node_modules/axe-core/axe.min.js"
 LONG_NAME = "one-name-without-a-place-to-break-it-" * 4
+LONG_RECORD = '{"type":"RECORD","stream":"notes","key":"%s","data":{"%s":["%s",{},[[1]]]}}' % (
+    ("x" * 1_000,) * 3
+)
 
 
 @pytest.fixture(scope="module")
@@ -264,6 +267,43 @@ def test_without_javascript_the_page_is_complete(
     expect(page).to_have_url(f"{server.url}/owner/login")
 
 
+def save(page: Page, click: Locator) -> list[str]:
+    """The lines of the file that a click saves."""
+    with page.expect_download() as taken:
+        click.click()
+    return Path(taken.value.path()).read_text().splitlines()
+
+
+@pytest.mark.parametrize("script", [True, False], ids=["script", "no script"])
+def test_a_record_is_found_read_and_downloaded(
+    new_page: Callable[..., Page], server: Server, script: bool
+) -> None:
+    page = new_page(java_script_enabled=script)
+    server.run(
+        "import",
+        "--connection",
+        "<b>",
+        given='{"type":"RECORD","stream":"<i>","key":"..","data":{"n":1.0}}',
+    )
+    server.sign_in(page.context)
+    page.goto(f"{server.url}/dashboard")
+    for link in ("<b>", "<i>"):
+        page.get_by_role("link", name=link).click()
+    page.get_by_label("Find records by the beginning of their key").fill(".")
+    page.get_by_role("button", name="Find").click()
+    page.locator("#browsed").get_by_role("link", name="..", exact=True).click()
+    expect(page.locator("#content")).to_have_text('{ "n": 1.0 }')
+    page.get_by_label("Files, in a zip").uncheck()
+    page.get_by_role("button", name="Download this record").click()
+    if script:  # the page follows by itself
+        expect(page.locator("#download")).to_have_attribute("data-state", "ready")
+    else:
+        while page.get_by_role("link", name="Reload").count():
+            page.get_by_role("link", name="Reload").click()
+    lines = save(page, page.get_by_role("link", name="Save"))
+    assert sum('"data":{"n":1.0}' in line for line in lines) == 1
+
+
 def flaws(page: Page, rules: tuple[str, ...]) -> list[str]:
     """What axe finds in a wide and in a narrow window, by these rules or by all, and what does not fit into the
     narrow one.
@@ -314,6 +354,13 @@ def test_every_page_is_accessible_and_fits_a_narrow_window(
         look("/dashboard", "fresh")
         look(f"/dashboard/connections/{LONG_NAME}")
         look(f"/dashboard/streams?connection={LONG_NAME}&stream=notes")
+        server.run("import", "--connection", LONG_NAME, given=LONG_RECORD)
+        look(f"/dashboard/streams?connection={LONG_NAME}&stream=notes&q=x")
+        page.locator("#browsed a").click()
+        found.extend(f"record: {flaw}" for flaw in flaws(page, rules))
+        page.get_by_role("button", name="Download this record").click()
+        expect(page.locator("#download")).to_have_attribute("data-state", "ready")
+        found.extend(f"download: {flaw}" for flaw in flaws(page, rules))
         look("/dashboard?q=lap&sort=name&days=365")
         look("/dashboard?q=none")
         look("/dashboard/connections/none")

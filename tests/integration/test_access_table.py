@@ -27,6 +27,7 @@ PLACES = {
     "key": "0000000",
     "blob_id": "blob_sha256_" + "0" * 64,
     "filename": "style.css",
+    "file_id": "unknown",
 }
 OTHER = "phone"
 
@@ -122,6 +123,7 @@ def test_every_route_answers_each_credential_as_the_table_says(
             if found != _expected(row, column):
                 wrong.append((row.method, row.path, kind, found, _expected(row, column)))
             response.close()
+    app.extensions["prepared_files"].wait()
     assert wrong == []
 
 

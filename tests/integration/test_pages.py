@@ -11,7 +11,7 @@ from jinja2 import StrictUndefined
 
 from pdpp_ref import tokens
 from pdpp_ref.blueprints.owner import pages
-from tests.support.factories import fill
+from tests.support.factories import csrf_token, fill
 
 # What Flask and Flask-WTF add to the context of every template.
 ADDED = {"csrf_meta_tag", "csrf_token", "g", "request", "session"}
@@ -20,6 +20,9 @@ PAGES: dict[type[Any], str] = {
     pages.HeroFragment: "/dashboard/hero",
     pages.ConnectionPage: "/dashboard/connections/laptop",
     pages.StreamPage: "/dashboard/streams?connection=laptop&stream=notes",
+    pages.RecordPage: "/dashboard/records?connection=laptop&stream=notes&key=0000001",
+    pages.DownloadPage: "/dashboard/downloads/ID/page",
+    pages.DownloadFragment: "/dashboard/downloads/ID/state",
     pages.TokensPage: "/dashboard/tokens?revoke=bank",
     pages.LoginPage: "/owner/login",
     pages.ErrorPage: "/dashboard/connections/unknown",
@@ -31,9 +34,20 @@ def test_every_page_is_listed() -> None:
     assert {found for found in classes if hasattr(found, "template")} == PAGES.keys()
 
 
+def address(kind: type[Any], app: Flask, owner: FlaskClient) -> str:
+    """`ID` stands for that of a download."""
+    if "ID" not in PAGES[kind]:
+        return PAGES[kind]
+    form = {"csrf_token": csrf_token(owner)}
+    place = owner.post("/dashboard/downloads", data=form).headers["Location"]
+    app.extensions["prepared_files"].wait()
+    return PAGES[kind].replace("ID", place.split("/")[3])
+
+
 @pytest.mark.parametrize("kind", PAGES, ids=lambda kind: kind.__name__)
 def test_a_template_receives_its_page_alone(app: Flask, owner: FlaskClient, kind: type[Any]) -> None:
     fill(3)
+    path = address(kind, app, owner)
     tokens.create("bank", ("read",), None, None)
     contexts: list[dict[str, Any]] = []
 
@@ -42,7 +56,7 @@ def test_a_template_receives_its_page_alone(app: Flask, owner: FlaskClient, kind
 
     client = app.test_client() if kind is pages.LoginPage else owner
     with template_rendered.connected_to(record, app):
-        client.get(PAGES[kind], headers={"Accept": "text/html"})
+        client.get(path, headers={"Accept": "text/html"})
     (context,) = contexts
     assert context.keys() - ADDED == {"page"}
     assert type(context["page"]) is kind
@@ -52,8 +66,9 @@ def test_a_template_receives_its_page_alone(app: Flask, owner: FlaskClient, kind
 def test_a_template_uses_only_what_its_page_has(app: Flask, owner: FlaskClient, kind: type[Any]) -> None:
     """A misspelt name would be shown as nothing."""
     fill(3)
+    path = address(kind, app, owner)
     tokens.create("bank", ("read",), None, None)
     app.jinja_env.undefined = StrictUndefined
     client = app.test_client() if kind is pages.LoginPage else owner
-    response = client.get(PAGES[kind], headers={"Accept": "text/html"})
+    response = client.get(path, headers={"Accept": "text/html"})
     assert response.status_code == (404 if kind is pages.ErrorPage else 200)

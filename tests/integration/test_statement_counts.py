@@ -20,6 +20,8 @@ READS = [
     "/dashboard",
     "/dashboard/hero",
     "/dashboard/connections/laptop",
+    "/dashboard/streams?connection=laptop&stream=notes&q=00&after=0000100",
+    "/dashboard/records?connection=laptop&stream=notes&key=0000001",
     "/v1/streams",
     "/v1/streams/notes/records?count=exact",
     "/v1/streams/notes/records?order=asc&limit=100&filter[t]=y",

@@ -4,12 +4,14 @@
 """
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
 import psycopg
+from flask.testing import FlaskClient
 
 from pdpp_ref.canonical import records
 from pdpp_ref.canonical.removal import remove_all
@@ -259,3 +261,10 @@ def _everything(probe: DatabaseProbe) -> dict[str, list[tuple[list[str], dict[st
         ]
         for scope, rows in figures.items()
     }
+
+
+def csrf_token(client: FlaskClient, page: str = "/dashboard") -> str:
+    """That of the forms of a page."""
+    found = re.search(r'name="csrf_token" value="([^"]+)"', client.get(page).text)
+    assert found
+    return found[1]

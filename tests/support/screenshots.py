@@ -44,6 +44,7 @@ KEPT = (
     "fresh-wide-light",
     "fresh-narrow-dark",
     "stream-wide-light",
+    "record-wide-light",
     "empty-wide-light",
     "recounting-wide-dark",
 )
@@ -53,6 +54,7 @@ PATHS = {
     "connection": "/dashboard/connections/sample%20photo%20library",
     "stream": "/dashboard/streams?connection=sample+photo+library&stream=photos",
     "search": "/dashboard?q=mail&sort=growth",
+    "record": "/dashboard/records?connection=sample+photo+library&stream=photos&key=00030",
 }
 
 
@@ -61,7 +63,9 @@ def main() -> None:
     with TemporaryDirectory() as place, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium_path())
 
-        def draw(on: Server, name: str, path: str = "/dashboard", prepare: str = "") -> None:
+        def draw(
+            on: Server, name: str, path: str = "/dashboard", prepare: str = "", until: str = ""
+        ) -> None:
             for (window, width), scheme in itertools.product(WINDOWS.items(), SCHEMES):
                 size = {"width": width, "height": 844}
                 with browser.new_context(viewport=size, color_scheme=scheme) as tab:
@@ -71,7 +75,7 @@ def main() -> None:
                     if prepare:
                         page.route("**/dashboard/hero*", lambda route: route.abort())
                         page.evaluate(prepare)
-                        page.wait_for_selector("#offline:not([hidden])")
+                        page.wait_for_selector(until)
                     title = f"{name}-{window}-{scheme}"
                     folder = FOLDER if title in KEPT else EVERY
                     page.screenshot(path=folder / f"{title}.png", full_page=True)
@@ -84,7 +88,19 @@ def main() -> None:
                 probe("UPDATE retained_size_global SET latest_ingested_at = '2026-01-01T00:00:00.000Z'")
             for name, path in PATHS.items():
                 draw(server, name, path)
-            draw(server, "away", prepare="window.dispatchEvent(new Event('online'))")
+            draw(
+                server,
+                "download",
+                PATHS["record"],
+                prepare="document.querySelector('.download form').submit()",
+                until="#download[data-state=ready]",
+            )
+            draw(
+                server,
+                "away",
+                prepare="window.dispatchEvent(new Event('online'))",
+                until="#offline:not([hidden])",
+            )
             for state in unwell(server):
                 draw(server, state)
 

@@ -66,6 +66,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "credentials",
         "database",
         "models",
+        "operations",
         "parsing",
         "projection",
         "queries",

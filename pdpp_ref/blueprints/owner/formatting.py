@@ -10,7 +10,7 @@ from markupsafe import Markup
 from ...models.measures import BYTE_MEASURES, COUNT_MEASURES, MEASURES
 from ...queries.growth import COMPARED_DAYS
 from ...timestamps import to_moment
-from .pages import connection_url, stream_url
+from .pages import connection_url, record_url, stream_url
 
 blueprint = Blueprint("formatting", __name__)
 
@@ -28,6 +28,7 @@ def _add_globals(state: BlueprintSetupState) -> None:
         compared_days=COMPARED_DAYS,
         connection_url=connection_url,
         stream_url=stream_url,
+        record_url=record_url,
     )
 
 

@@ -13,10 +13,12 @@ from flask import url_for
 from msgspec import structs
 
 from ...projection.rows import ProjectionRow
+from ...queries.browsing import BrowsedFile, BrowsedPage, BrowsedVersion
 from ...queries.growth import RANGES, Day
 from ...queries.items import ItemRow
 from ...queries.listings import List, ListedRow
 from ...services.freshness import Hero, Kind
+from ...services.prepared_files import Problem, State
 from ...tokens import Token
 from .chart import Chart, chart
 from .requests import MAX_ROWS, ListQuery
@@ -125,8 +127,30 @@ class ConnectionPage:
 
 
 @dataclass(frozen=True)
+class RecordsView:
+    """A page of a stream's records; `prefix` is what their keys begin with."""
+
+    connection: str
+    stream: str
+    prefix: str
+    page: BrowsedPage
+
+    def _address(self, **place: str) -> str:
+        found = {"q": self.prefix} if self.prefix else {}
+        return stream_url(self.connection, self.stream, **found, **place)
+
+    @property
+    def earlier(self) -> str | None:
+        return self._address(before=self.page.records[0].key) if self.page.has_earlier else None
+
+    @property
+    def later(self) -> str | None:
+        return self._address(after=self.page.records[-1].key) if self.page.has_later else None
+
+
+@dataclass(frozen=True)
 class StreamPage:
-    """A stream with its largest records and files.
+    """A stream with a page of its records, and its largest records and files.
 
     `all_searched` is False if only its newest versions were searched for these.
     """
@@ -135,9 +159,78 @@ class StreamPage:
     state: Kind
     connection_name: str
     stream: ListedRow
+    listing: RecordsView
     records: list[ItemRow]
     files: list[ItemRow]
     all_searched: bool
+
+
+@dataclass(frozen=True)
+class RecordPage:
+    """A record, or what is left of a deleted one.
+
+    `text` is the content of the version that is `shown`, or its beginning if `is_cut`.  `older` is the
+    number of the first version after those that are listed, if there are more.
+    """
+
+    template: ClassVar[str] = "record.html"
+    state: ClassVar[None] = None
+    connection_name: str
+    stream_name: str
+    key: str
+    newest: int
+    is_live: bool
+    shown: BrowsedVersion
+    text: str
+    is_cut: bool
+    versions: list[BrowsedVersion]
+    older: int | None
+    files: list[BrowsedFile]
+    file_count: int
+
+    def address(self, **changes: Any) -> str:
+        return record_url(self.connection_name, self.stream_name, self.key, **changes)
+
+
+@dataclass(frozen=True)
+class DownloadView:
+    """A download: `records` of them are expected, and `written` so far; `gaps` could not be read.
+
+    `size` is known once it is ready.
+    """
+
+    state: State | Literal["gone"]
+    id: str = ""
+    name: str = ""
+    records: int = 0
+    written: int = 0
+    size: int = 0
+    problem: Problem | None = None
+    gaps: Sequence[str] = ()
+
+    @property
+    def is_ending(self) -> bool:
+        """Whether it has all records that were expected, and is not ready."""
+        return self.written >= self.records
+
+
+GONE = DownloadView("gone")
+
+
+@dataclass(frozen=True)
+class DownloadPage:
+    template: ClassVar[str] = "download.html"
+    state: ClassVar[None] = None
+    download: DownloadView
+
+
+@dataclass(frozen=True)
+class DownloadFragment:
+    """The polled part of a download's page.  `announce`: it has a new state, so screen readers say so."""
+
+    template: ClassVar[str] = "_download_fragment.html"
+    download: DownloadView
+    announce: bool
 
 
 @dataclass(frozen=True)
@@ -177,3 +270,7 @@ def connection_url(name: str) -> str:
 
 def stream_url(connection: str, stream: str, **more: Any) -> str:
     return url_for("dashboard.stream", connection=connection, stream=stream, **more)
+
+
+def record_url(connection: str, stream: str, key: str, **more: Any) -> str:
+    return url_for("records.record", connection=connection, stream=stream, key=key, **more)

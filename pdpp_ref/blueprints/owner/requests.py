@@ -7,7 +7,7 @@ from msgspec import Meta, Struct
 from ...models.measures import TOTAL
 from ...queries import listings
 from ...queries.growth import Range
-from ...schemas.types import Connection, Stream, one_of
+from ...schemas.types import Connection, Key, Stream, one_of
 
 MAX_ROWS = 500  # rows of a page; a file has all
 ALL_ROWS = "It has all rows, not only those of a page, and ends with a total; `PDPP-Rows` is their number."
@@ -49,7 +49,25 @@ class ConnectionByNameQuery(ListQuery):
 class StreamQuery(Struct):
     connection: Connection = ""
     stream: Stream = ""
+    q: Annotated[str, Meta(description="List only records whose key begins with this.")] = ""
+    after: Annotated[Key | None, Meta(description="List records after this key.")] = None
+    before: Annotated[Key | None, Meta(description="List the records before this key.")] = None
     of: Annotated[Literal["record", "file"], Meta(description="The rows of the file.")] = "record"
     format: Annotated[
         Literal["page", "csv", "json"], Meta(description=f"All of them as a file, by name.  {ALL_ROWS}")
     ] = "page"
+
+
+Version = Annotated[int, Meta(ge=1, le=2**62)]
+
+
+class RecordQuery(Struct):
+    connection: Connection = ""
+    stream: Stream = ""
+    key: Key = ""
+    version: Annotated[Version | None, Meta(description="Show this version; by default the newest.")] = None
+    older: Annotated[Version | None, Meta(description="List versions from this one back.")] = None
+
+
+class DownloadQuery(Struct):
+    seen: Annotated[str, Meta(description="The state that the page shows.")] = ""
