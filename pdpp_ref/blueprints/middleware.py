@@ -29,7 +29,16 @@ PROTOCOL_VERSION = "2026-04-06"
 # These respond even if the database can't be reached.
 WITHOUT_DATABASE = ("static", "monitoring.healthz", "monitoring.readyz")
 # These read nothing from the database, but must fail if it is not the one that was prepared.
-WITHOUT_READS = ("auth.login_form", "auth.login", "auth.logout", "dashboard.index", "openapi.openapi")
+WITHOUT_READS = (
+    "auth.login_form",
+    "auth.login",
+    "auth.logout",
+    "dashboard.index",
+    "downloads.page",
+    "downloads.state",
+    "downloads.file",
+    "openapi.openapi",
+)
 
 
 class AnyPathConverter(BaseConverter):

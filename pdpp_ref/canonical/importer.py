@@ -222,8 +222,11 @@ class Importer:
     def _activate(self, message: ActivateVersion) -> None:
         target = self._target
         assert target is not None
-        done = self._patiently(lambda: activation.activate_version(target, message.stream, message.version))
-        self._add(records.Counts(removed=done.removed))
+        done = self._patiently(
+            lambda: activation.activate_version(target, message.stream, message.version),
+            lambda done: self.report.counts.add(records.Counts(removed=done.removed)),
+        )
+        self._on_progress(self.report)
         if done.skipped:
             self._on_skipped(self.report.lines, SKIPPED.format(message.stream))
 
@@ -261,11 +264,12 @@ class Importer:
             return {}
         section = stream.section if stream else None
         done = self._patiently(
-            lambda: records.write(target, batch.changes, batch.rejections, batch.contacts, section)
+            lambda: records.write(target, batch.changes, batch.rejections, batch.contacts, section),
+            lambda done: self.report.counts.add(done.counts),
         )
         if stream and done.section:
             self._export.stream = replace(stream, section=done.section)
-        self._add(done.counts)
+        self._on_progress(self.report)
         return dict(done.refused)
 
     def _vouches(self, number: int) -> bool:
@@ -340,25 +344,25 @@ class Importer:
 
     # ---- storing -------------------------------------------------------------------------------
 
-    def _add(self, counts: records.Counts) -> None:
-        self.report.counts.add(counts)
-        self._on_progress(self.report)
-
-    def _patiently(self, write: Callable[[], T]) -> T:
-        """Retry while the database is busy: another writer may hold it for longer than one timeout.
-
-        Raises StorageUnavailable.
-        """
+    def _patiently(self, write: Callable[[], T], count: Callable[[T], None] = lambda _: None) -> T:
+        """Write and count it, before any signal ends this.  Raises StorageUnavailable."""
         try:
             with signals.uninterrupted():
-                for _ in range(TRIES_WHEN_BUSY - 1):
-                    try:
-                        return write()
-                    except Busy:
-                        if signals.is_requested():
-                            raise
-                return write()
+                done = _retried(write)
+                count(done)
+                return done
         except Busy as error:
             raise StorageUnavailable(PROBLEM_TEXT["busy"]) from error
         except peewee.DatabaseError as error:
             raise StorageUnavailable(PROBLEM_TEXT[problem(error)]) from error
+
+
+def _retried(write: Callable[[], T]) -> T:
+    """Retry while the database is busy: another writer may hold it for longer than one timeout."""
+    for _ in range(TRIES_WHEN_BUSY - 1):
+        try:
+            return write()
+        except Busy:
+            if signals.is_requested():
+                raise
+    return write()

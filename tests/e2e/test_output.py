@@ -266,8 +266,8 @@ def test_a_signal_ends_an_import_with_its_counts(
 # An import that says when it writes.
 SAYS_WHEN_IT_WRITES = (
     "import sys; from pdpp_ref.canonical import importer; from pdpp_ref.cli.main import main; "
-    "write = importer._patiently; "
-    "importer._patiently = lambda of: (print('writing', file=sys.stderr, flush=True), write(of))[1]; "
+    "write = importer._retried; "
+    "importer._retried = lambda of: (print('writing', file=sys.stderr, flush=True), write(of))[1]; "
     "main(['import', '--connection', 'c'])"
 )
 

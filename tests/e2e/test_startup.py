@@ -17,6 +17,7 @@ ARGUMENTS = {
     "import": ("--connection", "c"),
     "prune-history": ("--keep", "1"),
     "delete": ("--connection", "c"),
+    "erase": ("--connection", "c", "--stream", "s", "--key", "k"),
     "backup": ("file",),
     "copy": ("--to", "sqlite:///copied.sqlite3"),
     "token": ("list",),

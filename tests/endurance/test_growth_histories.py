@@ -64,14 +64,18 @@ class Model:
 
     def look(self) -> None:
         """Note what there is now, counted apart."""
+        live = dict(self.probe("SELECT id, connection_id FROM streams WHERE connection_id IS NOT NULL"))
         streams = {
             key: sum(value for name, value in figures.items() if name.endswith("bytes"))
             for key, figures in self.probe.recount().items()
+            if key in live
         }
         totals: dict[Place, int] = {("global", 1): sum(streams.values())}
         for (key,) in self.probe("SELECT id FROM connections"):
             totals["connection", key] = 0
-        for key, above in self.probe("SELECT id, connection_id FROM streams"):
+        for key, above in self.probe(
+            "SELECT id, connection_id FROM streams WHERE connection_id IS NOT NULL"
+        ):
             totals["stream", key] = streams[key]
             totals["connection", above] += streams[key]
         dirty, generations = set(), {}
@@ -124,7 +128,7 @@ class Model:
         then = growth.days_before(COMPARED)
         listed = {("connection", key): total for key, total in growth.baselines().items()}
         listed |= {("global", 1): growth.global_baseline()}
-        for (key,) in self.probe("SELECT id FROM streams"):
+        for (key,) in self.probe("SELECT id FROM streams WHERE connection_id IS NOT NULL"):
             listed[("stream", key)] = growth.day_of(STREAM, key, then).total
         assert listed.keys() == self.moments[-1].totals.keys()
         for place in listed:
