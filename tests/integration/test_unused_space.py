@@ -50,7 +50,7 @@ def test_no_file_has_the_bytes(folder: Path) -> None:
 
 def scatter(chance: random.Random) -> list[str]:
     """Write records of all lengths, in any order, so that SQLite moves them between pages.  Returns keys."""
-    names = [f"{chance.randrange(10**9):09}-key" for _ in range(900)]
+    names = [f"{chance.randrange(10**9):09}-key" for _ in range(1_500)]
     for start in range(0, len(names), 10):
         part = names[start : start + 10]
         again = chance.choices(names[: start + 10], k=3)
@@ -68,7 +68,7 @@ def test_no_copy_stays_where_rows_have_moved(folder: Path, probe: DatabaseProbe)
     """Not even in pages that another connection has cached, and writes back."""
     chance = random.Random(7)
     names = scatter(chance)
-    gone = chance.sample(names, 400)
+    gone = chance.sample(names, 700)
     for key in gone:
         erasure.erase(Names("laptop", "notes", key))
     probe("PRAGMA cache_size = -100000")

@@ -2,12 +2,14 @@
 
 import json
 import re
+from contextlib import nullcontext
 from decimal import Decimal
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pdpp_ref.parsing import json_lines
 from pdpp_ref.parsing.keys import canonical_number
 from pdpp_ref.parsing.messages import (
     MAX_NAME_BYTES,
@@ -708,3 +710,23 @@ def test_a_bookmark_without_a_schema_declares_nothing(of: str) -> None:
     reader = Reader()
     assert read(schema(more=f',"bookmark_properties":["at"],"schema":{of}'), reader) == Schema("s")
     assert times(row('{"id":1,"at":"2020-01-01"}'), reader) == (None, None)
+
+
+DEEPEST = json_lines.MAX_DEPTH
+
+
+@pytest.mark.parametrize(
+    ("line", "is_refused"),
+    [
+        (b"[" * DEEPEST + b"]" * DEEPEST, False),
+        (b"[" * (DEEPEST + 1) + b"]" * (DEEPEST + 1), True),
+        (b"[" + b"[[]]," * 2_000 + b"1]", False),
+        (b"[" + b"[[]]," * 2_000 + b"[" * DEEPEST + b"]" * DEEPEST + b"]", True),
+        (b'["' + b"[" * 5_000 + b'\\"["]', False),
+        (b"[" * 5_000, True),
+        (b"[}" * 5_000, False),
+    ],
+)
+def test_nesting_is_limited_exactly(line: bytes, is_refused: bool) -> None:
+    with pytest.raises(Rejected, match="nested") if is_refused else nullcontext():
+        json_lines.check_depth(line)
