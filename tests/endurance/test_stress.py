@@ -16,7 +16,7 @@ from pdpp_ref.services import reconcile
 from tests.conftest import Backend
 from tests.support import postgres, stress
 
-SECONDS = 300 if os.environ.get("PDPP_TEST_LONG") == "1" else 6
+SECONDS = 300 if os.environ.get("PDPP_TEST_LONG") == "1" else 4
 SEED = int(os.environ.get("PDPP_TEST_SEED") or random.randrange(10**6))
 
 

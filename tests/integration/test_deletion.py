@@ -112,7 +112,7 @@ def test_one_process_removes_all_in_few_steps(probe: DatabaseProbe, connection: 
 
 
 @pytest.mark.usefixtures("_of_everything", "_small_steps")
-@pytest.mark.parametrize("steps", [0, 1, 4, 9])
+@pytest.mark.parametrize("steps", [0, 4])
 def test_a_new_stream_of_the_name_can_come_at_any_time(probe: DatabaseProbe, steps: int) -> None:
     before = probe("SELECT incarnation FROM streams WHERE id = ?", ids("laptop", "notes")["id"])
     deletion.delete_stream("laptop", "notes")
@@ -316,7 +316,7 @@ def test_readers_and_writers_go_on_while_it_is_removed(probe: DatabaseProbe) -> 
         repeatedly(removed),
         repeatedly(read),
     ]
-    for _ in range(40):
+    for _ in range(15):
         stopped.wait(0.02)
         with contextlib.suppress(StreamNotFound, Busy):
             deletion.delete_stream("laptop", "notes")

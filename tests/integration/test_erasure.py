@@ -291,7 +291,7 @@ STEPS = st.one_of(
 
 
 @given(steps=st.lists(STEPS, max_size=12))
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_sequence_leaves_exact_totals_and_no_trace(
     probe: DatabaseProbe, steps: list[tuple[str, str, int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:

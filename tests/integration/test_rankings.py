@@ -55,7 +55,7 @@ operations = st.lists(
 @pytest.mark.slow
 @given(operations)
 @settings(
-    max_examples=40,
+    max_examples=15,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )

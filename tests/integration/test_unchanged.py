@@ -202,7 +202,7 @@ class Naive:
 
 
 # The database stays the same; each history has a key of its own.
-FEW = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+FEW = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 datas = st.sampled_from([None, '"a"', '"b"', '"c"'])
 increasing = st.lists(st.tuples(st.integers(1, 3), datas), min_size=1, max_size=10)
 

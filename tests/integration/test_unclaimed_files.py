@@ -40,7 +40,7 @@ pytestmark = pytest.mark.usefixtures("app")
 
 LAPTOP = Target("laptop", "files")
 HOUR = 3600.0
-UPLOADS = 10_000 if os.environ.get("PDPP_TEST_LONG") == "1" else 300
+UPLOADS = 10_000 if os.environ.get("PDPP_TEST_LONG") == "1" else 60
 
 
 def upload(

@@ -13,6 +13,8 @@ import pytest
 from pdpp_ref.operations.archive import Archive
 
 LONG = os.environ.get("PDPP_TEST_LONG") == "1"
+# The long run passes the limits of a zip without Zip64: 65,535 entries, and 4 GiB in one of them.
+ENTRIES, BLOCKS = (70_000, 4 * 1024 + 100) if LONG else (700, 20)
 FILES = [b"", b"one", b"two" * 1_000_000]
 
 
@@ -61,25 +63,24 @@ def test_an_archive_that_fails_has_no_end() -> None:
         zipfile.ZipFile(out)
 
 
-@pytest.mark.skipif(not LONG, reason="takes a minute")
-def test_an_archive_holds_70_000_entries_and_one_of_more_than_four_gigabytes(tmp_path: Path) -> None:
-    block, blocks = bytes(2**20), 4 * 1024 + 100
+def test_an_archive_holds_many_entries_and_large_ones(tmp_path: Path) -> None:
+    block = bytes(2**20)
 
     def large() -> Iterator[bytes]:
-        yield from repeat(block, blocks)
+        yield from repeat(block, BLOCKS)
 
     with (tmp_path / "large.zip").open("wb") as out, Archive(out) as made:
         with made.lines() as write:
-            for _ in range(blocks):
+            for _ in range(BLOCKS):
                 write(block)
-        for number in range(70_000):
+        for number in range(ENTRIES):
             made.add_file(f"{number:064x}", iter((b"%d" % number,)))
         made.add_file("f" * 64, large())
     with zipfile.ZipFile(tmp_path / "large.zip") as found:
         entries = found.infolist()
-        assert len(entries) == 70_002
-        assert found.read(f"files/{69_999:064x}") == b"69999"
+        assert len(entries) == ENTRIES + 2
+        assert found.read(f"files/{ENTRIES - 1:064x}") == b"%d" % (ENTRIES - 1)
         for entry in (entries[0], entries[-1]):
-            assert entry.file_size == blocks * len(block) > 2**32
+            assert entry.file_size == BLOCKS * len(block)
             with found.open(entry) as read:
                 assert sum(map(len, iter(lambda: read.read(2**22), b""))) == entry.file_size

@@ -6,7 +6,7 @@ from contextlib import nullcontext
 from decimal import Decimal
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pdpp_ref.parsing import json_lines
@@ -87,6 +87,7 @@ _json = st.recursive(
 
 
 @pytest.mark.slow
+@settings(max_examples=40)
 @given(st.dictionaries(st.text(st.characters(exclude_categories=["Cs"])), _json), st.booleans())
 def test_canonical_text_is_what_pythons_own_encoder_writes(
     data: dict[str, object], ascii_only: bool
