@@ -1,12 +1,13 @@
 """Which connection a connector's request is about: parameters of several names, and their defaults."""
 
+from collections.abc import Sequence
 from typing import Annotated
 
 from msgspec import Meta, Struct
 
 from ..canonical.records import Target
 from ..parsing.messages import Rejected, check_name
-from ..queries.connections import KnownConnection, of_connector, of_name
+from ..queries.connections import of_connector, of_name
 from ..schemas.server import AvailableConnection
 from .auth import check_connection, restriction
 from .errors import ApiError
@@ -90,13 +91,11 @@ def _only_one(connector: str) -> str | None:
     only = restriction()
     known = [each for each in of_connector(connector) if only in (None, each.name)]
     if len(known) > 1:
-        raise ApiError(
-            "ambiguous_connection",
-            retry_with="connection_id",
-            available_connections=[_available(each) for each in known],
-        )
+        raise ambiguous([each.name for each in known])
     return known[0].name if known else None
 
 
-def _available(connection: KnownConnection) -> AvailableConnection:
-    return AvailableConnection(connection_id=connection.name, display_name=connection.name)
+def ambiguous(connections: Sequence[str]) -> ApiError:
+    """Several connections are possible, and the client has to name one."""
+    available = [AvailableConnection(connection_id=name, display_name=name) for name in connections]
+    return ApiError("ambiguous_connection", retry_with="connection_id", available_connections=available)

@@ -23,6 +23,7 @@ from ..schemas.record_text import BLOB_ID
 from ..schemas.types import Key, Stream
 from ..services import summary as summaries
 from .auth import requires
+from .connections import ambiguous
 from .errors import ApiError
 from .extensions import auto_reconcile
 from .openapi.decorator import Media, operation
@@ -32,9 +33,9 @@ from .reading.lists import records_of_one, records_of_several, versions_of
 from .reading.parameters import ExpandQuery, ListQuery, PageQuery, address, field_names
 from .reading.rollups import check_deletes_known, read_with_deletes
 from .reading.selection import (
+    MOST_AVAILABLE,
     Selection,
     SourceQuery,
-    ambiguous,
     find_all,
     find_named,
     only,
@@ -197,5 +198,5 @@ def read_blob(blob_id: str, query: FileQuery) -> Response:
     if not found:
         raise ApiError("blob_not_found")
     if len(holders) > 1:
-        raise ambiguous(holders)
+        raise ambiguous(holders[:MOST_AVAILABLE])
     return send(sha256, found)

@@ -28,7 +28,7 @@ from ..projection import deltas, marks
 from ..projection.deltas import Delta
 from ..timestamps import utc_now
 from . import claims
-from .erased import Names, is_erased
+from .erased import Names, is_erased, is_file_erased
 from .errors import BlobTooLarge, DigestMismatch, RecordNotFound, StreamNotFound, TempStorageFull
 from .records import Target, known_stream, lock_connection
 
@@ -56,12 +56,14 @@ class Reference(NamedTuple):
 NOTHING_SAID = Reference()
 
 
-class _LiveRecord(NamedTuple):
+class Holder(NamedTuple):
+    """A record that a file is bound to; `version` is the one that it is bound with."""
+
     version: int
     has_rollup: bool
 
 
-class _Received(NamedTuple):
+class Received(NamedTuple):
     """A file that has arrived, whole."""
 
     sha256: str
@@ -87,14 +89,14 @@ def store(
     names = Names(connection, stream, key)
     if not is_erased(names):
         _live_record(known_stream(connection, stream).id, key)
-    with _received(blocks, sha256) as received, write_transaction():
+    with received(blocks, sha256) as arrived, write_transaction():
         row = locking.lock_stream_for_update(known_stream(connection, stream).id)
         if row is None:
             raise StreamNotFound
-        created = not _is_erased(names, received) and _bind(
-            row, key, _live_record(row.id, key), received, reference
+        created = not is_file_erased(names, arrived.sha256) and bind(
+            row, key, _live_record(row.id, key), arrived, reference
         )
-    return Stored(received.sha256, received.size, created)
+    return Stored(arrived.sha256, arrived.size, created)
 
 
 def store_early(
@@ -109,22 +111,18 @@ def store_early(
 
     Raises ConnectorMismatch, and what `store` raises except NotFound.
     """
-    with _received(blocks, sha256) as received, write_transaction():
+    with received(blocks, sha256) as arrived, write_transaction():
         connection = lock_connection(target, create=True)
         assert connection is not None, "it is created"
         row = _lock_stream(connection.id, stream)
         record = None if row is None else _find_live_record(row.id, key)
-        if _is_erased(Names(target.connection, stream, key), received):
+        if is_file_erased(Names(target.connection, stream, key), arrived.sha256):
             created = False
         elif row is None or record is None:
-            created = _store_unclaimed(connection.id, stream, key, received, reference)
+            created = _store_unclaimed(connection.id, stream, key, arrived, reference)
         else:
-            created = _bind(row, key, record, received, reference)
-    return Stored(received.sha256, received.size, created)
-
-
-def _is_erased(names: Names, received: _Received) -> bool:
-    return is_erased(names, names._replace(sha256=received.sha256))
+            created = bind(row, key, record, arrived, reference)
+    return Stored(arrived.sha256, arrived.size, created)
 
 
 def _lock_stream(connection_id: int, name: str) -> StoredStream | None:
@@ -137,16 +135,16 @@ def _lock_stream(connection_id: int, name: str) -> StoredStream | None:
 
 
 @contextmanager
-def _received(blocks: Iterator[bytes], sha256: str | None) -> Iterator[_Received]:
+def received(blocks: Iterator[bytes], sha256: str | None) -> Iterator[Received]:
     """Gather a file.  Raises DigestMismatch, BlobTooLarge or TempStorageFull."""
     with tempfile.SpooledTemporaryFile(IN_MEMORY_BYTES) as file:
-        digest, size = gather(blocks, file)
+        digest, size = _gather(blocks, file)
         if sha256 is not None and sha256.lower() != digest:
             raise DigestMismatch
-        yield _Received(digest, size, file)
+        yield Received(digest, size, file)
 
 
-def gather(blocks: Iterator[bytes], file: IO[bytes]) -> tuple[str, int]:
+def _gather(blocks: Iterator[bytes], file: IO[bytes]) -> tuple[str, int]:
     """Write blocks to a file.  Returns their digest and size; raises BlobTooLarge or TempStorageFull."""
     digest, size = hashlib.sha256(), 0
     for block in blocks:
@@ -161,16 +159,14 @@ def gather(blocks: Iterator[bytes], file: IO[bytes]) -> tuple[str, int]:
     return digest.hexdigest(), size
 
 
-def _bind(
-    stream: StoredStream, key: str, record: _LiveRecord, received: _Received, reference: Reference
-) -> bool:
+def bind(stream: StoredStream, key: str, record: Holder, received: Received, reference: Reference) -> bool:
     """Store the file if it is new and bind it; the stream is locked.  False if the record has it."""
     sha256, size, file = received
     if is_bound(stream.id, key, sha256):
         claims.describe(stream.id, key, sha256, *reference)
         return False
     now = utc_now()
-    store_file(sha256, size, now, file)
+    _store_file(sha256, size, now, file)
     BlobBinding.insert(
         stream=stream.id,
         key=key,
@@ -184,9 +180,9 @@ def _bind(
     return True
 
 
-def _count(stream: StoredStream, key: str, record: _LiveRecord, size: int, now: str) -> None:
+def _count(stream: StoredStream, key: str, record: Holder, size: int, now: str) -> None:
     """Add a file that has been bound to the record's rollup and to the totals."""
-    is_new_rollup = add_to_rollup(stream.id, key, size, now)
+    is_new_rollup = _add_to_rollup(stream.id, key, size, now)
     if not record.has_rollup:
         execute_one(
             "UPDATE records SET has_rollup = TRUE WHERE stream_id = ? AND key = ?", (stream.id, key)
@@ -200,7 +196,7 @@ def _count(stream: StoredStream, key: str, record: _LiveRecord, size: int, now: 
 
 
 def _store_unclaimed(
-    connection_id: int, stream: str, key: str, received: _Received, reference: Reference
+    connection_id: int, stream: str, key: str, received: Received, reference: Reference
 ) -> bool:
     """Store a file until its record comes.  False if it is there already; then its wait begins again."""
     now = utc_now()
@@ -211,7 +207,7 @@ def _store_unclaimed(
         """,
         (connection_id, stream, key, received.sha256),
     )
-    store_file(received.sha256, received.size, now, received.file)
+    _store_file(received.sha256, received.size, now, received.file)
     UnclaimedFile.insert(
         connection=connection_id,
         stream_name=stream,
@@ -237,7 +233,7 @@ def is_bound(stream_id: int, key: str, sha256: str) -> bool:
     return bool(rows)
 
 
-def add_to_rollup(stream_id: int, key: str, size: int, now: str) -> bool:
+def _add_to_rollup(stream_id: int, key: str, size: int, now: str) -> bool:
     """Count the file in the record's rollup.  True if that is new: then the record has one version."""
     is_new = execute(
         """
@@ -263,7 +259,7 @@ def add_to_rollup(stream_id: int, key: str, size: int, now: str) -> bool:
     return bool(is_new)
 
 
-def store_file(sha256: str, size: int, now: str, file: IO[bytes]) -> None:
+def _store_file(sha256: str, size: int, now: str, file: IO[bytes]) -> None:
     """Make sure that the file is stored and can't be deleted before it is bound."""
     while True:
         added = execute(
@@ -281,7 +277,7 @@ def store_file(sha256: str, size: int, now: str, file: IO[bytes]) -> None:
             return
 
 
-def _live_record(stream_id: int, key: str) -> _LiveRecord:
+def _live_record(stream_id: int, key: str) -> Holder:
     """Raises RecordNotFound."""
     record = _find_live_record(stream_id, key)
     if record is None:
@@ -289,9 +285,9 @@ def _live_record(stream_id: int, key: str) -> _LiveRecord:
     return record
 
 
-def _find_live_record(stream_id: int, key: str) -> _LiveRecord | None:
+def _find_live_record(stream_id: int, key: str) -> Holder | None:
     records = fetch_as(
-        _LiveRecord,
+        Holder,
         """
         SELECT version, has_rollup
         FROM records

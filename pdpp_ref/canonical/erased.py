@@ -58,6 +58,11 @@ def is_erased(*names: Names) -> bool:
     return secret is not None and bool(_listed([hmac_of(secret, each) for each in names]))
 
 
+def is_file_erased(names: Names, sha256: str) -> bool:
+    """Whether a record or this file of it was erased and not allowed again."""
+    return is_erased(names, names._replace(sha256=sha256))
+
+
 def _listed(hmacs: Sequence[str]) -> list[str]:
     rows = fetch_each("SELECT hmac, allowed FROM erasures WHERE hmac = :each", [], hmacs)
     return [each for each, allowed in rows if not allowed]

@@ -18,9 +18,10 @@ from ..database import (
 from ..models import StoredStream, locking
 from ..projection import deltas, record_rollups
 from ..projection.deltas import Delta
-from . import blobs, erased
+from . import blobs, erased, file_references
 from .erased import Names
 from .errors import StreamNotFound
+from .file_references import BoundFile
 from .records import known_stream
 
 
@@ -41,12 +42,6 @@ class _Live(NamedTuple):
     version: int
     json_bytes: int
     record_time: str | None
-
-
-class _File(NamedTuple):
-    sha256: str
-    version: int
-    byte_length: int
 
 
 def erase(names: Names) -> Erased:
@@ -150,7 +145,7 @@ class _Removal:
 
     def _remove_record(self, key: str) -> None:
         versions = _versions(self.stream.id, key)
-        self._remove_files(key, _files(self.stream.id, key))
+        self._remove_files(key, file_references.of_record(self.stream.id, key))
         self._remove_unclaimed(key)
         self._remove_live(key)
         for one in versions:
@@ -163,7 +158,9 @@ class _Removal:
         self._remove_traces(key)
 
     def _remove_file(self, key: str, sha256: str) -> None:
-        self._remove_files(key, [each for each in _files(self.stream.id, key) if each.sha256 == sha256])
+        self._remove_files(
+            key, [each for each in file_references.of_record(self.stream.id, key) if each.sha256 == sha256]
+        )
         self._remove_unclaimed(key, sha256)
 
     def _remove_live(self, key: str) -> None:
@@ -183,7 +180,7 @@ class _Removal:
                 self.stream.undated_records -= 1
         execute("DELETE FROM records WHERE stream_id = ? AND key = ?", of_key)
 
-    def _remove_files(self, key: str, files: Sequence[_File]) -> None:
+    def _remove_files(self, key: str, files: Sequence[BoundFile]) -> None:
         for each in files:
             self.delta.add_files(each.version, -1, -each.byte_length)
             self.files.add(each.sha256)
@@ -270,19 +267,7 @@ def _search(stream_id: int, key: str) -> list[_Version]:
     )
 
 
-def _files(stream_id: int, key: str) -> list[_File]:
-    return fetch_as(
-        _File,
-        """
-        SELECT sha256, version, byte_length
-        FROM blob_bindings
-        WHERE stream_id = ? AND key = ?
-        """,
-        (stream_id, key),
-    )
-
-
-def _unbind(stream_id: int, key: str, file: _File) -> None:
+def _unbind(stream_id: int, key: str, file: BoundFile) -> None:
     """The record is then dated by its newest version, or its newest other file."""
     execute(
         "DELETE FROM blob_bindings WHERE stream_id = ? AND key = ? AND sha256 = ?",

@@ -13,14 +13,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 from .. import private_files
-from ..database import db, execute, fetch_all, fetch_as, fetch_column, write_transaction
+from ..database import db, execute, fetch_all, fetch_as, write_transaction
 from . import erased, erasure
 from .erased import Entry, Names
 from .errors import StreamNotFound
+from .key_states import stored_keys
 
 log = logging.getLogger(__name__)
 
-KEYS_PER_PAGE = 2_000
+FILES_PER_PAGE = 2_000
 _LINE = re.compile(r"(\d{1,18}) (erase|allow) ([0-9a-f]{64})")
 
 
@@ -137,27 +138,11 @@ def _stored_names() -> Iterator[Names]:
         """,
     ):
         for table in ("records", "retained_size_record"):
-            for key in _keys(table, stream.id):
+            for key in stored_keys(table, stream.id):
                 yield Names(stream.connection, stream.name, key)
         for key, sha256 in (*_bound_files(stream.id), *_unclaimed_files(stream)):
             yield Names(stream.connection, stream.name, key)
             yield Names(stream.connection, stream.name, key, sha256)
-
-
-def _keys(table: str, stream_id: int) -> Iterator[str]:
-    after = ""
-    while page := fetch_column(
-        f"""
-        SELECT key
-        FROM {table}
-        WHERE stream_id = ? AND key > ?
-        ORDER BY key
-        LIMIT ?
-        """,
-        (stream_id, after, KEYS_PER_PAGE),
-    ):
-        yield from page
-        after = page[-1]
 
 
 def _bound_files(stream_id: int) -> Iterator[tuple[str, str]]:
@@ -170,7 +155,7 @@ def _bound_files(stream_id: int) -> Iterator[tuple[str, str]]:
         ORDER BY key, sha256
         LIMIT ?
         """,
-        (stream_id, *after, KEYS_PER_PAGE),
+        (stream_id, *after, FILES_PER_PAGE),
     ):
         yield from page
         after = page[-1]

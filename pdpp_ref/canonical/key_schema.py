@@ -5,7 +5,7 @@ add every record a second time.
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from hashlib import sha256
 
 import msgspec
@@ -13,7 +13,6 @@ import msgspec
 from ..database import (
     execute,
     fetch_all,
-    fetch_column,
     fetch_each,
     insert_many,
 )
@@ -21,8 +20,8 @@ from ..models import KeySpelling, StoredStream
 from ..parsing.json_lines import stored_record
 from ..parsing.keys import KeyProperties, KeySchema, canonical_number
 from ..parsing.messages import Change, Rejected
+from .key_states import stored_keys
 
-KEYS_PER_PAGE = 10_000
 UNKNOWN = "null"  # for a stream with records from before key schemas were stored
 
 
@@ -128,7 +127,7 @@ class StreamKeys:
             return False
         spellings: dict[str, str] = {}
         for table in ("retained_size_record", "records"):
-            for key in self._keys(table):
+            for key in stored_keys(table, self._stream_id):
                 if (canonical := _canonical(key, schema)) != key:
                     spellings[canonical] = key
         for table in ("retained_size_record", "records"):
@@ -137,21 +136,6 @@ class StreamKeys:
         rows = [(self._stream_id, canonical, key) for canonical, key in spellings.items()]
         insert_many(KeySpelling, ("stream_id", "key", "spelling"), rows, ("stream_id", "key"))
         return bool(rows)
-
-    def _keys(self, table: str) -> Iterator[str]:
-        after = ""
-        while keys := fetch_column(
-            f"""
-            SELECT key
-            FROM {table}
-            WHERE stream_id = ? AND key > ?
-            ORDER BY key
-            LIMIT ?
-            """,
-            (self._stream_id, after, KEYS_PER_PAGE),
-        ):
-            yield from keys
-            after = keys[-1]
 
     def _existing(self, table: str, keys: Sequence[str]) -> list[str]:
         rows = fetch_each(

@@ -1,11 +1,13 @@
 """The current state of keys, as a write needs it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
 
-from ..database import fetch_all, fetch_each
+from ..database import fetch_all, fetch_column, fetch_each
 from ..parsing.messages import Change
+
+KEYS_PER_PAGE = 2_000
 
 
 class KeyState(msgspec.Struct):
@@ -54,6 +56,23 @@ def load_key_states(
         state = states[deleted[version]]
         state.emitted_at, state.time = emitted_at, emitted_at or ingested_at
     return states, {key for key, state in states.items() if state.has_rollup != (key in with_rollup)}
+
+
+def stored_keys(table: str, stream_id: int) -> Iterator[str]:
+    """All keys of a stream in a table, in order, read in pages."""
+    after = ""
+    while page := fetch_column(
+        f"""
+        SELECT key
+        FROM {table}
+        WHERE stream_id = ? AND key > ?
+        ORDER BY key
+        LIMIT ?
+        """,
+        (stream_id, after, KEYS_PER_PAGE),
+    ):
+        yield from page
+        after = page[-1]
 
 
 def _load_live(stream_id: int, keys: Sequence[str]) -> dict[str, KeyState]:

@@ -143,7 +143,7 @@ class _Export:
         if read != held:
             self.report.gaps.append(
                 f"stream {stream.name!r} of connection {stream.connection!r} holds {held:,} records, "
-                f"of which {read:,} could be read"
+                f"and only {read:,} of them could be read"
             )
         self._count(stream, held + lines)
 

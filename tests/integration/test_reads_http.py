@@ -359,7 +359,7 @@ def test_a_deleted_record_is_found_by_its_versions_alone(owner: FlaskClient, pro
     assert keys(walk(owner, RECORDS)) == ["b"]
     assert len(walk(owner, f"{RECORDS}/a/versions")) == 2
     assert refused(owner, f"{RECORDS}/never/versions") == (404, "not_found")
-    # If rollups are lost, they are derived again before anybody is told that there was no such record.
+    # If rollups are lost, they are derived again before the answer is 404.
     probe("DELETE FROM retained_size_record")
     probe("UPDATE retained_size_stream SET dirty = TRUE, rollups_dirty = TRUE")
     probe("UPDATE retained_size_connection SET dirty = TRUE")

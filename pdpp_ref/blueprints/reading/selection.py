@@ -8,9 +8,9 @@ from msgspec import Meta, Struct
 from ...queries import streams
 from ...queries.streams import ReadStream
 from ...schemas.reads import ReadWarning
-from ...schemas.server import AvailableConnection
 from ...schemas.types import Connection, Connector
 from .. import auth
+from ..connections import ambiguous
 from ..errors import ApiError
 
 MOST_AVAILABLE = 100
@@ -81,12 +81,5 @@ def check_connection_exists(chosen: Selection) -> None:
 def only(found: list[ReadStream]) -> ReadStream:
     """The one stream.  Raises ApiError if there are several."""
     if len(found) > 1:
-        raise ambiguous([stream.connection for stream in found])
+        raise ambiguous([stream.connection for stream in found[:MOST_AVAILABLE]])
     return found[0]
-
-
-def ambiguous(connections: list[str]) -> ApiError:
-    available = [
-        AvailableConnection(connection_id=name, display_name=name) for name in connections[:MOST_AVAILABLE]
-    ]
-    return ApiError("ambiguous_connection", retry_with="connection_id", available_connections=available)
