@@ -57,8 +57,8 @@ MUTATIONS = [
     ),
     Mutation(
         "the transaction of a migration",
-        "            with exclusive_transaction():\n                _upgrade()",
-        "            _upgrade()",
+        "            with db.schema_change(), exclusive_transaction():\n                _upgrade()",
+        "            with db.schema_change():\n                _upgrade()",
         "tests/integration/test_migrations.py -k migration_that_fails",
     ),
     Mutation(
@@ -141,8 +141,8 @@ MUTATIONS = [
     ),
     Mutation(
         "unknown parameters of the protocol",
-        "        if name not in known:",
-        "        if False:",
+        "        if name not in known and not (",
+        "        if False and not (",
         "tests/integration/test_connector_api.py -k 'not_clear or wrong_call'",
     ),
     Mutation(
@@ -421,9 +421,8 @@ MUTATIONS = [
     # ---- what is taken in, and taken away
     Mutation(
         "STATE after what it vouches for",
-        "            for index, reason in self._store(lambda: self._written(batch)).refused:",
-        "            for _, state in batch.states:\n                self._on_state(state)\n"
-        "            for index, reason in self._store(lambda: self._written(batch)).refused:",
+        "        refused = self._write(batch)\n",
+        "        for _, state in batch.states:\n            self._on_state(state)\n        refused = self._write(batch)\n",
         "tests/e2e/test_cli.py -k could_not_be_stored",
     ),
     Mutation(
@@ -434,7 +433,7 @@ MUTATIONS = [
     ),
     Mutation(
         "the limit of a line",
-        "        if len(self._held) > MAX_LINE_BYTES:",
+        "        if len(self._held) > self._most:",
         "        if False:",
         "tests/e2e/test_hostile_requests.py -k endless",
     ),
@@ -500,8 +499,8 @@ MUTATIONS = [
     ),
     Mutation(
         "a signal that waits for a write",
-        "            with signals.uninterrupted():\n                stored",
-        "            if True:\n                stored",
+        "            with signals.uninterrupted():\n                done",
+        "            if True:\n                done",
         "tests/e2e/test_output.py -k 'during_a_write and sqlite'",
     ),
     Mutation(
@@ -530,8 +529,8 @@ MUTATIONS = [
     ),
     Mutation(
         "refusing an address of several meanings",
-        "    if len(found) > 1:",
-        "    if False:",
+        '    if len(found) > 1:\n        raise ApiError("ambiguous_address")',
+        '    if False:\n        raise ApiError("ambiguous_address")',
         "tests/integration/test_routing.py -k is_not_clear",
     ),
     Mutation(
@@ -771,8 +770,8 @@ MUTATIONS = [
     ),
     Mutation(
         "no bound over a part of the records",
-        "                latest_record_time = CASE\n                    WHEN NOT EXISTS (\n                        SELECT 1\n                        FROM streams",
-        "                latest_record_time = CASE\n                    WHEN TRUE OR EXISTS (\n                        SELECT 1\n                        FROM streams",
+        "                latest_record_time = CASE\n                    WHEN NOT {_MAY_BE_UNDATED}",
+        "                latest_record_time = CASE\n                    WHEN TRUE OR NOT {_MAY_BE_UNDATED}",
         "tests/e2e/test_time_fields.py -k 'undated or over_part'",
     ),
     Mutation(
@@ -850,8 +849,8 @@ MUTATIONS = [
     ),
     Mutation(
         "the mode of a file that is made",
-        "os.O_CLOEXEC, 0o600)",
-        "os.O_CLOEXEC, 0o666)",
+        "os.O_EXCL | os.O_CLOEXEC, 0o600)",
+        "os.O_EXCL | os.O_CLOEXEC, 0o666)",
         "tests/e2e/test_private_files.py -k targets_of_copy",
     ),
     Mutation(
@@ -874,26 +873,26 @@ MUTATIONS = [
     ),
     Mutation(
         "removing the part of a killed backup",
-        "                _remove_parts(path)\n",
+        "                _remove_parts(folder, names)\n",
         "",
         "tests/e2e/test_private_files.py -k was_killed",
     ),
     Mutation(
         "leaving the part of a running backup alone",
-        "                fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)\n",
+        "                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)\n",
         "",
         "tests/e2e/test_private_files.py -k left_alone",
     ),
     Mutation(
         "a file on the disk before its name",
-        "            os.fsync(descriptor)\n            publish",
-        "            publish",
+        "        os.fsync(descriptor)\n        publish",
+        "        publish",
         "tests/e2e/test_private_files.py -k on_the_disk",
     ),
     Mutation(
         "a name on the disk",
-        "            _remove(part)\n    sync_folder(path.parent)",
-        "            _remove(part)",
+        "_new_part(path) as part:\n        yield part\n    sync_folder(path.parent)",
+        "_new_part(path) as part:\n        yield part",
         "tests/e2e/test_private_files.py -k on_the_disk",
     ),
     Mutation(
@@ -935,7 +934,7 @@ MUTATIONS = [
     ),
     Mutation(
         "the connection of a token",
-        "    if g.caller.connection not in (None, connection):",
+        "    if restriction() not in (None, connection):",
         "    if False:",
         "tests/integration/test_tokens.py -k touches_no_other",
     ),
