@@ -84,6 +84,7 @@ class Sqlite(SchemaGuard, APSWDatabase):  # type: ignore[misc]  # playhouse has 
 
     # A file from before `secure_delete` has deleted bytes in its free space.
     leaves_remnants = True
+    is_in_process = True
 
     # Device and inode of the file, once it has been prepared.
     _identity: tuple[int, int] | None = None
@@ -288,6 +289,17 @@ class Sqlite(SchemaGuard, APSWDatabase):  # type: ignore[misc]  # playhouse has 
 
     def reset_sequence(self, table: str, column: str) -> None:
         """Nothing to do: SQLite numbers new rows after the last one."""
+
+    def data_version(self) -> Any:
+        """A value that changes when another connection commits, or this thread gets a new one; compare it
+        for equality.  It never waits.
+        """
+        self._check_place()
+        connection = self.connection()
+        connection.set_busy_timeout(0)
+        with peewee.__exception_wrapper__:  # type: ignore[attr-defined]
+            ((version,),) = connection.execute("PRAGMA data_version")
+        return connection, version
 
     def back_up(self, path: str) -> None:
         """Write a whole copy of this moment, with a history of its own, to a new file.  Writers continue.

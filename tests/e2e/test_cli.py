@@ -468,9 +468,9 @@ class TestServe:
             assert "password" in told
             with socket.create_connection(("127.0.0.1", port), timeout=10) as client:
                 client.sendall(b"GET /owner/login HTTP/1.0\r\n\r\n")
-                assert client.recv(12) == b"HTTP/1.0 200"
+                assert client.recv(12) == b"HTTP/1.1 200"
             server.terminate()
-            server.wait(60)
+            assert server.wait(60) == 0
 
     @staticmethod
     def flask_routes(environment: dict[str, str]) -> subprocess.CompletedProcess[str]:

@@ -969,10 +969,10 @@ MUTATIONS = [
         "tests/integration/test_tokens.py -k cannot_be_stored",
     ),
     Mutation(
-        "one look-up at a time before a body",
-        "        if not self._looking.acquire(blocking=False):",
-        "        if not self._looking.acquire(timeout=60):",
-        "tests/integration/test_server.py -k slow_look_up",
+        "a limit for looking up a token",
+        "    async with asyncio.timeout(LOOK_UP_SECONDS):",
+        "    async with asyncio.timeout(None):",
+        "tests/integration/test_server.py -k look_ups",
     ),
     Mutation(
         "noticing a restored backup",
@@ -987,9 +987,9 @@ MUTATIONS = [
         "tests/integration/test_transfer.py -k revocation",
     ),
     Mutation(
-        "looking at the token before a large body",
-        "            self.adj.max_request_body_size = MAX_FORM_BYTES",
-        "            pass",
+        "checking the token before a large body",
+        "    if code is not None:\n        return Limit(MAX_FORM_BYTES, code)",
+        "    if False:\n        return Limit(MAX_FORM_BYTES, str(code))",
         "tests/integration/test_server.py -k stranger",
     ),
     Mutation(
@@ -1000,8 +1000,8 @@ MUTATIONS = [
     ),
     Mutation(
         "a new session for who signs in",
-        "    session.clear()\n    session.permanent = True",
-        "    session.permanent = True",
+        "        session.clear()\n        session.permanent = True",
+        "        session.permanent = True",
         "tests/integration/test_auth.py -k session_before",
     ),
     Mutation(
@@ -1012,9 +1012,57 @@ MUTATIONS = [
     ),
     Mutation(
         "the throttle of wrong passwords",
-        "@limiter.limit(WRONG_PASSWORDS, deduct_when=lambda response: response.status_code == 401)\n",
-        "",
+        "    if wait := attempts.begin(who):",
+        "    if (wait := attempts.begin(who)) < 0:",
         "tests/integration/test_auth.py -k throttled",
+    ),
+    Mutation(
+        "counting an attempt before the password is checked",
+        "            if not wait:\n                own.append(now)",
+        "            if not wait and len(own) < 0:\n                own.append(now)",
+        "tests/unit/test_sign_in_attempts.py",
+    ),
+    Mutation(
+        "reading the summary again after a commit",
+        "or self._fresh.version != version:",
+        "or False:",
+        "tests/integration/test_hot_reads.py -k older",
+    ),
+    Mutation(
+        "a new connection as a new version of the data",
+        "        return connection, version",
+        "        return version",
+        "tests/integration/test_hot_reads.py -k connection",
+    ),
+    Mutation(
+        "leaving a poll during arrivals to the route",
+        '        return None if is_arriving else b""',
+        '        return b""',
+        "tests/integration/test_hot_reads.py -k arriving",
+    ),
+    Mutation(
+        "checking that a prepared file is still the same after a read",
+        "        if wanted and (not data or not self._is_there()):",
+        "        if wanted and not data:",
+        "tests/integration/test_prepared_files.py -k another_file",
+    ),
+    Mutation(
+        "a limit for the head of a request",
+        "        return 431 if size > MAX_HEAD_BYTES else None",
+        "        return None",
+        "tests/integration/test_server.py -k one_shape",
+    ),
+    Mutation(
+        "reading a request with an upgrade again",
+        "            self._read_without_upgrade(data[stopped.args[0] :])",
+        "            pass",
+        "tests/integration/test_server.py -k upgrade",
+    ),
+    Mutation(
+        "a lane for reads",
+        "        place = Place(self._writes if is_write else self._reads, self._streams)",
+        "        place = Place(self._writes, self._streams)",
+        "tests/integration/test_lanes.py",
     ),
     Mutation(
         "staying on this site after signing in",

@@ -242,7 +242,7 @@ def test_a_full_disk_is_an_error_page_before_anything_is_prepared(
     response = post(owner, files="yes")
     assert response.status_code == 507
     assert "does not have the room" in response.text
-    assert not files._files
+    assert not files._files.read()
 
 
 def test_what_fails_while_it_is_prepared_is_said_on_its_page(
