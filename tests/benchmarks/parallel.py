@@ -64,7 +64,7 @@ def patiently(target: records.Target, changes: list[Change]) -> None:
 
 
 def import_all(url: str, number: int, records: float, begin: Any, told: Any) -> None:
-    from corpus import lines
+    from tests.benchmarks.corpus import lines
 
     database.connect(url, Path())
     name = f"importer {number}"
@@ -99,7 +99,7 @@ def write_small_apart(*arguments: Any) -> None:
 
 
 def import_on(url: str, number: int, seconds: float, begin: Any, told: Any) -> None:
-    from corpus import lines
+    from tests.benchmarks.corpus import lines
 
     database.connect(url, Path())
     target = records.Target(f"importer {number}", "bench")
