@@ -6,7 +6,7 @@ SECONDS ?= 600
 VENV := .venv
 BIN := $(VENV)/bin
 # Tests outside of tests/endurance that are longer with PDPP_TEST_LONG=1.
-LONG_TOO := tests/unit/test_archive.py tests/e2e/test_browser.py tests/e2e/test_hostile_requests.py tests/integration/test_listings.py tests/integration/test_reconcile.py tests/integration/test_unclaimed_files.py
+LONG_TOO := tests/unit/test_archive.py tests/e2e/test_benchmarks.py tests/e2e/test_browser.py tests/e2e/test_hostile_requests.py tests/integration/test_listings.py tests/integration/test_reconcile.py tests/integration/test_unclaimed_files.py
 
 .PHONY: help setup setup-tests demo run test test-fast test-long lint audit bench bench-parallel real-input real-taps load fuzz mutations screenshots check-deploy lock clean
 

@@ -59,7 +59,11 @@ def _parsed(arguments: list[str]) -> argparse.Namespace:
         help="records (default: 10,000 and 100,000)",
     )
     add("--database", nargs="+", choices=get_args(Kind), default=["sqlite"])
-    add("--only", nargs="+", help=f"figures whose names contain one of these; {LOAD} is the HTTP load")
+    add(
+        "--only",
+        nargs="+",
+        help=f"figures of these names, or whose names contain one; {LOAD} is the HTTP load",
+    )
     add(
         "--repeat",
         type=int,
@@ -110,7 +114,10 @@ def _measure_figures(called: argparse.Namespace, server: str, results: Results) 
 
 
 def _is_chosen(figure: Figure, only: list[str] | None) -> bool:
-    return not only or any(part in figure.name for part in only if part != LOAD)
+    names = [part for part in only or () if part != LOAD]
+    return not only or any(
+        name == figure.name or (name not in FIGURES and name in figure.name) for name in names
+    )
 
 
 def _measure_load(called: argparse.Namespace, server: str, results: Results) -> None:

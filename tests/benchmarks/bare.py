@@ -10,7 +10,7 @@ app = Flask(__name__)
 
 def filled(size: int) -> dict[str, str]:
     """A dict whose compact JSON has so many bytes, from 30 on."""
-    fields = {f"field_{number:02}": "x" * 20 for number in range(max(size - 30, 0) // 34)}
+    fields = {f"field_{number:04}": "x" * 20 for number in range(max(size - 30, 0) // 36)}
     left = size - len(json.dumps({**fields, "filler": ""}, separators=(",", ":")))
     return {**fields, "filler": "x" * left}
 

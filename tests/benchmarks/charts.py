@@ -36,6 +36,8 @@ class Axis(NamedTuple):
 
     def place(self, value: float) -> float:
         """From 0 to 1."""
+        if self.least == self.most:
+            return 0.0
         return math.log(value / self.least) / math.log(self.most / self.least)
 
     def ticks(self) -> list[float]:
@@ -79,7 +81,7 @@ def _grid(x_axis: Axis, y_axis: Axis, ticks: Sequence[float]) -> list[str]:
         found.append(_text(LEFT - 8, y + 4, number(value), "end"))
     found += [_text(_x(x_axis, value), HEIGHT - BOTTOM + 20, number(value), "middle") for value in ticks]
     middle = LEFT + (WIDTH - RIGHT - LEFT) / 2
-    return [*found, _text(middle, HEIGHT - 10, x_axis.label, "middle"), _text(8, TOP - 6, y_axis.label)]
+    return [*found, _text(middle, HEIGHT - 10, x_axis.label, "middle"), _text(8, TOP - 14, y_axis.label)]
 
 
 def _lines(x_axis: Axis, y_axis: Axis, series: Mapping[str, Points]) -> list[str]:

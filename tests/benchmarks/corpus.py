@@ -16,7 +16,10 @@ from pdpp_ref.parsing.messages import Reader
 
 LARGE, SMALL, STREAMS_PER_CONNECTION = 5_000, 250, 20
 INTERLEAVED = 500
-WORDS = "the of and photo letter march ticket garden train café river Zürich".split()
+WORDS = [
+    *("the", "of", "and", "photo", "letter", "march"),
+    *("ticket", "garden", "train", "café", "river", "Zürich"),
+]
 
 
 def layout(records: int) -> Iterator[tuple[str, str, int]]:

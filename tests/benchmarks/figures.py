@@ -53,6 +53,9 @@ class Goal(NamedTuple):
         return ", ".join(each for each in wanted if each)
 
 
+NO_GOAL = Goal()
+
+
 class Figure(NamedTuple):
     """`other` says what ours is compared with."""
 
@@ -66,7 +69,7 @@ class Figure(NamedTuple):
 FIGURES: dict[str, Figure] = {}
 
 
-def figure(name: str, *, other: str, goal: Goal = Goal()) -> Callable[[Callable[[Place], Times]], Any]:
+def figure(name: str, *, other: str, goal: Goal = NO_GOAL) -> Callable[[Callable[[Place], Times]], Any]:
     def register(measure: Callable[[Place], Times]) -> Callable[[Place], Times]:
         what = " ".join((measure.__doc__ or "").split())
         FIGURES[name] = Figure(name, what, other, goal, measure)

@@ -91,12 +91,6 @@ class Place:
         own = {"PDPP_DATABASE_URL": url, "PDPP_INSTANCE_PATH": str(folder), "PYTHONPATH": root}
         return others | own
 
-    def size_on_disk(self, url: str) -> int:
-        """Bytes of the database, without its log."""
-        if self.kind == "sqlite":
-            return Path(url.removeprefix("sqlite:///")).stat().st_size
-        return int(database.fetch_value("SELECT pg_database_size(current_database())"))
-
 
 @contextmanager
 def in_process(url: str) -> Iterator[None]:

@@ -59,7 +59,7 @@ def load_chart(loads: Sequence[Load]) -> str:
     for each in loads:
         if each.database == "sqlite" and each.state == http_load.IDLE and each.per_second.median:
             is_bare = each.path == http_load.BARE
-            name = each.server if is_bare else f"{each.path}, {each.server}"
+            name = each.server if is_bare else f"{each.server}: {each.path}"
             series.setdefault(name, {})[each.connections] = each.per_second.median
     title = "Requests a second, by the number of open connections"
     return charts.lines(title, "connections", "requests/s", series)
