@@ -28,6 +28,7 @@ def main(names: Sequence[str]) -> None:
     text = document.read_text()
     if rows:
         text = replaced(text, "figures", _figures(found, rows))
+        text = replaced(text, "durations", report.durations(rows))
         (DOCS / SIZE_CHART).write_text(size_chart(rows))
     if loads:
         text = replaced(text, "load", _loads(found, loads))

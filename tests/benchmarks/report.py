@@ -64,6 +64,23 @@ def figures_table(rows: Sequence[Row], growth: Sequence[Growth]) -> Iterator[str
         )
 
 
+def durations(rows: Sequence[Row]) -> Iterator[str]:
+    """Markdown: how long what is proportional to the records would take with many more, at the measured rate."""
+    yield "| work | database | measured | 100 million | 10 billion |"
+    yield "|---|---|---:|---:|---:|"
+    for row in largest(rows):
+        if row.rate is not None:
+            lengths = (_length(records / row.rate) for records in (10**8, 10**10))
+            yield f"| {row.name} | {row.database} | {row.rate:,.0f}/s | {' | '.join(lengths)} |"
+
+
+def _length(seconds: float) -> str:
+    for unit, size in (("days", 86_400), ("hours", 3_600), ("minutes", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:,.0f} {unit}"
+    return f"{seconds:,.0f} s"
+
+
 def meanings(rows: Sequence[Row]) -> Iterator[str]:
     """Markdown: what each figure measures, and what it is compared with."""
     yield "| figure | what is measured | compared with |"

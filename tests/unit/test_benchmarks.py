@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from tests.benchmarks import bare, charts, http_load, publish, results
+from tests.benchmarks import bare, charts, http_load, publish, report, results
 from tests.benchmarks.corpus import layout, write_file, write_interleaved
 from tests.benchmarks.figures import Figure, Goal, Times
 from tests.benchmarks.fit import exponent
@@ -114,6 +114,11 @@ def test_a_corpus_has_as_many_records_as_asked_for(records: int, tmp_path: Path)
         assert (tmp_path / "lines").read_bytes().count(b"\n") == 1_001
 
 
+def test_durations_are_in_units_that_a_reader_can_picture() -> None:
+    *_, line = report.durations([row(1_000, 0.1)])
+    assert line == "| import | sqlite | 10,000/s | 3 hours | 12 days |"
+
+
 class TestChart:
     SERIES = {f"<line {number}>": {10.0: 1.0, 1_000.0: 10.0 ** (number % 2)} for number in range(9)}
 
@@ -158,5 +163,5 @@ class TestPublish:
 
     def test_the_document_has_the_marks(self) -> None:
         text = (publish.DOCS / "performance.md").read_text()
-        for name in ("figures", "load"):
+        for name in ("figures", "durations", "load"):
             assert text.index(f"<!-- {name} -->") < text.index(f"<!-- end of {name} -->")
