@@ -38,12 +38,14 @@ def main(arguments: list[str]) -> None:
     command = shlex.join(["python", "-m", "tests.benchmarks", *arguments])
     results = Results(command, _machine())
     print(f"{results.machine}\n")
-    with servers_for(called.database) as server:
-        _measure_figures(called, server, results)
-        if called.load:
-            _measure_load(called, server, results)
-    if called.json:
-        store(called.json, results)
+    try:
+        with servers_for(called.database) as server:
+            _measure_figures(called, server, results)
+            if called.load:
+                _measure_load(called, server, results)
+    finally:
+        if called.json:
+            store(called.json, results)
 
 
 def _parsed(arguments: list[str]) -> argparse.Namespace:
@@ -76,7 +78,7 @@ def _parsed(arguments: list[str]) -> argparse.Namespace:
         default=True,
         help="whether to load servers with wrk",
     )
-    add("--load-seconds", type=float, default=1.0, help="for each number of connections")
+    add("--load-seconds", type=int, default=1, help="for each number of connections")
     add(
         "--against",
         metavar="URL",
