@@ -24,6 +24,7 @@ from tests.benchmarks.results import Results, Row, growth_of, store
 
 MODULES = (imports, projection, removals, reading)  # which register their figures
 LOAD = "load"
+SIZES = [10_000, 100_000]
 LEAST_RECORDS = 1_000
 
 
@@ -49,47 +50,26 @@ def main(arguments: list[str]) -> None:
 
 
 def _parsed(arguments: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m tests.benchmarks", description=(__doc__ or "").splitlines()[0]
-    )
-    add = parser.add_argument
-    add(
-        "--sizes",
-        type=int,
-        nargs="+",
-        default=[10_000, 100_000],
-        help="records (default: 10,000 and 100,000)",
-    )
-    add("--database", nargs="+", choices=get_args(Kind), default=["sqlite"])
-    add(
-        "--only",
-        nargs="+",
-        help=f"figures of these names, or whose names contain one; {LOAD} is the HTTP load",
-    )
-    add(
-        "--repeat",
-        type=int,
-        default=3,
-        help="how often each figure is measured; those of milliseconds 2 or 10 times as often",
-    )
-    add(
-        "--load",
-        action=argparse.BooleanOptionalAction,
-        default=True,
-        help="whether to load servers with wrk",
-    )
-    add("--load-seconds", type=int, default=1, help="for each number of connections")
-    add(
-        "--against",
-        metavar="URL",
-        help=f"another server to send the same GETs; {http_load.AGAINST_TOKEN} is its token",
-    )
-    add("--json", type=Path, metavar="FILE", help="store the results; see tests/benchmarks/publish.py")
+    summary = (__doc__ or "").splitlines()[0]
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=summary)
+    _add_options(parser)
     called = parser.parse_args(arguments)
     if min(called.sizes) < LEAST_RECORDS:
         parser.error(f"--sizes must be at least {LEAST_RECORDS:,}")
     called.load = called.load and (not called.only or LOAD in called.only)
     return called
+
+
+def _add_options(parser: argparse.ArgumentParser) -> None:
+    add, load = parser.add_argument, parser.add_argument_group("HTTP load").add_argument
+    add("--sizes", type=int, nargs="+", default=SIZES, help="records (default: 10,000 and 100,000)")
+    add("--database", nargs="+", choices=get_args(Kind), default=["sqlite"], help="default: sqlite")
+    add("--only", nargs="+", help=f"figures of these names, or whose names contain one, or {LOAD}")
+    add("--repeat", type=int, default=3, help="times that seconds are measured; ms are measured more often")
+    add("--json", type=Path, metavar="FILE", help="store the results; see tests/benchmarks/publish.py")
+    load("--load", action=argparse.BooleanOptionalAction, default=True, help="load servers with wrk")
+    load("--load-seconds", type=int, default=1, help="for each path and number of connections")
+    load("--against", metavar="URL", help=f"another server; {http_load.AGAINST_TOKEN} is its bearer token")
 
 
 def _machine() -> str:

@@ -24,7 +24,7 @@ SETTINGS = {"autovacuum": "on", "shared_buffers": "128MB", "max_wal_size": "1GB"
 class Place:
     """A kind of database and a size, with a folder that is removed at the end.
 
-    `repeat`: how often a figure is measured that takes seconds; those of milliseconds are measured ten times as often.
+    `repeat`: how often a figure is measured that takes seconds; those of milliseconds are measured more often.
     """
 
     def __init__(self, kind: Kind, records: int, repeat: int, server: str = "") -> None:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from tests.benchmarks.figures import milliseconds
 from tests.benchmarks.results import Growth, Load, Row, Spread
 
-HEADING = f"{'figure':<30}{'database':<10}{'size':>10}{'ours':>12}{'half within':>22}{'other':>12}{'ratio':>8}  note"
+HEADING = f"{'figure':<30}{'database':<10}{'size':>10}{'ours':>12}{'half within':>26}{'other':>12}{'ratio':>8}  note"
 LOAD_HEADING = (
     f"{'server':<40}{'path':<18}{'state':<11}{'connections':>11}{'requests/s':>12}{'p50':>10}{'p99':>10}"
 )
@@ -14,7 +14,7 @@ LOAD_HEADING = (
 def line(row: Row) -> str:
     within = f"{milliseconds(row.ours.low)} to {milliseconds(row.ours.high)}"
     return (
-        f"{row.name:<30}{row.database:<10}{row.records:>10,}{_cost(row, row.ours):>12}{within:>22}"
+        f"{row.name:<30}{row.database:<10}{row.records:>10,}{_cost(row, row.ours):>12}{within:>26}"
         f"{_cost(row, row.other):>12}{row.ratio:>8.2f}  {row.note}"
     )
 
