@@ -61,10 +61,10 @@ def patiently(target: records.Target, changes: list[Change]) -> None:
             continue
 
 
-def import_all(url: str, number: int, records: float, begin: Any, told: Any) -> None:
+def import_all(url: str, number: int, amount: float, begin: Any, told: Any) -> None:
     database.connect(url, Path())
     name = f"importer {number}"
-    changes = list(map(Reader().read, lines(name, int(records))))
+    changes = list(map(Reader().read, lines(name, int(amount))))
     begin.wait()
     began, parts = time.perf_counter(), iter(changes)
     while part := list(islice(parts, 2_000)):
