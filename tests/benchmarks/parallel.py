@@ -1,6 +1,6 @@
 """What several processes do at once: importers, small writes, and reads beside them, on each database.
 
-    python tests/benchmarks/parallel.py [--records 20000] [--seconds 5] [--at 1 2 4 8]
+    python -m tests.benchmarks.parallel [--records 20000] [--seconds 5] [--at 1 2 4 8]
 
 - import: each process imports `--records` records of about 300 bytes in batches of 2,000, as
   `pdpp-ref import` does, into a connection of its own.  Records a second, all of them together.
@@ -20,7 +20,6 @@ import multiprocessing
 import os
 import platform
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -28,8 +27,6 @@ from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Any
-
-sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from pdpp_ref import database, migrations
 from pdpp_ref.canonical import records
@@ -44,6 +41,7 @@ from pdpp_ref.projection import deltas, grains, marks
 from pdpp_ref.services import reconcile, summary
 from pdpp_ref.services.auto_reconcile import AutoReconcile
 from pdpp_ref.services.cooldown import Cooldown
+from tests.benchmarks.corpus import lines
 from tests.support import postgres
 
 processes = multiprocessing.get_context("forkserver")
@@ -63,12 +61,10 @@ def patiently(target: records.Target, changes: list[Change]) -> None:
             continue
 
 
-def import_all(url: str, number: int, records: float, begin: Any, told: Any) -> None:
-    from corpus import lines
-
+def import_all(url: str, number: int, amount: float, begin: Any, told: Any) -> None:
     database.connect(url, Path())
     name = f"importer {number}"
-    changes = list(map(Reader().read, lines(name, int(records))))
+    changes = list(map(Reader().read, lines(name, int(amount))))
     begin.wait()
     began, parts = time.perf_counter(), iter(changes)
     while part := list(islice(parts, 2_000)):
@@ -99,8 +95,6 @@ def write_small_apart(*arguments: Any) -> None:
 
 
 def import_on(url: str, number: int, seconds: float, begin: Any, told: Any) -> None:
-    from corpus import lines
-
     database.connect(url, Path())
     target = records.Target(f"importer {number}", "bench")
     changes = list(map(Reader().read, lines(f"importer {number}", 2_000)))
