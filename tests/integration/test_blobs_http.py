@@ -103,6 +103,7 @@ def test_other_bytes_than_were_announced_are_not_stored(
     assert counts(probe) == [0, 0, 0]
 
 
+@pytest.mark.one_on_postgres
 @pytest.mark.parametrize("digest", ["", "abc", "g" * 64, DIGEST + "0"])
 def test_what_is_no_digest_is_told(connector: FlaskClient, digest: str) -> None:
     response = send(connector, sha256=digest)
@@ -125,6 +126,7 @@ def test_there_must_be_a_record_to_hold_it(
     assert counts(probe) == [0, 0, 0]
 
 
+@pytest.mark.one_on_postgres
 @pytest.mark.parametrize("name", ["connector_instance_id", "stream", "key"])
 def test_a_name_that_is_missing_or_no_name_is_told(connector: FlaskClient, name: str) -> None:
     for value in ("", "\0", "x" * 3000):
@@ -146,6 +148,7 @@ def test_a_file_over_the_limit_is_413(
     assert send(connector, FILE[:1_000]).status_code == 201
 
 
+@pytest.mark.one_on_postgres
 @pytest.mark.parametrize("encoding", ["gzip", "br", "zstd, gzip"])
 def test_a_content_encoding_is_refused(connector: FlaskClient, probe: DatabaseProbe, encoding: str) -> None:
     told(send(connector, headers={"Content-Encoding": encoding}), 415, "unsupported_encoding")

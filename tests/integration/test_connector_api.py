@@ -127,6 +127,7 @@ def test_gzip_is_accepted(connector: FlaskClient, summary: Read) -> None:
     assert summary()["record_count"] == 5000
 
 
+@pytest.mark.one_on_postgres
 @pytest.mark.parametrize(
     "body", [b"not gzip", gzip.compress(lines("a"))[:-9], b"\x1f\x8b"], ids=["other", "cut off", "begun"]
 )
@@ -158,6 +159,7 @@ def test_a_line_over_the_limit_is_rejected_by_itself(
     assert (answer["records_accepted"], answer["records_rejected"]) == (2, 1)
 
 
+@pytest.mark.one_on_postgres
 @pytest.mark.parametrize(
     ("query", "headers", "status"),
     [

@@ -93,6 +93,7 @@ def test_each_row_tells_as_of_when_and_whether_it_may_lag(
     assert all(row["computed_at"].endswith("Z") for row in rows)
 
 
+@pytest.mark.one_on_postgres
 @pytest.mark.parametrize("path", ["size?grain=stream", "size?grain=connection", "top?scope=blob"])
 def test_no_rows_still_have_a_header(operator: FlaskClient, path: str) -> None:
     text = operator.get(f"/_ref/dataset/{path}&format=csv").text
@@ -101,6 +102,7 @@ def test_no_rows_still_have_a_header(operator: FlaskClient, path: str) -> None:
     assert text.startswith(("grain,connector_id,connector_instance_id,", "scope,measure,rank,"))
 
 
+@pytest.mark.one_on_postgres
 @pytest.mark.parametrize(
     ("path", "name"),
     [

@@ -87,6 +87,7 @@ def test_each_state_tells_what_it_must(be: Callable[[str], Tag], kind: str, told
         assert text in words(hero)
 
 
+@pytest.mark.one_on_postgres
 @pytest.mark.parametrize("kind", KINDS)
 def test_no_state_says_what_it_must_not(be: Callable[[str], Tag], owner: FlaskClient, kind: str) -> None:
     be(kind)
@@ -97,6 +98,7 @@ def test_no_state_says_what_it_must_not(be: Callable[[str], Tag], owner: FlaskCl
         assert "canary" not in owner.get(path).text.lower()
 
 
+@pytest.mark.one_on_postgres
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(
     "path",
@@ -121,6 +123,7 @@ TITLES = {
 }
 
 
+@pytest.mark.one_on_postgres
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_title_and_the_icon_tell_the_state(
     be: Callable[[str], Tag], owner: FlaskClient, kind: str
@@ -138,6 +141,7 @@ def test_the_title_and_the_icon_tell_the_state(
             assert file.mimetype == "image/svg+xml"
 
 
+@pytest.mark.one_on_postgres
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "first_count"])
 def test_figures_bear_their_time(be: Callable[[str], Tag], kind: str) -> None:
     time = be(kind).find("time")
@@ -198,6 +202,7 @@ def test_of_figures_that_lag_since_a_time_that_is_lost_no_minutes_are_promised(
     assert hero_of(owner.get("/dashboard").text)["data-state"] == "delayed"
 
 
+@pytest.mark.one_on_postgres
 @pytest.mark.parametrize("kind", KINDS)
 def test_page_and_fragment_show_the_same_hero(
     be: Callable[[str], Tag], owner: FlaskClient, kind: str
@@ -248,6 +253,7 @@ def test_while_totals_may_lag_each_row_bears_its_own_time(
     assert page.select(".listing > .note time")
 
 
+@pytest.mark.one_on_postgres
 @pytest.mark.parametrize(
     "name",
     ["a/b", "x y", "<script>alert(1)</script>", "q\"'", "é😀", "a\nb", "..", "a/../b", "/", "%2f", "?#"],
@@ -332,6 +338,7 @@ class TestPolling:
         assert (status["role"], status.get_text()) == ("status", "")
         assert not status.find_parent(id="hero")
 
+    @pytest.mark.one_on_postgres
     @pytest.mark.parametrize(("kind", "seconds"), [("fresh", 10), ("updating", 2), ("delayed", 10)])
     def test_the_interval_follows_the_state(
         self, be: Callable[[str], Tag], kind: str, seconds: int

@@ -98,6 +98,7 @@ OPTIONAL = {
 }
 
 
+@pytest.mark.one_on_postgres
 @pytest.mark.parametrize(
     ("schema", "fields"),
     [
@@ -178,6 +179,7 @@ def test_every_error_has_a_status_and_a_sentence() -> None:
         assert meaning.about.endswith(".")
 
 
+@pytest.mark.one_on_postgres
 @pytest.mark.parametrize("change", ["more", "less", "other", "status", "code"])
 def test_what_does_not_conform_is_noticed(
     described: dict[str, Any], client: FlaskClient, change: str

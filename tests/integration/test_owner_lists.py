@@ -97,6 +97,7 @@ def test_a_search_without_a_hit_is_told_and_can_be_left(owner: FlaskClient) -> N
     assert page.find("a", string="Show all")
 
 
+@pytest.mark.one_on_postgres
 @pytest.mark.parametrize("query", ["sort=nonsense", "order=up", "days=7", "limit=x", "format=xml"])
 def test_a_wrong_parameter_is_named(owner: FlaskClient, query: str) -> None:
     response = owner.get(f"/dashboard?{query}")
@@ -148,6 +149,7 @@ def test_shares_are_drawn_and_told(owner: FlaskClient) -> None:
 # ---- taken away --------------------------------------------------------------------------------
 
 
+@pytest.mark.one_on_postgres
 @pytest.mark.usefixtures("several")
 @pytest.mark.parametrize("query", ["", "sort=name", "sort=record_count&order=asc", "q=l", "sort=growth"])
 def test_page_csv_and_json_are_one(owner: FlaskClient, query: str) -> None:
@@ -194,6 +196,7 @@ def test_what_was_never_counted_is_empty_in_a_file_and_not_zero(
     assert row["total_retained_bytes"] is None
 
 
+@pytest.mark.one_on_postgres
 @pytest.mark.parametrize("name", HOSTILE)
 def test_hostile_names_in_files_and_pages(owner: FlaskClient, name: str) -> None:
     write(upsert(name, stream=name), connection=name, connector=name)
@@ -246,6 +249,7 @@ def test_no_page_shows_what_a_record_holds(owner: FlaskClient) -> None:
             assert "CANARY" not in owner.get(path + ("" if "?" in path else "?") + more).text
 
 
+@pytest.mark.one_on_postgres
 @pytest.mark.parametrize("query", ["", "connection=laptop&stream=no", "connection=no&stream=notes"])
 def test_a_stream_that_is_not_there(owner: FlaskClient, query: str) -> None:
     fill(1)
@@ -359,6 +363,7 @@ def test_a_refresh_that_fails_leads_back_to_the_honest_page(
     assert "CANARY" not in page.text
 
 
+@pytest.mark.one_on_postgres
 @pytest.mark.parametrize("path", ["/dashboard?q=a", "/dashboard/connections/laptop", STREAM])
 def test_a_refresh_leads_back_to_where_it_was_asked_for(press: Callable[..., Any], path: str) -> None:
     fill(1)
@@ -440,6 +445,7 @@ class TestArriving:
 # ---- how numbers are written -------------------------------------------------------------------
 
 
+@pytest.mark.one_on_postgres
 @pytest.mark.parametrize("language", ["en-GB", "de", ""])
 def test_numbers_are_english_like_the_page(owner: FlaskClient, language: str) -> None:
     fill(1234)

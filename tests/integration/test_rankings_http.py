@@ -61,6 +61,7 @@ def test_equals_are_in_the_order_of_their_names(operator: FlaskClient) -> None:
     assert order == sorted(order)
 
 
+@pytest.mark.one_on_postgres
 @pytest.mark.parametrize(
     ("limit", "rows"), [("1", 1), ("25", 25), ("0", 1), ("-7", 1), ("26", 25), ("9" * 30, 25)]
 )
@@ -72,6 +73,7 @@ def test_an_empty_parameter_means_its_default(operator: FlaskClient) -> None:
     assert ranked(operator, limit="", measure="") == ranked(operator)
 
 
+@pytest.mark.one_on_postgres
 @pytest.mark.parametrize("limit", ["x", "1.5", "nan", "1e400", "٣", "0x10"])
 def test_a_limit_that_is_no_number_is_told(operator: FlaskClient, limit: str) -> None:
     assert told(operator, limit=limit) == "limit must be a whole number."
@@ -83,6 +85,7 @@ def test_another_scope_or_measure_is_told_with_those_there_are(operator: FlaskCl
     assert all(measure in message for measure in EVERY_MEASURE)
 
 
+@pytest.mark.one_on_postgres
 @pytest.mark.parametrize("scope", SCOPES)
 def test_a_measure_that_says_nothing_of_its_scope_is_told(operator: FlaskClient, scope: str) -> None:
     for measure in set(EVERY_MEASURE) - set(rankings.MEASURES_OF[scope]):

@@ -98,6 +98,7 @@ def test_a_singer_replication_key_names_the_field(stream: Any) -> None:
     assert row["dirty_record_time_bounds"] is False
 
 
+@pytest.mark.one_on_postgres
 @pytest.mark.parametrize(
     "value", [17, "17", "20200101", "yesterday", "9999-99-99", ["2020-01-01"], "2020-01-01x"]
 )

@@ -288,6 +288,7 @@ class TestMaintenance:
         app.extensions["background_rebuild"].wait()
         assert get("summary")["projection"]["state"] == "fresh"
 
+    @pytest.mark.one_on_postgres
     @pytest.mark.parametrize(
         "route", ["summary/reconcile", "summary/rebuild", "size/reconcile", "size/rebuild"]
     )

@@ -41,6 +41,7 @@ def test_new_prints_the_token_alone(call: Call) -> None:
     assert found.expires_at
 
 
+@pytest.mark.one_on_postgres
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [

@@ -46,6 +46,13 @@ class Templates(BytecodeCache):
 
 
 def api_document(app: Flask) -> dict[str, Any]:
+    """The document of an application that serves requests, which gets no more routes."""
+    if (known := app.extensions.get("api_document")) is None:
+        known = app.extensions["api_document"] = _document(app)
+    return known
+
+
+def _document(app: Flask) -> dict[str, Any]:
     key = tuple(
         (rule.rule, rule.endpoint, *sorted(rule.methods or ())) for rule in app.url_map.iter_rules()
     )
