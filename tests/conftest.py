@@ -46,7 +46,7 @@ sys.dont_write_bytecode = False
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
-compiled.share_url_builders()
+compiled.share_url_rules()
 TEMPLATES = compiled.Templates()
 # How long an example takes is the machine's affair.
 settings.register_profile("any machine", deadline=None)
