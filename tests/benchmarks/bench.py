@@ -210,8 +210,8 @@ def imports(folder: Path, records: int, repeat: int = 3) -> Iterator[Result]:
         ours.append(run(*command, "import", file, "--connection", "bench"))
         raw.append(run(Path(__file__).with_name("raw_import.py"), file, folder / f"raw-{number}"))
         database = apsw.Connection(str(folder / str(number) / "pdpp-ref.sqlite3"))
-        kept = database.execute(f"SELECT {COLUMNS} FROM retained_size_global").fetchone()
-        assert kept == (*map(int, raw[-1][2].split()), 0, 0), "the two imports differ"
+        stored = database.execute(f"SELECT {COLUMNS} FROM retained_size_global").fetchone()
+        assert stored == (*map(int, raw[-1][2].split()), 0, 0), "the two imports differ"
         database.close()
     took, raw_took = (statistics.median(each[0] for each in runs) for runs in (ours, raw))
     peak, raw_peak = (max(each[1] for each in runs) for runs in (ours, raw))
@@ -237,7 +237,7 @@ def exports(database: Path, records: int, repeat: int) -> Result:
     return Result(EXPORT, records, took, raw_took, note, peak)
 
 
-def reads_and_repairs(folder: Path, records: int, repeat: int) -> Iterator[Result | str]:
+def reads_and_reconciles(folder: Path, records: int, repeat: int) -> Iterator[Result | str]:
     """Everything but the import, on one database; a str is what helps to judge it."""
     settings = Settings(instance_path=str(folder))
     open_database(settings)
@@ -250,13 +250,13 @@ def reads_and_repairs(folder: Path, records: int, repeat: int) -> Iterator[Resul
     large, twenty = streams_of("mail"), streams_of("account 0")
     reading = Case(READ, read, lambda: ask("SELECT * FROM retained_size_global WHERE id = 1"))
     paging = page_case(large[0][0])
-    repairs = (
+    reconciles = (
         Case(TOTALS, read, lambda: ask(SUMS), before=lambda: mark([])),
         Case(ONE, read, lambda: count_streams(large), before=lambda: mark(large)),
         Case(TWENTY, read, lambda: count_streams(twenty), before=lambda: mark(twenty)),
     )
     rebuilding = Case(REBUILD, rebuild, lambda: [ask(sql) for sql in GROUPS])
-    for case, ours, raw in (*in_turn(repeat * 10, reading, paging), *in_turn(repeat, *repairs)):
+    for case, ours, raw in (*in_turn(repeat * 10, reading, paging), *in_turn(repeat, *reconciles)):
         case.before()
         yield Result(case.operation, records, ours, raw, statements(case.ours))
     ((_, ours, raw),) = in_turn(max(3, repeat // 10), rebuilding)
@@ -352,7 +352,7 @@ def main() -> None:
     for records in sorted(set(called.records)):
         with tempfile.TemporaryDirectory() as folder:
             imported = imports(Path(folder), records)
-            others = reads_and_repairs(Path(folder) / "corpus", records, called.repeat)
+            others = reads_and_reconciles(Path(folder) / "corpus", records, called.repeat)
             for each in chain(imported, others):
                 if isinstance(each, str):
                     remarks.append(each)

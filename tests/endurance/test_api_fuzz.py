@@ -116,9 +116,9 @@ def signed_in(app: Flask, who: str) -> dict[str, Any]:
 
 def requests(operation: Any) -> Any:
     """Those that fit the document, those that fit and find something, and those that do not fit."""
-    told = [(each.name, each.location) for each in operation.iter_parameters()]
-    parts = {name: KNOWN[name] for name, where in told if where == "path" and name in KNOWN}
-    query = {name: KNOWN[name] for name, where in told if where == "query" and name in KNOWN}
+    reported = [(each.name, each.location) for each in operation.iter_parameters()]
+    parts = {name: KNOWN[name] for name, where in reported if where == "path" and name in KNOWN}
+    query = {name: KNOWN[name] for name, where in reported if where == "query" and name in KNOWN}
     aimed = operation.as_strategy(path_parameters=parts or None, query=query or None)
     unfit = operation.as_strategy(generation_mode=GenerationMode.NEGATIVE)
     return operation.as_strategy() | aimed | unfit

@@ -45,7 +45,7 @@ class Trial:
 
     def __init__(self, name: str, place: Place, folder: Path) -> None:
         self.name, self.act, self.place = name, ACTS[name], place
-        self.told = folder / "told.json"
+        self.reported = folder / "told.json"
         self.deaths = 0
         place.begin(self.act.begin)
         self.before = look(place)
@@ -61,12 +61,12 @@ class Trial:
     def again(self) -> None:
         """The beginning."""
         self.place.again()
-        self.told.unlink(missing_ok=True)
+        self.reported.unlink(missing_ok=True)
 
     def check(self, what: str) -> None:
         """Nothing is half done, what was acknowledged is, and doing it again gets all the way."""
         found = look(self.place)
-        if self.told.exists():
+        if self.reported.exists():
             assert found == self.after, f"{what}: it had been acknowledged"
         if self.act.is_one:
             assert found in (self.before, self.after), what
@@ -120,7 +120,7 @@ def points(total: int, most: int) -> set[int]:
 def die(trial: Trial, how: How | None, point: int, *, sent: bool = False) -> None:
     trial.again()
     trial.deaths += bool(point)
-    arguments = (trial.name, trial.place, trial.told, how, point, sent)
+    arguments = (trial.name, trial.place, trial.reported, how, point, sent)
     process = processes.Process(target=_act, args=arguments)
     process.start()
     process.join(60)
@@ -128,7 +128,7 @@ def die(trial: Trial, how: How | None, point: int, *, sent: bool = False) -> Non
     assert process.exitcode == (0 if lives else -signal.SIGKILL)
 
 
-def _act(name: str, place: Place, told: Path, how: How | None, point: int, sent: bool) -> None:
+def _act(name: str, place: Place, reported: Path, how: How | None, point: int, sent: bool) -> None:
     """In a process of its own: die at the point, at a statement where no `how` says otherwise.
 
     What is told, at the time at which a sender would be, is at which point that was.
@@ -149,9 +149,9 @@ def _act(name: str, place: Place, told: Path, how: How | None, point: int, sent:
         small_steps(patched)
         if how not in ("power", "fail"):  # syncs matter to those
             patched.setitem(database.PRAGMAS, "synchronous", "off")
-        perform(ACTS[name], place, before, lambda: told.write_text(json.dumps(disk and disk.count)))
+        perform(ACTS[name], place, before, lambda: reported.write_text(json.dumps(disk and disk.count)))
     if disk and not point:
-        told.write_text(json.dumps([json.loads(told.read_text()), disk.count]))
+        reported.write_text(json.dumps([json.loads(reported.read_text()), disk.count]))
 
 
 @of_each_act("sqlite", "postgres")
@@ -177,11 +177,11 @@ def test_a_death_at_any_write_leaves_all_or_nothing(trial: Trial) -> None:
 
 def die_at_writes(trial: Trial, how: How) -> None:
     die(trial, how, 0)
-    acknowledged, total = json.loads(trial.told.read_text())
+    acknowledged, total = json.loads(trial.reported.read_text())
     assert 0 < acknowledged < total
     for point in sorted(points(total, DEATHS) | {acknowledged + 1}):
         die(trial, how, point)
-        assert trial.told.exists() == (point > acknowledged)
+        assert trial.reported.exists() == (point > acknowledged)
         trial.check(f"{how} at write {point} of {total}")
     print(f"{trial.deaths} deaths at {total} writes")
 
@@ -197,12 +197,12 @@ def test_a_write_to_the_disk_that_fails_loses_nothing_and_lies_about_nothing(tri
 
 def fail_at_writes(trial: Trial, how: How) -> None:
     die(trial, how, 0)
-    _, total = json.loads(trial.told.read_text())
+    _, total = json.loads(trial.reported.read_text())
     for point in points(total, FAILURES if how == "fail" else LASTING):
         die(trial, how, point)
         what = f"{how} at write {point} of {total}"
         found = look(trial.place)
-        if trial.told.exists():  # for a delta that fails, the write is kept and a mark stands
+        if trial.reported.exists():  # for a delta that fails, the write is kept and a mark stands
             assert settled(trial.place) == trial.final, what
         elif trial.act.is_one:
             assert found in (trial.before, trial.after), what

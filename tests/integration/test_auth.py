@@ -205,7 +205,7 @@ class TestSession:
         assert client.get("/dashboard").status_code == 200
 
 
-def test_secrets_that_are_not_set_are_made_up_kept_and_shown_once(
+def test_secrets_that_are_not_set_are_generated_stored_and_shown_once(
     make_app: Any, tmp_path: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     nothing = {"OWNER_PASSWORD": "", "OPERATOR_TOKEN": "", "SECRET_KEY": ""}
@@ -216,9 +216,9 @@ def test_secrets_that_are_not_set_are_made_up_kept_and_shown_once(
     bearer = {"Authorization": f"Bearer {shown['operator token']}"}
     assert first.test_client().get("/_ref/dataset/summary", headers=bearer).status_code == 200
 
-    kept = list((tmp_path / "instance").iterdir())
-    assert len(kept) == 3
-    for file in kept:
+    stored = list((tmp_path / "instance").iterdir())
+    assert len(stored) == 3
+    for file in stored:
         assert file.stat().st_mode & 0o777 == 0o600
         assert not set(shown.values()) & {file.read_text()}
 

@@ -186,7 +186,7 @@ def test_a_live_record_must_have_it(owner: FlaskClient) -> None:
         assert refused(owner, f"/v1/blobs/{blob_id}") == (404, "blob_not_found")
 
 
-def test_several_connections_have_to_be_told_apart(
+def test_several_connections_have_to_be_distinguished(
     owner: FlaskClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store()

@@ -278,7 +278,7 @@ def test_one_process_at_a_time_does_a_step() -> None:
     assert outcome == ["busy"]
 
 
-def test_readers_and_writers_go_on_while_it_is_removed(probe: DatabaseProbe) -> None:
+def test_readers_and_writers_continue_while_it_is_removed(probe: DatabaseProbe) -> None:
     """The stream is deleted again and again, while others write to it, and removal never stops."""
     stopped = threading.Event()
     errors: list[BaseException] = []
@@ -355,7 +355,7 @@ def test_a_writer_that_waited_for_a_deletion_finds_nothing(probe: DatabaseProbe,
 
 @pytest.mark.only("sqlite")
 @pytest.mark.usefixtures("_of_everything")
-def test_a_copy_goes_on_removing(tmp_path: Path) -> None:
+def test_a_copy_continues_removing(tmp_path: Path) -> None:
     deletion.delete_stream("laptop", "notes")
     target = database.from_url(f"sqlite:///{tmp_path}/copy.sqlite3", tmp_path)
     transfer.copy(target)

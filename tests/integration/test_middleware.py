@@ -70,7 +70,7 @@ def test_a_browser_gets_errors_as_a_page_without_codes(owner: FlaskClient) -> No
     assert "404" not in response.text
 
 
-def test_an_unexpected_error_tells_nothing_of_itself(
+def test_an_unexpected_error_reveals_nothing_of_itself(
     app: Flask, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def broken(*_: Any) -> None:

@@ -61,7 +61,7 @@ def test_no_answer_repeats_the_name_that_was_asked_for(make_app: Make) -> None:
 
 
 @pytest.mark.parametrize("settings", [{}, {"SESSION_COOKIE_SECURE": True}])
-def test_the_session_cookie_is_kept_from_scripts_and_other_sites(
+def test_the_session_cookie_is_hidden_from_scripts_and_other_sites(
     make_app: Make, settings: dict[str, Any]
 ) -> None:
     response = make_app(**settings).test_client().post("/owner/login", json={"password": PASSWORD})

@@ -42,14 +42,16 @@ def ask(app: Flask) -> Iterator[Ask]:
         (b"Transfer-Encoding: foo", b"501"),
     ],
 )
-def test_what_is_no_http_is_told_in_the_one_shape(ask: Ask, header: bytes, status: bytes) -> None:
+def test_what_is_no_http_is_reported_in_the_one_shape(ask: Ask, header: bytes, status: bytes) -> None:
     head, body = ask(b"POST /owner/login HTTP/1.1\r\nHost: x\r\n" + header + b"\r\n\r\n")
     assert head.split()[1] == status
     assert b"Request-Id: " in head
     assert set(json.loads(body)["error"]) == {"type", "code", "message", "request_id"}
 
 
-def test_an_address_that_is_none_is_told_and_not_logged(ask: Ask, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_address_that_is_none_is_reported_and_not_logged(
+    ask: Ask, caplog: pytest.LogCaptureFixture
+) -> None:
     head, body = ask(b"GET http://[private HTTP/1.1\r\nHost: x\r\n\r\n")
     assert head.split()[1] == b"400"
     assert json.loads(body)["error"]["code"] == "invalid_request"
@@ -58,9 +60,9 @@ def test_an_address_that_is_none_is_told_and_not_logged(ask: Ask, caplog: pytest
 
 def post(path: bytes, length: int | None, *headers: bytes) -> bytes:
     """A request whose body is so long, or in chunks of 2,000 bytes; none of it, or one chunk, is sent."""
-    told = b"Transfer-Encoding: chunked" if length is None else f"Content-Length: {length}".encode()
+    reported = b"Transfer-Encoding: chunked" if length is None else f"Content-Length: {length}".encode()
     sent = b"7d0\r\n" + b"x" * 2_000 + b"\r\n" if length is None else b""
-    return b"POST " + path + b" HTTP/1.1\r\nHost: x\r\n" + b"".join(headers) + told + b"\r\n\r\n" + sent
+    return b"POST " + path + b" HTTP/1.1\r\nHost: x\r\n" + b"".join(headers) + reported + b"\r\n\r\n" + sent
 
 
 @pytest.mark.parametrize("length", [2_000_000_000_000, None])
