@@ -30,6 +30,7 @@ MOST_MEMORY_MB = 250
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     with Server(Path(tmp_path_factory.mktemp("server"))) as found:
         yield found
+        found.run("verify")
 
 
 def send(server: Server, request: bytes) -> bytes:
@@ -76,7 +77,6 @@ def assert_whole(server: Server) -> None:
     with DatabaseProbe(server.database) as probe:
         assert probe.wrong_but_clean() == []
         assert probe("PRAGMA integrity_check") == [("ok",)]
-    server.run("verify")
 
 
 def test_no_hostile_request_gets_the_better_of_the_server(server: Server) -> None:
