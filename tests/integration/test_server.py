@@ -142,5 +142,6 @@ def test_a_failure_in_the_middle_of_an_answer_logs_no_more_than_its_kind(
     app.view_functions["monitoring.healthz"] = lambda: Response(parts())
     head, body = ask(b"GET /healthz?private HTTP/1.1\r\nHost: x\r\n\r\n")
     assert (head.split()[1], b"the first part" in body) == (b"200", True)
-    assert caplog.messages == ["a connection was ended by ValueError"]
+    messages = [record.getMessage() for record in caplog.records if record.name == "waitress"]
+    assert messages == ["a connection was ended by ValueError"]  # a busy machine logs its queue too
     assert "private" not in caplog.text
