@@ -132,6 +132,11 @@ class Connection(HttpToolsProtocol):
         self.transport.write(STATUS_LINE[status] + lines + b"\r\n" + body)
         self.transport.close()
 
+    def break_off(self) -> None:
+        """Close after what has been sent, which the client sees is not all."""
+        self.cycle.disconnected = True
+        self.transport.close()
+
     def abort(self) -> None:
         """Disconnect, without what was still to be sent."""
         if self.cycle is not None:

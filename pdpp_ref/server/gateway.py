@@ -63,7 +63,7 @@ class Gateway:
 
     async def _refuse(self, code: str, scope: Any, began: float, receive: Any, sender: Sender) -> None:
         if sender.has_begun:
-            sender.abort()
+            sender.break_off()
             return
         refused = refusal(code, scope["path"])
         self._record.add(refused.request_id, scope["method"], None, refused.status, began)
@@ -125,7 +125,7 @@ class Request:
             pass
         except Exception as error:  # its reason was logged where it was raised
             log.error("a connection was ended by %s", type(error).__name__)
-            self._loop.call_soon_threadsafe(sender.abort)
+            self._loop.call_soon_threadsafe(sender.break_off)
 
     def _wait(self, coroutine: Any) -> None:
         asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()

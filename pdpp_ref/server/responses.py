@@ -73,10 +73,10 @@ class Sender:
     async def end(self) -> None:
         await self._put({"type": "http.response.body", "body": b""})
 
-    def abort(self) -> None:
-        """The client notices: its body has no end."""
+    def break_off(self) -> None:
+        """After an error: the client notices, as its body has no end."""
         if self._connection is not None:
-            self._connection.abort()
+            self._connection.break_off()
 
     async def refuse(self, refusal: Refusal, receive: Any) -> None:
         """Respond, and close when the client has stopped sending, or after a while."""
@@ -100,8 +100,8 @@ class Sender:
             while part := await loop.run_in_executor(None, body.read):
                 await self.part(part)
             await self.end()
-        except (OSError, RuntimeError):  # the file has lost bytes
-            self.abort()
+        except OSError:  # the file has lost bytes
+            self.break_off()
         finally:
             body.close()
 
@@ -110,7 +110,8 @@ class Sender:
             async with asyncio.timeout(STALLED_SECONDS):
                 await self._send(message)
         except TimeoutError:
-            self.abort()
+            if self._connection is not None:
+                self._connection.abort()
             raise Stalled from None
         if self._connection is not None and self._connection.is_gone:
             raise Stalled

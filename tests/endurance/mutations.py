@@ -1157,16 +1157,16 @@ def main(words: list[str]) -> int:
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(os.cpu_count()) as pool:
         whole, tests = _copy(Path(folder, "whole")), sorted({each.test for each in wanted})
         codes = pool.map(lambda test: _run(whole, test), tests)
-        told = [
+        reported = [
             f"{test}: fails without any mutation" for test, code in zip(tests, codes, strict=True) if code
         ]
         places = (Path(folder, str(number)) for number, _ in enumerate(wanted))
         for each, line in zip(wanted, pool.map(_try, wanted, places), strict=True):
             print(f"{line or 'found'}: {each.name}", flush=True)
-            told += [f"{each.name}: {line}"] if line else []
-    print(f"\n{len(wanted)} mutations, {len(told)} not as they should be.")
-    print("".join(f"  {line}\n" for line in told), end="")
-    return bool(told)
+            reported += [f"{each.name}: {line}"] if line else []
+    print(f"\n{len(wanted)} mutations, {len(reported)} not as they should be.")
+    print("".join(f"  {line}\n" for line in reported), end="")
+    return bool(reported)
 
 
 def _try(mutation: Mutation, place: Path) -> str:

@@ -187,7 +187,7 @@ def test_a_token_without_the_scope_is_refused(both: Both) -> None:
 def test_totals_that_are_not_fresh_are_left_to_the_route(both: Both, probe: DatabaseProbe) -> None:
     fill(20)
     assert same(both.get(SUMMARY, **BEARER))[0] == 200
-    probe.fail_repair()
+    probe.fail_reconcile()
     mark("laptop", "notes")
     response = both._client.get(SUMMARY, headers=BEARER)
     assert (response.json()["projection"]["state"], both._hot.pop()) == ("stale", False)
@@ -246,7 +246,7 @@ def test_a_summary_is_never_older_than_the_last_write(
 
 
 @pytest.mark.slow
-def test_summaries_beside_writers_are_never_older_than_what_was_acknowledged(both: Both) -> None:
+def test_summaries_during_writes_are_never_older_than_what_was_acknowledged(both: Both) -> None:
     fill(1)
     done, acknowledged = threading.Event(), [1]
 

@@ -41,7 +41,7 @@ def scrape(app: Flask) -> dict[tuple[str, tuple[str, ...]], float]:
     }
 
 
-def test_liveness_needs_nothing_and_tells_nothing(client: FlaskClient) -> None:
+def test_liveness_needs_nothing_and_reveals_nothing(client: FlaskClient) -> None:
     response = client.get("/healthz")
     assert (response.status_code, response.get_json()) == (200, {"status": "ok"})
 
@@ -91,7 +91,7 @@ def test_metrics_are_the_totals(app: Flask, summary: Any) -> None:
     assert ("pdpp_projection_stale_seconds", ()) not in found
 
 
-def test_metrics_tell_how_large_the_largest_is(app: Flask) -> None:
+def test_metrics_report_how_large_the_largest_is(app: Flask) -> None:
     found = scrape(app)
     assert all(found["pdpp_retained_largest_bytes", (scope,)] == 0 for scope in SCOPES)
     fill(20)
@@ -106,7 +106,7 @@ def test_metrics_tell_how_large_the_largest_is(app: Flask) -> None:
     )
 
 
-def test_a_scrape_does_no_maintenance_and_tells_of_what_there_is_to_do(
+def test_a_scrape_does_no_maintenance_and_reports_what_there_is_to_do(
     app: Flask, probe: DatabaseProbe
 ) -> None:
     fill(20)
@@ -119,7 +119,7 @@ def test_a_scrape_does_no_maintenance_and_tells_of_what_there_is_to_do(
         assert found["pdpp_projection_dirty_rows", ("global",)] == 1
         assert 0 <= found["pdpp_projection_stale_seconds", ()] < 60
         assert found["pdpp_reconcile_attempts_total", ()] == 0
-    probe.fail_repair()
+    probe.fail_reconcile()
     app.test_client().get("/_ref/dataset/summary", headers=BEARER)
     found = scrape(app)
     assert (found["pdpp_reconcile_attempts_total", ()], found["pdpp_reconcile_failures_total", ()]) == (

@@ -148,12 +148,12 @@ def test_a_file_is_removed_though_nobody_asks(tmp_path: Path, monkeypatch: pytes
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
 def test_all_processes_of_a_server_share_the_files(files: PreparedFiles) -> None:
     files.share()
-    ready, go_on = os.pipe()
+    ready, signal_parent = os.pipe()
     child = os.fork()
     if not child:
         try:
             found = prepared(files, job())
-            os.write(go_on, found.id.encode())
+            os.write(signal_parent, found.id.encode())
             threading.Event().wait(60)
         finally:
             os._exit(1)
@@ -172,11 +172,11 @@ def test_all_processes_of_a_server_share_the_files(files: PreparedFiles) -> None
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
 def test_a_file_whose_process_ends_has_failed(files: PreparedFiles) -> None:
     files.share()
-    ready, go_on = os.pipe()
+    ready, signal_parent = os.pipe()
     child = os.fork()
     if not child:
         file_id = files.request(job(lambda out, _: threading.Event().wait(60) and ()), ME)
-        os.write(go_on, file_id.encode())
+        os.write(signal_parent, file_id.encode())
         threading.Event().wait(60)
         os._exit(1)
     file_id = os.read(ready, 100).decode()

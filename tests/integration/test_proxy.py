@@ -19,6 +19,7 @@ def guess(url: str, forwarded: str, password: str = "guess") -> int:
     return httpx.post(f"{url}/owner/login", json=body, headers=headers, timeout=60).status_code
 
 
+@pytest.mark.one_on_postgres
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
 @pytest.mark.parametrize(
     ("proxies", "addresses", "last"),
@@ -59,7 +60,7 @@ def test_no_answer_repeats_the_name_that_was_asked_for(make_app: Make) -> None:
 
 
 @pytest.mark.parametrize("settings", [{}, {"SESSION_COOKIE_SECURE": True}])
-def test_the_session_cookie_is_kept_from_scripts_and_other_sites(
+def test_the_session_cookie_is_hidden_from_scripts_and_other_sites(
     make_app: Make, settings: dict[str, Any]
 ) -> None:
     response = make_app(**settings).test_client().post("/owner/login", json={"password": PASSWORD})

@@ -53,14 +53,16 @@ def ask(app: Flask, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ask]:
         (b"Long: " + b"x" * connections.MAX_HEAD_BYTES, b"431"),
     ],
 )
-def test_what_is_no_http_is_told_in_the_one_shape(ask: Ask, header: bytes, status: bytes) -> None:
+def test_what_is_no_http_is_reported_in_the_one_shape(ask: Ask, header: bytes, status: bytes) -> None:
     head, body = ask(b"POST /owner/login HTTP/1.1\r\nHost: x\r\n" + header + b"\r\n\r\n")
     assert head.split()[1] == status
     assert b"request-id: " in head
     assert set(json.loads(body)["error"]) == {"type", "code", "message", "request_id"}
 
 
-def test_an_address_that_is_none_is_told_and_not_logged(ask: Ask, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_address_that_is_none_is_reported_and_not_logged(
+    ask: Ask, caplog: pytest.LogCaptureFixture
+) -> None:
     head, body = ask(b"GET http://[private HTTP/1.1\r\nHost: x\r\n\r\n")
     assert head.split()[1] == b"400"
     assert json.loads(body)["error"]["code"] == "invalid_request"
@@ -69,9 +71,9 @@ def test_an_address_that_is_none_is_told_and_not_logged(ask: Ask, caplog: pytest
 
 def post(path: bytes, length: int | None, *headers: bytes) -> bytes:
     """A request whose body is so long, or in chunks of 2,000 bytes; none of it, or one chunk, is sent."""
-    told = b"Transfer-Encoding: chunked" if length is None else f"Content-Length: {length}".encode()
+    reported = b"Transfer-Encoding: chunked" if length is None else f"Content-Length: {length}".encode()
     sent = b"7d0\r\n" + b"x" * 2_000 + b"\r\n" if length is None else b""
-    return b"POST " + path + b" HTTP/1.1\r\nHost: x\r\n" + b"".join(headers) + told + b"\r\n\r\n" + sent
+    return b"POST " + path + b" HTTP/1.1\r\nHost: x\r\n" + b"".join(headers) + reported + b"\r\n\r\n" + sent
 
 
 @pytest.mark.parametrize("length", [2_000_000_000_000, None])
@@ -220,5 +222,8 @@ def test_a_failure_in_the_middle_of_an_answer_logs_no_more_than_its_kind(
     app.view_functions["monitoring.healthz"] = lambda: Response(parts())
     head, body = ask(b"GET /healthz?private HTTP/1.1\r\nHost: x\r\n\r\n")
     assert (head.split()[1], b"the first part" in body) == (b"200", True)
-    assert caplog.messages == ["a connection was ended by ValueError"]
+    messages = [
+        record.getMessage() for record in caplog.records if record.name.startswith(("uvicorn", "pdpp_ref"))
+    ]
+    assert messages == ["a connection was ended by ValueError"]  # a busy machine logs its queue too
     assert "private" not in caplog.text

@@ -94,6 +94,7 @@ class TestEnd:
         probe("DELETE FROM tokens")
         assert client.get(SUMMARY, headers=headers).status_code == 200
 
+    @pytest.mark.one_on_postgres
     @pytest.mark.parametrize("change", [str.upper, lambda text: text + "0", lambda text: text[5:]])
     def test_no_other_spelling_is_the_token(
         self, client: FlaskClient, change: Callable[[str], str]

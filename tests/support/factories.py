@@ -113,9 +113,9 @@ def mark(connection: str | None = None, stream: str | None = None) -> None:
         if connection is None:
             marks.mark_global()
             return
-        kept = locking.lock_connection_shared(connection)
-        if kept and stream is not None:
-            locking.lock_stream_shared(kept[0], stream)
+        locked = locking.lock_connection_shared(connection)
+        if locked and stream is not None:
+            locking.lock_stream_shared(locked[0], stream)
         row = ids(connection, stream)
         if stream is None:
             marks.mark_connection(row["connection"])

@@ -93,7 +93,7 @@ class Server:
     def broken(self) -> Iterator[DatabaseProbe]:
         """With totals that are marked and can't be put right."""
         with DatabaseProbe(self.database) as probe:
-            probe.fail_repair()
+            probe.fail_reconcile()
             try:
                 self.run("mark-dirty")
                 yield probe
