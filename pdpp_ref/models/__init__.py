@@ -23,6 +23,7 @@ from .projection import (
     MeasureColumns,
     RecountCheckpoint,
     RetainedSizeConnection,
+    RetainedSizeConnector,
     RetainedSizeGlobal,
     RetainedSizeRecord,
     RetainedSizeStream,
@@ -56,6 +57,7 @@ __all__ = [
     "RecordChange",
     "RecountCheckpoint",
     "RetainedSizeConnection",
+    "RetainedSizeConnector",
     "RetainedSizeGlobal",
     "RetainedSizeRecord",
     "RetainedSizeStream",
@@ -95,6 +97,7 @@ TABLES: tuple[type[Table], ...] = (
     Token,
     RetainedSizeRecord,
     *GRAIN_TABLES,
+    RetainedSizeConnector,
     *SNAPSHOT_TABLES,
     *CHECKPOINT_TABLES,
 )

@@ -112,8 +112,10 @@ def build(probe: DatabaseProbe, world: World) -> None:
             )
     one = f"{count}, {size}, {count}, {size}, 0, 0, {TIME}, 1"
     probe(
-        f"INSERT INTO retained_size_stream (stream_id, connection_id, {ROW}) "
-        f"SELECT id, connection_id, {one} FROM streams"
+        "INSERT INTO retained_size_stream "
+        f"(stream_id, connection_id, connection_name, stream_name, {ROW}) "
+        f"SELECT s.id, c.id, c.connector_instance_id, s.name, {one.replace('(id', '(s.id')} "
+        "FROM streams s JOIN connections c ON c.id = s.connection_id"
     )
     _sum_up(probe, world)
     _grow(probe, world)
@@ -125,8 +127,15 @@ def _sum_up(probe: DatabaseProbe, world: World) -> None:
     sums = ", ".join(f"COALESCE(SUM({name}), 0)" for name in MEASURES)
     retaining = 0 if world.empty else world.streams
     probe(
-        f"INSERT INTO retained_size_connection (connection_id, {ROW}, stream_count) "
-        f"SELECT connection_id, {sums}, {TIME}, 1, {retaining} FROM retained_size_stream GROUP BY connection_id"
+        f"INSERT INTO retained_size_connection (connection_id, connection_name, {ROW}, stream_count) "
+        f"SELECT connection_id, connection_name, {sums}, {TIME}, 1, {retaining} "
+        "FROM retained_size_stream GROUP BY connection_id, connection_name"
+    )
+    probe(
+        "INSERT INTO retained_size_connector (connector_id, record_count) "
+        "SELECT c.connector_id, SUM(r.record_count) FROM connections c "
+        "JOIN retained_size_connection r ON r.connection_id = c.id "
+        "GROUP BY c.connector_id HAVING SUM(r.record_count) > 0"
     )
     probe("DELETE FROM retained_size_global")
     probe(
@@ -243,7 +252,10 @@ def main(kind: str = "sqlite", *words: str) -> None:
             print(f"\n{kind}: {world.name}, {world.connections:,} x {world.streams:,} x {world.days} days")
             for path, cost in found[-1].items():
                 slope = exponent(list(PARTS), [each[path].ms for each in found])
-                print(f"{cost.ms:8.1f} ms {cost.of_bare:7.1f} of bare   exponent {slope:5.2f}   {path}", flush=True)
+                print(
+                    f"{cost.ms:8.1f} ms {cost.of_bare:7.1f} of bare   exponent {slope:5.2f}   {path}",
+                    flush=True,
+                )
 
 
 if __name__ == "__main__":
