@@ -50,10 +50,9 @@ def largest_total(scope: str) -> int:
     match scope:
         case "connection" | "stream":
             return _last_value(f"retained_size_{scope}", "TRUE", TOTAL_SQL, 1) or 0
-        case "record":  # the only version of a record counts as current and as history
-            return max(
-                _WITH_ROLLUP.largest_value(TOTAL_SQL), 2 * _WITHOUT_ROLLUP.largest_value("json_bytes")
-            )
+        case "record":  # a record's only version counts twice: as the current one, and in its history
+            of_one_version = 2 * _WITHOUT_ROLLUP.largest_value("json_bytes")
+            return max(of_one_version, _WITH_ROLLUP.largest_value(TOTAL_SQL))
         case "blob":
             return _FILES.largest_value("byte_length")
     raise KeyError(scope)

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 from flask import Flask, request
+from flask.testing import FlaskClient
 
 from pdpp_ref import create_app
 from pdpp_ref.timestamps import days_before
@@ -180,16 +181,10 @@ def costs(url: str, world: World) -> dict[str, Cost]:
         client.post("/owner/login", json={"password": PASSWORD})
         bare = bare_app().test_client()
 
-        def ask(path: str) -> int:
-            response = client.get(path)
-            assert response.status_code == 200, (path, response.status_code, response.text[:300])
-            return len(response.data)
-
         found = {}
         for path in world.paths:
-            size = ask(path)
-            of_bare = f"/?bytes={size}"
-            pairs = [(_ms(lambda: ask(path)), _ms(lambda: bare.get(of_bare).data)) for _ in range(ROUNDS)]
+            of_bare = f"/?bytes={ask(client, path)[1]}"
+            pairs = [(ask(client, path)[0], ask(bare, of_bare)[0]) for _ in range(ROUNDS)]
             ours, plain = (statistics.median(each) for each in zip(*pairs, strict=True))
             found[path] = Cost(ours, ours / plain)
         return found
@@ -201,10 +196,13 @@ def bare_app() -> Flask:
     return app
 
 
-def _ms(work: Callable[[], object]) -> float:
+def ask(client: FlaskClient, path: str) -> tuple[float, int]:
+    """The time until the last byte, in ms, and how many bytes there were."""
     began = time.perf_counter()
-    work()
-    return (time.perf_counter() - began) * 1000
+    response = client.get(path)
+    size = len(response.data)
+    assert response.status_code == 200, (path, response.status_code)
+    return (time.perf_counter() - began) * 1000, size
 
 
 def exponent(sizes: list[float], values: list[float]) -> float:
