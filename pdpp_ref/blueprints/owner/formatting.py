@@ -7,7 +7,7 @@ from flask import Blueprint
 from flask.sansio.blueprints import BlueprintSetupState
 from markupsafe import Markup
 
-from ...models.measures import BYTE_MEASURES, COUNT_MEASURES, MEASURES
+from ...models.measures import BYTE_MEASURES, COUNT_MEASURES, MEASURES, Measures
 from ...queries.growth import COMPARED_DAYS
 from ...timestamps import to_moment
 from .pages import connection_url, record_url, stream_url
@@ -35,7 +35,7 @@ def _add_globals(state: BlueprintSetupState) -> None:
 @blueprint.app_template_filter()
 def size(value: int) -> Markup:
     """A number of bytes in decimal units with three digits; the exact number is in the markup."""
-    return _data(value, size_text(value), f' title="{value:,} bytes"{_zero(value)}')
+    return _markup(_size(value))
 
 
 @blueprint.app_template_filter()
@@ -45,27 +45,30 @@ def exact_bytes(value: int) -> str:
 
 @blueprint.app_template_filter()
 def count(value: int) -> Markup:
-    return _data(value, f"{value:,}", _zero(value))
+    return _markup(_count(value))
 
 
-def _data(value: int | str, shown: str, attributes: str = "") -> Markup:
-    """A number, exactly and as it is shown.  All three are made of numbers, so there is nothing to escape:
-    a list has thousands of these.
-    """
-    return Markup(f'<data value="{value}"{attributes}>{shown}</data>')  # noqa: S704
-
-
-def _zero(value: int) -> str:
-    return "" if value else ' class="zero"'
+@blueprint.app_template_filter()
+def measure_cells(row: Measures) -> Markup:
+    """A table cell for each measure, counts first.  A page has thousands of them."""
+    return _markup(
+        "".join(
+            f'<td role="cell" data-label="{measure.heading}">{shown(getattr(row, measure.name))}</td>'
+            for measures, shown in ((COUNT_MEASURES, _count), (BYTE_MEASURES, _size))
+            for measure in measures
+        )
+    )
 
 
 @blueprint.app_template_filter()
 def growth(value: int) -> Markup:
     """A change of bytes, with its sign."""
     if not value:
-        return Markup('<data value="0" class="zero">no change</data>')
+        return _markup('<data value="0" class="zero">no change</data>')
     sign, by = ("+", value) if value > 0 else ("−", -value)
-    return _data(value, f"{sign}{size_text(by)}", f' title="{sign}{by:,} bytes"')
+    return _markup(
+        f'<data value="{value}" title="{sign}{by:,} bytes">{sign}{size_text(by)}</data>',
+    )
 
 
 @blueprint.app_template_filter()
@@ -73,7 +76,24 @@ def share(value: float) -> Markup:
     """A part of the whole as a percentage; one that is too small for a digit is not called 0."""
     percent = value * 100
     text = "&lt;0.1" if 0 < percent < 0.1 else f"{percent:.{0 if percent in (0, 100) else 1}f}"
-    return _data(f"{value:.4f}", f"{text}&nbsp;%")
+    return _markup(f'<data value="{value:.4f}">{text}&nbsp;%</data>')
+
+
+def _size(value: int) -> str:
+    return f'<data value="{value}" title="{value:,} bytes"{_zero(value)}>{size_text(value)}</data>'
+
+
+def _count(value: int) -> str:
+    return f'<data value="{value}"{_zero(value)}>{value:,}</data>'
+
+
+def _zero(value: int) -> str:
+    return "" if value else ' class="zero"'
+
+
+def _markup(text: str) -> Markup:
+    """Of numbers and headings alone, in which nothing needs to be escaped."""
+    return Markup(text)  # noqa: S704
 
 
 @blueprint.app_template_filter()
