@@ -14,6 +14,7 @@ from pdpp_ref.parsing.messages import Change
 from pdpp_ref.queries import rankings
 from pdpp_ref.services import reconcile
 from tests.support.factories import (
+    TOTAL,
     DatabaseProbe,
     assert_sized_and_ranked,
     delete,
@@ -187,3 +188,20 @@ def test_a_large_write_keeps_what_it_touches_alone(probe: DatabaseProbe) -> None
         ("0000001", 1),
         ("0000002", 0),
     ]
+
+
+@pytest.mark.parametrize("few", [0, 2, 200])
+def test_equals_in_many_streams_rank_by_name(
+    few: int, probe: DatabaseProbe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rankings, "FEW_STREAMS", few)
+    for connection, stream in (("z", "a"), ("b", "y"), ("m", "m"), ("b", "x"), ("a", "gone"), ("y", "b")):
+        write(upsert("k", stream=stream), upsert("j", stream=stream), connection=connection)
+        write(upsert("k", 2, stream=stream), upsert("l", stream=stream), connection=connection)
+        blobs.store(connection, stream, "j", iter([b"12345"]))
+    write(upsert("gone", stream="empty"), delete("gone", stream="empty"), connection="a")
+    deletion.delete_stream("a", "gone")
+    assert_sized_and_ranked(probe)
+    for scope in rankings.MEASURES_OF:
+        (first,) = rankings.rows(scope, TOTAL, 1)
+        assert rankings.largest_total(scope) == first.total_retained_bytes
