@@ -296,14 +296,14 @@ CREATE INDEX "retained_size_stream_connection_id_latest_ingested_at" ON "retaine
 CREATE INDEX "retained_size_stream_connection_id_earliest_record_time" ON "retained_size_stream" ("connection_id", "earliest_record_time");
 CREATE INDEX "retained_size_stream_connection_id_latest_record_time" ON "retained_size_stream" ("connection_id", "latest_record_time");
 CREATE INDEX retained_size_stream_dirty ON retained_size_stream (connection_id, stream_id) WHERE dirty;
-CREATE INDEX retained_size_stream_by_record_count ON retained_size_stream (record_count DESC, connection_name, stream_name);
-CREATE INDEX retained_size_stream_by_current_record_json_bytes ON retained_size_stream (current_record_json_bytes DESC, connection_name, stream_name);
-CREATE INDEX retained_size_stream_by_record_history_count ON retained_size_stream (record_history_count DESC, connection_name, stream_name);
-CREATE INDEX retained_size_stream_by_record_history_json_bytes ON retained_size_stream (record_history_json_bytes DESC, connection_name, stream_name);
-CREATE INDEX retained_size_stream_by_blob_count ON retained_size_stream (blob_count DESC, connection_name, stream_name);
-CREATE INDEX retained_size_stream_by_blob_bytes ON retained_size_stream (blob_bytes DESC, connection_name, stream_name);
-CREATE INDEX retained_size_stream_by_total_retained_bytes ON retained_size_stream ((current_record_json_bytes + record_history_json_bytes + blob_bytes) DESC, connection_name, stream_name);
-CREATE INDEX retained_size_stream_filled ON retained_size_stream (connection_name, stream_name) WHERE dirty OR record_history_count > 0;
+CREATE INDEX retained_size_stream_by_record_count ON retained_size_stream (record_count DESC, connection_name, SUBSTR(stream_name, 1, 150));
+CREATE INDEX retained_size_stream_by_current_record_json_bytes ON retained_size_stream (current_record_json_bytes DESC, connection_name, SUBSTR(stream_name, 1, 150));
+CREATE INDEX retained_size_stream_by_record_history_count ON retained_size_stream (record_history_count DESC, connection_name, SUBSTR(stream_name, 1, 150));
+CREATE INDEX retained_size_stream_by_record_history_json_bytes ON retained_size_stream (record_history_json_bytes DESC, connection_name, SUBSTR(stream_name, 1, 150));
+CREATE INDEX retained_size_stream_by_blob_count ON retained_size_stream (blob_count DESC, connection_name, SUBSTR(stream_name, 1, 150));
+CREATE INDEX retained_size_stream_by_blob_bytes ON retained_size_stream (blob_bytes DESC, connection_name, SUBSTR(stream_name, 1, 150));
+CREATE INDEX retained_size_stream_by_total_retained_bytes ON retained_size_stream ((current_record_json_bytes + record_history_json_bytes + blob_bytes) DESC, connection_name, SUBSTR(stream_name, 1, 150));
+CREATE INDEX retained_size_stream_filled ON retained_size_stream (connection_name, SUBSTR(stream_name, 1, 150)) WHERE dirty OR record_history_count > 0;
 CREATE INDEX retained_size_stream_times_unknown ON retained_size_stream (connection_id) WHERE record_times_unknown;
 
 CREATE TABLE "retained_size_connection" (

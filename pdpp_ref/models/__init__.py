@@ -16,6 +16,7 @@ from .canonical import (
 )
 from .housekeeping import SchemaVersion, Token, TransferState
 from .projection import (
+    STREAM_PREFIX,
     ConnectionSnapshot,
     DailySnapshot,
     GlobalSnapshot,
@@ -40,6 +41,7 @@ __all__ = [
     "HOUSEKEEPING_TABLES",
     "SNAPSHOT_TABLES",
     "STORED_STREAM_COLUMNS",
+    "STREAM_PREFIX",
     "TABLES",
     "Blob",
     "BlobBinding",

@@ -217,8 +217,10 @@ for _model, _columns in (
 
 
 # Ranked by a measure down, then by names up.
+# Two whole names may be too long for an entry of PostgreSQL's indexes.
+STREAM_PREFIX = "SUBSTR(stream_name, 1, 150)"
 _NAMES: dict[type[GrainRow], str] = {
-    RetainedSizeStream: "connection_name, stream_name",
+    RetainedSizeStream: f"connection_name, {STREAM_PREFIX}",
     RetainedSizeConnection: "connection_name",
 }
 RetainedSizeConnector.add_index(rank("retained_size_connector", "record_count", " DESC, connector_id"))
@@ -232,7 +234,8 @@ for _name in (*MEASURE_NAMES, TOTAL):
 RetainedSizeStream.add_index(
     SQL(
         "CREATE INDEX IF NOT EXISTS retained_size_stream_filled "
-        "ON retained_size_stream (connection_name, stream_name) WHERE dirty OR record_history_count > 0"
+        f"ON retained_size_stream (connection_name, {STREAM_PREFIX}) "
+        "WHERE dirty OR record_history_count > 0"
     )
 )
 # The change feed follows deleted keys by version, as it follows live ones in `records`.

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from msgspec.structs import asdict
 
 from ..database import fetch_all, fetch_column, placeholders
+from ..models import STREAM_PREFIX
 from ..models.measures import EVERY_MEASURE, TOTAL, TOTAL_SQL
 from ..projection.rows import (
     CONNECTION_COLUMNS,
@@ -89,7 +90,7 @@ def _streams(ranked: str, limit: int) -> Iterable[ItemRow]:
         FROM (
             SELECT *
             FROM retained_size_stream
-            ORDER BY {ranked} DESC, connection_name, stream_name
+            ORDER BY {ranked} DESC, connection_name, {STREAM_PREFIX}, stream_name
             LIMIT ?
         ) r
         JOIN connections c ON c.id = r.connection_id
@@ -258,7 +259,7 @@ def _first_streams(has: str, values: Sequence[int], limit: int) -> list[int]:
         SELECT r.stream_id
         FROM retained_size_stream r
         WHERE (r.dirty OR r.record_history_count > 0) AND ({has}) IS NOT NULL
-        ORDER BY r.connection_name, r.stream_name
+        ORDER BY connection_name, {STREAM_PREFIX}, stream_name
         LIMIT ?
         """,
         (*values, limit),
