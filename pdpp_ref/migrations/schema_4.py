@@ -35,7 +35,7 @@ def migrate() -> None:
         [(new_id(), stream) for stream in fetch_column("SELECT id FROM streams")],
     )
     _rank_by_name()
-    RetainedSizeConnector.create_table()
+    db.create_tables([RetainedSizeConnector])
     execute(
         """
         INSERT INTO retained_size_connector (connector_id, record_count)
