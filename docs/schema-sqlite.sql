@@ -303,7 +303,7 @@ CREATE INDEX retained_size_stream_by_record_history_json_bytes ON retained_size_
 CREATE INDEX retained_size_stream_by_blob_count ON retained_size_stream (blob_count DESC, connection_name, SUBSTR(stream_name, 1, 150));
 CREATE INDEX retained_size_stream_by_blob_bytes ON retained_size_stream (blob_bytes DESC, connection_name, SUBSTR(stream_name, 1, 150));
 CREATE INDEX retained_size_stream_by_total_retained_bytes ON retained_size_stream ((current_record_json_bytes + record_history_json_bytes + blob_bytes) DESC, connection_name, SUBSTR(stream_name, 1, 150));
-CREATE INDEX retained_size_stream_filled ON retained_size_stream (connection_name, SUBSTR(stream_name, 1, 150)) WHERE dirty OR record_history_count > 0;
+CREATE INDEX retained_size_stream_filled ON retained_size_stream (connection_name, SUBSTR(stream_name, 1, 150)) WHERE CASE WHEN dirty THEN TRUE ELSE record_history_count > 0 END;
 CREATE INDEX retained_size_stream_times_unknown ON retained_size_stream (connection_id) WHERE record_times_unknown;
 
 CREATE TABLE "retained_size_connection" (

@@ -16,6 +16,7 @@ from .canonical import (
 )
 from .housekeeping import SchemaVersion, Token, TransferState
 from .projection import (
+    MAY_RETAIN,
     STREAM_PREFIX,
     ConnectionSnapshot,
     DailySnapshot,
@@ -39,6 +40,7 @@ __all__ = [
     "CHECKPOINT_TABLES",
     "GRAIN_TABLES",
     "HOUSEKEEPING_TABLES",
+    "MAY_RETAIN",
     "SNAPSHOT_TABLES",
     "STORED_STREAM_COLUMNS",
     "STREAM_PREFIX",

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from msgspec.structs import asdict
 
 from ..database import fetch_all, fetch_column, placeholders
-from ..models import STREAM_PREFIX
+from ..models import MAY_RETAIN, STREAM_PREFIX
 from ..models.measures import EVERY_MEASURE, TOTAL, TOTAL_SQL
 from ..projection.rows import (
     CONNECTION_COLUMNS,
@@ -258,7 +258,7 @@ def _first_streams(has: str, values: Sequence[int], limit: int) -> list[int]:
         f"""
         SELECT r.stream_id
         FROM retained_size_stream r
-        WHERE (r.dirty OR r.record_history_count > 0) AND ({has}) IS NOT NULL
+        WHERE {MAY_RETAIN} AND ({has}) IS NOT NULL
         ORDER BY connection_name, {STREAM_PREFIX}, stream_name
         LIMIT ?
         """,
