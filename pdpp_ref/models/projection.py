@@ -216,12 +216,12 @@ for _model, _columns in (
     _model.add_index(SQL(f"CREATE INDEX IF NOT EXISTS {_table}_dirty ON {_table} ({_columns}) WHERE dirty"))
 
 
-# Ranked by a measure down, then by names up.
-# The streams that have records or history, or may.  As a CASE it is not implied by `dirty` alone, for which a
-# planner would use this index too.
+# Of streams that have records or history, or may.  As a CASE it does not follow from `dirty` alone, so no
+# planner takes its index for the dirty ones.
 MAY_RETAIN = "CASE WHEN dirty THEN TRUE ELSE record_history_count > 0 END"
 # Two whole names may be too long for an entry of PostgreSQL's indexes.
 STREAM_PREFIX = "SUBSTR(stream_name, 1, 150)"
+# Ranked by a measure down, then by names up.
 _NAMES: dict[type[GrainRow], str] = {
     RetainedSizeStream: f"connection_name, {STREAM_PREFIX}",
     RetainedSizeConnection: "connection_name",
