@@ -18,7 +18,7 @@ from prometheus_client.registry import Collector
 from ..access import BOUNDS, AccessRecord
 from ..credentials import FIGURES
 from ..database import read_snapshot
-from ..models.measures import EVERY_MEASURE, TOTAL
+from ..models.measures import EVERY_MEASURE
 from ..projection.dirty_rows import count_dirty_rows
 from ..projection.rows import GlobalRow, global_row
 from ..queries import rankings
@@ -127,12 +127,8 @@ def _read(auto: AutoReconcile) -> _Reading:
             totals=totals,
             state=state_of(totals.dirty, auto.running, totals.rebuild_status),
             dirty_rows={**count_dirty_rows(), "global": int(totals.dirty)},
-            largest_bytes={scope: _largest(scope) for scope in rankings.MEASURES_OF},
+            largest_bytes={scope: rankings.largest_total(scope) for scope in rankings.MEASURES_OF},
         )
-
-
-def _largest(scope: str) -> int:
-    return next((row.total_retained_bytes for row in rankings.rows(scope, TOTAL, 1)), 0)
 
 
 class _Projection(Collector):

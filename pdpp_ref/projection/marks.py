@@ -5,9 +5,10 @@ the stream's connection and the global row.
 """
 
 from collections.abc import Iterable
+from typing import Any
 
 from ..database import execute, execute_many, placeholders
-from ..models import RetainedSizeConnection, RetainedSizeStream, locking
+from ..models import locking
 from ..models.locking import LockedGrainRow
 from ..timestamps import utc_now
 from .grains import CONNECTION, GLOBAL, STREAM, Grain
@@ -15,12 +16,23 @@ from .grains import CONNECTION, GLOBAL, STREAM, Grain
 
 def add_stream(stream_id: int, connection_id: int) -> None:
     """Add the row of a stream that has just been created: empty, and so exact."""
-    RetainedSizeStream.insert(stream=stream_id, connection=connection_id, computed_at=utc_now()).execute()
+    _add(STREAM, stream_id, {"connection_id": connection_id, "computed_at": utc_now()})
 
 
 def add_connection(connection_id: int) -> None:
     """Add the row of a connection that has just been created: empty, and so exact."""
-    RetainedSizeConnection.insert(connection=connection_id, computed_at=utc_now()).execute()
+    _add(CONNECTION, connection_id, {"computed_at": utc_now()})
+
+
+def _add(grain: Grain, key: int, more: dict[str, Any]) -> None:
+    row, names = {grain.key: key, **more}, dict(grain.names)
+    execute(
+        f"""
+        INSERT INTO {grain.table} ({", ".join((*row, *names))})
+        VALUES ({placeholders(row)}, {", ".join(f"({sql})" for sql in names.values())})
+        """,
+        (*row.values(), *(key for _ in names)),
+    )
 
 
 def mark_stream(stream_id: int, connection_id: int) -> None:
@@ -81,13 +93,12 @@ def _mark(grain: Grain, key: int, more: dict[str, int]) -> None:
     order, and its generation comes after theirs, so that nothing links it to them.
     """
     row = {grain.key: key, "dirty": True, "stale_since": utc_now(), "days_disordered": True, **more}
+    generation = f"SELECT COALESCE(MAX(generation), 0) + 1 FROM {grain.days} WHERE {grain.key} = ?"
+    looked_up = {**dict(grain.names), "generation": generation}
     execute(
         f"""
-        INSERT INTO {grain.table} ({", ".join(row)}, generation)
-        VALUES (
-            {placeholders(row)},
-            (SELECT COALESCE(MAX(generation), 0) + 1 FROM {grain.days} WHERE {grain.key} = ?)
-        )
+        INSERT INTO {grain.table} ({", ".join((*row, *looked_up))})
+        VALUES ({placeholders(row)}, {", ".join(f"({sql})" for sql in looked_up.values())})
         ON CONFLICT ({grain.key}) DO UPDATE
         SET dirty = TRUE,
             stale_since = CASE
@@ -95,7 +106,7 @@ def _mark(grain: Grain, key: int, more: dict[str, int]) -> None:
                 ELSE excluded.stale_since
             END
         """,
-        (*row.values(), key),
+        (*row.values(), *(key for _ in looked_up)),
     )
 
 
@@ -107,21 +118,24 @@ def keep_earliest_mark(grain: Grain, key: int, row: LockedGrainRow) -> None:
 
 
 def mark_all() -> None:
-    """Mark all existing rows and rollups dirty; the passes that follow discover what has no row.
+    """Mark all existing rows and rollups dirty, and correct their names; the passes that follow discover
+    what has no row.
 
     Streams are locked first, and their rows marked one by one, in the order that writers lock them.  A
     stream that is created meanwhile is exact from its first record on.
     """
     now = utc_now()
+    names = ", ".join(f"{name} = ({sql})" for name, sql in STREAM.names)
     execute_many(
-        """
+        f"""
         UPDATE retained_size_stream
         SET dirty = TRUE,
             rollups_dirty = TRUE,
-            stale_since = CASE WHEN stale_since < ? THEN stale_since ELSE ? END
+            stale_since = CASE WHEN stale_since < ? THEN stale_since ELSE ? END,
+            {names}
         WHERE stream_id = ?
         """,
-        [(now, now, stream_id) for stream_id in locking.lock_all_streams()],
+        [(now, now, *(key for _ in STREAM.names), key) for key in locking.lock_all_streams()],
     )
     execute("DELETE FROM retained_size_recounts")
     execute("DELETE FROM retained_size_record_recounts")
@@ -129,7 +143,8 @@ def mark_all() -> None:
         """
         UPDATE retained_size_connection
         SET dirty = TRUE,
-            stale_since = CASE WHEN stale_since < ? THEN stale_since ELSE ? END
+            stale_since = CASE WHEN stale_since < ? THEN stale_since ELSE ? END,
+            connection_name = (SELECT connector_instance_id FROM connections WHERE id = connection_id)
         """,
         (now, now),
     )

@@ -75,7 +75,7 @@ MUTATIONS = [
     ),
     Mutation(
         "subtracting a deleted connection",
-        "    _apply_or_mark(lambda: _apply_to_global(changes), marks.mark_global)",
+        "    _apply_or_mark(lambda: _apply_to_global(connection_id, changes), marks.mark_global)",
         "    pass",
         "tests/integration/test_deletion.py -k exact_at_once",
     ),
@@ -783,8 +783,8 @@ MUTATIONS = [
     # ---- files: the owner's lists, and what is on the disk
     Mutation(
         "all rows of a downloaded list",
-        "    ids = _ids(source, order, values)\n",
-        "    ids = _ids(source, order, values, order.limit)\n",
+        "    ids = sorted_ids(source, order, values)\n",
+        "    ids = sorted_ids(source, order, values, order.limit)\n",
         "tests/integration/test_exports.py -k 'every_row and sqlite'",
     ),
     Mutation(
@@ -825,8 +825,8 @@ MUTATIONS = [
     ),
     Mutation(
         "how many rows a page reads",
-        "None if order.search else order.limit",
-        "None",
+        "    ids = sorted_ids(by, order, values, order.limit)\n",
+        "    ids = sorted_ids(by, order, values)\n",
         "tests/integration/test_exports.py -k bounded",
     ),
     Mutation(
@@ -1097,8 +1097,8 @@ MUTATIONS = [
     ),
     Mutation(
         "days linked, in a list",
-        "not row.unknown and row.reached == linked_to",
-        "not row.unknown",
+        "if total and int(generation) == linked_to else None",
+        "if total else None",
         "tests/endurance/test_growth_histories.py",
     ),
     Mutation(

@@ -47,8 +47,8 @@ def test_a_missing_row_differs_in_every_figure(probe: DatabaseProbe) -> None:
     write(upsert("a"))
     probe("DELETE FROM retained_size_stream")
     differences = found()
-    assert len(differences) == len(MEASURES) + 5, (
-        "the measures, the bounds of times, and whether those are known"
+    assert len(differences) == len(MEASURES) + 7, (
+        "the measures, the bounds of times, whether those are known, and two names"
     )
     assert all(stored is None for _, _, stored, _, _ in differences)
 
