@@ -81,7 +81,7 @@ def test_verify_reports_a_wrong_or_missing_one(probe: DatabaseProbe) -> None:
         ("retained_size_connection", "connection_name"),
     ],
 )
-def test_a_wrong_name_in_the_projection_is_told_and_a_rebuild_corrects_it(
+def test_a_wrong_name_in_the_projection_is_reported_and_a_rebuild_corrects_it(
     table: str, column: str, probe: DatabaseProbe
 ) -> None:
     probe(f"UPDATE {table} SET {column} = 'x'")
