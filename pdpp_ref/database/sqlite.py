@@ -7,6 +7,8 @@ import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, nullcontext, suppress
+from functools import cache
+from itertools import chain
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -19,7 +21,7 @@ from .. import private_files
 from . import unused_space
 from .errors import DatabaseUnusable, FileMoved, problem
 from .schema_guard import READ_SCHEMA, SchemaGuard
-from .statements import insert_text, placeholders
+from .statements import equal_to_given, insert_text, placeholders, with_given
 
 log = logging.getLogger(__name__)
 
@@ -245,6 +247,27 @@ class Sqlite(SchemaGuard, APSWDatabase):  # type: ignore[misc]  # playhouse has 
         sql = insert_text(model._meta.table_name, columns, identity, values)
         self.connection().cursor().executemany(sql, rows)
 
+    def update_rows(
+        self,
+        model: type[peewee.Model],
+        columns: tuple[str, ...],
+        rows: Sequence[Sequence[Any]],
+        identity: tuple[str, ...],
+        sets: str,
+    ) -> int:
+        return self._change_rows(_update_text(model._meta.table_name, columns, identity, sets), rows)
+
+    def delete_rows(
+        self, model: type[peewee.Model], identity: tuple[str, ...], rows: Sequence[Sequence[Any]]
+    ) -> int:
+        return self._change_rows(_delete_text(model._meta.table_name, identity), rows)
+
+    def _change_rows(self, sql: str, rows: Sequence[Sequence[Any]]) -> int:
+        connection = self.connection()
+        before = connection.total_changes()
+        connection.cursor().executemany(sql, rows)
+        return int(connection.total_changes() - before)
+
     def execute_each(self, sql: str, rows: Sequence[Iterable[Any]]) -> None:
         self.connection().cursor().executemany(sql, rows)
 
@@ -255,27 +278,31 @@ class Sqlite(SchemaGuard, APSWDatabase):  # type: ignore[misc]  # playhouse has 
             return []
 
     def look_up(self, sql: str, values: Sequence[Any], keys: Sequence[Any]) -> tuple[str, Sequence[Any]]:
+        if isinstance(keys[0], tuple):
+            pairs = ", ".join(["(?, ?)"] * len(keys))
+            return sql.replace("= :each", f"IN (VALUES {pairs})"), [*values, *chain.from_iterable(keys)]
         return sql.replace("= :each", f"IN ({placeholders(keys)})"), [*values, *keys]
 
     def chains(
-        self, columns: Sequence[str], stream_id: int, versions: Sequence[int]
+        self, columns: Sequence[str], stream_id: int, versions: Sequence[int], most: int
     ) -> tuple[str, Sequence[Any]]:
         sql = f"""
-            WITH RECURSIVE chain(head, at, previous) AS (
-                SELECT version, version, previous_version
+            WITH RECURSIVE chain(head, place, at, previous) AS (
+                SELECT version, 1, version, previous_version
                 FROM record_changes
                 WHERE stream_id = ? AND version IN ({placeholders(versions)})
                 UNION ALL
-                SELECT chain.head, c.version, c.previous_version
+                SELECT chain.head, chain.place + 1, c.version, c.previous_version
                 FROM chain
                 JOIN record_changes c
                     ON c.stream_id = ? AND c.version = chain.previous AND c.version < chain.at
+                WHERE chain.place < ?
             )
             SELECT chain.head, {", ".join(columns)}
             FROM chain
             JOIN record_changes ON stream_id = ? AND version = chain.at
             """
-        return sql, [stream_id, *versions, stream_id, stream_id]
+        return sql, [stream_id, *versions, stream_id, most, stream_id]
 
     def translate_placeholders(self, sql: str) -> str:
         return sql
@@ -354,6 +381,18 @@ class Sqlite(SchemaGuard, APSWDatabase):  # type: ignore[misc]  # playhouse has 
             "busy": "the database is busy with another writer; try again",
             "full": "the disk is full; free some space and try again",
         }.get(problem(error), "the database can't be used; check PDPP_DATABASE_URL")
+
+
+@cache
+def _update_text(table: str, columns: tuple[str, ...], identity: tuple[str, ...], sets: str) -> str:
+    sql = f"UPDATE {table} SET {sets} WHERE {equal_to_given(identity)}"
+    return with_given(sql, lambda name: f"?{columns.index(name) + 1}")
+
+
+@cache
+def _delete_text(table: str, identity: tuple[str, ...]) -> str:
+    sql = f"DELETE FROM {table} WHERE {equal_to_given(identity)}"
+    return with_given(sql, lambda name: f"?{identity.index(name) + 1}")
 
 
 _READS = {"SELECT", "WITH"}

@@ -4,7 +4,7 @@ Everything here runs inside the transaction of the canonical write, and locks ro
 `models/locking.py` states.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -15,7 +15,7 @@ from ..models import locking
 from ..models.locking import LockedGrainRow
 from ..models.measures import MEASURE_NAMES, retains_anything
 from . import marks
-from .grains import CONNECTION, GLOBAL, STREAM, Grain, change_row
+from .grains import CONNECTION, GLOBAL, STREAM, Grain, change_rows
 
 
 class Adjustment(NamedTuple):
@@ -122,7 +122,7 @@ def _apply_or_mark(apply: Callable[[], object], mark: Callable[[], object]) -> N
 def _apply(connection_id: int, deltas: Mapping[int, Delta]) -> None:
     rows = locking.lock_grain_rows(STREAM.table, STREAM.key, [*deltas])
     total = dict.fromkeys(CONNECTION.columns, 0)
-    clean: list[tuple[int, Delta]] = []
+    clean: dict[int, Iterable[int]] = {}
     if len(rows) < len(deltas):
         marks.mark_streams(deltas.keys() - rows.keys(), connection_id)
     for stream_id, row in rows.items():
@@ -131,15 +131,14 @@ def _apply(connection_id: int, deltas: Mapping[int, Delta]) -> None:
             _adjust_checkpoint(stream_id, delta)
             marks.keep_earliest_mark(STREAM, stream_id, row)
         else:
-            clean.append((stream_id, delta))
+            clean[stream_id] = delta.measures.values()
             for name, change in delta.measures.items():
                 total[name] += change
             total["stream_count"] += _change_of_count(row, delta.measures)
     if any(row.dirty for row in rows.values()):
         _propagate_dirty(connection_id)
-    for stream_id, delta in clean:
-        change_row(STREAM, STREAM.add, delta.measures.values(), stream_id)
     if clean:
+        change_rows(STREAM, STREAM.add, clean)
         _apply_above(connection_id, total)
 
 
@@ -179,7 +178,7 @@ def _apply_to_global(changes: dict[str, int]) -> LockedGrainRow | None:
 def _add(grain: Grain, key: int, row: LockedGrainRow, changes: dict[str, int]) -> None:
     """Add to one row, which is locked, unless it is dirty."""
     if not row.dirty:
-        change_row(grain, grain.add, (changes[name] for name in grain.columns), key)
+        change_rows(grain, grain.add, {key: [changes[name] for name in grain.columns]})
     marks.keep_earliest_mark(grain, key, row)
 
 

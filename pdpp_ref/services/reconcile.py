@@ -46,7 +46,7 @@ from ..projection.grains import (
     GLOBAL,
     STREAM,
     Grain,
-    change_row,
+    change_rows,
     record_gap,
 )
 from ..projection.marks import mark_all, mark_connections, mark_global
@@ -305,4 +305,4 @@ def _sum_global() -> None:
 def _replace(grain: Grain, key: int, measures: dict[str, int]) -> None:
     """Store recomputed measures and clear the mark, in the transaction that computed them."""
     record_gap(grain, key)
-    change_row(grain, grain.replace, (measures[name] for name in grain.columns), key)
+    change_rows(grain, grain.replace, {key: [measures[name] for name in grain.columns]})
