@@ -150,9 +150,7 @@ def update_many(
         return int(db.update_rows(model, columns, rows, identity, sets))
 
 
-def delete_many(
-    model: type[peewee.Model], identity: tuple[str, ...], rows: Sequence[Sequence[Any]]
-) -> int:
+def delete_many(model: type[peewee.Model], identity: tuple[str, ...], rows: Sequence[Sequence[Any]]) -> int:
     """Delete rows that the transaction has locked, each found by its `identity`.  Returns how many it found."""
     if not rows:
         return 0

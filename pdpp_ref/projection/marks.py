@@ -6,16 +6,18 @@ the stream's connection and the global row.
 
 from collections.abc import Iterable
 
-from ..database import execute, execute_many, placeholders
+from ..database import execute, insert_many, placeholders, update_many
 from ..models import RetainedSizeConnection, RetainedSizeStream, locking
 from ..models.locking import LockedGrainRow
 from ..timestamps import utc_now
 from .grains import CONNECTION, GLOBAL, STREAM, Grain
 
 
-def add_stream(stream_id: int, connection_id: int) -> None:
-    """Add the row of a stream that has just been created: empty, and so exact."""
-    RetainedSizeStream.insert(stream=stream_id, connection=connection_id, computed_at=utc_now()).execute()
+def add_streams(stream_ids: Iterable[int], connection_id: int) -> None:
+    """Add the rows of streams that have just been created: empty, and so exact."""
+    now = utc_now()
+    rows = [(stream_id, connection_id, now) for stream_id in stream_ids]
+    insert_many(RetainedSizeStream, ("stream_id", "connection_id", "computed_at"), rows)
 
 
 def add_connection(connection_id: int) -> None:
@@ -113,15 +115,15 @@ def mark_all() -> None:
     stream that is created meanwhile is exact from its first record on.
     """
     now = utc_now()
-    execute_many(
+    update_many(
+        RetainedSizeStream,
+        ("stream_id", "stale_since"),
+        [(stream_id, now) for stream_id in locking.lock_all_streams()],
+        ("stream_id",),
         """
-        UPDATE retained_size_stream
-        SET dirty = TRUE,
-            rollups_dirty = TRUE,
-            stale_since = CASE WHEN stale_since < ? THEN stale_since ELSE ? END
-        WHERE stream_id = ?
-        """,
-        [(now, now, stream_id) for stream_id in locking.lock_all_streams()],
+        dirty = TRUE,
+        rollups_dirty = TRUE,
+        stale_since = CASE WHEN stale_since < :stale_since THEN stale_since ELSE :stale_since END""",
     )
     execute("DELETE FROM retained_size_recounts")
     execute("DELETE FROM retained_size_record_recounts")
