@@ -69,6 +69,7 @@ __all__ = [
     "Token",
     "TransferState",
     "UnclaimedFile",
+    "new_id",
 ]
 
 # Each table comes after those that it refers to.
