@@ -6,7 +6,7 @@ from functools import cached_property
 
 import peewee
 
-from ..database import execute, execute_one, fetch_all, placeholders, update_many
+from ..database import execute, execute_one, fetch_all, fetch_each, placeholders, update_many
 from ..models import RetainedSizeConnection, RetainedSizeGlobal, RetainedSizeStream
 from ..models.measures import MEASURE_NAMES
 from ..timestamps import is_time, utc_now
@@ -257,27 +257,28 @@ def change_rows(grain: Grain, sets: str, changes: Mapping[int, Iterable[int]]) -
     _record_day(grain, list(changes), now[:10])
 
 
-def record_gap(grain: Grain, key: int) -> None:
-    """Before a dirty row is replaced: from the day of the mark until today, its measures are unknown.
+def record_gaps(grain: Grain, keys: Sequence[int]) -> None:
+    """Before dirty rows are replaced: from the day of the mark until today, their measures are unknown.
 
-    Snapshots of earlier days hold: the row was exact until it was marked.
+    Snapshots of earlier days hold: a row was exact until it was marked.
     """
-    rows = fetch_all(
+    rows = fetch_each(
         f"""
-        SELECT dirty, stale_since, computed_at
+        SELECT {grain.key}, dirty, stale_since, computed_at
         FROM {grain.table}
-        WHERE {grain.key} = ?
+        WHERE {grain.key} = :each
         """,
-        [key],
+        [],
+        keys,
     )
-    if not rows:
+    if len(rows) != len(keys):
         raise peewee.OperationalError("a row that was to be replaced does not exist")
-    ((dirty, stale_since, computed_at),) = rows
-    since = day_marked(stale_since, computed_at)
-    if dirty and since != utc_now()[:10]:
-        execute_one(grain.skip_generation, (since or "", key))
-        if since:
-            _record_day(grain, [key], since, unknown=True)
+    for key, dirty, stale_since, computed_at in rows:
+        since = day_marked(stale_since, computed_at)
+        if dirty and since != utc_now()[:10]:
+            execute_one(grain.skip_generation, (since or "", key))
+            if since:
+                _record_day(grain, [key], since, unknown=True)
 
 
 def day_marked(stale_since: str | None, computed_at: str | None) -> str | None:

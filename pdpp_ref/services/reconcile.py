@@ -10,7 +10,7 @@ and no lock is held for longer than a pass.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
@@ -23,6 +23,7 @@ from ..database import (
     execute_one,
     fetch_all,
     fetch_column,
+    fetch_each,
     fetch_value,
     for_no_key_update,
     lock_attempt,
@@ -32,7 +33,13 @@ from ..database import (
 from ..models import RecountCheckpoint
 from ..models.measures import MEASURE_NAMES
 from ..projection import record_rollups
-from ..projection.counting import count_versions, sum_of_connections, sum_of_streams
+from ..projection.counting import (
+    count_streams,
+    count_versions,
+    in_groups,
+    sum_of_connections,
+    sum_of_streams,
+)
 from ..projection.dirty_rows import (
     clean_connections,
     count_dirty_rows,
@@ -47,7 +54,7 @@ from ..projection.grains import (
     STREAM,
     Grain,
     change_rows,
-    record_gap,
+    record_gaps,
 )
 from ..projection.marks import mark_all, mark_connections, mark_global
 
@@ -227,12 +234,35 @@ def _dirty_below() -> int:
 def _count_streams(limit: int, deadline: float) -> list[int]:
     """Count dirty streams.  Returns the connection of each stream that was counted completely."""
     counted: list[int] = []
-    for stream_id, connection_id in lock_dirty_streams(limit):
-        is_late = time.monotonic() > deadline
-        if (counted and is_late) or not _count_stream(stream_id, deadline):
+    connections = dict(lock_dirty_streams(limit))
+    for group in in_groups(_versions_to_count(list(connections)), CHUNK_VERSIONS):
+        if counted and time.monotonic() > deadline:
             break
-        counted.append(connection_id)
+        if len(group) > 1:
+            _replace(STREAM, count_streams(list(group), max(group.values())))
+        elif not _count_stream(*group, deadline):
+            break
+        counted += [connections[stream_id] for stream_id in group]
     return counted
+
+
+def _versions_to_count(stream_ids: Sequence[int]) -> dict[int, int]:
+    """How many versions each stream has, in order; those with a checkpoint have too many for one chunk.
+
+    Their rows are locked, so no writer can commit to the streams.
+    """
+    rows = fetch_each(
+        """
+        SELECT
+            id, last_version, EXISTS (SELECT 1 FROM retained_size_recounts c WHERE c.stream_id = streams.id)
+        FROM streams
+        WHERE id = :each
+        """,
+        [],
+        stream_ids,
+    )
+    versions = {stream_id: CHUNK_VERSIONS + 1 if begun else last for stream_id, last, begun in rows}
+    return {stream_id: versions[stream_id] for stream_id in stream_ids if stream_id in versions}
 
 
 def _count_stream(stream_id: int, deadline: float) -> bool:
@@ -252,7 +282,7 @@ def _count_stream(stream_id: int, deadline: float) -> bool:
     if through < last:
         RecountCheckpoint.insert(stream=stream_id, through_version=through, **measures).execute()
         return False
-    _replace(STREAM, stream_id, measures)
+    _replace(STREAM, {stream_id: measures})
     return True
 
 
@@ -293,16 +323,20 @@ def _sum_connection(connection_id: int) -> bool:
     )
     if is_stream_dirty:
         return False
-    _replace(CONNECTION, connection_id, sum_of_streams(connection_id))
+    _replace(CONNECTION, {connection_id: sum_of_streams(connection_id)})
     return True
 
 
 def _sum_global() -> None:
-    _replace(GLOBAL, 1, sum_of_connections())
+    _replace(GLOBAL, {1: sum_of_connections()})
     execute_one("UPDATE retained_size_global SET rebuild_status = 'idle', rebuild_total = NULL")
 
 
-def _replace(grain: Grain, key: int, measures: dict[str, int]) -> None:
-    """Store recomputed measures and clear the mark, in the transaction that computed them."""
-    record_gap(grain, key)
-    change_rows(grain, grain.replace, {key: [measures[name] for name in grain.columns]})
+def _replace(grain: Grain, rows: Mapping[int, Mapping[str, int]]) -> None:
+    """Store recomputed measures and clear the marks, in the transaction that computed them."""
+    record_gaps(grain, list(rows))
+    change_rows(
+        grain,
+        grain.replace,
+        {key: [measures[name] for name in grain.columns] for key, measures in rows.items()},
+    )

@@ -6,7 +6,8 @@
   lines take turns.  Raw is `raw_import.py` with the lines of one stream.
 - http: the same lines of one stream in bodies of 500 lines, through Flask's test client.
 - rebuild: a million records in 4,000 streams, or `--records`.  Raw is the SQL of `raw_rebuild`, which
-  groups the covering indexes by stream, and stores the sums at all grains.
+  groups the covering indexes by stream, and stores the sums and the earliest and latest times at all
+  grains.  It derives no rollups, and records no days.
 - totals: a pass that finds the global row alone dirty, at several sizes.
 - prune: ten versions of each of 10,000 records, down to one; the longest transaction.
 
@@ -34,6 +35,7 @@ from pdpp_ref.database import db, execute, fetch_all, write_transaction
 from pdpp_ref.models.measures import MEASURES
 from pdpp_ref.parsing.messages import Change
 from pdpp_ref.projection import marks
+from pdpp_ref.projection.grains import CONNECTION, GLOBAL, STREAM
 from pdpp_ref.services import reconcile
 from tests.support import postgres
 
@@ -153,15 +155,15 @@ def raw_rebuild() -> None:
         sums = ", ".join(f"SUM({measure.name}) AS {measure.name}" for measure in MEASURES)
         sets = ", ".join(f"{m.name} = COALESCE(t.{m.name}, 0)" for m in MEASURES)
         execute(
-            f"UPDATE retained_size_stream SET {sets} "
+            f"UPDATE retained_size_stream SET {sets}, {STREAM.extents} "
             f"FROM (SELECT id, {sums} FROM counted GROUP BY id) t WHERE stream_id = t.id"
         )
         execute(
-            f"UPDATE retained_size_connection SET {sets} FROM (SELECT connection_id, {sums} "
+            f"UPDATE retained_size_connection SET {sets}, {CONNECTION.extents} FROM (SELECT connection_id, {sums} "
             "FROM retained_size_stream GROUP BY connection_id) t "
             "WHERE retained_size_connection.connection_id = t.connection_id"
         )
-        execute(f"UPDATE retained_size_global SET {sets} FROM (SELECT {sums} FROM retained_size_connection) t")
+        execute(f"UPDATE retained_size_global SET {sets}, {GLOBAL.extents} FROM (SELECT {sums} FROM retained_size_connection) t")
         execute("DROP TABLE counted")
 
 
