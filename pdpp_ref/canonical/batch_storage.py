@@ -1,6 +1,7 @@
 """Storing what the streams' shares of a write have become."""
 
 from collections.abc import Sequence
+from operator import itemgetter
 
 from ..database import delete_many, insert_many, update_many
 from ..models import BlobBinding, Record, RecordChange, RetainedSizeRecord, Stream
@@ -29,8 +30,14 @@ def store(batches: Sequence[StreamBatch], connection_id: int) -> None:
 
 
 def _store_records(batches: Sequence[StreamBatch]) -> None:
-    rows = [row for batch in batches for row in batch.current.values() if row]
-    insert_many(Record, _RECORD_COLUMNS, rows, _KEY_COLUMNS)
+    new, replaced = [], []
+    for batch in batches:
+        for key, row in batch.current.items():
+            if row is not None:
+                (replaced if key in batch.live else new).append(row)
+    # In the order of the keys: neighbours in an index are then added one after the other.
+    insert_many(Record, _RECORD_COLUMNS, sorted(new, key=itemgetter(0, 2)))
+    insert_many(Record, _RECORD_COLUMNS, sorted(replaced, key=itemgetter(0, 2)), _KEY_COLUMNS)
     gone = [(batch.id, key) for batch in batches for key, row in batch.current.items() if row is None]
     delete_many(Record, _KEY_COLUMNS, gone)
 

@@ -73,6 +73,7 @@ class StreamBatch:
         self.id = self.stream.id
         self.has_new_time_field = False
         self.states: dict[str, KeyState] = {}
+        self.live: set[str] = set()  # keys of records that are live before this write
         # The changes to plan, also by key; and those whose version is stored under its number.
         self.fitting: Sequence[Change] = ()
         self.events: dict[str, list[Change]] = {}
@@ -118,6 +119,7 @@ class StreamBatch:
     def plan(self, found: StoredKeys) -> None:
         """Plan the changes; `found` is what is stored of their keys."""
         self.states, self.wrong_rollups = found
+        self.live = {key for key, state in self.states.items() if state.data is not None}
         self.batch = unchanged.Batch(self.id, self.states, self.events, self.now)
         for change in self.stored:
             self._plan_stored(change)

@@ -10,11 +10,12 @@ from typing import NamedTuple
 
 import peewee
 
-from ..database import db, execute, fetch_all, fetch_value, transaction_lost
+from ..database import db, execute, fetch_value, transaction_lost
 from ..models import locking
 from ..models.locking import LockedGrainRow
 from ..models.measures import MEASURE_NAMES, retains_anything
 from . import marks
+from .dirty_rows import has_lost_a_row
 from .grains import CONNECTION, GLOBAL, STREAM, Grain, change_rows
 
 
@@ -160,7 +161,7 @@ def _apply_above(connection_id: int, changes: dict[str, int]) -> None:
         return
     _add(CONNECTION, connection_id, connection, changes)
     total = _apply_to_global({**changes, "connection_count": _change_of_count(connection, changes)})
-    if (total is None or total.dirty) and _has_lost_a_row(connection_id):
+    if (total is None or total.dirty) and has_lost_a_row(connection_id):
         # The connection's extents have been replaced from the rows that remain.
         marks.mark_connections([connection_id])
 
@@ -180,21 +181,6 @@ def _add(grain: Grain, key: int, row: LockedGrainRow, changes: dict[str, int]) -
     if not row.dirty:
         change_rows(grain, grain.add, {key: [changes[name] for name in grain.columns]})
     marks.keep_earliest_mark(grain, key, row)
-
-
-def _has_lost_a_row(connection_id: int) -> bool:
-    """Whether another program has deleted the row of one of the connection's streams."""
-    rows = fetch_all(
-        """
-        SELECT 1
-        FROM streams s
-        LEFT JOIN retained_size_stream r ON r.stream_id = s.id
-        WHERE r.stream_id IS NULL AND s.connection_id = ?
-        LIMIT 1
-        """,
-        [connection_id],
-    )
-    return bool(rows)
 
 
 def _lock_row(grain: Grain, key: int) -> LockedGrainRow | None:

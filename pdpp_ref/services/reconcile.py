@@ -45,6 +45,7 @@ from ..projection.dirty_rows import (
     count_dirty_rows,
     discover_connections,
     discover_streams,
+    has_lost_a_row,
     lock_dirty_connections,
     lock_dirty_streams,
 )
@@ -92,19 +93,20 @@ def run_pass(limits: Limits, *, wait: bool = True) -> Pass:
     """
     deadline = time.monotonic() + limits.seconds
     with reconcile_transaction(wait=wait, seconds=limits.seconds):
-        discovered, all_streams = discover_streams()
+        # Connections first: of those that are added, all streams are looked at.
+        added, all_connections = discover_connections()
+        discovered = discover_streams(limits.rows)
         # A pass that has added rows holds locks on streams, and must not wait for a writer.
-        record_rollups.derive(limits.rows, deadline, wait=wait and not discovered)
+        record_rollups.derive(limits.rows, deadline, wait=wait and not (added or discovered))
         counted = _count_streams(limits.rows, deadline)
-        all_connections = discover_connections()
         # Marks propagate by themselves, unless a row was lost or another program marked one table alone.
         mark_connections(clean_connections({*discovered, *counted}))
         summed = 0
-        if all_streams and all_connections:
+        if all_connections:
             summed = _sum_connections(limits.rows - len(counted), bool(counted), deadline)
         done = Pass(len(counted), summed)
-        complete = all_streams and all_connections and done.reconciled < limits.rows
-        return _finalize_global_row(done, complete, changed=bool(discovered or done.reconciled))
+        complete = all_connections and done.reconciled < limits.rows
+        return _finalize_global_row(done, complete, changed=bool(added or discovered or done.reconciled))
 
 
 def _finalize_global_row(done: Pass, complete: bool, changed: bool) -> Pass:
@@ -240,7 +242,7 @@ def _count_streams(limit: int, deadline: float) -> list[int]:
             break
         if len(group) > 1:
             _replace(STREAM, count_streams(list(group), max(group.values())))
-        elif not _count_stream(*group, deadline):
+        elif not all(_count_stream(stream_id, deadline) for stream_id in group):
             break
         counted += [connections[stream_id] for stream_id in group]
     return counted
@@ -311,7 +313,10 @@ def _sum_connections(limit: int, begun: bool, deadline: float) -> int:
 
 
 def _sum_connection(connection_id: int) -> bool:
-    """False if a stream was marked while this waited for the lock; then the connection stays dirty."""
+    """False if a stream was marked while this waited for the lock, or one has no row that could be summed.
+
+    Then the connection stays dirty.
+    """
     is_stream_dirty = fetch_all(
         """
         SELECT 1
@@ -321,7 +326,7 @@ def _sum_connection(connection_id: int) -> bool:
         """,
         [connection_id],
     )
-    if is_stream_dirty:
+    if is_stream_dirty or has_lost_a_row(connection_id):
         return False
     _replace(CONNECTION, {connection_id: sum_of_streams(connection_id)})
     return True
