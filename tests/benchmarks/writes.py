@@ -133,7 +133,9 @@ def rebuild(server: str, called: argparse.Namespace) -> None:
             ours.append(seconds(rebuild_ours))
             raw.append(seconds(raw_rebuild))
         ours_median, raw_median = statistics.median(ours), statistics.median(raw)
-        print(f"rebuild: {ours_median:.2f} s, raw {raw_median:.2f} s: {ours_median / raw_median:.1f} times raw")
+        print(
+            f"rebuild: {ours_median:.2f} s, raw {raw_median:.2f} s: {ours_median / raw_median:.1f} times raw"
+        )
 
 
 def rebuild_ours() -> None:
@@ -144,7 +146,9 @@ def rebuild_ours() -> None:
 def raw_rebuild() -> None:
     """The least SQL that recomputes all rows of the projection."""
     with write_transaction():
-        execute(f"CREATE {'TEMP ' if is_sqlite() else 'TEMPORARY '}TABLE counted (id BIGINT, {_columns('BIGINT')})")
+        execute(
+            f"CREATE {'TEMP ' if is_sqlite() else 'TEMPORARY '}TABLE counted (id BIGINT, {_columns('BIGINT')})"
+        )
         for table in dict.fromkeys(measure.table for measure in MEASURES):
             of_table = [measure for measure in MEASURES if measure.table == table]
             execute(
@@ -163,7 +167,9 @@ def raw_rebuild() -> None:
             "FROM retained_size_stream GROUP BY connection_id) t "
             "WHERE retained_size_connection.connection_id = t.connection_id"
         )
-        execute(f"UPDATE retained_size_global SET {sets}, {GLOBAL.extents} FROM (SELECT {sums} FROM retained_size_connection) t")
+        execute(
+            f"UPDATE retained_size_global SET {sets}, {GLOBAL.extents} FROM (SELECT {sums} FROM retained_size_connection) t"
+        )
         execute("DROP TABLE counted")
 
 
@@ -178,7 +184,9 @@ def totals(server: str, called: argparse.Namespace) -> None:
             fill_streams(25 * streams, streams)
             analyze()
             taken = [one_repair() for _ in range(100)]
-            print(f"{25 * streams:>10,} records in {streams:,} streams: {statistics.median(taken) * 1000:.2f} ms")
+            print(
+                f"{25 * streams:>10,} records in {streams:,} streams: {statistics.median(taken) * 1000:.2f} ms"
+            )
 
 
 def one_repair() -> float:
@@ -242,9 +250,7 @@ def http(server: str, called: argparse.Namespace) -> None:
         with fresh(server):
             command.append(seconds(lambda: import_lines(received)))
         with fresh(server) as url, tempfile.TemporaryDirectory() as folder:
-            app = create_app(
-                {"DATABASE_URL": url, "INSTANCE_PATH": folder, "OPERATOR_TOKEN": "bench-" * 8}
-            )
+            app = create_app({"DATABASE_URL": url, "INSTANCE_PATH": folder, "OPERATOR_TOKEN": "bench-" * 8})
             client = app.test_client()
             over_http.append(seconds(lambda client=client: send(client, bodies)))
     ours, other = statistics.median(over_http), statistics.median(command)

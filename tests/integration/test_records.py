@@ -73,6 +73,21 @@ def test_versions_are_dense_per_stream(probe: DatabaseProbe) -> None:
         assert versions == [(version,) for version in range(1, count + 1)]
 
 
+def test_a_write_costs_the_same_statements_for_any_number_of_streams() -> None:
+    costs = []
+    for streams in (2, 40):
+        names = [f"{streams}-{number}" for number in range(streams)]
+        write(*(upsert("old", 1, name) for name in names), *(delete("gone", name) for name in names))
+        with statements() as seen:
+            write(
+                *(upsert("old", 2, name) for name in names),
+                *(upsert("new", 1, name) for name in names),
+                *(delete("new", name) for name in names),
+            )
+        costs.append(len(seen))
+    assert costs[0] == costs[1]
+
+
 def test_a_write_that_fails_stores_nothing(probe: DatabaseProbe) -> None:
     write(upsert("a"))
     probe.fail("INSERT ON record_changes", "NEW.key = 'z'")
