@@ -64,7 +64,7 @@ def parse_time(text: str) -> str | None:
             moment = datetime.fromisoformat(text)
         except ValueError:
             return to_text(_read(text))
-        # The rest is the format of `to_text`, read in a third of the time: an import reads one in each line.
+        # This is the format of `to_text`, read in a third of the time: an import reads a time in each line.
         if moment.tzinfo in (UTC, None) and text[7] == "-" and text[13:17:3] == "::" and text[11:13] < "24":
             if len(text) == 24 and text[10::9] == "T." and text[23] == "Z":
                 return text

@@ -11,6 +11,7 @@ from ..parsing.messages import Change
 KEYS_PER_PAGE = 2_000
 
 Place = tuple[int, str]  # a stream and a key
+Events = Mapping[int, Mapping[str, Sequence[Change]]]
 
 
 class KeyState(msgspec.Struct, gc=False):
@@ -41,14 +42,26 @@ class StoredKeys(NamedTuple):
     wrong_rollups: set[str]
 
 
-def load_key_states(events: Mapping[int, Mapping[str, Sequence[Change]]]) -> dict[int, StoredKeys]:
+def load_key_states(events: Events) -> dict[int, StoredKeys]:
     """What is stored of keys, by stream.
 
-    `events` are the changes that are about to be made, by stream and key.  The number of statements does not
-    depend on the number of streams.
+    `events` are the changes that are about to be made, by stream and key.  The number of statements does
+    not depend on the number of streams.
     """
     places = [(stream_id, key) for stream_id, of_stream in events.items() for key in sorted(of_stream)]
     states = _load_live(places)
+    with_rollup = _add_rollups(states, places, events)
+    found = {stream_id: StoredKeys({}, set()) for stream_id in events}
+    for place, state in states.items():
+        stream_id, key = place
+        found[stream_id].states[key] = state
+        if state.has_rollup != (place in with_rollup):
+            found[stream_id].wrong_rollups.add(key)
+    return found
+
+
+def _add_rollups(states: dict[Place, KeyState], places: Sequence[Place], events: Events) -> set[Place]:
+    """Add to the states what rollups say, deleted keys included.  Returns the keys that have one."""
     with_rollup: set[Place] = set()
     deleted: dict[tuple[int, int], Place] = {}
     for stream_id, key, version, versions, history, blob_count, blob_bytes in _load_rollups(places):
@@ -69,13 +82,7 @@ def load_key_states(events: Mapping[int, Mapping[str, Sequence[Change]]]) -> dic
     for stream_id, version, emitted_at, ingested_at in _load_times(timed):
         state = states[deleted[stream_id, version]]
         state.emitted_at, state.time = emitted_at, emitted_at or ingested_at
-    found = {stream_id: StoredKeys({}, set()) for stream_id in events}
-    for place, state in states.items():
-        stream_id, key = place
-        found[stream_id].states[key] = state
-        if state.has_rollup != (place in with_rollup):
-            found[stream_id].wrong_rollups.add(key)
-    return found
+    return with_rollup
 
 
 def stored_keys(table: str, stream_id: int) -> Iterator[str]:

@@ -178,7 +178,7 @@ class _StreamPruning:
         return done
 
     def _load_histories(self, rollups: Sequence[_Rollup]) -> tuple[list[_History], str | None]:
-        """The histories of records, up to the first one whose rollup can't be right; and the key of that."""
+        """The histories of records, up to one whose rollup can't be right, and the key of that one."""
         most = self.keep + VERSIONS_PER_TRANSACTION
         live = _live_versions(self.stream.id, [rollup.key for rollup in rollups])
         chains = _load_chains(self.stream.id, [rollup.version for rollup in rollups], most)

@@ -98,7 +98,7 @@ def fetch_each(sql: str, values: Sequence[Any], keys: Keys) -> list[tuple[Any, .
 def fetch_version_chains(
     columns: Sequence[str], stream_id: int, versions: Sequence[int], most: int = ALL_VERSIONS
 ) -> list[tuple[Any, ...]]:
-    """Rows of record_changes, from each of the versions back along `previous_version`, at most so many each.
+    """Rows of record_changes, from each of the versions back along `previous_version`, so many at most.
 
     Each row begins with the version at the head of its chain; its columns follow.
     """
@@ -138,10 +138,10 @@ def update_many(
     identity: tuple[str, ...],
     sets: str = "",
 ) -> int:
-    """Change rows that the transaction has locked, each found by its `identity`.  Returns how many it found.
+    """Change rows that the transaction has locked, each found by its `identity`.  Returns how many.
 
-    `sets` is the SET clause, in which `:name` is the value given for a column.  Without it, the columns get
-    these values.  On PostgreSQL this is one statement for all rows.
+    `sets` is the SET clause, in which `:name` is the value given for a column; without it, the columns
+    get these values.  On PostgreSQL this is one statement for all rows.
     """
     if not rows:
         return 0
@@ -151,7 +151,7 @@ def update_many(
 
 
 def delete_many(model: type[peewee.Model], identity: tuple[str, ...], rows: Sequence[Sequence[Any]]) -> int:
-    """Delete rows that the transaction has locked, each found by its `identity`.  Returns how many it found."""
+    """Delete rows that the transaction has locked, each found by its `identity`.  Returns how many."""
     if not rows:
         return 0
     with peewee.__exception_wrapper__:  # type: ignore[attr-defined]

@@ -16,6 +16,7 @@ that of PostgreSQL's process, so that a busy machine distorts them little; `--wa
 """
 
 import argparse
+import io
 import os
 import random
 import statistics
@@ -23,7 +24,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -116,11 +117,8 @@ def raw_import(received: list[bytes]) -> float:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "lines"
         file.write_bytes(b"\n".join(received))
-        stdout, sys.stdout = sys.stdout, open(os.devnull, "w")
-        try:
+        with redirect_stdout(io.StringIO()):
             return seconds(lambda: raw.main(str(file), f"{folder}/raw"))
-        finally:
-            sys.stdout = stdout
 
 
 def rebuild(server: str, called: argparse.Namespace) -> None:
@@ -201,7 +199,7 @@ def prune(server: str, called: argparse.Namespace) -> None:
         for version in range(versions):
             for start in range(0, keys, 2_000):
                 changes = [
-                    Change("notes", f"{key:07}", '{"text":"%s","v":%d}' % ("x" * 200, version))
+                    Change("notes", f"{key:07}", f'{{"text":"{"x" * 200}","v":{version}}}')
                     for key in range(start, start + 2_000)
                 ]
                 records.write(TARGET, changes)
@@ -305,7 +303,7 @@ def fill_streams(number: int, streams: int) -> None:
     each = number // streams
     for first in range(0, streams, 100):
         changes = [
-            Change(f"stream {stream}", f"{key:07}", '{"n":%d}' % chance.getrandbits(32))
+            Change(f"stream {stream}", f"{key:07}", f'{{"n":{chance.getrandbits(32)}}}')
             for stream in range(first, first + 100)
             for key in range(each)
         ]

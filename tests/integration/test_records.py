@@ -11,7 +11,7 @@ from pdpp_ref.canonical.activation import Activated
 from pdpp_ref.canonical.errors import ConnectorMismatch
 from pdpp_ref.operations import verify
 from pdpp_ref.parsing.messages import Change
-from tests.support.factories import Calendar, DatabaseProbe, delete, stored, upsert, write
+from tests.support.factories import Calendar, DatabaseProbe, delete, statements, stored, upsert, write
 
 pytestmark = pytest.mark.usefixtures("app")
 
