@@ -7,7 +7,7 @@ from ..database import delete_many, insert_many, update_many
 from ..models import BlobBinding, Record, RecordChange, RetainedSizeRecord, Stream
 from ..models.measures import MEASURE_NAMES
 from ..projection import deltas, marks
-from .stream_batch import StreamBatch
+from .stream_batch import Row, StreamBatch
 
 
 def store(batches: Sequence[StreamBatch], connection_id: int) -> None:
@@ -30,7 +30,8 @@ def store(batches: Sequence[StreamBatch], connection_id: int) -> None:
 
 
 def _store_records(batches: Sequence[StreamBatch]) -> None:
-    new, replaced = [], []
+    new: list[Row] = []
+    replaced: list[Row] = []
     for batch in batches:
         for key, row in batch.current.items():
             if row is not None:

@@ -81,7 +81,7 @@ class Rollup(NamedTuple):
 
 
 def streams_without_history(stream_ids: Sequence[int]) -> list[int]:
-    """Those of the streams in which no key has, or seems to have, a file or another version than its live one.
+    """Those of the streams in which no key has, or seems to have, a file or more than its live version.
 
     Both sides of the EXCEPT are in the order of an index, so they are merged.
     """
