@@ -132,7 +132,7 @@ def _plan(
     rejections: Sequence[Rejection],
     section: Section | None,
 ) -> None:
-    """Plan each stream's share, with one look at what is stored for all of them."""
+    """Plan each stream's share, with one read of what is stored for all of them."""
     rejected: dict[str | None, list[Rejection]] = {}
     for each in rejections:
         rejected.setdefault(each.stream, []).append(each)

@@ -5,7 +5,6 @@ It runs in small, independent transactions: an interrupted run has pruned less, 
 Long histories are found by their rollups.  If these can't be right, they are derived again first.
 """
 
-import hashlib
 import time
 from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate
@@ -17,18 +16,17 @@ from ..database import (
     delete_many,
     fetch_all,
     fetch_as,
-    fetch_each,
-    fetch_version_chains,
     read_snapshot,
     update_many,
     write_transaction,
 )
 from ..models import STORED_STREAM_COLUMNS, RecordChange, RetainedSizeRecord, StoredStream, locking
-from ..models.measures import MEASURE_NAMES
+from ..models.measures import MEASURE_NAMES, MEASURES
 from ..projection import counting, deltas, marks, record_rollups
 from ..projection.deltas import Delta
 from . import blobs, file_references
 from .file_references import BoundFile
+from .histories import History, Rollup, is_right, latest_pruned, live_versions, load_chains
 
 KEYS_PER_TRANSACTION = 500
 VERSIONS_PER_TRANSACTION = 2_000
@@ -42,51 +40,6 @@ class Pruned(NamedTuple):
 
     versions: int = 0
     json_bytes: int = 0
-
-
-class _Rollup(NamedTuple):
-    """A key's rollup: its newest version, how many there are, the live one's measures, and its files."""
-
-    key: str
-    version: int
-    record_count: int
-    current_json_bytes: int
-    versions: int
-    history_json_bytes: int
-    files: int
-
-
-class _Version(NamedTuple):
-    """A version; `at` is when it was emitted, or else arrived."""
-
-    version: int
-    key: str
-    previous: int | None
-    json_bytes: int
-    at: str
-    pruned_at: str | None
-    pruned_digest: str | None
-
-
-class _History(NamedTuple):
-    """A record with its newest versions, newest first: those that stay, and those to remove now.
-
-    `is_live`: it has a live version.
-    """
-
-    rollup: _Rollup
-    is_live: bool
-    retained: list[_Version]
-    gone: list[_Version]
-
-    @property
-    def is_complete(self) -> bool:
-        """Whether no more is left to remove."""
-        return self.gone[-1].previous is None
-
-    @property
-    def is_only_tombstone(self) -> bool:
-        return not self.is_live and self.rollup.versions - len(self.gone) == 1
 
 
 def prune(
@@ -177,21 +130,21 @@ class _StreamPruning:
             self._mark_wrong(wrong)
         return done
 
-    def _load_histories(self, rollups: Sequence[_Rollup]) -> tuple[list[_History], str | None]:
+    def _load_histories(self, rollups: Sequence[Rollup]) -> tuple[list[History], str | None]:
         """The histories of records, up to one whose rollup can't be right, and the key of that one."""
         most = self.keep + VERSIONS_PER_TRANSACTION
-        live = _live_versions(self.stream.id, [rollup.key for rollup in rollups])
-        chains = _load_chains(self.stream.id, [rollup.version for rollup in rollups], most)
-        histories: list[_History] = []
+        live = live_versions(self.stream.id, [rollup.key for rollup in rollups])
+        chains = load_chains(self.stream.id, [rollup.version for rollup in rollups], most)
+        histories: list[History] = []
         for rollup in rollups:
             versions = chains.get(rollup.version, [])
-            if not _is_right(rollup, live.get(rollup.key), versions, most):
+            if not is_right(rollup, live.get(rollup.key), versions, most):
                 return histories, rollup.key
             retained, gone = versions[: self.keep], versions[self.keep :]
-            histories.append(_History(rollup, rollup.key in live, retained, gone))
+            histories.append(History(rollup, rollup.key in live, retained, gone))
         return histories, None
 
-    def _remove(self, histories: Sequence[_History]) -> Pruned:
+    def _remove(self, histories: Sequence[History]) -> Pruned:
         delta, unbound = Delta(), set[str]()
         ended = self._ended_files(histories)
         _remove_versions(self.stream.id, histories)
@@ -205,7 +158,7 @@ class _StreamPruning:
         sizes = sum(one.json_bytes for history in histories for one in history.gone)
         return Pruned(sum(len(history.gone) for history in histories), sizes)
 
-    def _ended_files(self, histories: Sequence[_History]) -> dict[str, list[BoundFile]]:
+    def _ended_files(self, histories: Sequence[History]) -> dict[str, list[BoundFile]]:
         """By key, the files that records refer to no more."""
         with_files = file_references.keys_with_files(
             self.stream.id, [each.rollup.key for each in histories]
@@ -222,10 +175,10 @@ class _StreamPruning:
                 ended[key] = file_references.only_named_by(self.stream.id, key, old, new)
         return ended
 
-    def _next_rollups(self) -> list[_Rollup]:
+    def _next_rollups(self) -> list[Rollup]:
         """Rollups of the next keys with more than `keep` versions."""
         return fetch_as(
-            _Rollup,
+            Rollup,
             """
             SELECT
                 key, version, record_count, current_record_json_bytes, record_history_count,
@@ -286,7 +239,7 @@ def _rollups_add_up(stream_id: int) -> bool:
     return records == versions >= 0 and current == history >= 0 and not any(files)
 
 
-def _fitting(rollups: Sequence[_Rollup], keep: int) -> int:
+def _fitting(rollups: Sequence[Rollup], keep: int) -> int:
     """How many of the records fit one transaction; at least 1, which may have more than that."""
     versions = accumulate(rollup.versions - keep for rollup in rollups)
     sizes = accumulate(rollup.history_json_bytes for rollup in rollups)
@@ -297,58 +250,9 @@ def _fitting(rollups: Sequence[_Rollup], keep: int) -> int:
     return max(1, fit)
 
 
-def _live_versions(stream_id: int, keys: Sequence[str]) -> dict[str, tuple[int, int]]:
-    """(version, bytes) of those of the records that are live."""
-    rows = fetch_each(
-        """
-        SELECT key, version, json_bytes
-        FROM records
-        WHERE stream_id = ? AND key = :each
-        """,
-        [stream_id],
-        keys,
-    )
-    return {key: (version, size) for key, version, size in rows}
-
-
-def _load_chains(stream_id: int, newest: Sequence[int], most: int) -> dict[int, list[_Version]]:
-    """At most so many versions each, from the newest ones back along the links, by the newest."""
-    chains: dict[int, list[_Version]] = {}
-    for head, *row in fetch_version_chains(_VERSION_COLUMNS, stream_id, newest, most):
-        chains.setdefault(head, []).append(_Version(*row))
-    for chain in chains.values():
-        chain.sort(key=lambda one: -one.version)
-    return chains
-
-
-def _is_right(
-    rollup: _Rollup, live: tuple[int, int] | None, versions: Sequence[_Version], most: int
-) -> bool:
-    """Whether a rollup can be right; there are at most so many `versions`."""
-    if (rollup.record_count, rollup.current_json_bytes) != ((1, live[1]) if live else (0, 0)):
-        return False
-    if not _is_chain(rollup.key, versions, most):
-        return False
-    # The newest version of a live record is the live one; that of a deleted one has no data.
-    newest = versions[0]
-    if (newest.version != live[0]) if live else newest.json_bytes:
-        return False
-    count, size = len(versions), sum(one.json_bytes for one in versions)
-    if versions[-1].previous is None:
-        return (rollup.versions, rollup.history_json_bytes) == (count, size)
-    return rollup.versions > count and rollup.history_json_bytes >= size
-
-
-def _is_chain(key: str, versions: Sequence[_Version], most: int) -> bool:
-    """Whether all are versions of the key, and none is missing that one of them names."""
-    if not versions or any(one.key != key for one in versions):
-        return False
-    return len(versions) == most or versions[-1].previous is None
-
-
-def _remove_versions(stream_id: int, histories: Sequence[_History]) -> None:
+def _remove_versions(stream_id: int, histories: Sequence[History]) -> None:
     """Remove old versions of records, and store the time and digest of the latest pruned one of each."""
-    latest = _latest_pruned(stream_id, histories)
+    latest = latest_pruned(stream_id, histories)
     # The chain continues with the rest: nothing, or versions that the next transaction removes.
     links = [
         (history.gone[-1].previous, *mark, stream_id, history.retained[-1].version)
@@ -375,52 +279,8 @@ def _remove_versions(stream_id: int, histories: Sequence[_History]) -> None:
         raise peewee.OperationalError("a row that was to be changed was not")
 
 
-def _latest_pruned(stream_id: int, histories: Sequence[_History]) -> list[tuple[str | None, str | None]]:
-    """The time of the latest version ever pruned of each record, and the digest of its data."""
-    marks = [_latest_of(history) for history in histories]
-    versions = [version for _, _, version in marks if version is not None]
-    digests = {
-        version: "" if data is None else hashlib.sha256(data.encode()).hexdigest()
-        for version, data in fetch_each(
-            """
-            SELECT version, data
-            FROM record_changes
-            WHERE stream_id = ? AND version = :each
-            """,
-            [stream_id],
-            versions,
-        )
-    }
-    return [(at or None, digest if version is None else digests[version]) for at, digest, version in marks]
-
-
-def _latest_of(history: _History) -> tuple[str, str | None, int | None]:
-    """The time and digest of a record's latest pruned version; or its time and number, if it goes now.
-
-    If two have the same time, it is the later version.  The mark on a version stands for versions
-    before it.
-    """
-    at, digest, latest = "", None, None
-    for place, one in enumerate((*history.retained, *history.gone)):
-        if place >= len(history.retained) and one.at > at:
-            at, digest, latest = one.at, None, one.version
-        if one.pruned_at is not None and one.pruned_at > at:
-            at, digest, latest = one.pruned_at, one.pruned_digest, None
-    return at, digest, latest
-
-
-_VERSION_COLUMNS = (
-    "version",
-    "key",
-    "previous_version",
-    "json_bytes",
-    "COALESCE(emitted_at, ingested_at)",
-    "pruned_at",
-    "pruned_digest",
-)
 _VERSION_KEY = ("stream_id", "version")
 _MARK_COLUMNS = ("pruned_at", "pruned_digest", *_VERSION_KEY)
-_SUM_COLUMNS = ("stream_id", "key", "record_history_count", "record_history_json_bytes")
-_SUBTRACT = """
-    record_history_count = record_history_count - :record_history_count,
-    record_history_json_bytes = record_history_json_bytes - :record_history_json_bytes"""
+_HISTORY_MEASURES = tuple(measure.name for measure in MEASURES if measure.table == "record_changes")
+_SUM_COLUMNS = ("stream_id", "key", *_HISTORY_MEASURES)
+_SUBTRACT = ", ".join(f"{name} = {name} - :{name}" for name in _HISTORY_MEASURES)

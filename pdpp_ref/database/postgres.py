@@ -5,7 +5,6 @@ Writes run under READ COMMITTED and lock the rows that they change; a read is a 
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from functools import cache
 from typing import Any
 
 import peewee
@@ -20,6 +19,7 @@ from .errors import (
     of_driver,
     problem,
 )
+from .postgres_rows import chains_text, delete_text, given, look_up_text, update_text
 from .preamble import (
     EXCLUSIVE,
     LOCK_EXCLUSIVE,
@@ -31,7 +31,7 @@ from .preamble import (
     split_options,
 )
 from .schema_guard import READ_SCHEMA, SchemaGuard
-from .statements import equal_to_given, insert_text, with_given
+from .statements import insert_text
 
 MINIMUM = 15
 
@@ -275,8 +275,8 @@ class Postgres(SchemaGuard, peewee.PostgresqlDatabase):
         """Send all rows in one statement, as an array for each column: in binary, because the driver is
         slow at writing such text.
         """
-        given = f"SELECT * FROM {_given(model, columns)}"
-        self._execute_rows(insert_text(model._meta.table_name, columns, identity, given), rows)
+        selected = f"SELECT * FROM {given(model, columns)}"
+        self._execute_rows(insert_text(model._meta.table_name, columns, identity, selected), rows)
 
     def update_rows(
         self,
@@ -287,12 +287,12 @@ class Postgres(SchemaGuard, peewee.PostgresqlDatabase):
         sets: str,
     ) -> int:
         """Each row is looked up by itself (see `look_up`); its place holds, as the row is locked."""
-        return self._execute_rows(_update_text(model, columns, identity, sets), rows)
+        return self._execute_rows(update_text(model, columns, identity, sets), rows)
 
     def delete_rows(
         self, model: type[peewee.Model], identity: tuple[str, ...], rows: Sequence[Sequence[Any]]
     ) -> int:
-        return self._execute_rows(_delete_text(model, identity), rows)
+        return self._execute_rows(delete_text(model, identity), rows)
 
     def _execute_rows(self, sql: str, rows: Sequence[Sequence[Any]]) -> int:
         with self._in_transaction():
@@ -313,47 +313,14 @@ class Postgres(SchemaGuard, peewee.PostgresqlDatabase):
         """
         columns = list(zip(*keys, strict=True)) if isinstance(keys[0], tuple) else [keys]
         kinds = ["text" if isinstance(column[0], str) else "bigint" for column in columns]
-        names = [f"each{number}" for number in range(len(columns))]
-        each = f"({', '.join(f'wanted.{name}' for name in names)})"
-        lateral = f"""
-            SELECT found.*
-            FROM unnest({", ".join(f"%b::{kind}[]" for kind in kinds)}) AS wanted({", ".join(names)})
-            CROSS JOIN LATERAL (
-                {self.translate_placeholders(sql).replace(":each", each)}
-                LIMIT 1
-            ) AS found
-            """
-        return lateral, [*map(list, columns), *values]
+        sql = look_up_text(self.translate_placeholders(sql), kinds)
+        return sql, [*map(list, columns), *values]
 
     def chains(
         self, columns: Sequence[str], stream_id: int, versions: Sequence[int], most: int
     ) -> tuple[str, Sequence[Any]]:
         """LATERAL for the same reason."""
-        names = ", ".join(f"{column} AS value{number}" for number, column in enumerate(columns))
-        sql = f"""
-            WITH RECURSIVE chain AS (
-                SELECT wanted.each AS head, 1 AS place, c.*
-                FROM unnest(%b::bigint[]) AS wanted(each)
-                CROSS JOIN LATERAL (
-                    SELECT {names}, version AS at, previous_version AS previous
-                    FROM record_changes
-                    WHERE stream_id = %s AND version = wanted.each
-                    LIMIT 1
-                ) AS c
-                UNION ALL
-                SELECT chain.head, chain.place + 1, c.*
-                FROM chain
-                CROSS JOIN LATERAL (
-                    SELECT {names}, version AS at, previous_version AS previous
-                    FROM record_changes
-                    WHERE stream_id = %s AND version = chain.previous AND version < chain.at
-                    LIMIT 1
-                ) AS c
-                WHERE chain.place < %s
-            )
-            SELECT head, {", ".join(f"value{number}" for number in range(len(columns)))} FROM chain
-            """
-        return sql, [list(versions), stream_id, stream_id, most]
+        return chains_text(tuple(columns)), [list(versions), stream_id, stream_id, most]
 
     def is_replica(self) -> bool:
         """As the server said when the transaction began; a driver may remember a pooler's answer."""
@@ -397,62 +364,6 @@ class Postgres(SchemaGuard, peewee.PostgresqlDatabase):
     def translate_placeholders(self, sql: str) -> str:
         return sql.replace("%", "%%").replace("?", "%s")
 
-
-@cache
-def _given(model: type[peewee.Model], columns: tuple[str, ...]) -> str:
-    """The rows that are given, as an array for each column."""
-    types = (_ARRAYS[model._meta.columns[name].field_type] for name in columns)
-    arrays = ", ".join(f"%b::{name}[]" for name in types)
-    return f"unnest({arrays}) AS given({', '.join(f'given_{name}' for name in columns)})"
-
-
-def _name_of_given(name: str) -> str:
-    return f"given.given_{name}"
-
-
-@cache
-def _update_text(
-    model: type[peewee.Model], columns: tuple[str, ...], identity: tuple[str, ...], sets: str
-) -> str:
-    table = model._meta.table_name
-    return f"""
-        UPDATE {table}
-        SET {with_given(sets, _name_of_given)}
-        FROM (
-            SELECT found.place, given.*
-            FROM {_given(model, columns)}
-            CROSS JOIN LATERAL (
-                SELECT ctid AS place
-                FROM {table}
-                WHERE {with_given(equal_to_given(identity), _name_of_given)}
-                LIMIT 1
-            ) AS found
-        ) AS given
-        WHERE {table}.ctid = given.place
-        """
-
-
-@cache
-def _delete_text(model: type[peewee.Model], identity: tuple[str, ...]) -> str:
-    table = model._meta.table_name
-    return f"""
-        DELETE FROM {table}
-        WHERE ctid = ANY (
-            ARRAY (
-                SELECT found.place
-                FROM {_given(model, identity)}
-                CROSS JOIN LATERAL (
-                    SELECT ctid AS place
-                    FROM {table}
-                    WHERE {with_given(equal_to_given(identity), _name_of_given)}
-                    LIMIT 1
-                ) AS found
-            )
-        )
-        """
-
-
-_ARRAYS = {"BIGAUTO": "bigint", "BIGINT": "bigint", "TEXT": "text", "BOOL": "boolean", "BLOB": "bytea"}
 
 # The server's English texts; the driver has no error code for a failed connection.
 _NO_ROOM = ("connection slots", "too many clients", "too many connections", "no more connections")

@@ -7,7 +7,6 @@ import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, nullcontext, suppress
-from functools import cache
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,8 @@ from .. import private_files
 from . import unused_space
 from .errors import DatabaseUnusable, FileMoved, problem
 from .schema_guard import READ_SCHEMA, SchemaGuard
-from .statements import equal_to_given, insert_text, placeholders, with_given
+from .sqlite_rows import chains_text, delete_text, update_text
+from .statements import insert_text, placeholders
 
 log = logging.getLogger(__name__)
 
@@ -255,12 +255,12 @@ class Sqlite(SchemaGuard, APSWDatabase):  # type: ignore[misc]  # playhouse has 
         identity: tuple[str, ...],
         sets: str,
     ) -> int:
-        return self._change_rows(_update_text(model._meta.table_name, columns, identity, sets), rows)
+        return self._change_rows(update_text(model._meta.table_name, columns, identity, sets), rows)
 
     def delete_rows(
         self, model: type[peewee.Model], identity: tuple[str, ...], rows: Sequence[Sequence[Any]]
     ) -> int:
-        return self._change_rows(_delete_text(model._meta.table_name, identity), rows)
+        return self._change_rows(delete_text(model._meta.table_name, identity), rows)
 
     def _change_rows(self, sql: str, rows: Sequence[Sequence[Any]]) -> int:
         connection = self.connection()
@@ -286,22 +286,7 @@ class Sqlite(SchemaGuard, APSWDatabase):  # type: ignore[misc]  # playhouse has 
     def chains(
         self, columns: Sequence[str], stream_id: int, versions: Sequence[int], most: int
     ) -> tuple[str, Sequence[Any]]:
-        sql = f"""
-            WITH RECURSIVE chain(head, place, at, previous) AS (
-                SELECT version, 1, version, previous_version
-                FROM record_changes
-                WHERE stream_id = ? AND version IN ({placeholders(versions)})
-                UNION ALL
-                SELECT chain.head, chain.place + 1, c.version, c.previous_version
-                FROM chain
-                JOIN record_changes c
-                    ON c.stream_id = ? AND c.version = chain.previous AND c.version < chain.at
-                WHERE chain.place < ?
-            )
-            SELECT chain.head, {", ".join(columns)}
-            FROM chain
-            JOIN record_changes ON stream_id = ? AND version = chain.at
-            """
+        sql = chains_text(columns, len(versions))
         return sql, [stream_id, *versions, stream_id, most, stream_id]
 
     def translate_placeholders(self, sql: str) -> str:
@@ -381,18 +366,6 @@ class Sqlite(SchemaGuard, APSWDatabase):  # type: ignore[misc]  # playhouse has 
             "busy": "the database is busy with another writer; try again",
             "full": "the disk is full; free some space and try again",
         }.get(problem(error), "the database can't be used; check PDPP_DATABASE_URL")
-
-
-@cache
-def _update_text(table: str, columns: tuple[str, ...], identity: tuple[str, ...], sets: str) -> str:
-    sql = f"UPDATE {table} SET {sets} WHERE {equal_to_given(identity)}"
-    return with_given(sql, lambda name: f"?{columns.index(name) + 1}")
-
-
-@cache
-def _delete_text(table: str, identity: tuple[str, ...]) -> str:
-    sql = f"DELETE FROM {table} WHERE {equal_to_given(identity)}"
-    return with_given(sql, lambda name: f"?{identity.index(name) + 1}")
 
 
 _READS = {"SELECT", "WITH"}

@@ -20,7 +20,7 @@ from ..database import (
 from ..timestamps import utc_now
 
 DISCOVER_ROWS = 1_000
-LOOKED_AT = 200  # streams
+CHECKED_STREAMS = 200
 
 
 def discover_connections() -> tuple[int, bool]:
@@ -66,8 +66,8 @@ def discover_streams(limit: int) -> list[int]:
     """Add missing rows of streams, and return the connection of each.
 
     A lost row would make the sum of its connection wrong, so all streams of up to `limit` connections that
-    are about to be summed are looked at.  Elsewhere a lost row makes no total wrong: there some streams are
-    looked at, others each time, so that no pass walks the list of all.
+    are about to be summed are checked.  Elsewhere a lost row makes no total wrong: there some streams are
+    checked, others each time, so that no pass walks the list of all.
     """
     missing = {*_missing_of_connections(limit), *_missing_somewhere()}
     if not missing:
@@ -139,7 +139,7 @@ def _missing_somewhere() -> list[int]:
         WHERE r.stream_id IS NULL AND s.connection_id IS NOT NULL
         LIMIT ?
         """,
-        (random.randint(0, max(0, newest - LOOKED_AT)), LOOKED_AT, DISCOVER_ROWS),
+        (random.randint(0, max(0, newest - CHECKED_STREAMS)), CHECKED_STREAMS, DISCOVER_ROWS),
     )
 
 

@@ -93,7 +93,7 @@ def run_pass(limits: Limits, *, wait: bool = True) -> Pass:
     """
     deadline = time.monotonic() + limits.seconds
     with reconcile_transaction(wait=wait, seconds=limits.seconds):
-        # Connections first: of those that are added, all streams are looked at.
+        # Connections first: of those that are added, all streams are checked.
         added, all_connections = discover_connections()
         discovered = discover_streams(limits.rows)
         # A pass that has added rows holds locks on streams, and must not wait for a writer.

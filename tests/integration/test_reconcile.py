@@ -244,7 +244,7 @@ def test_more_lost_rows_than_one_pass_finds(probe: DatabaseProbe, monkeypatch: p
 def test_a_lost_row_that_would_make_a_sum_wrong_is_found_at_once(
     probe: DatabaseProbe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dirty_rows, "LOOKED_AT", 0)
+    monkeypatch.setattr(dirty_rows, "CHECKED_STREAMS", 0)
     many_streams(5)
     probe("DELETE FROM retained_size_stream WHERE stream_id = (SELECT MAX(id) FROM streams)")
     mark("laptop")
@@ -255,7 +255,7 @@ def test_a_lost_row_that_would_make_a_sum_wrong_is_found_at_once(
 def test_a_lost_row_elsewhere_is_found_in_time_and_no_pass_looks_at_all_streams(
     probe: DatabaseProbe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dirty_rows, "LOOKED_AT", 2)
+    monkeypatch.setattr(dirty_rows, "CHECKED_STREAMS", 2)
     many_streams(6)
     first, last = probe("SELECT MIN(id), MAX(id) FROM streams")[0]
     probe("DELETE FROM retained_size_stream WHERE stream_id = ?", last)
