@@ -6,7 +6,7 @@ SECONDS ?= 600
 VENV := .venv
 BIN := $(VENV)/bin
 # Tests outside of tests/endurance that are longer with PDPP_TEST_LONG=1.
-LONG_TOO := tests/unit/test_archive.py tests/e2e/test_browser.py tests/e2e/test_hostile_requests.py tests/integration/test_listings.py tests/integration/test_reconcile.py tests/integration/test_unclaimed_files.py
+LONG_TOO := tests/unit/test_archive.py tests/e2e/test_benchmarks.py tests/e2e/test_browser.py tests/e2e/test_hostile_requests.py tests/integration/test_listings.py tests/integration/test_reconcile.py tests/integration/test_unclaimed_files.py
 
 .PHONY: help setup setup-tests demo run test test-fast test-long lint audit bench bench-parallel real-input real-taps load fuzz mutations screenshots check-deploy lock clean
 
@@ -37,11 +37,11 @@ audit: setup ## Check installed packages for known vulnerabilities (needs PyPI)
 	@test -x $(VENV)/audit/bin/pip-audit || { $(PYTHON) -m venv $(VENV)/audit && $(VENV)/audit/bin/pip install --quiet --disable-pip-version-check pip-audit; }
 	@$(VENV)/audit/bin/pip-audit --strict --disable-pip --require-hashes -r .ci/requirements.txt
 
-bench: setup-tests ## Run the benchmarks; prints ratios to raw sqlite3
-	@$(BIN)/python tests/benchmarks/bench.py
+bench: setup-tests $(VENV)/.bench-installed ## Measure everything next to raw, in ten minutes; ARGS="--help" lists the options
+	@$(BIN)/python -m tests.benchmarks $(ARGS)
 
 bench-parallel: setup-tests ## Measure importers, small writes and reads of several processes at once
-	@$(BIN)/python tests/benchmarks/parallel.py
+	@$(BIN)/python -m tests.benchmarks.parallel
 
 real-input: setup-tests ## Import 336,776 real flights and a Singer tap, export them, and compare
 	@$(BIN)/python -m tests.endurance.real_input
@@ -82,6 +82,11 @@ $(VENV)/.test-installed: .ci/requirements-test.txt $(VENV)/.installed
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r .ci/requirements-test.txt
 	@touch $@
 
+$(VENV)/.bench-installed: .ci/requirements-bench.txt $(VENV)/.installed
+	@echo "Installing what the benchmarks need ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r .ci/requirements-bench.txt
+	@touch $@
+
 check-deploy: setup-tests ## Run the examples in docs/deploy with nginx, Caddy and systemd's checker
 	@$(BIN)/python -m tests.support.check_deploy
 
@@ -89,6 +94,7 @@ lock: ## Pin the newest versions that pyproject.toml allows
 	$(BIN)/python -m pip install --quiet uv
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --upgrade --generate-hashes --no-header --no-annotate --no-emit-index-url pyproject.toml --extra build --extra postgres -o .ci/requirements.txt
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --upgrade --generate-hashes --no-header --no-annotate --no-emit-index-url pyproject.toml --extra build --extra test -o .ci/requirements-test.txt
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --upgrade --generate-hashes --no-header --no-annotate --no-emit-index-url pyproject.toml --extra bench --constraint .ci/requirements.txt -o .ci/requirements-bench.txt
 
 clean: ## Remove what was installed and generated, but no data
 	rm -rf $(VENV) tests/node/node_modules .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -265,6 +265,8 @@ CREATE INDEX retained_size_record_by_total_retained_bytes ON retained_size_recor
 CREATE INDEX retained_size_record_deleted ON retained_size_record (stream_id, version) WHERE record_count = 0;
 
 -- `record_times_unknown`, here and for connections: a record is not dated by a declared field.
+--
+-- The names are those of the canonical rows: equally large rows are ranked by name.
 CREATE TABLE "retained_size_stream" (
     "stream_id" INTEGER NOT NULL PRIMARY KEY,
     "record_count" INTEGER NOT NULL DEFAULT 0 CHECK (record_count >= 0),
@@ -285,6 +287,8 @@ CREATE TABLE "retained_size_stream" (
     "connection_id" INTEGER NOT NULL,
     "rollups_dirty" INTEGER NOT NULL DEFAULT FALSE,
     "record_times_unknown" INTEGER NOT NULL DEFAULT FALSE,
+    "connection_name" TEXT NOT NULL DEFAULT '',
+    "stream_name" TEXT NOT NULL DEFAULT '',
     FOREIGN KEY ("stream_id") REFERENCES "streams" ("id") ON DELETE CASCADE,
     FOREIGN KEY ("connection_id") REFERENCES "connections" ("id") ON DELETE CASCADE
 ) STRICT;
@@ -293,13 +297,14 @@ CREATE INDEX "retained_size_stream_connection_id_latest_ingested_at" ON "retaine
 CREATE INDEX "retained_size_stream_connection_id_earliest_record_time" ON "retained_size_stream" ("connection_id", "earliest_record_time");
 CREATE INDEX "retained_size_stream_connection_id_latest_record_time" ON "retained_size_stream" ("connection_id", "latest_record_time");
 CREATE INDEX retained_size_stream_dirty ON retained_size_stream (connection_id, stream_id) WHERE dirty;
-CREATE INDEX retained_size_stream_by_record_count ON retained_size_stream (record_count);
-CREATE INDEX retained_size_stream_by_current_record_json_bytes ON retained_size_stream (current_record_json_bytes);
-CREATE INDEX retained_size_stream_by_record_history_count ON retained_size_stream (record_history_count);
-CREATE INDEX retained_size_stream_by_record_history_json_bytes ON retained_size_stream (record_history_json_bytes);
-CREATE INDEX retained_size_stream_by_blob_count ON retained_size_stream (blob_count);
-CREATE INDEX retained_size_stream_by_blob_bytes ON retained_size_stream (blob_bytes);
-CREATE INDEX retained_size_stream_by_total_retained_bytes ON retained_size_stream ((current_record_json_bytes + record_history_json_bytes + blob_bytes));
+CREATE INDEX retained_size_stream_by_record_count ON retained_size_stream (record_count DESC, connection_name, SUBSTR(stream_name, 1, 150));
+CREATE INDEX retained_size_stream_by_current_record_json_bytes ON retained_size_stream (current_record_json_bytes DESC, connection_name, SUBSTR(stream_name, 1, 150));
+CREATE INDEX retained_size_stream_by_record_history_count ON retained_size_stream (record_history_count DESC, connection_name, SUBSTR(stream_name, 1, 150));
+CREATE INDEX retained_size_stream_by_record_history_json_bytes ON retained_size_stream (record_history_json_bytes DESC, connection_name, SUBSTR(stream_name, 1, 150));
+CREATE INDEX retained_size_stream_by_blob_count ON retained_size_stream (blob_count DESC, connection_name, SUBSTR(stream_name, 1, 150));
+CREATE INDEX retained_size_stream_by_blob_bytes ON retained_size_stream (blob_bytes DESC, connection_name, SUBSTR(stream_name, 1, 150));
+CREATE INDEX retained_size_stream_by_total_retained_bytes ON retained_size_stream ((current_record_json_bytes + record_history_json_bytes + blob_bytes) DESC, connection_name, SUBSTR(stream_name, 1, 150));
+CREATE INDEX retained_size_stream_filled ON retained_size_stream (connection_name, SUBSTR(stream_name, 1, 150)) WHERE CASE WHEN dirty THEN TRUE ELSE record_history_count > 0 END;
 CREATE INDEX retained_size_stream_times_unknown ON retained_size_stream (connection_id) WHERE record_times_unknown;
 
 CREATE TABLE "retained_size_connection" (
@@ -321,6 +326,7 @@ CREATE TABLE "retained_size_connection" (
     "latest_record_time" TEXT,
     "stream_count" INTEGER NOT NULL DEFAULT 0 CHECK (stream_count >= 0),
     "record_times_unknown" INTEGER NOT NULL DEFAULT FALSE,
+    "connection_name" TEXT NOT NULL DEFAULT '',
     FOREIGN KEY ("connection_id") REFERENCES "connections" ("id") ON DELETE CASCADE
 ) STRICT;
 CREATE INDEX "retained_size_connection_earliest_ingested_at" ON "retained_size_connection" ("earliest_ingested_at");
@@ -328,13 +334,13 @@ CREATE INDEX "retained_size_connection_latest_ingested_at" ON "retained_size_con
 CREATE INDEX "retained_size_connection_earliest_record_time" ON "retained_size_connection" ("earliest_record_time");
 CREATE INDEX "retained_size_connection_latest_record_time" ON "retained_size_connection" ("latest_record_time");
 CREATE INDEX retained_size_connection_dirty ON retained_size_connection (connection_id) WHERE dirty;
-CREATE INDEX retained_size_connection_by_record_count ON retained_size_connection (record_count);
-CREATE INDEX retained_size_connection_by_current_record_json_bytes ON retained_size_connection (current_record_json_bytes);
-CREATE INDEX retained_size_connection_by_record_history_count ON retained_size_connection (record_history_count);
-CREATE INDEX retained_size_connection_by_record_history_json_bytes ON retained_size_connection (record_history_json_bytes);
-CREATE INDEX retained_size_connection_by_blob_count ON retained_size_connection (blob_count);
-CREATE INDEX retained_size_connection_by_blob_bytes ON retained_size_connection (blob_bytes);
-CREATE INDEX retained_size_connection_by_total_retained_bytes ON retained_size_connection ((current_record_json_bytes + record_history_json_bytes + blob_bytes));
+CREATE INDEX retained_size_connection_by_record_count ON retained_size_connection (record_count DESC, connection_name);
+CREATE INDEX retained_size_connection_by_current_record_json_bytes ON retained_size_connection (current_record_json_bytes DESC, connection_name);
+CREATE INDEX retained_size_connection_by_record_history_count ON retained_size_connection (record_history_count DESC, connection_name);
+CREATE INDEX retained_size_connection_by_record_history_json_bytes ON retained_size_connection (record_history_json_bytes DESC, connection_name);
+CREATE INDEX retained_size_connection_by_blob_count ON retained_size_connection (blob_count DESC, connection_name);
+CREATE INDEX retained_size_connection_by_blob_bytes ON retained_size_connection (blob_bytes DESC, connection_name);
+CREATE INDEX retained_size_connection_by_total_retained_bytes ON retained_size_connection ((current_record_json_bytes + record_history_json_bytes + blob_bytes) DESC, connection_name);
 CREATE INDEX retained_size_connection_times_unknown ON retained_size_connection (connection_id) WHERE record_times_unknown;
 
 -- One row.  `rebuild_total` is how many versions there were to count when a rebuild began.
@@ -360,6 +366,15 @@ CREATE TABLE "retained_size_global" (
     "rebuild_status" TEXT NOT NULL DEFAULT 'idle' CHECK (rebuild_status IN ('idle', 'running', 'failed')),
     "rebuild_total" INTEGER
 ) STRICT;
+
+-- A connector's part of the global row's `record_count`; none if that is 0.
+--
+-- It is exact when the global row is, and written only by whoever has locked that row.
+CREATE TABLE "retained_size_connector" (
+    "connector_id" TEXT NOT NULL PRIMARY KEY,
+    "record_count" INTEGER NOT NULL DEFAULT 0 CHECK (record_count >= 0)
+) STRICT;
+CREATE INDEX retained_size_connector_by_record_count ON retained_size_connector (record_count DESC, connector_id);
 
 CREATE TABLE "retained_size_stream_days" (
     "record_count" INTEGER NOT NULL DEFAULT 0 CHECK (record_count >= 0),

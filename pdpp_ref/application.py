@@ -25,11 +25,13 @@ from .blueprints import (
 )
 from .blueprints.openapi import document
 from .blueprints.owner import formatting
+from .blueprints.sessions import OwnerSessions
 from .config import PREFIX, InvalidSetting, Settings
 from .instance_folder import PACKAGE
 from .services.background_rebuild import BackgroundRebuild
 from .services.prepared_files import PreparedFiles
 from .services.readiness import Readiness
+from .sign_in_attempts import SignInAttempts
 
 # A checkout has templates/ and static/ next to the package; an installed wheel has them inside.
 ASSETS = PACKAGE if (PACKAGE / "templates").is_dir() else PACKAGE.parent
@@ -53,15 +55,17 @@ def create_app(
     app.extensions["credentials"] = known = _credentials(settings)
     app.extensions["prepared_files"] = PreparedFiles(instance_folder.path_for(settings), clock)
     app.extensions["bearer_tokens"] = BearerTokens(known, clock)
+    app.extensions["owner_sessions"] = OwnerSessions(app, known)
+    app.extensions["sign_in_attempts"] = SignInAttempts(clock)
     app.config["SECRET_KEY"] = known.secret_key
     middleware.init_app(app)
     auth.init_app(app)
-    metrics.init_app(app)
     document.init_app(app)
     owner = (auth, dashboard, record_pages, download_pages, token_pages)
     protocol = (connector_api, connector_files, connector_deletes, data_api)
     for part in (*owner, *protocol, formatting, metrics, document, operator_api):
         app.register_blueprint(part.blueprint)
+    metrics.init_app(app)
     return app
 
 

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, Self
 from . import notices
 
 PREFIX = "PDPP_"
+MOST_WORKERS = 8
 TEST_PREFIX = "PDPP_TEST_"  # variables for the test suite, which the program ignores
 
 # Flask's own settings, with which `flask` and the server can be tuned: PDPP_SESSION_COOKIE_NAME, say.
@@ -183,6 +184,9 @@ class Settings:
     )
     trusted_hosts: tuple[str, ...] = _setting(
         Names(), (), "host names that the server answers to, separated by commas", shown="any"
+    )
+    workers: int = _setting(
+        Number(0, MOST_WORKERS), 0, "number of processes that serve", shown="one per processor, at most 4"
     )
     session_cookie_secure: bool = _setting(Flag(), False, "send the session cookie over TLS only")
     instance_path: str = _setting(

@@ -5,6 +5,7 @@ other one does not have, as pragmas, files and plans, and for what comes before 
 server serves all processes of a run; it starts when the first test needs it.
 """
 
+import gc
 import os
 import shutil
 import signal
@@ -37,6 +38,7 @@ from tests.support.probe import DatabaseProbe
 # PDPP_ names, as tests take those away.
 SHARED, NAMED = "SHARED_POSTGRES_OF_THIS_RUN", "POSTGRES_OF_THIS_RUN"
 DATABASES = ("sqlite", "postgres")
+LONG = os.environ.get("PDPP_TEST_LONG") == "1"
 COMMAND = command.PROGRAM
 # Hundreds of tests start Python; it need not compile the package each time.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
@@ -44,7 +46,7 @@ sys.dont_write_bytecode = False
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
-compiled.share_url_builders()
+compiled.share_url_rules()
 TEMPLATES = compiled.Templates()
 # How long an example takes is the machine's affair.
 settings.register_profile("any machine", deadline=None)
@@ -63,6 +65,7 @@ def pytest_xdist_auto_num_workers() -> int:
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "only(*databases): what only these have")
     config.addinivalue_line("markers", "slow: left out by `make test-fast`")
+    config.addinivalue_line("markers", "one_on_postgres: of several cases, only the first runs there")
     config.addinivalue_line("markers", "durable: SQLite waits for the disk, as it does in use")
     # A shell starts a background job with SIGINT ignored, and its children would inherit that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -78,9 +81,33 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if config.option.fast:
-        left_out = [item for item in items if item.get_closest_marker("slow") or needs_postgres(item)]
-        items[:] = [item for item in items if item not in left_out]
-        config.hook.pytest_deselected(items=left_out)
+        _leave_out(config, items, [i for i in items if i.get_closest_marker("slow") or needs_postgres(i)])
+    elif not LONG:
+        _leave_out(config, items, list(_further_cases(items)))
+
+
+def _leave_out(config: pytest.Config, items: list[pytest.Item], left_out: list[pytest.Item]) -> None:
+    left = set(left_out)
+    items[:] = [item for item in items if item not in left]
+    config.hook.pytest_deselected(items=left_out)
+
+
+def _further_cases(items: list[pytest.Item]) -> Iterator[pytest.Item]:
+    """Cases of a test that differ before they reach the database: all on SQLite, and one on PostgreSQL."""
+    seen = set()
+    for item in items:
+        if item.get_closest_marker("one_on_postgres") and needs_postgres(item):
+            test = item.nodeid.partition("[")[0]
+            if test in seen:
+                yield item
+            seen.add(test)
+
+
+def pytest_collection_finish() -> None:
+    """What was imported and collected stays, so the collector of garbage need not visit it again and again."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
 
 
 def needs_postgres(item: pytest.Item) -> bool:

@@ -1,5 +1,6 @@
 """Signing in, and who may call: the owner in a session, others with a bearer token that has the scope."""
 
+import secrets
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial, wraps
@@ -18,15 +19,15 @@ from flask import (
     session,
     url_for,
 )
-from flask_limiter import Limiter
-from flask_limiter.util import get_remote_address
 from flask_wtf.csrf import CSRFError, CSRFProtect
+from itsdangerous import BadSignature, URLSafeSerializer
 from msgspec import Meta, Struct
 
 from .. import tokens
 from ..authentication import BearerTokens
 from ..credentials import ERASE, FIGURES, MAINTAIN, OWNER, WRITE, Caller, Credentials
 from ..schemas.server import Login, LoginForm
+from ..sign_in_attempts import SignInAttempts, network_of
 from .errors import ApiError, error_response
 from .openapi.decorator import (
     FORM,
@@ -37,15 +38,15 @@ from .openapi.decorator import (
 )
 from .owner.pages import LoginPage
 from .responses import JSON, render, wants_html
+from .sessions import OwnerSessions
 
 blueprint = Blueprint("auth", __name__)
 
 csrf = CSRFProtect()
-limiter = Limiter(get_remote_address, storage_uri="memory://")
 
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
-SESSION_SECONDS = 7 * 24 * 3600
-WRONG_PASSWORDS = "10 per minute;60 per hour"
+# A browser in which the owner has signed in: wrong passwords of others don't count against it.
+BROWSER_COOKIE, BROWSER_SECONDS = "pdpp_known_browser", 365 * 24 * 3600
 # What a page of another site can send without asking this server first.
 FORM_TYPES = ("application/x-www-form-urlencoded", "multipart/form-data", "text/plain")
 
@@ -59,16 +60,9 @@ class _View(Protocol):
 
 
 def init_app(app: Flask) -> None:
-    app.config.update(
-        SESSION_COOKIE_NAME="pdpp_owner_session",
-        SESSION_COOKIE_HTTPONLY=True,
-        SESSION_COOKIE_SAMESITE="Lax",
-        PERMANENT_SESSION_LIFETIME=SESSION_SECONDS,
-        WTF_CSRF_CHECK_DEFAULT=False,  # only forms are checked: see `check_form`
-        WTF_CSRF_TIME_LIMIT=None,
-    )
+    # Only forms are checked: see `check_form`.
+    app.config.update(WTF_CSRF_CHECK_DEFAULT=False, WTF_CSRF_TIME_LIMIT=None)
     csrf.init_app(app)
-    limiter.init_app(app)
     app.before_request(_check_origin)
     app.after_request(_record_use)
 
@@ -78,8 +72,13 @@ def _credentials() -> Credentials:
     return found
 
 
+def _sessions() -> OwnerSessions:
+    found: OwnerSessions = current_app.extensions["owner_sessions"]
+    return found
+
+
 def is_owner() -> bool:
-    return session.get("owner") == _credentials().session_fingerprint
+    return _sessions().is_owners()
 
 
 def _bearer() -> Caller | None:
@@ -228,7 +227,6 @@ def login_form(query: ReturnTo) -> Any:
 
 
 @blueprint.post("/owner/login")
-@limiter.limit(WRONG_PASSWORDS, deduct_when=lambda response: response.status_code == 401)
 @operation(
     "Sign in as the owner",
     _SIGNED_IN,
@@ -245,14 +243,48 @@ def login() -> Any:
     check_form()
     password = _password()
     target = local_path(request.form.get("return_to"))
-    if not _credentials().is_owner(password):
+    if not _is_right(password):
         if wants_html() and not request.is_json:
             return render(LoginPage(target, is_wrong=True)), 401
         raise ApiError("invalid_password")
-    session.clear()
-    session.permanent = True
-    session["owner"] = _credentials().session_fingerprint
+    _sessions().start()
+    _remember_browser()
     return redirect(target)
+
+
+def _is_right(password: str) -> bool:
+    """Raises ApiError after too many wrong ones from the same network, or the same known browser."""
+    attempts: SignInAttempts = current_app.extensions["sign_in_attempts"]
+    who = _known_browser() or network_of(request.remote_addr or "")
+    if wait := attempts.begin(who):
+        raise ApiError("too_many_requests", retry_after=wait)
+    is_right = _credentials().is_owner(password)
+    if is_right:
+        attempts.forgive(who)
+    return is_right
+
+
+def _browsers() -> URLSafeSerializer:
+    return URLSafeSerializer(current_app.secret_key or "", salt=_credentials().session_fingerprint)
+
+
+def _known_browser() -> str | None:
+    with suppress(BadSignature):
+        return str(_browsers().loads(request.cookies.get(BROWSER_COOKIE, "")))
+    return None
+
+
+def _remember_browser() -> None:
+    name = _known_browser() or secrets.token_urlsafe(9)
+    g.cookie = {
+        "key": BROWSER_COOKIE,
+        "value": _browsers().dumps(name),
+        "max_age": BROWSER_SECONDS,
+        "path": url_for("auth.login"),
+        "secure": current_app.config["SESSION_COOKIE_SECURE"],
+        "httponly": True,
+        "samesite": "Lax",
+    }
 
 
 def _password() -> str:

@@ -94,7 +94,7 @@ def file(file_id: str) -> Any:
     response = _sent(found, part)
     response.headers["ETag"] = etag
     response.headers["Accept-Ranges"] = "bytes"
-    response.headers["Content-Disposition"] = f'attachment; filename="{found.job.name}"'
+    response.headers["Content-Disposition"] = f'attachment; filename="{found.name}"'
     return response
 
 
@@ -151,8 +151,8 @@ def _view(file: PreparedFile) -> DownloadView:
     return DownloadView(
         state=file.state,
         id=file.id,
-        name=file.job.name,
-        records=file.job.records,
+        name=file.name,
+        records=file.records,
         written=file.written,
         size=file.size,
         problem=file.problem,
@@ -175,7 +175,7 @@ def _sent(found: PreparedFile, part: tuple[int, int] | None) -> Response:
     reader: Reader | None = prepared_files().open(found, start, end)
     if reader is None:
         raise _gone()
-    kind = ZIP if found.job.name.endswith(".zip") else LINES
+    kind = ZIP if found.name.endswith(".zip") else LINES
     response = Response(
         wrap_file(request.environ, reader),  # type: ignore[arg-type]  # only its methods are needed
         content_type=kind.type,

@@ -2,6 +2,7 @@
 
 import logging
 from http import HTTPStatus
+from math import ceil
 from typing import Any, NamedTuple
 
 import peewee
@@ -55,6 +56,7 @@ ERRORS = {
     "cursor_expired": Meaning(
         410, "Changes since this token are no longer known. Start again with changes_since=beginning."
     ),
+    "request_timeout": Meaning(408, "The rest of the request did not arrive in time. Send it again."),
     "body_too_large": Meaning(413, "The body is larger than this address accepts."),
     "unsupported_encoding": Meaning(415, "The encoding of the body is not supported."),
     "range_not_satisfiable": Meaning(416, "The file does not have these bytes."),
@@ -63,6 +65,7 @@ ERRORS = {
     "storage_unavailable": Meaning(
         503, "The server can't read or write its records right now. Nothing is lost; try again."
     ),
+    "server_busy": Meaning(503, "The server is busy with other requests. Try again."),
     "insufficient_storage": Meaning(507, "The server's disk does not have the room for this file."),
 }
 
@@ -103,13 +106,16 @@ _OF_PROBLEM = {
 class ApiError(Exception):
     """An error to respond with; the message is for the client and says what to do.
 
-    `details` are further fields of ErrorDetail.
+    `retry_after`: seconds until the client may try again.  `details` are further fields of ErrorDetail.
     """
 
-    def __init__(self, code: str, message: str = "", **details: Any) -> None:
+    def __init__(
+        self, code: str, message: str = "", *, retry_after: float | None = None, **details: Any
+    ) -> None:
         self.status, about = ERRORS[code]
         self.code = code
         self.message = message or about
+        self.retry_after = retry_after
         self.details = details
         super().__init__(self.message)
 
@@ -163,7 +169,10 @@ def of_status(status: int) -> tuple[str, str]:
 
 
 def _api_error(raised: ApiError) -> Response:
-    return error_response(raised.code, raised.message, **raised.details)
+    response = error_response(raised.code, raised.message, **raised.details)
+    if raised.retry_after is not None:
+        response.headers["Retry-After"] = str(ceil(raised.retry_after))
+    return response
 
 
 def _http_error(raised: HTTPException) -> Response:

@@ -1,20 +1,24 @@
-"""Health, Prometheus metrics, and the access log.  No label has unbounded values."""
+"""Health, and metrics for Prometheus.  No label has unbounded values."""
 
-import json
-import logging
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from flask import Blueprint, Flask, Response, current_app, g, request
-from prometheus_client import CollectorRegistry, Histogram, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
 from prometheus_client.registry import Collector
 
+from ..access import BOUNDS, AccessRecord
 from ..credentials import FIGURES
 from ..database import read_snapshot
-from ..models.measures import EVERY_MEASURE, TOTAL
+from ..models.measures import EVERY_MEASURE
 from ..projection.dirty_rows import count_dirty_rows
 from ..projection.rows import GlobalRow, global_row
 from ..queries import rankings
@@ -29,19 +33,24 @@ from .openapi.decorator import Media, operation
 from .responses import reply
 
 blueprint = Blueprint("monitoring", __name__)
-access_log = logging.getLogger("pdpp_ref.access")
 PROMETHEUS = Media("text/plain", "Metrics in the text format of Prometheus.")
 
 
 def init_app(app: Flask) -> None:
+    """After the routes, which are counted by their patterns."""
+    record = access_record(app)
     registry = CollectorRegistry()
     registry.register(_Projection(app.extensions["auto_reconcile"]))
+    registry.register(_Requests(record))
     app.extensions["metrics"] = registry
-    app.extensions["request_seconds"] = Histogram(
-        "pdpp_request_seconds", "Requests by route.", ["method", "route", "status"], registry=registry
-    )
-    app.before_request(_start)
-    app.after_request(_record_request)
+    app.extensions["access_record"] = record
+    app.before_request_funcs.setdefault(None, []).insert(0, _start)
+    app.after_request_funcs.setdefault(None, []).append(_record_request)
+
+
+def access_record(app: Flask) -> AccessRecord:
+    rules = app.url_map.iter_rules()
+    return AccessRecord((rule.rule, method) for rule in rules for method in rule.methods or ())
 
 
 @blueprint.get("/healthz")
@@ -74,20 +83,30 @@ def _start() -> None:
 
 
 def _record_request(response: Response) -> Response:
-    """Count the request, and log one line of it: the route's pattern, as names may be personal."""
-    seconds = time.perf_counter() - g.get("began", time.perf_counter())
-    route = request.url_rule.rule if request.url_rule else "unknown"
-    method = request.method if request.method in ("GET", "HEAD", "POST", "PUT", "DELETE") else "other"
-    status = str(response.status_code)
-    current_app.extensions["request_seconds"].labels(method, route, status).observe(seconds)
-    line = {
-        "request_id": g.get("request_id"),
-        "method": method,
-        "route": route,
-        "status": response.status_code,
-    }
-    access_log.info(json.dumps(line | {"ms": round(seconds * 1000, 1)}))
+    record: AccessRecord = current_app.extensions["access_record"]
+    route = request.url_rule.rule if request.url_rule else None
+    began = g.get("began", time.perf_counter())  # an unknown host is refused before anything else
+    record.add(g.get("request_id", ""), request.method, route, response.status_code, began)
     return response
+
+
+class _Requests(Collector):
+    """The requests that all processes of the server have answered."""
+
+    def __init__(self, record: AccessRecord) -> None:
+        self._record = record
+
+    def describe(self) -> list[Metric]:
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        metric = HistogramMetricFamily(
+            "pdpp_request_seconds", "Requests by route.", labels=["method", "route", "status"]
+        )
+        for each in self._record.durations():
+            bounds = [*map(str, BOUNDS), "+Inf"]
+            metric.add_metric(list(each.kind), list(zip(bounds, each.up_to, strict=True)), each.seconds)
+        yield metric
 
 
 @dataclass(frozen=True)
@@ -108,12 +127,8 @@ def _read(auto: AutoReconcile) -> _Reading:
             totals=totals,
             state=state_of(totals.dirty, auto.running, totals.rebuild_status),
             dirty_rows={**count_dirty_rows(), "global": int(totals.dirty)},
-            largest_bytes={scope: _largest(scope) for scope in rankings.MEASURES_OF},
+            largest_bytes={scope: rankings.largest_total(scope) for scope in rankings.MEASURES_OF},
         )
-
-
-def _largest(scope: str) -> int:
-    return next((row.total_retained_bytes for row in rankings.rows(scope, TOTAL, 1)), 0)
 
 
 class _Projection(Collector):

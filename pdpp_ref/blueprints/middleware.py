@@ -1,7 +1,7 @@
 """Before and after every request: its Request-Id, the database, and the security headers."""
 
 import gzip
-import uuid
+import os
 from functools import lru_cache
 
 from flask import Flask, Response, g, request
@@ -11,7 +11,7 @@ from ..database import check_ready, db
 from . import errors, routing
 from .errors import ApiError
 from .limits import MAX_FORM_BYTES
-from .responses import is_protocol
+from .responses import PROTOCOL_PATHS, is_protocol
 
 POLICY = (
     "default-src 'self'; img-src 'self' data:; frame-ancestors 'none'; base-uri 'none'; "
@@ -26,6 +26,8 @@ HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
 }
 PROTOCOL_VERSION = "2026-04-06"
+_REFERENCE = {**HEADERS, "Cache-Control": "no-store", "PDPP-Surface": "reference-only"}
+_PROTOCOL = {**HEADERS, "Cache-Control": "no-store", "PDPP-Version": PROTOCOL_VERSION}
 # These respond even if the database can't be reached.
 WITHOUT_DATABASE = ("static", "monitoring.healthz", "monitoring.readyz")
 # These read nothing from the database, but must fail if it is not the one that was prepared.
@@ -58,10 +60,22 @@ def init_app(app: Flask) -> None:
     errors.init_app(app)
 
 
+def new_request_id() -> str:
+    return os.urandom(16).hex()
+
+
+def final_headers(path: str, request_id: str) -> dict[str, str]:
+    """Those of every response but static files."""
+    shared = _PROTOCOL if path.startswith(PROTOCOL_PATHS) else _REFERENCE
+    return {**shared, "Request-Id": request_id}
+
+
 def _begin() -> None:
-    g.request_id = uuid.uuid4().hex
+    g.request_id = new_request_id()
     # PostgreSQL rejects NUL in text, and no stored name contains it.
-    if "\0" in request.path or any("\0" in value for value in request.args.values()):
+    if "\0" in request.path or (
+        request.query_string and any("\0" in value for value in request.args.values())
+    ):
         raise ApiError("invalid_request", "The address contains a NUL character.")
     if is_protocol() and request.headers.get("PDPP-Version", PROTOCOL_VERSION) != PROTOCOL_VERSION:
         raise ApiError("unsupported_version", f"This server speaks PDPP-Version {PROTOCOL_VERSION}.")
@@ -73,17 +87,14 @@ def _begin() -> None:
 
 
 def _finish(response: Response) -> Response:
-    response.headers["Request-Id"] = g.get("request_id", "")
-    for name, value in HEADERS.items():
-        response.headers[name] = value
     if request.endpoint == "static":
+        response.headers.extend({**HEADERS, "Request-Id": g.get("request_id", "")})
         _compress(response)
-    else:
-        response.headers.setdefault("Cache-Control", "no-store")
-        if is_protocol():
-            response.headers["PDPP-Version"] = PROTOCOL_VERSION
-        else:
-            response.headers["PDPP-Surface"] = "reference-only"
+        return response
+    final = final_headers(request.path, g.get("request_id", ""))
+    if "Cache-Control" in response.headers:
+        del final["Cache-Control"]
+    response.headers.extend(final)
     return response
 
 

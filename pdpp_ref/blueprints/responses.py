@@ -15,6 +15,7 @@ from ..database import PROBLEM_TEXT, db, problem
 log = logging.getLogger(__name__)
 
 JSON = "application/json"
+PROTOCOL_PATHS = "/v1/"
 
 
 def reply(body: Struct, status: int = 200) -> Response:
@@ -36,7 +37,7 @@ def render(page: Page) -> str:
 
 def is_protocol() -> bool:
     """Whether the request is for a route of the protocol; the others are reference-only."""
-    return request.path.startswith("/v1/")
+    return request.path.startswith(PROTOCOL_PATHS)
 
 
 def wants_html() -> bool:

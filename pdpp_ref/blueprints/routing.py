@@ -20,7 +20,7 @@ from ..parsing.messages import MAX_NAME_BYTES
 from .errors import ApiError
 
 PREFIX = "/v1/streams/"
-RAW = ("REQUEST_URI", "RAW_URI")  # waitress and most servers; gunicorn and Werkzeug
+RAW = ("REQUEST_URI", "RAW_URI")  # this and most servers; gunicorn and Werkzeug
 MOST_PARTS = 2 * MAX_NAME_BYTES + 8  # two names of slashes alone
 _SCHEME_AND_HOST = re.compile(r"\A[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*")
 
@@ -78,7 +78,7 @@ def _raw_path() -> str | None:
     decoded = script + request.environ.get("PATH_INFO", "")
     for name in RAW:
         asked = _SCHEME_AND_HOST.sub("", request.environ.get(name, ""), count=1).partition("?")[0]
-        asked = "/" + asked.lstrip("/")  # as waitress does
+        asked = "/" + asked.lstrip("/")  # as servers do
         try:
             is_same = unquote_to_bytes(asked.encode("latin-1")) == decoded.encode("latin-1")
         except UnicodeError:

@@ -250,4 +250,4 @@ def _create_streams(connection: LockedConnection, names: Collection[str]) -> Non
         ("connection_id", "name", "last_version", "created_at", "rejections_seen", "incarnation"),
         [(connection.id, name, 0, now, seen, new_id()) for name in sorted(names)],
     )
-    marks.add_streams(sorted(_known_streams(connection.id, names).values()), connection.id)
+    marks.add_streams(sorted(_known_streams(connection.id, names).values()))

@@ -1,7 +1,9 @@
 """Serving the owner's own data, or sample data."""
 
 import errno
+import os
 import secrets
+import sys
 
 import click
 from flask import Flask
@@ -11,12 +13,13 @@ from ..application import create_app
 from ..config import Settings
 from ..database import fetch_all
 from ..operations import demo_data
-from ..server import listen
+from ..server import Workers, listen
 from . import logs, output
 from .common import cli_errors
-from .errors import TemporaryFailure, UsageError
+from .errors import UsageError
 
 PORT = 7663
+USUAL_WORKERS = 4  # at most, unless PDPP_WORKERS says more
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 _host = click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
@@ -31,7 +34,7 @@ _port = click.option(
 def serve(host: str, port: int) -> None:
     """Serve the dashboard and the API."""
     with cli_errors():
-        logs.set_level(Settings.load().log_level)
+        logs.serve(Settings.load().log_level)
         app = create_app()
     _serve(app, host, port, "with the owner password (forgotten? set PDPP_OWNER_PASSWORD)")
 
@@ -43,7 +46,7 @@ def demo(host: str, port: int) -> None:
     """Serve sample data from a database of its own."""
     with cli_errors():
         settings = Settings.load()
-        logs.set_level(settings.log_level)
+        logs.serve(settings.log_level)
         password = settings.owner_password or secrets.token_urlsafe(9)
         app = create_app(
             {
@@ -61,22 +64,23 @@ def demo(host: str, port: int) -> None:
 
 def _serve(app: Flask, host: str, port: int, how_to_sign_in: str) -> None:
     try:
-        server = listen(app, host, port)
+        sockets = listen(host, port)
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             raise UsageError(f"port {port} is in use; choose another with --port") from None
         raise UsageError(f"can't listen on {host} port {port}: {error.strerror or 'unknown'}") from None
-    except ValueError:
+    except ValueError:  # UnicodeError is one
         raise UsageError(f"can't listen on {host} port {port}: not an address") from None
     if host not in LOOPBACK:
         output.report("Others can reach this address, unencrypted: put a TLS proxy in front of it.")
     shown = f"[{host}]" if ":" in host else host
     click.echo(f"Dashboard: http://{shown}:{port}/dashboard\nSign in {how_to_sign_in}.  Stop with Ctrl-C.")
-    housekeeping = app.extensions["housekeeping"]
-    housekeeping.start()
-    try:
-        server.run()
-    except OSError as error:  # the server thread could not continue, for lack of memory or files, say
-        raise TemporaryFailure(f"the server stopped: {error.strerror}") from None
-    finally:
-        housekeeping.stop()
+    sys.stdout.flush()  # or each process would have it to print
+    Workers(app, sockets, app.config["WORKERS"] or min(_processors(), USUAL_WORKERS)).run()
+
+
+def _processors() -> int:
+    """How many this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

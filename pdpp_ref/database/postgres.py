@@ -10,9 +10,9 @@ from typing import Any
 import peewee
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
-from psycopg.pq import Ping, TransactionStatus
+from psycopg.pq import TransactionStatus
 
-from .driver import Adapter, WholeNumber, is_dead
+from .driver import Adapter, WholeNumber, is_dead, why_no_connection
 from .errors import (
     Busy,
     DatabaseUnusable,
@@ -23,6 +23,7 @@ from .postgres_rows import chains_text, delete_text, given, look_up_text, update
 from .preamble import (
     EXCLUSIVE,
     LOCK_EXCLUSIVE,
+    READ_DATA_VERSION,
     SNAPSHOT,
     WORK,
     Begun,
@@ -64,6 +65,7 @@ class Postgres(SchemaGuard, peewee.PostgresqlDatabase):
 
     # PostgreSQL removes deleted rows by itself, some time later.
     leaves_remnants = False
+    is_in_process = False
 
     # Whether it was a replica at the last transaction: if so, the first message requests the time too.
     _was_replica = False
@@ -91,6 +93,20 @@ class Postgres(SchemaGuard, peewee.PostgresqlDatabase):
         if lost and not self.in_transaction():
             self.close()
         return super().cursor(named_cursor)
+
+    def data_version(self) -> Any:
+        """A value that changes with each commit that changes a row of the projection, as that updates the
+        global row, and with this thread's connection; compare it for equality.  None if it is not known.
+        """
+        connection = self.connection()
+        if connection.prepare_threshold is None or self._preamble.settings or not self.is_checked:
+            return None  # outside of a transaction, the session may be another client's
+        with peewee.__exception_wrapper__:  # type: ignore[attr-defined]
+            row = connection.execute(READ_DATA_VERSION, prepare=True).fetchone()
+        if row is None or row[2]:
+            return None
+        self.check(*row[:2])
+        return connection, row
 
     def begin(self, how: str | None = WORK) -> None:
         """Begin, apply the settings and read the schema's version, in one round trip."""
@@ -184,26 +200,13 @@ class Postgres(SchemaGuard, peewee.PostgresqlDatabase):
     def why_unusable(self, error: BaseException) -> str:
         """A fixed text: the driver's own names hosts and users."""
         if self.is_closed():
-            return self._why_no_connection(of_driver(error))
+            return why_no_connection(of_driver(error), self._settings)
         return {
             "forbidden": "the database's user may not create tables there; grant it CREATE on the schema",
             "read_only": "the database is read-only; point PDPP_DATABASE_URL at one that can be written to",
             "full": "the database's disk is full; free some space and try again",
             "unreachable": "the connection to the PostgreSQL server was lost; try again",
         }.get(problem(error), "the database can't be used; check PDPP_DATABASE_URL")
-
-    def _why_no_connection(self, error: BaseException) -> str:
-        if any(part in str(error) for part in _NO_ROOM):
-            return "the PostgreSQL server accepts no more connections; try again"
-        answer = psycopg.pq.PGconn.ping(psycopg.conninfo.make_conninfo(**self._settings).encode())
-        if answer == Ping.REJECT:
-            return "the PostgreSQL server is starting; try again"
-        if answer != Ping.OK:
-            return "no PostgreSQL server answers; check the host and port in PDPP_DATABASE_URL"
-        connection = getattr(error, "pgconn", None)
-        if connection is not None and (connection.used_password or connection.needs_password):
-            return "the PostgreSQL server refuses the user or the password in PDPP_DATABASE_URL"
-        return "the PostgreSQL server refuses the user or the database in PDPP_DATABASE_URL, or is full"
 
     def read_snapshot(self) -> Any:
         return self.transaction(SNAPSHOT)
@@ -364,9 +367,6 @@ class Postgres(SchemaGuard, peewee.PostgresqlDatabase):
     def translate_placeholders(self, sql: str) -> str:
         return sql.replace("%", "%%").replace("?", "%s")
 
-
-# The server's English texts; the driver has no error code for a failed connection.
-_NO_ROOM = ("connection slots", "too many clients", "too many connections", "no more connections")
 
 _TRY_RECONCILE = f"""
     SELECT

@@ -61,6 +61,13 @@ class Begun(NamedTuple):
     replicated_until: str | None
 
 
+READ_DATA_VERSION = """
+    SELECT s.version, s.unfinished, pg_is_in_recovery(), g.xmin::text, g.ctid::text
+    FROM pdpp_ref_schema s
+    CROSS JOIN retained_size_global g
+    """
+
+
 @dataclass(frozen=True)
 class Preamble:
     """Builds the message.  `settings` are those of the URL; ours come after them."""

@@ -7,7 +7,6 @@ import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, nullcontext, suppress
-from itertools import chain
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -20,7 +19,7 @@ from .. import private_files
 from . import unused_space
 from .errors import DatabaseUnusable, FileMoved, problem
 from .schema_guard import READ_SCHEMA, SchemaGuard
-from .sqlite_rows import chains_text, delete_text, update_text
+from .sqlite_rows import chains_text, delete_text, flat, look_up_text, update_text
 from .statements import insert_text, placeholders
 
 log = logging.getLogger(__name__)
@@ -86,6 +85,7 @@ class Sqlite(SchemaGuard, APSWDatabase):  # type: ignore[misc]  # playhouse has 
 
     # A file from before `secure_delete` has deleted bytes in its free space.
     leaves_remnants = True
+    is_in_process = True
 
     # Device and inode of the file, once it has been prepared.
     _identity: tuple[int, int] | None = None
@@ -124,7 +124,7 @@ class Sqlite(SchemaGuard, APSWDatabase):  # type: ignore[misc]  # playhouse has 
             log.warning("others can read the database file, and its permissions can't be changed")
         self.execute_sql("PRAGMA journal_mode = wal")
         self._file = Path(self.database)
-        self._identity = _identity_of(self._file)
+        self._identity = private_files.identity_of(self._file)
 
     def _make_file(self) -> None:
         """Create a new file with mode 0600; SQLite would leave that to the umask."""
@@ -137,7 +137,7 @@ class Sqlite(SchemaGuard, APSWDatabase):  # type: ignore[misc]  # playhouse has 
         A deleted file stays usable to whoever has it open: writes to it would be acknowledged, and
         lost when the last connection closes.
         """
-        if self._identity and _identity_of(self._file) != self._identity:
+        if self._identity and private_files.identity_of(self._file) != self._identity:
             raise FileMoved
 
     def create_tables(self, models: Iterable[type[peewee.Model]], **options: Any) -> None:
@@ -278,16 +278,12 @@ class Sqlite(SchemaGuard, APSWDatabase):  # type: ignore[misc]  # playhouse has 
             return []
 
     def look_up(self, sql: str, values: Sequence[Any], keys: Sequence[Any]) -> tuple[str, Sequence[Any]]:
-        if isinstance(keys[0], tuple):
-            pairs = ", ".join(["(?, ?)"] * len(keys))
-            return sql.replace("= :each", f"IN (VALUES {pairs})"), [*values, *chain.from_iterable(keys)]
-        return sql.replace("= :each", f"IN ({placeholders(keys)})"), [*values, *keys]
+        return look_up_text(sql, keys), [*values, *flat(keys)]
 
     def chains(
         self, columns: Sequence[str], stream_id: int, versions: Sequence[int], most: int
     ) -> tuple[str, Sequence[Any]]:
-        sql = chains_text(columns, len(versions))
-        return sql, [stream_id, *versions, stream_id, most, stream_id]
+        return chains_text(columns, len(versions)), [stream_id, *versions, stream_id, most, stream_id]
 
     def translate_placeholders(self, sql: str) -> str:
         return sql
@@ -300,6 +296,17 @@ class Sqlite(SchemaGuard, APSWDatabase):  # type: ignore[misc]  # playhouse has 
 
     def reset_sequence(self, table: str, column: str) -> None:
         """Nothing to do: SQLite numbers new rows after the last one."""
+
+    def data_version(self) -> Any:
+        """A value that changes when another connection commits, or this thread gets a new one; compare it
+        for equality.  It never waits.
+        """
+        self._check_place()
+        connection = self.connection()
+        connection.set_busy_timeout(0)
+        with peewee.__exception_wrapper__:  # type: ignore[attr-defined]
+            ((version,),) = connection.execute("PRAGMA data_version")
+        return connection, version
 
     def back_up(self, path: str) -> None:
         """Write a whole copy of this moment, with a history of its own, to a new file.  Writers continue.
@@ -370,14 +377,6 @@ class Sqlite(SchemaGuard, APSWDatabase):  # type: ignore[misc]  # playhouse has 
 
 _READS = {"SELECT", "WITH"}
 _WRITES = {"INSERT", "UPDATE", "DELETE", "REPLACE"}
-
-
-def _identity_of(file: Path) -> tuple[int, int] | None:
-    try:
-        status = file.stat()
-    except OSError:
-        return None
-    return status.st_dev, status.st_ino
 
 
 def from_url(url: str, instance: Path) -> Sqlite:

@@ -2,8 +2,10 @@
 
 from collections.abc import Sequence
 from functools import cache
+from itertools import chain
+from typing import Any
 
-from .statements import equal_to_given, with_given
+from .statements import equal_to_given, placeholders, with_given
 
 
 @cache
@@ -16,6 +18,18 @@ def update_text(table: str, columns: tuple[str, ...], identity: tuple[str, ...],
 def delete_text(table: str, identity: tuple[str, ...]) -> str:
     sql = f"DELETE FROM {table} WHERE {equal_to_given(identity)}"
     return with_given(sql, lambda name: f"?{identity.index(name) + 1}")
+
+
+def look_up_text(sql: str, keys: Sequence[Any]) -> str:
+    """A SELECT that ends with `= :each`, for so many keys, or pairs."""
+    if isinstance(keys[0], tuple):
+        return sql.replace("= :each", f"IN (VALUES {', '.join(['(?, ?)'] * len(keys))})")
+    return sql.replace("= :each", f"IN ({placeholders(keys)})")
+
+
+def flat(keys: Sequence[Any]) -> Sequence[Any]:
+    """The values of keys, or of pairs."""
+    return [*chain.from_iterable(keys)] if isinstance(keys[0], tuple) else keys
 
 
 def chains_text(columns: Sequence[str], heads: int) -> str:

@@ -1,7 +1,9 @@
 """From schema 3 to 4: what reading, exporting and deleting in steps need."""
 
 from ..database import db, execute, execute_many, fetch_column
+from ..models import RetainedSizeConnector
 from ..models.base import new_id, new_secret
+from ..models.measures import EVERY_MEASURE
 from .columns import add_column, count, flag, text
 
 
@@ -18,6 +20,8 @@ def migrate() -> None:
         },
         "streams": {"incarnation": identity, "removed_through": count()},
         "blob_bindings": {"mime_type": text(), "json_path": text()},
+        "retained_size_stream": {"connection_name": identity, "stream_name": identity},
+        "retained_size_connection": {"connection_name": identity},
     }.items():
         for name, kind in columns.items():
             add_column(table, name, kind)
@@ -30,3 +34,35 @@ def migrate() -> None:
         "UPDATE streams SET incarnation = ? WHERE id = ?",
         [(new_id(), stream) for stream in fetch_column("SELECT id FROM streams")],
     )
+    _rank_by_name()
+    db.create_tables([RetainedSizeConnector])
+    execute(
+        """
+        INSERT INTO retained_size_connector (connector_id, record_count)
+        SELECT c.connector_id, SUM(r.record_count)
+        FROM connections c
+        JOIN retained_size_connection r ON r.connection_id = c.id
+        GROUP BY c.connector_id
+        HAVING SUM(r.record_count) > 0
+        """
+    )
+
+
+def _rank_by_name() -> None:
+    """Rows of the projection get their names; the indexes that rank them are made again, with names."""
+    execute(
+        """
+        UPDATE retained_size_connection
+        SET connection_name = (SELECT connector_instance_id FROM connections WHERE id = connection_id)
+        """
+    )
+    execute(
+        """
+        UPDATE retained_size_stream
+        SET connection_name = (SELECT connector_instance_id FROM connections WHERE id = connection_id),
+            stream_name = (SELECT name FROM streams WHERE id = stream_id)
+        """
+    )
+    for table in ("retained_size_stream", "retained_size_connection"):
+        for measure in EVERY_MEASURE:
+            execute(f"DROP INDEX IF EXISTS {table}_by_{measure}")

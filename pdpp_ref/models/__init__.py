@@ -16,6 +16,8 @@ from .canonical import (
 )
 from .housekeeping import SchemaVersion, Token, TransferState
 from .projection import (
+    MAY_RETAIN,
+    STREAM_PREFIX,
     ConnectionSnapshot,
     DailySnapshot,
     GlobalSnapshot,
@@ -23,6 +25,7 @@ from .projection import (
     MeasureColumns,
     RecountCheckpoint,
     RetainedSizeConnection,
+    RetainedSizeConnector,
     RetainedSizeGlobal,
     RetainedSizeRecord,
     RetainedSizeStream,
@@ -37,8 +40,10 @@ __all__ = [
     "CHECKPOINT_TABLES",
     "GRAIN_TABLES",
     "HOUSEKEEPING_TABLES",
+    "MAY_RETAIN",
     "SNAPSHOT_TABLES",
     "STORED_STREAM_COLUMNS",
+    "STREAM_PREFIX",
     "TABLES",
     "Blob",
     "BlobBinding",
@@ -56,6 +61,7 @@ __all__ = [
     "RecordChange",
     "RecountCheckpoint",
     "RetainedSizeConnection",
+    "RetainedSizeConnector",
     "RetainedSizeGlobal",
     "RetainedSizeRecord",
     "RetainedSizeStream",
@@ -96,6 +102,7 @@ TABLES: tuple[type[Table], ...] = (
     Token,
     RetainedSizeRecord,
     *GRAIN_TABLES,
+    RetainedSizeConnector,
     *SNAPSHOT_TABLES,
     *CHECKPOINT_TABLES,
 )

@@ -42,7 +42,15 @@ def new_secret() -> str:
 
 
 def rank(table: str, measure: str, then: str = "", where: str = "") -> SQL:
-    """An index that finds the largest of a table by a measure, whatever its size."""
+    """An index that finds the largest of a table by a measure, whatever its size.
+
+    `then` is the rest of its columns, and says which way the measure goes.
+    """
     expression = TOTAL_SQL if measure == TOTAL else measure
     name = f"{table}_by_{measure}"
     return SQL(f"CREATE INDEX IF NOT EXISTS {name} ON {table} ({expression}{then}){where}")
+
+
+def name() -> TextField:
+    """A copy of a name that never changes, so that an index can order rows by it."""
+    return TextField(default="", constraints=[SQL("DEFAULT ''")])

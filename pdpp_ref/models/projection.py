@@ -7,6 +7,7 @@ from .base import (
     Table,
     count,
     flag,
+    name,
     rank,
 )
 from .canonical import Connection, Stream
@@ -63,12 +64,17 @@ class RetainedSizeRecord(MeasureColumns):
 
 
 class RetainedSizeStream(GrainRow):
-    """`record_times_unknown`, here and for connections: a record is not dated by a declared field."""
+    """`record_times_unknown`, here and for connections: a record is not dated by a declared field.
+
+    The names are those of the canonical rows: equally large rows are ranked by name.
+    """
 
     stream = ForeignKeyField(Stream, primary_key=True, on_delete="CASCADE")
     connection = ForeignKeyField(Connection, on_delete="CASCADE", index=False)
     rollups_dirty = flag()  # the stream's rows of RetainedSizeRecord must be derived again
     record_times_unknown = flag()
+    connection_name = name()
+    stream_name = name()
 
     class Meta:
         table_name = "retained_size_stream"
@@ -79,10 +85,24 @@ class RetainedSizeConnection(GrainRow):
     connection = ForeignKeyField(Connection, primary_key=True, on_delete="CASCADE")
     stream_count = _counter("stream_count")
     record_times_unknown = flag()
+    connection_name = name()
 
     class Meta:
         table_name = "retained_size_connection"
         indexes = tuple(((extent.name,), False) for extent in EXTENTS)
+
+
+class RetainedSizeConnector(Table):
+    """A connector's part of the global row's `record_count`; none if that is 0.
+
+    It is exact when the global row is, and written only by whoever has locked that row.
+    """
+
+    connector_id = TextField(primary_key=True)
+    record_count = _counter("record_count")
+
+    class Meta:
+        table_name = "retained_size_connector"
 
 
 class RetainedSizeGlobal(GrainRow):
@@ -196,12 +216,29 @@ for _model, _columns in (
     _model.add_index(SQL(f"CREATE INDEX IF NOT EXISTS {_table}_dirty ON {_table} ({_columns}) WHERE dirty"))
 
 
+# Of streams that have records or history, or may.  As a CASE it does not follow from `dirty` alone, so no
+# planner takes its index for the dirty ones.
+MAY_RETAIN = "CASE WHEN dirty THEN TRUE ELSE record_history_count > 0 END"
+# Two whole names may be too long for an entry of PostgreSQL's indexes.
+STREAM_PREFIX = "SUBSTR(stream_name, 1, 150)"
+# Ranked by a measure down, then by names up.
+_NAMES: dict[type[GrainRow], str] = {
+    RetainedSizeStream: f"connection_name, {STREAM_PREFIX}",
+    RetainedSizeConnection: "connection_name",
+}
+RetainedSizeConnector.add_index(rank("retained_size_connector", "record_count", " DESC, connector_id"))
 for _name in (*MEASURE_NAMES, TOTAL):
-    for _model in (RetainedSizeStream, RetainedSizeConnection):
-        _model.add_index(rank(_model._meta.table_name, _name))
+    for _ranked, _names in _NAMES.items():
+        _ranked.add_index(rank(_ranked._meta.table_name, _name, f" DESC, {_names}"))
     if _name != "record_count":
         _where = " WHERE blob_count <> 0" if _name.startswith("blob") else ""
         RetainedSizeRecord.add_index(rank("retained_size_record", _name, ", stream_id, key", _where))
+RetainedSizeStream.add_index(
+    SQL(
+        "CREATE INDEX IF NOT EXISTS retained_size_stream_filled "
+        f"ON retained_size_stream (connection_name, {STREAM_PREFIX}) WHERE {MAY_RETAIN}"
+    )
+)
 # The change feed follows deleted keys by version, as it follows live ones in `records`.
 RetainedSizeRecord.add_index(
     SQL(

@@ -8,10 +8,10 @@ class Difference:
     """A stored value that differs from the recomputed one.  `dirty`: its row is marked, so it may lag.
 
     `row` names the row: `("record", connection, stream, key)`, `("stream", connection, stream)`,
-    `("connection", connection)` or `("global",)`; `("day", day, "stream", connection, stream)` and so on
-    name its daily snapshots.
+    `("connection", connection)`, `("connector", connector)` or `("global",)`; `("day", day, "stream",
+    connection, stream)` and so on name its daily snapshots.
     `stored` is None if the row is missing, `counted` None if nothing was counted; extents are times,
-    everything else is a number.
+    names are text, everything else is a number.
     """
 
     row: tuple[str, ...]

@@ -40,6 +40,7 @@ from ..models import (
     BlobChunk,
     Connection,
     GlobalSnapshot,
+    RetainedSizeConnector,
     RetainedSizeGlobal,
     RetainedSizeRecord,
     Stream,
@@ -55,7 +56,7 @@ from ..timestamps import utc_now
 
 COPIED: tuple[type[Table], ...] = (*CANONICAL_TABLES, Token, RetainedSizeRecord, *SNAPSHOT_TABLES)
 # Not copied: counted from the copied rows.
-DERIVED: tuple[type[Table], ...] = (*GRAIN_TABLES, *CHECKPOINT_TABLES)
+DERIVED: tuple[type[Table], ...] = (*GRAIN_TABLES, RetainedSizeConnector, *CHECKPOINT_TABLES)
 # Columns of grain rows that are copied nevertheless: snapshots are linked to them.
 CARRIED_OVER = ("generation", "days_disordered", "stale_since")
 BATCH_ROWS = 1_000

@@ -15,6 +15,7 @@ from ..database import (
     fetch_all,
     fetch_as,
     fetch_dicts,
+    fetch_value,
     read_snapshot,
 )
 from ..models.measures import EXTENTS, MEASURE_NAMES, retains_anything
@@ -79,22 +80,27 @@ def differences() -> Iterator[Difference]:
     with read_snapshot():
         counted, arrivals = _count_streams(), _count_arrivals()
         connections = dict(fetch_all("SELECT id, connector_instance_id FROM connections"))
+        connectors = dict(fetch_all("SELECT id, connector_id FROM connections"))
         of_connection: dict[int, list[_Counted]] = {connection_id: [] for connection_id in connections}
         for stream in _streams():
             of_connection[stream.connection_id].append(counted[stream.id])
             name = ("stream", stream.connection, stream.name)
-            yield from _compare(STREAM, stream.id, name, counted[stream.id], {}, arrivals)
+            names = {"connection_name": stream.connection, "stream_name": stream.name}
+            yield from _compare(STREAM, stream.id, name, counted[stream.id], names, arrivals)
         totals, stream_count = [], 0
+        of_connector: Counter[str] = Counter()
         for connection_id, streams in of_connection.items():
             total, retaining = _Counted.total(streams), sum(each.retains_anything() for each in streams)
             totals.append(total)
             stream_count += retaining
-            counts = {"stream_count": retaining}
+            of_connector[connectors[connection_id]] += total.measures["record_count"]
+            more = {"stream_count": retaining, "connection_name": connections[connection_id]}
             row = ("connection", connections[connection_id])
-            yield from _compare(CONNECTION, connection_id, row, total, counts, arrivals)
+            yield from _compare(CONNECTION, connection_id, row, total, more, arrivals)
         connection_count = sum(each.retains_anything() for each in totals)
         counts = {"stream_count": stream_count, "connection_count": connection_count}
         yield from _compare(GLOBAL, 1, ("global",), _Counted.total(totals), counts, arrivals)
+        yield from _connectors(+of_connector)
         yield from verify_records.differences()
 
 
@@ -229,13 +235,13 @@ def _compare(
     key: int,
     row: tuple[str, ...],
     counted: _Counted,
-    counts: dict[str, int],
+    more: dict[str, Any],
     arrivals: Arrivals,
 ) -> Iterator[Difference]:
-    """One row and its daily snapshots; `counts` are the rows below it that retain anything."""
+    """One row and its daily snapshots; `more` are its names, and the rows below it that retain anything."""
     rows = fetch_dicts(f"SELECT * FROM {grain.table} WHERE {grain.key} = ?", [key])
     stored = rows[0] if rows else None
-    for name, value in {**counted.columns(grain), **counts}.items():
+    for name, value in {**counted.columns(grain), **more}.items():
         if not stored or stored[name] != value:
             is_dirty = not stored or bool(stored["dirty"])
             yield Difference(row, name, stored[name] if stored else None, value, is_dirty)
@@ -253,6 +259,16 @@ def _compare(
         if not stored["days_disordered"]:
             arrived = arrivals[grain].get(key, Counter())
             yield from _unmarked_gaps(grain, key, row, {day["day"] for day in days}, arrived)
+
+
+def _connectors(counted: Counter[str]) -> Iterator[Difference]:
+    """The records of each connector that has any; these rows are dirty when the global row is."""
+    stored = dict(fetch_all("SELECT connector_id, record_count FROM retained_size_connector"))
+    is_dirty = bool(fetch_value("SELECT dirty FROM retained_size_global"))
+    for connector in sorted(stored.keys() | counted.keys()):
+        found, expected = stored.get(connector), counted.get(connector)
+        if found != expected:
+            yield Difference(("connector", connector), "record_count", found, expected, is_dirty)
 
 
 def _newest_day(

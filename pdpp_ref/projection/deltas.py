@@ -14,7 +14,7 @@ from ..database import db, execute, fetch_value, transaction_lost
 from ..models import locking
 from ..models.locking import LockedGrainRow
 from ..models.measures import MEASURE_NAMES, retains_anything
-from . import marks
+from . import connectors, marks
 from .dirty_rows import has_lost_a_row
 from .grains import CONNECTION, GLOBAL, STREAM, Grain, change_rows
 
@@ -102,7 +102,7 @@ def remove_connection(connection_id: int) -> None:
         return
     connections = -int(retains_anything(row.measures))
     changes = {**_negated(row), "stream_count": -streams, "connection_count": connections}
-    _apply_or_mark(lambda: _apply_to_global(changes), marks.mark_global)
+    _apply_or_mark(lambda: _apply_to_global(connection_id, changes), marks.mark_global)
 
 
 def _negated(row: LockedGrainRow) -> dict[str, int]:
@@ -160,19 +160,22 @@ def _apply_above(connection_id: int, changes: dict[str, int]) -> None:
         marks.mark_connection(connection_id)
         return
     _add(CONNECTION, connection_id, connection, changes)
-    total = _apply_to_global({**changes, "connection_count": _change_of_count(connection, changes)})
+    counts = {"connection_count": _change_of_count(connection, changes)}
+    total = _apply_to_global(connection_id, {**changes, **counts})
     if (total is None or total.dirty) and has_lost_a_row(connection_id):
         # The connection's extents have been replaced from the rows that remain.
         marks.mark_connections([connection_id])
 
 
-def _apply_to_global(changes: dict[str, int]) -> LockedGrainRow | None:
+def _apply_to_global(connection_id: int, changes: dict[str, int]) -> LockedGrainRow | None:
     """Returns the row as it was; None if it was lost, and is marked."""
     total = _lock_row(GLOBAL, 1)
     if total is None:
         marks.mark_global()
-    else:
-        _add(GLOBAL, 1, total, changes)
+        return None
+    _add(GLOBAL, 1, total, changes)
+    if not total.dirty:
+        connectors.add_records(connection_id, changes["record_count"])
     return total
 
 

@@ -42,9 +42,9 @@ def discover_connections() -> tuple[int, bool]:
     added = execute(
         f"""
         INSERT INTO retained_size_connection
-            (connection_id, dirty, days_disordered, generation, stale_since)
+            (connection_id, connection_name, dirty, days_disordered, generation, stale_since)
         SELECT
-            c.id, TRUE, TRUE,
+            c.id, c.connector_instance_id, TRUE, TRUE,
             (
                 SELECT COALESCE(MAX(d.generation), 0) + 1
                 FROM retained_size_connection_days d
@@ -75,9 +75,10 @@ def discover_streams(limit: int) -> list[int]:
     return fetch_column(
         f"""
         INSERT INTO retained_size_stream
-            (stream_id, connection_id, dirty, rollups_dirty, days_disordered, generation, stale_since)
+            (stream_id, connection_id, connection_name, stream_name, dirty, rollups_dirty,
+            days_disordered, generation, stale_since)
         SELECT
-            s.id, s.connection_id, TRUE, TRUE, TRUE,
+            s.id, s.connection_id, c.connector_instance_id, s.name, TRUE, TRUE, TRUE,
             (
                 SELECT COALESCE(MAX(d.generation), 0) + 1
                 FROM retained_size_stream_days d

@@ -21,6 +21,8 @@ _MEASURES = ", ".join(MEASURE_NAMES)
 class Grain:
     """A grain's model, its additive columns, SQL for the extents of a row, and its daily snapshots.
 
+    `names` are columns of names, each with SQL for it: its value is the row's key.
+
     Each change of a row's measures raises its generation by one, and is recorded in the snapshot of its
     day.  A snapshot has the generation of the day's last change and the one before its first, so two
     snapshots are known to be neighbours if no change in between belongs elsewhere.
@@ -33,6 +35,7 @@ class Grain:
     columns: tuple[str, ...]
     extents: str
     days: str
+    names: tuple[tuple[str, str], ...] = ()
 
     @property
     def table(self) -> str:
@@ -227,6 +230,14 @@ STREAM = Grain(
     columns=MEASURE_NAMES,
     extents=_STREAM_EXTENTS.strip(),
     days="retained_size_stream_days",
+    names=(
+        (
+            "connection_name",
+            "SELECT c.connector_instance_id FROM streams s JOIN connections c ON c.id = s.connection_id "
+            "WHERE s.id = ?",
+        ),
+        ("stream_name", "SELECT name FROM streams WHERE id = ?"),
+    ),
 )
 CONNECTION = Grain(
     model=RetainedSizeConnection,
@@ -234,6 +245,7 @@ CONNECTION = Grain(
     columns=(*MEASURE_NAMES, "stream_count"),
     extents=_CONNECTION_EXTENTS.strip(),
     days="retained_size_connection_days",
+    names=(("connection_name", "SELECT connector_instance_id FROM connections WHERE id = ?"),),
 )
 GLOBAL = Grain(
     model=RetainedSizeGlobal,

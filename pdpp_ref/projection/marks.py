@@ -4,25 +4,45 @@ A mark is stored in the transaction of the write that makes it necessary, and pr
 the stream's connection and the global row.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+from typing import Any
 
-from ..database import execute, insert_many, placeholders, update_many
-from ..models import RetainedSizeConnection, RetainedSizeStream, locking
+from ..database import execute, placeholders, update_many
+from ..models import RetainedSizeStream, locking
 from ..models.locking import LockedGrainRow
 from ..timestamps import utc_now
 from .grains import CONNECTION, GLOBAL, STREAM, Grain
 
 
-def add_streams(stream_ids: Iterable[int], connection_id: int) -> None:
+def add_streams(stream_ids: Collection[int]) -> None:
     """Add the rows of streams that have just been created: empty, and so exact."""
-    now = utc_now()
-    rows = [(stream_id, connection_id, now) for stream_id in stream_ids]
-    insert_many(RetainedSizeStream, ("stream_id", "connection_id", "computed_at"), rows)
+    execute(
+        f"""
+        INSERT INTO retained_size_stream
+            (stream_id, connection_id, connection_name, stream_name, computed_at)
+        SELECT s.id, s.connection_id, c.connector_instance_id, s.name, ?
+        FROM streams s
+        JOIN connections c ON c.id = s.connection_id
+        WHERE s.id IN ({placeholders(stream_ids)})
+        """,
+        (utc_now(), *stream_ids),
+    )
 
 
 def add_connection(connection_id: int) -> None:
     """Add the row of a connection that has just been created: empty, and so exact."""
-    RetainedSizeConnection.insert(connection=connection_id, computed_at=utc_now()).execute()
+    _add(CONNECTION, connection_id, {"computed_at": utc_now()})
+
+
+def _add(grain: Grain, key: int, more: dict[str, Any]) -> None:
+    row, names = {grain.key: key, **more}, dict(grain.names)
+    execute(
+        f"""
+        INSERT INTO {grain.table} ({", ".join((*row, *names))})
+        VALUES ({placeholders(row)}, {", ".join(f"({sql})" for sql in names.values())})
+        """,
+        (*row.values(), *(key for _ in names)),
+    )
 
 
 def mark_stream(stream_id: int, connection_id: int) -> None:
@@ -83,13 +103,12 @@ def _mark(grain: Grain, key: int, more: dict[str, int]) -> None:
     order, and its generation comes after theirs, so that nothing links it to them.
     """
     row = {grain.key: key, "dirty": True, "stale_since": utc_now(), "days_disordered": True, **more}
+    generation = f"SELECT COALESCE(MAX(generation), 0) + 1 FROM {grain.days} WHERE {grain.key} = ?"
+    looked_up = {**dict(grain.names), "generation": generation}
     execute(
         f"""
-        INSERT INTO {grain.table} ({", ".join(row)}, generation)
-        VALUES (
-            {placeholders(row)},
-            (SELECT COALESCE(MAX(generation), 0) + 1 FROM {grain.days} WHERE {grain.key} = ?)
-        )
+        INSERT INTO {grain.table} ({", ".join((*row, *looked_up))})
+        VALUES ({placeholders(row)}, {", ".join(f"({sql})" for sql in looked_up.values())})
         ON CONFLICT ({grain.key}) DO UPDATE
         SET dirty = TRUE,
             stale_since = CASE
@@ -97,7 +116,7 @@ def _mark(grain: Grain, key: int, more: dict[str, int]) -> None:
                 ELSE excluded.stale_since
             END
         """,
-        (*row.values(), key),
+        (*row.values(), *(key for _ in looked_up)),
     )
 
 
@@ -109,21 +128,24 @@ def keep_earliest_mark(grain: Grain, key: int, row: LockedGrainRow) -> None:
 
 
 def mark_all() -> None:
-    """Mark all existing rows and rollups dirty; the passes that follow discover what has no row.
+    """Mark all existing rows and rollups dirty, and correct their names; the passes that follow discover
+    what has no row.
 
     Streams are locked first, and their rows marked one by one, in the order that writers lock them.  A
     stream that is created meanwhile is exact from its first record on.
     """
     now = utc_now()
+    names = ", ".join(f"{name} = ({sql.replace('?', ':stream_id')})" for name, sql in STREAM.names)
     update_many(
         RetainedSizeStream,
         ("stream_id", "stale_since"),
         [(stream_id, now) for stream_id in locking.lock_all_streams()],
         ("stream_id",),
-        """
+        f"""
         dirty = TRUE,
         rollups_dirty = TRUE,
-        stale_since = CASE WHEN stale_since < :stale_since THEN stale_since ELSE :stale_since END""",
+        stale_since = CASE WHEN stale_since < :stale_since THEN stale_since ELSE :stale_since END,
+        {names}""",
     )
     execute("DELETE FROM retained_size_recounts")
     execute("DELETE FROM retained_size_record_recounts")
@@ -131,7 +153,8 @@ def mark_all() -> None:
         """
         UPDATE retained_size_connection
         SET dirty = TRUE,
-            stale_since = CASE WHEN stale_since < ? THEN stale_since ELSE ? END
+            stale_since = CASE WHEN stale_since < ? THEN stale_since ELSE ? END,
+            connection_name = (SELECT connector_instance_id FROM connections WHERE id = connection_id)
         """,
         (now, now),
     )

@@ -68,10 +68,10 @@ class _Current(NamedTuple):
 
 
 class _Neighbours(NamedTuple):
-    """A connection's row with the snapshots on either side of the end of a day.
+    """A connection's row with the snapshots on either side of the end of a day, None if there is none.
 
-    `reached`, `unknown` and `total` are those of the last snapshot until then; `next_day` and
-    `next_previous` of the first one after it.  `dirty` is None if that row was lost.
+    `until` is the generation and the total, if that is known, of the last one until then; `after` the
+    previous generation and the day of the first one after it.  `dirty` is None if the row was lost.
     """
 
     id: int
@@ -81,11 +81,8 @@ class _Neighbours(NamedTuple):
     computed_at: str | None
     generation: int
     days_disordered: bool
-    reached: int | None
-    unknown: bool
-    total: int
-    next_day: str | None
-    next_previous: int
+    until: str | None
+    after: str | None
 
 
 NOTHING = (0,) * len(BYTE_MEASURES)
@@ -122,25 +119,28 @@ def baselines(ids: Sequence[int] | None = None) -> dict[int, int | None]:
     """
     wanted = "TRUE" if ids is None else f"c.id IN ({placeholders(ids)})"
     day, today = days_before(COMPARED_DAYS), days_before(0)
-    # One statement, except for rows whose clock has stepped back.
+    # One statement, except for rows whose clock has stepped back.  A snapshot's values come as one text, so
+    # that each is one look-up in an index: for a join PostgreSQL may read all snapshots.
     found = fetch_all(
         f"""
         SELECT c.id, c.created_at,
             r.dirty, r.stale_since, r.computed_at, r.generation, r.days_disordered,
-            a.generation, a.unknown, {_TOTAL},
-            b.day, b.previous_generation
+            (
+                SELECT a.generation || ' ' || CASE WHEN a.unknown THEN '' ELSE CAST({_TOTAL} AS TEXT) END
+                FROM retained_size_connection_days a
+                WHERE a.connection_id = c.id AND a.day <= ?
+                ORDER BY a.day DESC
+                LIMIT 1
+            ),
+            (
+                SELECT b.previous_generation || ' ' || b.day
+                FROM retained_size_connection_days b
+                WHERE b.connection_id = c.id AND b.day > ? AND b.day <= ?
+                ORDER BY b.day
+                LIMIT 1
+            )
         FROM connections c
         LEFT JOIN retained_size_connection r ON r.connection_id = c.id
-        LEFT JOIN retained_size_connection_days a ON a.connection_id = c.id AND a.day = (
-            SELECT MAX(d.day)
-            FROM retained_size_connection_days d
-            WHERE d.connection_id = c.id AND d.day <= ?
-        )
-        LEFT JOIN retained_size_connection_days b ON b.connection_id = c.id AND b.day = (
-            SELECT MIN(d.day)
-            FROM retained_size_connection_days d
-            WHERE d.connection_id = c.id AND d.day > ? AND d.day <= ?
-        )
         WHERE {wanted}
         """,
         (day, day, today, *(ids or ())),
@@ -176,10 +176,14 @@ def _total_between(row: _Neighbours, day: str) -> int | None:
     """The total at a day's end, from the snapshots on either side of it."""
     if row.dirty is None or (row.dirty and day >= (day_marked(row.stale_since, row.computed_at) or "")):
         return None
-    linked_to = row.generation if row.next_day is None else row.next_previous
-    if row.reached is not None:
-        return int(row.total) if not row.unknown and row.reached == linked_to else None
-    was_created_later = row.next_day is not None and day < row.created_at[:10] <= row.next_day
+    linked_to, next_day = row.generation, ""
+    if row.after is not None:
+        previous, next_day = row.after.split(" ")
+        linked_to = int(previous)
+    if row.until is not None:
+        generation, total = row.until.split(" ")
+        return int(total) if total and int(generation) == linked_to else None
+    was_created_later = day < row.created_at[:10] <= next_day
     return 0 if linked_to == 0 or was_created_later else None
 
 

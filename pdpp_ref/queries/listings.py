@@ -8,28 +8,29 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
-from msgspec.structs import asdict, replace
+from msgspec.structs import replace
 
 from ..database import fetch_all, placeholders
-from ..models.measures import COUNT_MEASURES, MEASURE_NAMES, TOTAL, TOTAL_SQL, Measures
-from ..projection.rows import ROW_COLUMNS, ProjectionRow, fetch_rows
+from ..models.measures import MEASURE_NAMES, Measures
+from ..projection.rows import ROW_COLUMNS, ProjectionRow, fetch_rows, global_row
 from . import contents, growth
 from .items import ItemRow
+from .list_order import (
+    CONNECTIONS,
+    GROWTH,
+    MAX_ROWS,
+    NAME,
+    SORTS,
+    STREAMS,
+    Order,
+    Source,
+    sorted_ids,
+)
 
-NAME, GROWTH = "name", "growth"
-SORTS = (NAME, TOTAL, GROWTH, *MEASURE_NAMES)
-MAX_ROWS = 100
+__all__ = ["GROWTH", "MAX_ROWS", "NAME", "SORTS", "Order"]
+
 LARGEST = 10
 BATCH_ROWS = 500
-
-
-class Order(NamedTuple):
-    """How to sort a list.  `search` is a part of a name, in any case; `limit` applies to pages."""
-
-    sort: str = TOTAL
-    descending: bool = True
-    search: str = ""
-    limit: int = MAX_ROWS
 
 
 class ListedRow(ProjectionRow, kw_only=True, frozen=True):
@@ -63,6 +64,14 @@ class List:
     left_out_complete: bool
 
 
+class Counted(NamedTuple):
+    """How many rows a list has without a search, how many were ever counted, and the sums of those."""
+
+    every: int
+    known: int
+    whole: Measures
+
+
 AnyRow = TypeVar("AnyRow", bound=Measures)
 
 
@@ -77,53 +86,31 @@ class Batches(Generic[AnyRow]):
     batches: Iterator[list[AnyRow]]
 
 
-@dataclass(frozen=True)
-class _Source:
-    """The common parts of a list's statements: columns, and the clauses FROM and WHERE.
-
-    The rows of its grain are joined as `r`.  `identity`: the id, then what a search finds.
-    """
-
-    id: str
-    name: str
-    identity: str
-    tables: str
-    where: str
-    grows: bool
-
-
-# The connections that retain something, or may.
-_CONNECTIONS = _Source(
-    id="c.id",
-    name="c.connector_instance_id",
-    identity="c.id, c.connector_instance_id AS name, c.connector_id",
-    tables="connections c LEFT JOIN retained_size_connection r ON r.connection_id = c.id",
-    where="(r.dirty IS NULL OR r.dirty OR "
-    + " OR ".join(f"r.{measure.name} <> 0" for measure in COUNT_MEASURES)
-    + ")",
-    grows=True,
-)
-# Of one connection, whose id is the value.
-_STREAMS = _Source(
-    id="s.id",
-    name="s.name",
-    identity="s.id, s.name, '' AS connector_id",
-    tables="streams s LEFT JOIN retained_size_stream r ON r.stream_id = s.id",
-    where="s.connection_id = ?",
-    grows=False,
-)
-
-
 # ---- the lists ---------------------------------------------------------------------------------
 
 
 def connections(order: Order) -> List:
     """The connections that retain something, or may."""
-    return _list(_CONNECTIONS, order)
+    return _list(CONNECTIONS, order, _exact_totals())
+
+
+def _exact_totals() -> Counted | None:
+    """Of all connections; None if one of them may not be exact, or has lost its row."""
+    totals = global_row()
+    ((connections, rows),) = fetch_all(
+        """
+        SELECT
+            (SELECT COUNT(*) FROM connections),
+            (SELECT COUNT(*) FROM retained_size_connection)
+        """
+    )
+    if totals.dirty or rows < connections:
+        return None
+    return Counted(totals.connection_count, totals.connection_count, totals)
 
 
 def all_connections(order: Order) -> Batches[ListedRow]:
-    return _batches(_CONNECTIONS, order)
+    return _batches(CONNECTIONS, order)
 
 
 class ConnectionDetail(NamedTuple):
@@ -136,15 +123,29 @@ class ConnectionDetail(NamedTuple):
 
 def connection(name: str, order: Order, days: int) -> ConnectionDetail | None:
     """A connection with its streams and its growth over so many days; None if there is none."""
-    for row in _rows(_CONNECTIONS, "c.connector_instance_id = ?", [name]):
-        return ConnectionDetail(row, _list(_STREAMS, order, row.id), growth.days(days, row.id))
+    for row in _rows(CONNECTIONS, "c.connector_instance_id = ?", [name]):
+        streams = _list(STREAMS, order, _exact_totals_of(row), row.id)
+        return ConnectionDetail(row, streams, growth.days(days, row.id))
     return None
+
+
+def _exact_totals_of(connection: ListedRow) -> Counted | None:
+    """The same of a connection's streams, those included that retain nothing."""
+    ((streams, rows),) = fetch_all(
+        """
+        SELECT
+            (SELECT COUNT(*) FROM streams WHERE connection_id = ?),
+            (SELECT COUNT(*) FROM retained_size_stream WHERE connection_id = ?)
+        """,
+        (connection.id, connection.id),
+    )
+    return None if connection.dirty or rows < streams else Counted(streams, streams, connection)
 
 
 def all_streams(connection_name: str, order: Order) -> Batches[ListedRow] | None:
     """All streams of a connection; None if there is none of the name."""
     connection_id = _connection_id(connection_name)
-    return None if connection_id is None else _batches(_STREAMS, order, connection_id)
+    return None if connection_id is None else _batches(STREAMS, order, connection_id)
 
 
 class StreamDetail(NamedTuple):
@@ -161,7 +162,7 @@ def stream(connection_name: str, name: str) -> StreamDetail | None:
     stream_id = _stream_id(connection_name, name)
     if stream_id is None:
         return None
-    (row,) = _rows(_STREAMS, "s.id = ?", [stream_id])
+    (row,) = _rows(STREAMS, "s.id = ?", [stream_id])
     return StreamDetail(
         row,
         contents.largest_records(stream_id, LARGEST),
@@ -203,10 +204,14 @@ def _stream_id(connection_name: str, name: str) -> int | None:
 # ---- sorting, searching, limiting --------------------------------------------------------------
 
 
-def _list(source: _Source, order: Order, *values: int) -> List:
-    every, known, whole = _totals(source, values)
+def _list(source: Source, order: Order, exact: Counted | None, *values: int) -> List:
+    """`exact` are the list's totals, if all its rows are exact."""
+    every, known, whole = exact or _totals(source, values)
+    # Names and growth are sorted in the same way whether rows are exact or not.
+    is_ranked = exact is not None and order.sort not in (NAME, GROWTH)
+    by = source.counted if is_ranked and source.counted else source
     # Without a search the database reads only rows that are shown.
-    ids = _ids(source, order, values, None if order.search else order.limit)
+    ids = sorted_ids(by, order, values, order.limit)
     bytes_of_all = whole.total_retained_bytes
     rows = [
         replace(row, share=_share(row, bytes_of_all)) for row in _rows_by_id(source, ids[: order.limit])
@@ -224,8 +229,7 @@ def _list(source: _Source, order: Order, *values: int) -> List:
     )
 
 
-def _totals(source: _Source, values: Sequence[int]) -> tuple[int, int, Measures]:
-    """How many rows there are, how many were ever counted, and the sums of those."""
+def _totals(source: Source, values: Sequence[int]) -> Counted:
     ((every, known, *sums),) = fetch_all(
         f"""
         SELECT COUNT(*), COUNT(r.computed_at), {_SUMS}
@@ -234,7 +238,7 @@ def _totals(source: _Source, values: Sequence[int]) -> tuple[int, int, Measures]
         """,
         values,
     )
-    return every, known, Measures(**dict(zip(MEASURE_NAMES, sums, strict=True)))
+    return Counted(every, known, Measures(**dict(zip(MEASURE_NAMES, sums, strict=True))))
 
 
 _SUMS = ", ".join(
@@ -242,7 +246,7 @@ _SUMS = ", ".join(
 )
 
 
-def _rows_by_id(source: _Source, ids: Sequence[int]) -> list[ListedRow]:
+def _rows_by_id(source: Source, ids: Sequence[int]) -> list[ListedRow]:
     """The rows of these ids, in their order."""
     if not ids:
         return []
@@ -250,7 +254,7 @@ def _rows_by_id(source: _Source, ids: Sequence[int]) -> list[ListedRow]:
     return [by_id[row_id] for row_id in ids]
 
 
-def _rows(source: _Source, where: str, values: Sequence[Any]) -> list[ListedRow]:
+def _rows(source: Source, where: str, values: Sequence[Any]) -> list[ListedRow]:
     """The rows for which `where` holds, with their growth."""
     rows = fetch_rows(
         ListedRow,
@@ -276,7 +280,7 @@ def growth_since(row: ProjectionRow, baseline: int | None) -> int | None:
 
 def _difference(whole: Measures, rows: Sequence[Measures]) -> Measures:
     return Measures(
-        **{name: value - sum(getattr(row, name) for row in rows) for name, value in asdict(whole).items()}
+        **{name: getattr(whole, name) - sum(getattr(row, name) for row in rows) for name in MEASURE_NAMES}
     )
 
 
@@ -286,62 +290,7 @@ def _share(row: ListedRow, whole: int) -> float | None:
     return row.total_retained_bytes / whole if whole else 0.0
 
 
-def _batches(source: _Source, order: Order, *values: int) -> Batches[ListedRow]:
-    ids = _ids(source, order, values)
+def _batches(source: Source, order: Order, *values: int) -> Batches[ListedRow]:
+    ids = sorted_ids(source, order, values)
     starts = range(0, len(ids), BATCH_ROWS)
     return Batches(len(ids), (_rows_by_id(source, ids[start : start + BATCH_ROWS]) for start in starts))
-
-
-def _ids(source: _Source, order: Order, values: Sequence[int], limit: int | None = None) -> list[int]:
-    """The ids of the rows that the search finds, sorted."""
-    if order.sort == GROWTH and source.grows:
-        rows = _by_growth(source, values, order.descending)
-    else:
-        rows = fetch_all(
-            f"""
-            SELECT {source.identity}
-            FROM {source.tables}
-            WHERE {source.where}
-            ORDER BY {_order_by(source, order)}
-            {"" if limit is None else f"LIMIT {limit:d}"}
-            """,
-            values,
-        )
-    wanted = order.search.casefold()
-    if not wanted:
-        return [row_id for row_id, *_ in rows]
-    return [row_id for row_id, *names in rows if any(wanted in name.casefold() for name in names)]
-
-
-def _order_by(source: _Source, order: Order) -> str:
-    """Equals are sorted by name; unknown values come last in either direction."""
-    way = "DESC" if order.descending else "ASC"
-    if order.sort == NAME:
-        return f"{source.name} {way}"
-    if order.sort == GROWTH:  # unknown for all streams
-        return source.name
-    value = TOTAL_SQL if order.sort == TOTAL else f"r.{order.sort}"
-    known = f"CASE WHEN r.computed_at IS NOT NULL THEN {value} END"
-    return f"r.computed_at IS NULL, {known} {way}, {source.name}"
-
-
-def _by_growth(source: _Source, values: Sequence[int], descending: bool) -> list[Any]:
-    baselines = growth.baselines()
-    rows = fetch_all(
-        f"""
-        SELECT {source.identity}, CASE WHEN r.computed_at IS NOT NULL THEN {TOTAL_SQL} END
-        FROM {source.tables}
-        WHERE {source.where}
-        ORDER BY {source.name}
-        """,
-        values,
-    )
-    known, others = [], []
-    for *identity, total in rows:
-        baseline = baselines.get(identity[0])
-        if total is None or baseline is None:
-            others.append(identity)
-        else:
-            known.append((total - baseline, identity))
-    known.sort(key=lambda each: each[0], reverse=descending)
-    return [identity for _, identity in known] + others

@@ -1,7 +1,8 @@
 """Files that are prepared for the owner: written at disk speed, then read as slowly as a client likes.
 
-A prepared file has no name in its folder.  It exists as long as this process has it open, so that a killed
-server leaves nothing behind.
+All processes of a server share them.  A prepared file has no name in its folder: it exists as long as some
+process has it open, so that a killed server leaves nothing behind.  Therefore a fixed number of them is
+opened before the processes are forked, and each is used again and again.
 """
 
 import errno
@@ -13,22 +14,29 @@ import shutil
 import tempfile
 import threading
 import time
+import weakref
 from collections import deque
 from collections.abc import Callable, Hashable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from hmac import compare_digest
 from pathlib import Path
 from typing import IO, Any, Literal, NamedTuple
 
 import peewee
+from msgspec import Struct
 
 from ..database import PROBLEM_TEXT, Busy, db
 from ..database import problem as database_problem
+from ..shared_memory import SharedValue
 
-WORKERS = 2
+WORKERS = 2  # of each process
 LIFETIME_SECONDS = 3600.0  # from the moment a file is ready
+IN_USE_SECONDS = 120.0  # after the last read; a client that takes nothing is disconnected before
+TOUCH_SECONDS = 5.0
+REPORT_SECONDS = 0.1
 MAX_FILES = 16  # of them, those that are finished make room for new ones
+MAX_GAPS = 50
+MEMORY_BYTES = 1024 * 1024
 RESERVED_BYTES = 64 * 1024 * 1024  # stay free for everything else
 
 State = Literal["waiting", "preparing", "ready", "failed"]
@@ -45,7 +53,7 @@ class DiskFull(Exception):
 
 
 class TooManyFiles(Exception):
-    """MAX_FILES are being prepared or wait for it."""
+    """MAX_FILES are being prepared, wait for it, or are being sent."""
 
 
 class Job(NamedTuple):
@@ -62,39 +70,57 @@ class Job(NamedTuple):
     write: Callable[[IO[bytes], Progress], Sequence[str]]
 
 
-@dataclass
-class PreparedFile:
-    """`owner` is a secret of the session that asked for it.
+class PreparedFile(Struct):
+    """What is known of a file.  `owner` is a secret of the session that asked for it.
 
-    `size` and `gaps`, what is missing, are known once it is ready.
+    `process` prepares it, in the place `slot`.  `size` and `gaps`, what is missing, are known once it is
+    ready.  Times are those of the clock.
     """
 
-    job: Job
+    id: str
     owner: str
-    id: str = field(default_factory=lambda: secrets.token_urlsafe(24))
+    content: str
+    name: str
+    records: int
+    process: int
+    slot: int
     state: State = "waiting"
     problem: Problem | None = None
     written: int = 0
     size: int = 0
     gaps: Sequence[str] = ()
     ended_at: float = 0
-    file: IO[bytes] | None = None
+    used_at: float = float(-IN_USE_SECONDS)
 
     @property
     def is_finished(self) -> bool:
         return self.state in ("ready", "failed")
 
 
+Files = dict[str, PreparedFile]
+
+
 class PreparedFiles:
-    """The files of this process.  `folder` is on the disk that is to have them."""
+    """The files of this server.  `folder` is on the disk that is to have them.
+
+    `clock` is monotonic, in seconds, and the same in all processes.
+    """
 
     def __init__(self, folder: Path, clock: Callable[[], float] = time.monotonic) -> None:
         self._folder = folder
         self._clock = clock
+        self._files: SharedValue[Files] = SharedValue(Files, dict, MEMORY_BYTES)
+        self._slots: list[int] = []  # descriptors
         self._lock = threading.Condition()
-        self._files: dict[str, PreparedFile] = {}
-        self._waiting: deque[PreparedFile] = deque()
+        self._waiting: deque[tuple[PreparedFile, Job]] = deque()
         self._workers = 0
+
+    def share(self) -> None:
+        """Open the files; call it before processes are forked.  Raises OSError."""
+        while len(self._slots) < MAX_FILES:
+            with tempfile.TemporaryFile(dir=self._folder) as file:
+                self._slots.append(os.dup(file.fileno()))
+            weakref.finalize(self, os.close, self._slots[-1])
 
     def request(self, job: Job, owner: str) -> str:
         """The id of a file that is being prepared.  Raises DiskFull and TooManyFiles.
@@ -102,15 +128,13 @@ class PreparedFiles:
         If the owner has asked for the same and it is not finished, it is that one's.
         """
         self.remove_expired()
-        with self._lock:
-            for file in self._files.values():
-                if file.owner == owner and file.job.content == job.content and not file.is_finished:
+        with self._lock, self._files.changing() as files:
+            for file in files.values():
+                if file.owner == owner and file.content == repr(job.content) and not file.is_finished:
                     return file.id
             self._check_space(job.size)
-            self._make_room()
-            file = PreparedFile(job, owner)
-            self._files[file.id] = file
-            self._waiting.append(file)
+            file = self._new(files, job, owner)
+            self._waiting.append((file, job))
             if self._workers < WORKERS:
                 self._workers += 1
                 threading.Thread(target=self._work, name="prepare", daemon=True).start()
@@ -119,40 +143,86 @@ class PreparedFiles:
     def find(self, file_id: str, owner: str) -> PreparedFile | None:
         """The file, for the one who asked for it and until its time is up."""
         self.remove_expired()
-        file = self._files.get(file_id)
-        return file if file and compare_digest(file.owner.encode(), owner.encode()) else None
+        file = self._files.read().get(file_id)
+        if file is None or self._is_expired(file):
+            return None
+        return file if compare_digest(file.owner.encode(), owner.encode()) else None
 
     def open(self, file: PreparedFile, start: int, end: int) -> "Reader | None":
         """A reader of a part of a file that is ready; None if its time was up."""
-        with self._lock:
-            return Reader(os.dup(file.file.fileno()), start, end) if file.file else None
+        if not self._touch(file.id):
+            return None
+        return Reader(os.dup(self._slots[file.slot]), start, end, lambda: self._touch(file.id))
 
     def remove_expired(self) -> None:
-        with self._lock:
-            ended_before = self._clock() - LIFETIME_SECONDS
-            for file in [file for file in self._files.values() if file.is_finished]:
-                if file.ended_at <= ended_before:
-                    self._remove(file)
+        """Also end those whose process has ended."""
+        if not self._files.read():
+            return
+        with self._files.changing() as files:
+            for file in list(files.values()):
+                if self._is_expired(file) and not self._is_in_use(file):
+                    self._remove(files, file)
+                elif not file.is_finished and not _is_running(file.process):
+                    file.state, file.problem, file.ended_at = "failed", "other", self._clock()
 
     def wait(self) -> None:
-        """Until nothing is being prepared; for tests."""
+        """Until this process prepares nothing; for tests."""
         with self._lock:
             self._lock.wait_for(lambda: not self._workers, 60)
 
-    def _make_room(self) -> None:
-        if len(self._files) < MAX_FILES:
-            return
-        finished = [file for file in self._files.values() if file.is_finished]
-        if not finished:
-            raise TooManyFiles
-        self._remove(min(finished, key=lambda file: file.ended_at))
+    def _new(self, files: Files, job: Job, owner: str) -> PreparedFile:
+        slot = self._free_slot(files)
+        new = PreparedFile(
+            id=secrets.token_urlsafe(24),
+            owner=owner,
+            content=repr(job.content),
+            name=job.name,
+            records=job.records,
+            process=os.getpid(),
+            slot=slot,
+        )
+        files[new.id] = new
+        return new
 
-    def _remove(self, file: PreparedFile) -> None:
-        """A transfer that has begun has a descriptor of its own, and ends as it would have."""
-        del self._files[file.id]
-        if file.file:
-            file.file.close()
-            file.file = None
+    def _free_slot(self, files: Files) -> int:
+        try:
+            self.share()
+        except OSError:
+            raise DiskFull from None
+        if len(files) >= MAX_FILES:
+            finished = [file for file in files.values() if file.is_finished and not self._is_in_use(file)]
+            if not finished:
+                raise TooManyFiles
+            self._remove(files, min(finished, key=lambda file: file.ended_at))
+        taken = {file.slot for file in files.values()}
+        return next(slot for slot in range(MAX_FILES) if slot not in taken)
+
+    def _remove(self, files: Files, file: PreparedFile) -> None:
+        del files[file.id]
+        os.ftruncate(self._slots[file.slot], 0)
+
+    def _is_expired(self, file: PreparedFile) -> bool:
+        return file.is_finished and file.ended_at + LIFETIME_SECONDS <= self._clock()
+
+    def _is_in_use(self, file: PreparedFile) -> bool:
+        return file.used_at + IN_USE_SECONDS > self._clock()
+
+    def _touch(self, file_id: str) -> bool:
+        """Whether the file is still there; then it is for a while longer."""
+        file = self._files.read().get(file_id)
+        if file is None:
+            return False
+        if self._clock() - file.used_at < TOUCH_SECONDS:
+            return True
+        return self._change(file_id, used_at=self._clock())
+
+    def _change(self, file_id: str, **values: Any) -> bool:
+        """Whether the file was still there to be changed."""
+        with self._files.changing() as files:
+            file = files.get(file_id)
+            for name, value in values.items() if file else ():
+                setattr(file, name, value)
+            return file is not None
 
     def _check_space(self, size: int = 0) -> None:
         if shutil.disk_usage(self._folder).free < size + RESERVED_BYTES:
@@ -162,49 +232,75 @@ class PreparedFiles:
 
     def _work(self) -> None:
         try:
-            while file := self._next():
-                self._prepare(file)
+            while found := self._next():
+                self._prepare(*found)
         finally:
             db.close()
 
-    def _next(self) -> PreparedFile | None:
+    def _next(self) -> tuple[PreparedFile, Job] | None:
         with self._lock:
             if self._waiting:
-                file = self._waiting.popleft()
-                file.state = "preparing"
-                return file
+                return self._waiting.popleft()
             self._workers -= 1
             self._lock.notify_all()
             return None
 
-    def _prepare(self, file: PreparedFile) -> None:
+    def _prepare(self, file: PreparedFile, job: Job) -> None:
+        self._change(file.id, state="preparing")
+        written = _Written(self, file.id)
+        slot = self._slots[file.slot]
         out: IO[bytes] | None = None
         try:
-            out = tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115  # it stays open
-            file.gaps = file.job.write(out, lambda written: self._report(file, written))
+            os.lseek(slot, 0, os.SEEK_SET)
+            out = open(os.dup(slot), "r+b")  # noqa: SIM115  # its last bytes may not fit the disk
+            gaps = _bounded(job.write(out, written.report))
             out.flush()
-            self._end(file, "ready", out)
+            size = os.fstat(slot).st_size
+            self._end(file.id, state="ready", written=written.count, gaps=gaps, size=size)
         except Exception as error:
             log.warning("a download could not be prepared: %s", _reason(error))
+            self._end(file.id, state="failed", written=written.count, problem=_problem(error))
+        finally:
             if out:
-                with suppress(OSError):  # its last bytes may not fit the disk
+                with suppress(OSError):
                     out.close()
-            file.problem = _problem(error)
-            self._end(file, "failed", None)
 
-    def _report(self, file: PreparedFile, written: int) -> None:
-        file.written = written
-        self._check_space()
-
-    def _end(self, file: PreparedFile, state: State, out: IO[bytes] | None) -> None:
-        with self._lock:
-            file.file, file.ended_at = out, self._clock()
-            file.size = os.fstat(out.fileno()).st_size if out else 0
-            file.state = state
+    def _end(self, file_id: str, **values: Any) -> None:
+        self._change(file_id, ended_at=self._clock(), **values)
         # Without a request, nobody else would remove it.
         timer = threading.Timer(LIFETIME_SECONDS, self.remove_expired)
         timer.daemon = True
         timer.start()
+
+
+class _Written:
+    """How many records of a file have been written.  Others see it a few times a second."""
+
+    def __init__(self, files: PreparedFiles, file_id: str) -> None:
+        self._files, self._id = files, file_id
+        self._reported_at = float("-inf")
+        self.count = 0
+
+    def report(self, count: int) -> None:
+        """Raises DiskFull."""
+        self.count = count
+        if time.monotonic() - self._reported_at > REPORT_SECONDS:
+            self._reported_at = time.monotonic()
+            self._files._change(self._id, written=count)
+        self._files._check_space()
+
+
+def _bounded(gaps: Sequence[str]) -> list[str]:
+    more = [f"{len(gaps) - MAX_GAPS} more"] if len(gaps) > MAX_GAPS else []
+    return [*gaps[:MAX_GAPS], *more]
+
+
+def _is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except OSError:
+        return False
+    return True
 
 
 def _problem(error: Exception) -> Problem:
@@ -222,11 +318,13 @@ def _reason(error: Exception) -> str:
 class Reader(io.RawIOBase):
     """Reads a descriptor from `start` up to `end`, and closes it; positions count from `start`.
 
-    Raises OSError where bytes are missing: a shorter file must not look complete.
+    `is_there` says whether the descriptor still has this file and not another.  Raises OSError where bytes
+    are missing: a shorter file must not look complete.
     """
 
-    def __init__(self, descriptor: int, start: int, end: int) -> None:
+    def __init__(self, descriptor: int, start: int, end: int, is_there: Callable[[], bool]) -> None:
         self._descriptor, self._start, self._size = descriptor, start, end - start
+        self._is_there = is_there
         self._position = 0
 
     def readable(self) -> bool:
@@ -242,7 +340,8 @@ class Reader(io.RawIOBase):
     def readinto(self, buffer: Any) -> int:
         wanted = min(len(buffer), max(0, self._size - self._position))
         data = os.pread(self._descriptor, wanted, self._start + self._position)
-        if wanted and not data:
+        # It is asked after the read: whoever takes a file away does so before it writes another.
+        if wanted and (not data or not self._is_there()):
             raise OSError("a prepared file has lost bytes")
         buffer[: len(data)] = data
         self._position += len(data)

@@ -32,7 +32,7 @@ from ..database import (
 )
 from ..models import RecountCheckpoint
 from ..models.measures import MEASURE_NAMES
-from ..projection import record_rollups
+from ..projection import connectors, record_rollups
 from ..projection.counting import (
     count_streams,
     count_versions,
@@ -334,6 +334,7 @@ def _sum_connection(connection_id: int) -> bool:
 
 def _sum_global() -> None:
     _replace(GLOBAL, {1: sum_of_connections()})
+    connectors.sum_all()
     execute_one("UPDATE retained_size_global SET rebuild_status = 'idle', rebuild_total = NULL")
 
 

@@ -103,12 +103,9 @@ def state_of(dirty: bool, reconciling: bool, rebuild_status: str = "idle") -> St
 def _top_connectors() -> list[TopConnector]:
     rows = fetch_all(
         """
-        SELECT c.connector_id, SUM(r.record_count)
-        FROM retained_size_connection r
-        JOIN connections c ON c.id = r.connection_id
-        GROUP BY c.connector_id
-        HAVING SUM(r.record_count) > 0
-        ORDER BY 2 DESC, 1
+        SELECT connector_id, record_count
+        FROM retained_size_connector
+        ORDER BY record_count DESC, connector_id
         LIMIT ?
         """,
         [TOP_CONNECTORS],

@@ -1,12 +1,12 @@
 """The records that are measured with: the same in every run, about 300 bytes of JSON each.
 
 One stream of 5,000 records is alone in its connection; the rest is in streams of 250, twenty to a
-connection.  So what a repair finds dirty is the same however large the corpus.
+connection.  So what a pass finds dirty is the same however large the corpus, from 10,000 records on.
 """
 
 import json
 import random
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 
@@ -15,27 +15,19 @@ from pdpp_ref.database import fetch_all
 from pdpp_ref.parsing.messages import Reader
 
 LARGE, SMALL, STREAMS_PER_CONNECTION = 5_000, 250, 20
-WORDS = (
-    "the",
-    "of",
-    "and",
-    "photo",
-    "letter",
-    "march",
-    "ticket",
-    "garden",
-    "train",
-    "café",
-    "river",
-    "Zürich",
-)
+INTERLEAVED = 500
+WORDS = [
+    *("the", "of", "and", "photo", "letter", "march"),
+    *("ticket", "garden", "train", "café", "river", "Zürich"),
+]
 
 
 def layout(records: int) -> Iterator[tuple[str, str, int]]:
     """(connection, stream, how many records) of a corpus."""
-    yield "mail", "messages", LARGE
-    for number in range((records - LARGE) // SMALL):
-        yield f"account {number // STREAMS_PER_CONNECTION}", f"stream {number}", SMALL
+    large = min(LARGE, records // 2)
+    yield "mail", "messages", large
+    for number, begin in enumerate(range(large, records, SMALL)):
+        yield f"account {number // STREAMS_PER_CONNECTION}", f"stream {number}", min(SMALL, records - begin)
 
 
 def lines(stream: str, records: int) -> Iterator[bytes]:
@@ -59,9 +51,23 @@ def lines(stream: str, records: int) -> Iterator[bytes]:
 
 def write_file(file: Path, records: int) -> None:
     """A corpus as a file to import, one stream after the other."""
+    _write(file, (line for _, stream, size in layout(records) for line in lines(stream, size)))
+
+
+def write_one_stream(file: Path, records: int) -> None:
+    _write(file, lines("stream 0", records))
+
+
+def write_interleaved(file: Path, records: int) -> None:
+    """As many records of 500 streams, which take turns."""
+    share = -(-records // INTERLEAVED)
+    streams = [lines(f"stream {number}", share) for number in range(INTERLEAVED)]
+    _write(file, islice((line for turn in zip(*streams, strict=True) for line in turn), records))
+
+
+def _write(file: Path, all_lines: Iterable[bytes]) -> None:
     with file.open("wb") as out:
-        for _, stream, size in layout(records):
-            out.writelines(line + b"\n" for line in lines(stream, size))
+        out.writelines(line + b"\n" for line in all_lines)
 
 
 def load(records: int) -> None:

@@ -1,6 +1,6 @@
 """What several processes do at once: importers, small writes, and reads beside them, on each database.
 
-    python tests/benchmarks/parallel.py [--records 20000] [--seconds 5] [--at 1 2 4 8]
+    python -m tests.benchmarks.parallel [--records 20000] [--seconds 5] [--at 1 2 4 8]
 
 - import: each process imports `--records` records of about 300 bytes in batches of 2,000, as
   `pdpp-ref import` does, into a connection of its own.  Records a second, all of them together.
@@ -20,7 +20,6 @@ import multiprocessing
 import os
 import platform
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -28,8 +27,6 @@ from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Any
-
-sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from pdpp_ref import database, migrations
 from pdpp_ref.canonical import records
@@ -44,6 +41,7 @@ from pdpp_ref.projection import deltas, grains, marks
 from pdpp_ref.services import reconcile, summary
 from pdpp_ref.services.auto_reconcile import AutoReconcile
 from pdpp_ref.services.cooldown import Cooldown
+from tests.benchmarks.corpus import lines
 from tests.support import postgres
 
 processes = multiprocessing.get_context("forkserver")
@@ -63,21 +61,19 @@ def patiently(target: records.Target, changes: list[Change]) -> None:
             continue
 
 
-def import_all(url: str, number: int, records: float, begin: Any, told: Any) -> None:
-    from corpus import lines
-
+def import_all(url: str, number: int, amount: float, begin: Any, reported: Any) -> None:
     database.connect(url, Path())
     name = f"importer {number}"
-    changes = list(map(Reader().read, lines(name, int(records))))
+    changes = list(map(Reader().read, lines(name, int(amount))))
     begin.wait()
     began, parts = time.perf_counter(), iter(changes)
     while part := list(islice(parts, 2_000)):
         patiently(records.Target(name, "bench"), part)
-    told.put((began, time.perf_counter(), len(changes), []))
+    reported.put((began, time.perf_counter(), len(changes), []))
     db.close()
 
 
-def write_small(url: str, number: int, seconds: float, begin: Any, told: Any) -> None:
+def write_small(url: str, number: int, seconds: float, begin: Any, reported: Any) -> None:
     database.connect(url, Path())
     target = records.Target(f"writer {number}", "bench")
     data = '{"t":"%s"}' % ("x" * 200)
@@ -87,7 +83,7 @@ def write_small(url: str, number: int, seconds: float, begin: Any, told: Any) ->
     while time.perf_counter() < began + seconds:
         patiently(target, [Change("s", str(done), data)])
         done += 1
-    told.put((began, time.perf_counter(), done, []))
+    reported.put((began, time.perf_counter(), done, []))
     db.close()
 
 
@@ -98,9 +94,7 @@ def write_small_apart(*arguments: Any) -> None:
     write_small(*arguments)
 
 
-def import_on(url: str, number: int, seconds: float, begin: Any, told: Any) -> None:
-    from corpus import lines
-
+def import_on(url: str, number: int, seconds: float, begin: Any, reported: Any) -> None:
     database.connect(url, Path())
     target = records.Target(f"importer {number}", "bench")
     changes = list(map(Reader().read, lines(f"importer {number}", 2_000)))
@@ -110,11 +104,11 @@ def import_on(url: str, number: int, seconds: float, begin: Any, told: Any) -> N
         # Other keys each time, so that all of it is new.
         patiently(target, [Change(change.stream, f"{change.key}{done}", change.data) for change in changes])
         done += len(changes)
-    told.put((began, time.perf_counter(), done, []))
+    reported.put((began, time.perf_counter(), done, []))
     db.close()
 
 
-def read_on(url: str, _: int, seconds: float, begin: Any, told: Any) -> None:
+def read_on(url: str, _: int, seconds: float, begin: Any, reported: Any) -> None:
     database.connect(url, Path())
     auto = AutoReconcile(reconcile.Limits(), Cooldown(30))
     begin.wait()
@@ -126,7 +120,7 @@ def read_on(url: str, _: int, seconds: float, begin: Any, told: Any) -> None:
         summary.read(auto)
         taken.append(time.perf_counter() - before)
         time.sleep(0.005)
-    told.put((began, time.perf_counter(), 0, taken))
+    reported.put((began, time.perf_counter(), 0, taken))
     db.close()
 
 
@@ -143,14 +137,14 @@ def mark_totals() -> None:
 
 def together(url: str, amount: float, *works: Work) -> tuple[float, list[float]]:
     """(what they did a second, all together; the read times) of processes that begin at once."""
-    begin, told = processes.Barrier(len(works)), processes.Queue()
+    begin, reported = processes.Barrier(len(works)), processes.Queue()
     started = [
-        processes.Process(target=work, args=(url, number, amount, begin, told))
+        processes.Process(target=work, args=(url, number, amount, begin, reported))
         for number, work in enumerate(works)
     ]
     for process in started:
         process.start()
-    reports = [told.get(timeout=600) for _ in started]
+    reports = [reported.get(timeout=600) for _ in started]
     for process in started:
         process.join()
     working = [report for report in reports if report[2]] or reports  # readers alone
@@ -184,8 +178,10 @@ def check(url: str) -> None:
     """The totals are those of the records: nothing was skipped to be fast."""
     database.connect(url, Path())
     reconcile.run_until_fresh()
-    kept = fetch_all("SELECT record_count, record_history_count FROM retained_size_global")
-    assert kept == fetch_all("SELECT (SELECT COUNT(*) FROM records), (SELECT COUNT(*) FROM record_changes)")
+    stored = fetch_all("SELECT record_count, record_history_count FROM retained_size_global")
+    assert stored == fetch_all(
+        "SELECT (SELECT COUNT(*) FROM records), (SELECT COUNT(*) FROM record_changes)"
+    )
     db.close()
 
 

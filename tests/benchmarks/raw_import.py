@@ -1,35 +1,47 @@
-"""The least that imports the same file and gives the same totals: what `bench.py` sets the command against.
+"""The least that imports the same file and gives the same totals: what `imports.py` compares the command with.
 
     python raw_import.py FILE DATABASE
 
-It parses each line, keeps the record's text as it came, and stores it in two tables, 2,000 records to a
-transaction, with the pragmas of pdpp_ref.  It checks nothing, knows that no record is there yet, has no
-index but the primary keys, and prints the totals that it kept: records, their bytes, versions, their bytes.
+DATABASE is a file for SQLite or a URL of PostgreSQL.  It parses each line, stores the record's text as it came in
+two tables, 2,000 records to a transaction, with the pragmas of pdpp_ref, or by COPY.  It checks nothing, knows that
+no record is there yet, has no index but the primary keys, and prints the totals that it stored: records, their
+bytes, versions, their bytes.
 """
 
 import sys
+from collections.abc import Callable, Iterable
 from itertools import islice
+from typing import Any
 
-import apsw
 import msgspec
 
 BATCH_RECORDS = 2_000
-SCHEMA = """
+PRAGMAS = """
 PRAGMA journal_mode = wal;
 PRAGMA synchronous = full;
 PRAGMA cache_size = -32768;
 PRAGMA temp_store = memory;
-CREATE TABLE totals (record_count INTEGER, record_bytes INTEGER, history_count INTEGER, history_bytes INTEGER);
+"""
+TABLES = """
+CREATE TABLE totals (record_count BIGINT, record_bytes BIGINT, history_count BIGINT, history_bytes BIGINT);
 INSERT INTO totals VALUES (0, 0, 0, 0);
 CREATE TABLE records (
-    stream TEXT, key TEXT, version INTEGER, data TEXT, json_bytes INTEGER, emitted_at TEXT,
+    stream TEXT, key TEXT, version BIGINT, data TEXT, json_bytes BIGINT, emitted_at TEXT,
     PRIMARY KEY (stream, key)
 );
 CREATE TABLE record_changes (
-    stream TEXT, version INTEGER, key TEXT, data TEXT, json_bytes INTEGER, emitted_at TEXT,
+    stream TEXT, version BIGINT, key TEXT, data TEXT, json_bytes BIGINT, emitted_at TEXT,
     PRIMARY KEY (stream, version)
 );
 """
+ADD = """
+UPDATE totals
+SET record_count = record_count + {0}, record_bytes = record_bytes + {1},
+    history_count = history_count + {0}, history_bytes = history_bytes + {1}
+"""
+
+Row = tuple[Any, ...]
+Store = Callable[[list[Row], list[Row], int], None]
 
 
 class Line(msgspec.Struct):
@@ -40,17 +52,17 @@ class Line(msgspec.Struct):
 
 
 def main(file: str, database: str) -> None:
-    connection = apsw.Connection(database)
-    connection.execute(SCHEMA).fetchall()
+    store, read_totals = (_postgres if database.startswith("postgres") else _sqlite)(database)
     decode = msgspec.json.Decoder(Line).decode
     versions: dict[str, int] = {}
     with open(file, "rb") as lines:
         while batch := [decode(line) for line in islice(lines, BATCH_RECORDS)]:
-            store(connection, batch, versions)
-    print(*connection.execute("SELECT * FROM totals").fetchone())
+            store(*_rows(batch, versions))
+    print(*read_totals())
 
 
-def store(connection: apsw.Connection, batch: list[Line], versions: dict[str, int]) -> None:
+def _rows(batch: Iterable[Line], versions: dict[str, int]) -> tuple[list[Row], list[Row], int]:
+    """Rows of both tables, and the bytes of their texts."""
     records, changes, size = [], [], 0
     for line in batch:
         version = versions[line.stream] = versions.get(line.stream, 0) + 1
@@ -58,15 +70,42 @@ def store(connection: apsw.Connection, batch: list[Line], versions: dict[str, in
         size += (length := len(line.data))
         records.append((line.stream, line.key, version, text, length, line.emitted_at))
         changes.append((line.stream, version, line.key, text, length, line.emitted_at))
-    connection.execute("BEGIN IMMEDIATE")
-    connection.executemany("INSERT INTO records VALUES (?, ?, ?, ?, ?, ?)", records)
-    connection.executemany("INSERT INTO record_changes VALUES (?, ?, ?, ?, ?, ?)", changes)
-    connection.execute(
-        "UPDATE totals SET record_count = record_count + ?1, record_bytes = record_bytes + ?2, "
-        "history_count = history_count + ?1, history_bytes = history_bytes + ?2",
-        (len(batch), size),
-    )
-    connection.execute("COMMIT")
+    return records, changes, size
+
+
+def _sqlite(database: str) -> tuple[Store, Callable[[], Row]]:
+    import apsw
+
+    connection = apsw.Connection(database)
+    connection.execute(PRAGMAS + TABLES).fetchall()
+
+    def store(records: list[Row], changes: list[Row], size: int) -> None:
+        connection.execute("BEGIN IMMEDIATE")
+        connection.executemany("INSERT INTO records VALUES (?, ?, ?, ?, ?, ?)", records)
+        connection.executemany("INSERT INTO record_changes VALUES (?, ?, ?, ?, ?, ?)", changes)
+        connection.execute(ADD.format(len(records), size))
+        connection.execute("COMMIT")
+
+    return store, lambda: connection.execute("SELECT * FROM totals").fetchone()
+
+
+def _postgres(database: str) -> tuple[Store, Callable[[], Row]]:
+    import psycopg
+
+    connection = psycopg.connect(database)
+    connection.execute(TABLES)
+    connection.commit()
+
+    def store(records: list[Row], changes: list[Row], size: int) -> None:
+        cursor = connection.cursor()
+        for table, rows in (("records", records), ("record_changes", changes)):
+            with cursor.copy(f"COPY {table} FROM STDIN") as copy:
+                for row in rows:
+                    copy.write_row(row)
+        cursor.execute(ADD.format(len(records), size))
+        connection.commit()
+
+    return store, lambda: connection.execute("SELECT * FROM totals").fetchone() or ()
 
 
 if __name__ == "__main__":

@@ -139,7 +139,7 @@ def test_an_unchanged_poll_leaves_focus_and_selection_alone(page: Page) -> None:
     assert page.evaluate("document.getElementById('hero').mark") == "same"
 
 
-def test_a_screen_reader_is_told_of_states_and_not_of_numbers(page: Page, server: Server) -> None:
+def test_a_screen_reader_hears_of_states_and_not_of_numbers(page: Page, server: Server) -> None:
     page.evaluate("""() => {
         window.heard = [];
         window.states = [];
@@ -166,7 +166,7 @@ def test_a_screen_reader_is_told_of_states_and_not_of_numbers(page: Page, server
     assert (heard[0], heard[-1]) == ("Totals are being updated.", "Totals are up to date.")
 
 
-def test_a_dead_server_is_told_waited_for_and_found_again(
+def test_a_dead_server_is_reported_waited_for_and_found_again(
     page: Page, server: Server, problems: list[str]
 ) -> None:
     before, banner, failed = records(page), page.locator("#offline"), []
@@ -310,16 +310,16 @@ def flaws(page: Page, rules: tuple[str, ...]) -> list[str]:
     """
     page.evaluate(AXE.read_text())
     options = {"resultTypes": ["violations"]} | ({"runOnly": rules} if rules else {})
-    told = []
+    reported = []
     for width in (1280, 320):
         page.set_viewport_size({"width": width, "height": 800})
         found = page.evaluate("(options) => axe.run(options)", options)["violations"]
-        told += [f"{rule['id']}: {node['html'][:99]}" for rule in found for node in rule["nodes"]]
+        reported += [f"{rule['id']}: {node['html'][:99]}" for rule in found for node in rule["nodes"]]
     boxes = "[...document.querySelectorAll('html, section')]"
     wide = page.evaluate(
         f"{boxes}.filter((box) => box.scrollWidth > box.clientWidth).map((box) => box.outerHTML)"
     )
-    return told + [f"too wide: {box[:99]}" for box in wide]
+    return reported + [f"too wide: {box[:99]}" for box in wide]
 
 
 SCHEMES: dict[str, dict[str, Any]] = {
@@ -512,7 +512,7 @@ def test_the_keyboard_reaches_everything_in_order(page: Page) -> None:
     assert page.evaluate("document.activeElement.closest('main') !== null")
 
 
-def test_paper_bears_the_time_and_no_controls(page: Page) -> None:
+def test_paper_shows_the_time_and_no_controls(page: Page) -> None:
     page.emulate_media(media="print")
     for gone in (".actions", ".find", ".take", ".ranges", "#offline"):
         expect(page.locator(gone).first).to_be_hidden()

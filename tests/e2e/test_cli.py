@@ -58,7 +58,7 @@ class TestImport:
         )
         assert summary(run)["top_connectors"][0]["connector_id"] == "files"
 
-    def test_bad_lines_are_told_by_number_and_good_ones_kept(self, run: Run) -> None:
+    def test_bad_lines_are_reported_by_number_and_good_ones_stored(self, run: Run) -> None:
         lines = line("a") + "oops\n" + line("b") + line("c", data=[1]) + line("d")
         done = run("import", "--connection", "laptop", stdin=lines)
         assert done.returncode == 1
@@ -92,7 +92,7 @@ class TestImport:
         assert done.returncode == 0
         assert "ignored 1 DONE, 2 PROGRESS" in done.stderr
 
-    def test_made_up_types_fill_neither_memory_nor_the_last_line(self, run: Run) -> None:
+    def test_invented_types_fill_neither_memory_nor_the_last_line(self, run: Run) -> None:
         done = run(
             "import", "--connection", "laptop", stdin="".join(f'{{"type":"T{n}"}}\n' for n in range(5000))
         )
@@ -108,7 +108,7 @@ class TestImport:
         assert "3 new" in done.stderr
         assert "2 rejected" in done.stderr
 
-    def test_a_state_that_cannot_be_printed_is_told(self, environment: dict[str, str]) -> None:
+    def test_a_state_that_cannot_be_printed_is_reported(self, environment: dict[str, str]) -> None:
         with open("/dev/full", "w") as full:
             done = subprocess.run(
                 [COMMAND, "import", "--connection", "c"],
@@ -210,7 +210,7 @@ class TestImport:
 
     @pytest.mark.only("sqlite")
     @pytest.mark.parametrize(
-        ("arguments", "told"),
+        ("arguments", "reported"),
         [
             ([], "--connection NAME"),
             (["none.jsonl", "--connection", "c"], "there is no file 'none.jsonl'"),
@@ -225,7 +225,7 @@ class TestImport:
         ],
     )
     def test_a_wrong_call_is_one_line_and_changes_nothing(
-        self, run: Run, tmp_path: Path, arguments: list[str], told: str
+        self, run: Run, tmp_path: Path, arguments: list[str], reported: str
     ) -> None:
         run("import", "--connection", "laptop", stdin=line("a"))
         (tmp_path / "empty").touch()
@@ -233,7 +233,7 @@ class TestImport:
         (tmp_path / "ok").write_text(line("b"))
         (tmp_path / "other.sqlite3").write_bytes(b"SQLite format 3\0")
         before = summary(run)
-        assert told in one_line(run("import", *arguments))
+        assert reported in one_line(run("import", *arguments))
         assert summary(run) == before
 
 
@@ -255,7 +255,7 @@ class TestMaintenance:
         assert run("reconcile").returncode == 0
         assert summary(run)["projection"]["state"] == "fresh"
 
-    def test_verify_tells_every_difference_and_writes_nothing(self, run: Run, backend: Backend) -> None:
+    def test_verify_reports_every_difference_and_writes_nothing(self, run: Run, backend: Backend) -> None:
         with backend.probe() as probe:
             probe("UPDATE retained_size_stream SET record_count = 9")
         for _ in range(2):
@@ -269,7 +269,7 @@ class TestMaintenance:
 
     @pytest.mark.only("sqlite")
     @pytest.mark.parametrize(
-        ("arguments", "told"),
+        ("arguments", "reported"),
         [
             (["--connection", "phone"], "there is no connection phone; there are laptop"),
             (["--connection", "laptop", "--stream", "zz"], 'has no stream zz; there are s, "t\\nu"'),
@@ -278,10 +278,10 @@ class TestMaintenance:
         ],
     )
     def test_an_unknown_name_is_one_line_and_changes_nothing(
-        self, run: Run, arguments: list[str], told: str
+        self, run: Run, arguments: list[str], reported: str
     ) -> None:
         before = summary(run)
-        assert told in one_line(run("mark-dirty", *arguments))
+        assert reported in one_line(run("mark-dirty", *arguments))
         assert summary(run) == before
 
     def test_history_is_pruned_to_what_is_asked_for(self, run: Run) -> None:
@@ -294,7 +294,7 @@ class TestMaintenance:
 
     @pytest.mark.only("sqlite")
     @pytest.mark.parametrize(
-        ("arguments", "told"),
+        ("arguments", "reported"),
         [
             ([], "--keep"),
             (["--keep", "0"], "--keep"),
@@ -303,10 +303,12 @@ class TestMaintenance:
             (["--keep", "1", "--connection", "laptop", "--stream", "zz"], "has no stream zz"),
         ],
     )
-    def test_pruning_what_is_not_there_is_refused(self, run: Run, arguments: list[str], told: str) -> None:
+    def test_pruning_what_is_not_there_is_refused(
+        self, run: Run, arguments: list[str], reported: str
+    ) -> None:
         done = run("prune-history", *arguments)
         assert done.returncode == 2
-        assert told in done.stderr
+        assert reported in done.stderr
 
     def test_a_record_then_a_stream_then_a_connection_is_deleted(self, run: Run) -> None:
         run("import", "--connection", "phone", stdin=line("a") + line("b") + line("a", stream="t"))
@@ -322,7 +324,7 @@ class TestMaintenance:
 
     @pytest.mark.only("sqlite")
     def test_deleting_what_is_not_there_is_refused(self, run: Run) -> None:
-        for arguments, told in (
+        for arguments, reported in (
             ([], "--connection"),
             (["--connection", "phone"], "there is no connection phone"),
             (["--connection", "laptop", "--stream", "zz"], "has no stream zz"),
@@ -331,7 +333,7 @@ class TestMaintenance:
         ):
             done = run("delete", *arguments)
             assert done.returncode == 2
-            assert told in done.stderr
+            assert reported in done.stderr
         assert summary(run)["record_count"] == 2
 
     def test_a_terminal_is_shown_a_bar(self, run: Run, environment: dict[str, str]) -> None:
@@ -417,9 +419,9 @@ class TestSettings:
 
     def test_a_folder_that_is_not_there(self, run: Run, tmp_path: Path) -> None:
         url = f"sqlite:///{tmp_path}/none/data.sqlite3"
-        told = one_line(run("summary", PDPP_DATABASE_URL=url))
-        assert "folder of the database file does not exist" in told
-        assert str(tmp_path) not in told
+        reported = one_line(run("summary", PDPP_DATABASE_URL=url))
+        assert "folder of the database file does not exist" in reported
+        assert str(tmp_path) not in reported
 
     @pytest.mark.parametrize(
         "arguments", [["nonsense"], ["serve", "--port", "x"], ["import", "--nonsense"]]
@@ -449,7 +451,7 @@ class TestServe:
         [[COMMAND, "serve", "--port"], [sys.executable, "app.py", "--port"], [COMMAND, "demo", "--port"]],
         ids=["serve", "app.py", "demo"],
     )
-    def test_it_listens_on_loopback_and_tells_the_way_in(
+    def test_it_listens_on_loopback_and_shows_the_way_in(
         self, environment: dict[str, str], command: list[str]
     ) -> None:
         with socket.socket() as free:
@@ -459,18 +461,18 @@ class TestServe:
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
         with started([*command, str(port)], cwd=root, env=environment, text=True, **pipes) as server:
             assert server.stdout
-            told = ""
-            while "Ctrl-C" not in told:
+            reported = ""
+            while "Ctrl-C" not in reported:
                 read = server.stdout.readline()
-                assert read, told
-                told += read
-            assert f"http://127.0.0.1:{port}/dashboard" in told
-            assert "password" in told
+                assert read, reported
+                reported += read
+            assert f"http://127.0.0.1:{port}/dashboard" in reported
+            assert "password" in reported
             with socket.create_connection(("127.0.0.1", port), timeout=10) as client:
                 client.sendall(b"GET /owner/login HTTP/1.0\r\n\r\n")
-                assert client.recv(12) == b"HTTP/1.0 200"
+                assert client.recv(12) == b"HTTP/1.1 200"
             server.terminate()
-            server.wait(60)
+            assert server.wait(60) == 0
 
     @staticmethod
     def flask_routes(environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
@@ -516,7 +518,9 @@ def test_import_memory_stays_flat(environment: dict[str, str], tmp_path: Path, b
     assert many < 150 * 1024
 
 
-def test_progress_is_told_on_standard_error(run: Run, environment: dict[str, str], tmp_path: Path) -> None:
+def test_progress_is_reported_on_standard_error(
+    run: Run, environment: dict[str, str], tmp_path: Path
+) -> None:
     call = [COMMAND, "import", "--connection", "c"]
     pipes = dict.fromkeys(("stdin", "stderr"), subprocess.PIPE)
     with started(call, **pipes, env=environment, text=True) as work:
@@ -526,7 +530,7 @@ def test_progress_is_told_on_standard_error(run: Run, environment: dict[str, str
             work.stdin.flush()
             if select.select([work.stderr], [], [], 0.1)[0]:
                 break
-        told = work.communicate(timeout=60)[1].splitlines()
-    assert len(told) >= 2
-    assert "lines, " in told[0]
-    assert f"{number + 1} accepted" in told[-1]
+        reported = work.communicate(timeout=60)[1].splitlines()
+    assert len(reported) >= 2
+    assert "lines, " in reported[0]
+    assert f"{number + 1} accepted" in reported[-1]

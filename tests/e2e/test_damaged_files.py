@@ -73,15 +73,15 @@ def flipped(content: bytes, chance: random.Random) -> bytes:
 
 def outcome(path: Path) -> tuple[str, str]:
     """What a read is told, and what `verify` says; each may be a plain error instead."""
-    told = {}
+    reported = {}
     for name, look in (("read", _read), ("verify", _verify)):
         try:
             with opened(f"sqlite:///{path}"):
-                told[name] = look()
+                reported[name] = look()
         except (peewee.DatabaseError, DatabaseUnusable, database.Busy) as error:
             assert isinstance(error, DatabaseUnusable) or problem(error) in PROBLEM_TEXT
-            told[name] = "refused"
-    return told["read"], told["verify"]
+            reported[name] = "refused"
+    return reported["read"], reported["verify"]
 
 
 def _read() -> str:
@@ -190,7 +190,7 @@ def damaged(log: bytes, chance: random.Random) -> bytes:
 
 
 def test_a_torn_log_costs_its_last_commits_and_nothing_else(logged: Path, path: Path) -> None:
-    chance, kept = random.Random(TIMES), Counter[int]()
+    chance, stored = random.Random(TIMES), Counter[int]()
     log = Path(f"{logged}-wal").read_bytes()
     for _ in range(TIMES):
         restore(path, logged.read_bytes())
@@ -205,8 +205,8 @@ def test_a_torn_log_costs_its_last_commits_and_nothing_else(logged: Path, path: 
         last = max(commits, default=-1)
         assert Counter(commits) == dict.fromkeys(range(last + 1), 10), "whole commits, in their order"
         assert read.startswith(f"fresh [{10 + len(commits)},")
-        kept[last + 1] += 1
-    assert len(kept) > 3
+        stored[last + 1] += 1
+    assert len(stored) > 3
 
 
 def test_a_log_that_is_lost_leaves_what_was_in_the_file(logged: Path, path: Path) -> None:

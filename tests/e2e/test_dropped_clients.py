@@ -108,7 +108,7 @@ def test_a_file_that_was_cut_off_is_not_stored_and_a_retry_stores_it_once(
 
 
 @pytest.mark.parametrize("route", ["summary", "size"])
-def test_a_rebuild_goes_on_when_the_client_that_asked_for_it_has_gone(server: Server, route: str) -> None:
+def test_a_rebuild_continues_when_the_client_that_asked_for_it_has_gone(server: Server, route: str) -> None:
     ask(server, "POST", "/v1/ingest/kept?connector_id=files", content=LINES)
     drop(server, f"POST /_ref/dataset/{route}/rebuild", b"", 0)
     until(lambda: is_fresh(server))
@@ -140,7 +140,7 @@ def test_rebuilds_that_two_processes_are_asked_for_at_once_end_exact(
     assert probe.wrong_but_clean() == []
 
 
-def test_writes_and_reads_go_on_during_rebuilds(server: Server, probe: DatabaseProbe) -> None:
+def test_writes_and_reads_continue_during_rebuilds(server: Server, probe: DatabaseProbe) -> None:
     stop = threading.Event()
     failed: list[str] = []
 

@@ -65,7 +65,7 @@ def test_compacting_says_what_it_returned_or_what_to_run(run: Run, environment: 
 
 
 @pytest.mark.only("sqlite")
-def test_compacting_beside_a_writer_is_tried_again(run: Run, tmp_path: Path) -> None:
+def test_compacting_during_a_write_is_tried_again(run: Run, tmp_path: Path) -> None:
     run("summary")
     with DatabaseProbe(tmp_path / "test.sqlite3") as probe, probe.busy():
         done = run("compact")

@@ -63,16 +63,16 @@ WRONG = {
     "a database": (b"SQLite format 3\0" + b"\0" * 100, "is a database"),
     "compressed twice": (gzip.compress(RECORD), "is compressed more than once"),
 }
-wrong = pytest.mark.parametrize(("content", "told"), WRONG.values(), ids=WRONG)
+wrong = pytest.mark.parametrize(("content", "reported"), WRONG.values(), ids=WRONG)
 
 
 @wrong
 @pytest.mark.parametrize("way", ["file", "pipe", "gzip"])
 def test_one_hint_says_what_it_is_and_what_to_do(
-    run: Run, tmp_path: Path, content: bytes, told: str, way: str
+    run: Run, tmp_path: Path, content: bytes, reported: str, way: str
 ) -> None:
     """Item 11: a million lines were rejected one by one."""
-    if way == "gzip" or told == "is compressed more than once":
+    if way == "gzip" or reported == "is compressed more than once":
         content = gzip.compress(content)
     if way == "pipe":
         done = run("import", "--connection", "c", stdin=content)
@@ -81,9 +81,9 @@ def test_one_hint_says_what_it_is_and_what_to_do(
         (tmp_path / "in").write_bytes(content)
         done = run("import", "in", "--connection", "c")
         assert "Error: 'in' " in one_line(done)
-        if told != "one JSON array":  # blank lines come first
+        if reported != "one JSON array":  # blank lines come first
             assert not (tmp_path / "test.sqlite3").exists(), "nothing was even opened"
-    assert told in done.stderr
+    assert reported in done.stderr
     assert json.loads(run("summary").stdout)["connector_count"] == 0
 
 
@@ -160,10 +160,12 @@ def test_no_more_than_a_thousand_rejected_lines_are_listed(
     run: Run, tmp_path: Path, rejects: list[str]
 ) -> None:
     done = run("import", "--connection", "c", *rejects, stdin="oops\n" * 1500 + line("a"))
-    told = done.stderr.splitlines()
+    reported = done.stderr.splitlines()
     assert done.returncode == 1
-    assert [each.partition(":")[0] for each in told[:-2]] == [f"line {number}" for number in range(1, 1001)]
-    assert told[-2] == "500 more rejected lines are not listed"
-    assert "1,500 rejected" in told[-1]
+    assert [each.partition(":")[0] for each in reported[:-2]] == [
+        f"line {number}" for number in range(1, 1001)
+    ]
+    assert reported[-2] == "500 more rejected lines are not listed"
+    assert "1,500 rejected" in reported[-1]
     if rejects:
         assert len((tmp_path / "bad").read_text().splitlines()) == 1500

@@ -59,7 +59,7 @@ def await_full(read: int) -> None:
 
 @sqlite
 @pytest.mark.parametrize(("bad", "code"), [("", 0), ("oops\n", 1)])
-def test_an_import_whose_whole_output_is_cut_off_goes_on(
+def test_an_import_whose_whole_output_is_cut_off_continues(
     environment: dict[str, str], backend: Backend, bad: str, code: int
 ) -> None:
     """Item 4: `pdpp-ref import … 2>&1 | head -1`."""
@@ -79,7 +79,7 @@ def test_an_import_whose_whole_output_is_cut_off_goes_on(
 
 
 @sqlite
-def test_a_source_that_no_longer_reads_states_is_told_of_at_the_end(
+def test_a_source_that_no_longer_reads_states_is_reported_at_the_end(
     environment: dict[str, str], backend: Backend
 ) -> None:
     with pipe() as (read, write):
@@ -127,9 +127,9 @@ def test_an_error_pipe_that_has_no_room_stops_nothing_and_its_lines_are_whole(
         with started(IMPORT, stdin=subprocess.PIPE, stdout=-3, stderr=write, env=environment) as work:
             os.close(write)
             work.communicate(lines.encode(), timeout=60)
-        told = b"".join(iter(lambda: os.read(read, 4096), b"")).decode()
+        reported = b"".join(iter(lambda: os.read(read, 4096), b"")).decode()
     assert (work.returncode, count(backend)) == (1, 1)
-    *whole, _ = told.split("\n")
+    *whole, _ = reported.split("\n")
     assert whole == [
         f"line {number}: not JSON: a value is missing at character 1" for number in range(1, len(whole) + 1)
     ]
@@ -218,7 +218,7 @@ def test_no_command_has_a_traceback_or_another_code_when_nobody_reads(
 
 @sqlite
 @pytest.mark.parametrize("command", ["summary", "verify"])
-def test_an_answer_that_cannot_be_stored_is_told(
+def test_an_answer_that_cannot_be_stored_is_reported(
     run: Run, environment: dict[str, str], command: str
 ) -> None:
     run("import", "--connection", "c", stdin=line("a"))
@@ -254,9 +254,9 @@ def test_a_signal_ends_an_import_with_its_counts(
     with importing(environment) as work:
         for _ in range(times):
             work.send_signal(number)
-        told = work.communicate(timeout=60)[1]
-    assert work.returncode == 3, told
-    assert told == (
+        reported = work.communicate(timeout=60)[1]
+    assert work.returncode == 3, reported
+    assert reported == (
         "Error: stopped; 1 accepted (1 new, 0 changed, 0 deleted, 0 unchanged), 0 rejected before that. "
         "Run the same import again: records already stored are skipped\n"
     )
@@ -288,9 +288,9 @@ def test_a_signal_during_a_write_waits_for_it_and_it_is_counted(
         assert work.stderr.readline() == "writing\n"
         work.send_signal(signal.SIGTERM)
         holder("COMMIT")
-        told = work.communicate(timeout=60)[1]
+        reported = work.communicate(timeout=60)[1]
     assert work.returncode == 3
-    assert "stopped; 2 accepted (2 new" in told
+    assert "stopped; 2 accepted (2 new" in reported
     assert count(backend) == 2
 
 
@@ -324,7 +324,7 @@ main(sys.argv[1:], prog_name="pdpp-ref")
         (signal.SIGKILL, "running", "rebuild"),
     ],
 )
-def test_a_rebuild_that_is_cut_short_is_finished_and_cleared(
+def test_a_rebuild_that_is_interrupted_is_finished_and_cleared(
     run: Run, environment: dict[str, str], backend: Backend, number: int, left: str, by: str
 ) -> None:
     run("import", "--connection", "c", stdin=line("a") + line("b", stream="t"))
@@ -336,12 +336,12 @@ def test_a_rebuild_that_is_cut_short_is_finished_and_cleared(
             while probe.dirty() != (1, 1, 1):  # until one of two streams is done
                 assert work.stdout.readline() == "pausing\n"
             work.send_signal(number)
-            told = work.communicate(timeout=60)[1]
+            reported = work.communicate(timeout=60)[1]
         status = "SELECT rebuild_status FROM retained_size_global"
         assert probe(status) == [(left,)]
         if number != signal.SIGKILL:
             assert work.returncode == 3
-            assert told == "Error: stopped; finished work stays: run it again for the rest\n"
+            assert reported == "Error: stopped; finished work stays: run it again for the rest\n"
         assert run(by).returncode == 0
         assert probe(status) == [("idle",)]
         assert (probe.dirty(), probe.wrong_but_clean()) == ((0, 0, 0), [])

@@ -127,9 +127,11 @@ def test_the_demo_is_its_owners_alone(tmp_path: Path) -> None:
         assert set(modes(server.database.parent).values()) == {"600"}
 
 
-@pytest.mark.parametrize(("mode", "told"), [(0o700, False), (0o755, True), (0o710, True), (0o704, True)])
-def test_a_folder_that_others_can_look_into_is_told_with_what_closes_it(
-    tmp_path: Path, mode: int, told: bool
+@pytest.mark.parametrize(
+    ("mode", "reported"), [(0o700, False), (0o755, True), (0o710, True), (0o704, True)]
+)
+def test_a_folder_that_others_can_look_into_is_reported_with_what_closes_it(
+    tmp_path: Path, mode: int, reported: bool
 ) -> None:
     folder = tmp_path / "a folder"
     folder.mkdir()
@@ -137,9 +139,10 @@ def test_a_folder_that_others_can_look_into_is_told_with_what_closes_it(
     done = call("summary", PDPP_INSTANCE_PATH=folder)
     lines = done.stderr.splitlines()
     assert (
-        lines == [f"Others can look into the instance folder.  Close it with: chmod 700 '{folder}'"] * told
+        lines
+        == [f"Others can look into the instance folder.  Close it with: chmod 700 '{folder}'"] * reported
     )
-    if told:
+    if reported:
         subprocess.run(lines[0].split(": ", 1)[1], shell=True, check=True)
         assert call("summary", PDPP_INSTANCE_PATH=folder).stderr == ""
 
@@ -281,7 +284,7 @@ def test_what_is_written_is_on_the_disk_before_it_has_its_name(
 FULL = "import os, errno\ndef fsync(_): raise OSError(errno.ENOSPC, 'no space')\nos.fsync = fsync\n"
 
 
-def test_a_disk_that_is_full_at_the_end_is_told_and_nothing_stays(
+def test_a_disk_that_is_full_at_the_end_is_reported_and_nothing_stays(
     faults: Path, instance: Path, tmp_path: Path
 ) -> None:
     folder = tmp_path / "disk"
@@ -294,7 +297,9 @@ def test_a_disk_that_is_full_at_the_end_is_told_and_nothing_stays(
 
 
 @pytest.mark.parametrize("room", [40_000, 100_000, 200_000])
-def test_a_disk_that_fills_up_is_told_and_nothing_stays(instance: Path, tmp_path: Path, room: int) -> None:
+def test_a_disk_that_fills_up_is_reported_and_nothing_stays(
+    instance: Path, tmp_path: Path, room: int
+) -> None:
     """A limit on the size of a process's files is a disk that is full, which SQLite calls a failure."""
     folder = tmp_path / "disk"
     folder.mkdir()

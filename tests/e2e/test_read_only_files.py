@@ -60,16 +60,16 @@ def summary(server: Server) -> dict[str, object]:
 
 
 def test_a_file_that_becomes_read_only_is_read_on_and_keeps_what_was_acknowledged(server: Server) -> None:
-    kept = {"first"}
+    stored = {"first"}
     with read_only(server.database.parent):
         for number in range(30):  # on connections that were there, and on new ones
             status = send(server, f"{number}")
             assert status in (200, 503)
-            kept |= {f"{number}"} if status == 200 else set()
-            assert summary(server)["record_count"] == len(kept)
+            stored |= {f"{number}"} if status == 200 else set()
+            assert summary(server)["record_count"] == len(stored)
     assert send(server, "last") == 200
     with DatabaseProbe(server.database) as probe:
-        assert {key for (key,) in probe("SELECT key FROM records")} == kept | {"last"}
+        assert {key for (key,) in probe("SELECT key FROM records")} == stored | {"last"}
         assert probe.wrong_but_clean() == []
     server.run("verify")
 
@@ -77,8 +77,8 @@ def test_a_file_that_becomes_read_only_is_read_on_and_keeps_what_was_acknowledge
 def test_a_command_on_a_read_only_file_reads_or_says_what_to_do(server: Server) -> None:
     server.__exit__()
     with read_only(server.database.parent):
-        told = run(server, "summary")
-        assert json.loads(told.stdout)["record_count"] == 1
+        reported = run(server, "summary")
+        assert json.loads(reported.stdout)["record_count"] == 1
         for command in (("import", "--connection", "laptop"), ("mark-dirty",), ("rebuild",)):
             assert "read-only" in refused(run(server, *command))
     server.run("verify")  # the last to close it takes the log away, and none can be begun

@@ -35,7 +35,7 @@ BAD = {
 }
 
 
-def kept_in(file: Path) -> list[dict[str, Any]]:
+def stored_in(file: Path) -> list[dict[str, Any]]:
     return [json.loads(each) for each in file.read_bytes().splitlines()]
 
 
@@ -60,7 +60,7 @@ def test_states_follow_once_rejected_lines_are_stored(run: Run, tmp_path: Path) 
     done = run("import", "--connection", "c", "--rejects", "bad.jsonl", stdin=lines)
     assert (done.returncode, done.stdout) == (1, "".join(STATES[1:4]))
     assert done.stderr.splitlines()[-1].endswith('2 rejected; rejected lines are in "bad.jsonl"')
-    assert kept_in(tmp_path / "bad.jsonl") == [
+    assert stored_in(tmp_path / "bad.jsonl") == [
         {"line": 1, "reason": "not JSON: a value is missing at character 1", "text": "oops"},
         {
             "line": 5,
@@ -71,25 +71,25 @@ def test_states_follow_once_rejected_lines_are_stored(run: Run, tmp_path: Path) 
 
 
 @pytest.mark.only("sqlite")
-def test_what_is_no_text_is_kept_byte_for_byte(run: Run, tmp_path: Path) -> None:
+def test_what_is_no_text_is_stored_byte_for_byte(run: Run, tmp_path: Path) -> None:
     lines = [b"\xff\x00{", '{"é": "\u2028\\u0000'.encode(), b"{\r", b'{"k":"\xed\xa0\x80"}']
     run("import", "--connection", "c", "--rejects", "bad", stdin=b"\n".join(lines))
-    kept = kept_in(tmp_path / "bad")
-    assert ["text" in each for each in kept] == [False, True, True, False]
+    stored = stored_in(tmp_path / "bad")
+    assert ["text" in each for each in stored] == [False, True, True, False]
     assert [
-        each["text"].encode() if "text" in each else base64.b64decode(each["base64"]) for each in kept
+        each["text"].encode() if "text" in each else base64.b64decode(each["base64"]) for each in stored
     ] == lines
 
 
 @pytest.mark.only("sqlite")
-def test_a_line_over_the_limit_is_kept_whole(run: Run, tmp_path: Path) -> None:
+def test_a_line_over_the_limit_is_stored_whole(run: Run, tmp_path: Path) -> None:
     huge = b"".join(b"%07d" % number for number in range(40_000_000 // 7))
     (tmp_path / "in").write_bytes(line("a").encode() + huge + b"\n" + STATES[1].encode())
     done = run("import", "in", "--connection", "c", "--rejects", "bad")
     assert (done.returncode, done.stdout) == (1, STATES[1]), done.stderr
-    (kept,) = kept_in(tmp_path / "bad")
-    assert (kept["line"], kept["reason"]) == (2, "longer than 16,777,216 bytes")
-    assert base64.b64decode(kept["base64"]) == huge
+    (stored,) = stored_in(tmp_path / "bad")
+    assert (stored["line"], stored["reason"]) == (2, "longer than 16,777,216 bytes")
+    assert base64.b64decode(stored["base64"]) == huge
     assert sorted(os.listdir(tmp_path)) == ["bad", "in", "test.sqlite3"]
 
 
@@ -97,11 +97,11 @@ def test_a_line_over_the_limit_takes_no_more_memory_the_longer_it_is(tmp_path: P
     blocks = (b"x" * READ_BYTES for _ in range(400))  # 100 MB
     tracemalloc.start()
     try:
-        with rejects.opened(tmp_path / "bad") as kept:
-            assert kept
-            (long,) = split_lines(blocks, kept.spool)
+        with rejects.opened(tmp_path / "bad") as stored:
+            assert stored
+            (long,) = split_lines(blocks, stored.spool)
             assert isinstance(long, LineTooLong)
-            kept.add(RejectedLine(1, "too long", long))
+            stored.add(RejectedLine(1, "too long", long))
         assert tracemalloc.get_traced_memory()[1] < 3 * importer.MAX_LINE_BYTES
     finally:
         tracemalloc.stop()
@@ -121,7 +121,7 @@ def test_only_its_owner_can_read_the_file(run: Run, tmp_path: Path, exists: bool
     finally:
         os.umask(before)
     assert stat.S_IMODE((tmp_path / "bad").stat().st_mode) == 0o600
-    assert [each["line"] for each in kept_in(tmp_path / "bad")] == [7] * exists + [1]
+    assert [each["line"] for each in stored_in(tmp_path / "bad")] == [7] * exists + [1]
 
 
 @pytest.mark.only("sqlite")
@@ -140,15 +140,15 @@ def test_a_line_that_an_import_was_killed_in_is_taken_out(
 ) -> None:
     whole = "" if first else '{"line":1,"reason":"r","text":"t"}\n'
     (tmp_path / "bad").write_text(whole + torn)
-    with rejects.opened(tmp_path / "bad") as kept:
-        assert kept
-        kept.add(RejectedLine(5, "why", b"line"))
-    assert [each["line"] for each in kept_in(tmp_path / "bad")] == lines[first:]
+    with rejects.opened(tmp_path / "bad") as stored:
+        assert stored
+        stored.add(RejectedLine(5, "why", b"line"))
+    assert [each["line"] for each in stored_in(tmp_path / "bad")] == lines[first:]
 
 
 @pytest.mark.only("sqlite")
 @pytest.mark.parametrize(
-    ("name", "told"),
+    ("name", "reported"),
     [
         (".", "can't be written: Is a directory"),
         ("none/bad", "can't be written: No such file"),
@@ -162,7 +162,7 @@ def test_a_line_that_an_import_was_killed_in_is_taken_out(
     ],
 )
 def test_a_file_that_cannot_be_used_is_a_wrong_call_and_stays_as_it_is(
-    run: Run, tmp_path: Path, name: str, told: str
+    run: Run, tmp_path: Path, name: str, reported: str
 ) -> None:
     run("import", "--connection", "c", stdin=line("before"))
     (tmp_path / "in").write_text(line("a") + "oops\n")
@@ -170,7 +170,7 @@ def test_a_file_that_cannot_be_used_is_a_wrong_call_and_stays_as_it_is(
     (tmp_path / "notes.txt").write_text("a file of mine")
     os.mkfifo(tmp_path / "pipe")
     before = {each: each.read_bytes() for each in tmp_path.iterdir() if each.is_file()}
-    assert told in one_line(run("import", "in", "--connection", "c", "--rejects", name))
+    assert reported in one_line(run("import", "in", "--connection", "c", "--rejects", name))
     assert {each: each.read_bytes() for each in tmp_path.iterdir() if each.is_file()} == before
 
 
@@ -211,7 +211,7 @@ def test_a_full_disk_ends_the_import_before_the_next_state(
     assert "a rejected line can't be written to the file of --rejects: File too large" in done.stderr
     assert "Run the same import again" in done.stderr
     assert "Traceback" not in done.stderr
-    assert len(kept_in(tmp_path / "bad")) > 100, "every line of the file is whole"
+    assert len(stored_in(tmp_path / "bad")) > 100, "every line of the file is whole"
     assert STATES[2] not in done.stdout
 
 
@@ -234,9 +234,9 @@ def test_what_a_state_vouches_for_is_in_the_file_when_it_is_killed(
             work.stdin.write(f"oops {number}\n{state_of(number)}")
             work.stdin.flush()
             assert work.stdout.readline() == state_of(number)
-            assert len(kept_in(tmp_path / "bad")) == number + 1
+            assert len(stored_in(tmp_path / "bad")) == number + 1
         work.send_signal(signal.SIGKILL)
-    assert [each["text"] for each in kept_in(tmp_path / "bad")] == [
+    assert [each["text"] for each in stored_in(tmp_path / "bad")] == [
         f"oops {number}" for number in range(20)
     ]
 
@@ -257,11 +257,11 @@ def refuse(monkeypatch: pytest.MonkeyPatch, *keys: str) -> None:
 
 
 def imported(lines: str, **options: Any) -> tuple[importer.Report, list[RejectedLine], list[str]]:
-    told: list[RejectedLine] = []
+    reported: list[RejectedLine] = []
     states: list[str] = []
-    work = Importer(records.Target("c", "c"), states.append, told.append, **options)
+    work = Importer(records.Target("c", "c"), states.append, reported.append, **options)
     work.run(split_lines(iter([lines.encode()])))
-    return work.report, told, [f"{state}\n" for state in states]
+    return work.report, reported, [f"{state}\n" for state in states]
 
 
 def test_a_line_that_the_write_refuses_holds_back_later_states_of_its_batch(
@@ -269,10 +269,10 @@ def test_a_line_that_the_write_refuses_holds_back_later_states_of_its_batch(
 ) -> None:
     refuse(monkeypatch, "b")
     lines = line("a") + STATES[1] + line("b") + STATES[2] + "oops\n" + line("c") + STATES[3]
-    report, told, states = imported(lines)
-    assert [each.number for each in told] == [3, 5]
-    assert told[0].reason == "no b"
-    assert told[0].raw == line("b").strip().encode()
+    report, reported, states = imported(lines)
+    assert [each.number for each in reported] == [3, 5]
+    assert reported[0].reason == "no b"
+    assert reported[0].raw == line("b").strip().encode()
     assert states == STATES[1:2]
     assert (report.rejected, report.first_rejected, report.withheld) == (2, 3, 2)
     assert (report.counts.accepted, probe("SELECT COUNT(*) FROM records")) == (2, [(2,)])
@@ -284,12 +284,12 @@ def test_a_line_that_the_write_refuses_is_stored_before_a_later_state(
     refuse(monkeypatch, "b")
     monkeypatch.setattr(importer, "BATCH_RECORDS", 2)
     lines = line("a") + "oops\n" + line("b") + STATES[1] + line("c") + STATES[2]
-    report, told, states = imported(lines, stores_rejected=True)
-    assert ([each.number for each in told], states) == ([2, 3], STATES[1:3])
+    report, reported, states = imported(lines, stores_rejected=True)
+    assert ([each.number for each in reported], states) == ([2, 3], STATES[1:3])
     assert (report.rejected, report.withheld) == (2, 0)
 
 
-def test_what_the_write_refuses_is_told_over_http_in_order(
+def test_what_the_write_refuses_is_reported_over_http_in_order(
     app: Flask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     refuse(monkeypatch, "a", "c")

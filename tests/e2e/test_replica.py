@@ -162,12 +162,12 @@ def test_two_servers_on_a_primary_and_one_on_its_replica(
 
     # Whoever shows the figures in all says the same of them, also where a pooler stands between, that
     # tells a client what the first server told it, or nothing.
-    told = all_say(app)
+    reported = all_say(app)
     pooler = Pooler(standby.url)
     try:
         behind = open_app(pooler.url(standby.url), tmp_path / "pooled")
         with mock.patch.object(psycopg.ConnectionInfo, "parameter_status", return_value="off"):
-            assert all_say(behind) == told == {"stale"}
+            assert all_say(behind) == reported == {"stale"}
     finally:
         db.close()
         pooler.remove()

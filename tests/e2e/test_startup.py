@@ -12,7 +12,7 @@ from tests.conftest import Backend, Run
 from tests.support.server_process import Server
 
 # What takes long to import, and is not for every command.
-WEB = {"flask", "jinja2", "werkzeug", "waitress", "prometheus_client", "wtforms"}
+WEB = {"flask", "jinja2", "werkzeug", "uvicorn", "prometheus_client", "wtforms"}
 ARGUMENTS = {
     "import": ("--connection", "c"),
     "prune-history": ("--keep", "1"),
@@ -70,7 +70,7 @@ def test_a_call_without_a_command_imports_no_database(
 def test_a_server_on_sqlite_imports_no_other_driver(environment: dict[str, str], tmp_path: Path) -> None:
     """It ends at once, because the port is not one that it may have."""
     found = imported("serve", "--host", "256.0.0.1", environment=environment, folder=tmp_path)
-    assert "waitress" in found
+    assert "uvicorn" in found
     assert "psycopg" not in found
 
 

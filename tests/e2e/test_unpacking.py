@@ -127,7 +127,7 @@ def test_the_limit_is_for_all_members_together(made: Format, pack: Pack) -> None
 
 @packed
 @pytest.mark.parametrize("size", [1, 5, 100_000])
-def test_the_first_bytes_tell_however_they_arrive(made: Format, pack: Pack, size: int) -> None:
+def test_the_first_bytes_decide_however_they_arrive(made: Format, pack: Pack, size: int) -> None:
     idle: list[bytes | None] = [None]
     for content in (pack(b"text"), b"text", b"", b"B", b"BZ", b"\x1f", b'{"a": 1}'):
         given = idle + [each for part in blocks(content, size) for each in (part, None)]
@@ -217,8 +217,8 @@ def test_damage_counts_as_one_rejected_line_and_no_state_follows(
     assert (done.returncode, done.stdout) == (1, state)
     assert f"line 4: the {made.name} data is damaged" in done.stderr
     assert "2 accepted (2 new, 0 changed, 0 deleted, 0 unchanged), 1 rejected" in done.stderr
-    (kept,) = (json.loads(each) for each in (tmp_path / "rejected").read_text().splitlines())
-    assert kept["text"] == line("c")[:-5]
+    (stored,) = (json.loads(each) for each in (tmp_path / "rejected").read_text().splitlines())
+    assert stored["text"] == line("c")[:-5]
 
 
 @pytest.mark.only("sqlite")
@@ -232,8 +232,8 @@ def test_a_pipe_that_brings_one_byte_first_is_read(environment: dict[str, str]) 
             os.write(write, part)
             time.sleep(0.3)
         os.close(write)
-        told = work.communicate(timeout=60)[1]
-    assert (work.returncode, "1 new" in told) == (0, True)
+        reported = work.communicate(timeout=60)[1]
+    assert (work.returncode, "1 new" in reported) == (0, True)
 
 
 @pytest.mark.only("sqlite")
@@ -250,9 +250,9 @@ def test_zstd_that_cannot_be_read_is_one_hint(tmp_path: Path, environment: dict[
         capture_output=True,
         text=True,
     )
-    told = one_line(done)
-    assert "pip install backports.zstd" in told
-    assert "zstd -dc FILE | pdpp-ref import" in told
+    reported = one_line(done)
+    assert "pip install backports.zstd" in reported
+    assert "zstd -dc FILE | pdpp-ref import" in reported
 
 
 @pytest.mark.only("sqlite")

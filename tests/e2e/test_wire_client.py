@@ -67,7 +67,7 @@ def test_a_wrong_password_is_401(server: Server) -> None:
     assert response.cookies == {}
 
 
-def test_without_a_session_it_is_told_to_sign_in(server: Server) -> None:
+def test_without_a_session_it_is_asked_to_sign_in(server: Server) -> None:
     body = checked(httpx.get(f"{server.url}/_ref/dataset/summary"), 401)
     contract.check_error(body)
     assert body["error"]["code"] == "owner_session_required"
@@ -116,7 +116,7 @@ def test_sizes_are_global_by_default_and_can_be_filtered(client: httpx.Client) -
     assert (row["connector_id"], row["connector_instance_id"]) == ("files", "phone")
 
 
-def test_another_grain_is_told(client: httpx.Client) -> None:
+def test_another_grain_is_reported(client: httpx.Client) -> None:
     body = checked(client.get("/_ref/dataset/size", params={"grain": "record"}), 400)
     contract.check_error(body)
     assert body["error"]["code"] == "invalid_request"

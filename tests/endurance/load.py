@@ -27,7 +27,7 @@ from tests.support.probe import DatabaseProbe
 from tests.support.server_process import Server
 
 COOLDOWN_SECONDS = 1  # doubles with each failure
-FAILING_SECONDS, MENDED_SECONDS = 14, 20
+FAILING_SECONDS, RECONCILED_SECONDS = 14, 20
 SAMPLE_SECONDS = 0.25
 PAUSE_SECONDS = 0.1
 OWNERS, IMPORTERS = 4, 2
@@ -49,13 +49,13 @@ HERO_P99_MS = 50
 GROWTH_MB, GROWTH_HANDLES = 32, 4
 LOG_MB = 64
 
-Told = dict[str, Any]
+Reported = dict[str, Any]
 
 
 # ---- who calls, each in a process of its own ---------------------------------------------------
 
 
-def repeat(url: str, until: float, act: Callable[[httpx.Client, int], str | None], told: Any) -> None:
+def repeat(url: str, until: float, act: Callable[[httpx.Client, int], str | None], reported: Any) -> None:
     """Act until the time is up, and tell how long each took, and what was wrong."""
     times, wrong, number = [], [], 0
     with httpx.Client(base_url=url, timeout=60) as client:
@@ -70,7 +70,7 @@ def repeat(url: str, until: float, act: Callable[[httpx.Client, int], str | None
                 wrong.append(found)
             number += 1
             time.sleep(PAUSE_SECONDS)
-    told.put({"kind": act.__name__, "times": times, "wrong": wrong[:5], "wrongs": len(wrong)})
+    reported.put({"kind": act.__name__, "times": times, "wrong": wrong[:5], "wrongs": len(wrong)})
 
 
 def owner(client: httpx.Client, number: int) -> str | None:
@@ -123,7 +123,7 @@ class Watch:
     """
 
     server: Server
-    samples: list[Told] = field(default_factory=list)
+    samples: list[Reported] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
     waits: list[tuple[range, float]] = field(default_factory=list)
     failed_at: tuple[int, float] = (0, 0.0)
@@ -184,21 +184,21 @@ class Watch:
         )
 
 
-def watch(server: Server, minutes: float) -> tuple[Watch, list[Told]]:
-    until, told = time.monotonic() + minutes * 60, multiprocessing.Queue()
+def watch(server: Server, minutes: float) -> tuple[Watch, list[Reported]]:
+    until, reported = time.monotonic() + minutes * 60, multiprocessing.Queue()
     callers = [owner] * OWNERS + [operator] + [importer] * IMPORTERS
     processes = [
-        multiprocessing.Process(target=repeat, args=(server.url, until, act, told)) for act in callers
+        multiprocessing.Process(target=repeat, args=(server.url, until, act, reported)) for act in callers
     ]
     for process in processes:
         process.start()
-    found, failing, turn = Watch(server), False, time.monotonic() + MENDED_SECONDS
+    found, failing, turn = Watch(server), False, time.monotonic() + RECONCILED_SECONDS
     with DatabaseProbe(server.database) as probe, httpx.Client(base_url=server.url, timeout=60) as client:
         while time.monotonic() < until:
             if time.monotonic() > turn:
                 failing = not failing
                 if failing:
-                    probe.fail_repair()
+                    probe.fail_reconcile()
                     probe(
                         "UPDATE retained_size_global SET dirty = TRUE, stale_since = COALESCE(stale_since, ?)",
                         utc_now(),
@@ -206,12 +206,12 @@ def watch(server: Server, minutes: float) -> tuple[Watch, list[Told]]:
                 else:
                     probe.restore()
                     server.run("prune-history", "--keep", "2")
-                turn = time.monotonic() + (FAILING_SECONDS if failing else MENDED_SECONDS)
+                turn = time.monotonic() + (FAILING_SECONDS if failing else RECONCILED_SECONDS)
             found.sample(client)
             time.sleep(SAMPLE_SECONDS)
         if failing:
             probe.restore()
-    answers = [told.get(timeout=120) for _ in processes]
+    answers = [reported.get(timeout=120) for _ in processes]
     for process in processes:
         process.join(60)
     return found, answers
@@ -225,7 +225,7 @@ def hero_under(client: httpx.Client, seconds: float) -> float:
     return buckets[seconds] / buckets[float("inf")]
 
 
-def finish(server: Server, found: Watch, answers: list[Told]) -> None:
+def finish(server: Server, found: Watch, answers: list[Reported]) -> None:
     with httpx.Client(base_url=server.url, timeout=60) as client:
         for _ in range(400):
             body = client.get("/_ref/dataset/summary", headers=BEARER).json()

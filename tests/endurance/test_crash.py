@@ -141,8 +141,8 @@ main(["rebuild"])
 
 
 @pytest.mark.parametrize("seed", range(REBUILDS_KILLED))
-@pytest.mark.parametrize("taken_up_by", ["reads", "rebuild"])
-def test_a_killed_rebuild_is_taken_up(taken_up_by: str, seed: int, url: str) -> None:
+@pytest.mark.parametrize("resumed_by", ["reads", "rebuild"])
+def test_a_killed_rebuild_is_resumed(resumed_by: str, seed: int, url: str) -> None:
     with opened(url):
         for number in range(20):
             fill(100, f"stream {number}")
@@ -156,7 +156,7 @@ def test_a_killed_rebuild_is_taken_up(taken_up_by: str, seed: int, url: str) -> 
         assert probe("SELECT dirty, rebuild_status FROM retained_size_global") == [(1, "running")]
         assert probe.wrong_but_clean() == []
         ((left,),) = probe("SELECT COUNT(*) FROM retained_size_stream WHERE dirty")
-        if taken_up_by == "rebuild":
+        if resumed_by == "rebuild":
             assert f"Recomputed streams: {left}, connections: 1." in run("rebuild")
         else:
             assert state() == "rebuilding"
@@ -210,11 +210,11 @@ def test_a_crash_of_the_server_in_an_import_keeps_all_that_was_acknowledged(
         started(call, stdin=source, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process,
     ):
         states = crash(crashing, process, random.Random(seed), RECORDS // 120)
-        told = process.stderr.read()
+        reported = process.stderr.read()
     if process.returncode:  # 0: it was done before the server was stopped
         assert process.returncode == 3
-        assert "Run the same import again" in told
-        assert "Traceback" not in told
+        assert "Run the same import again" in reported
+        assert "Traceback" not in reported
     assert run("verify") == "No differences.\n"
     stored = versions(crashing_url)
     assert stored == [version(number) for number in range(len(stored))]
@@ -226,7 +226,7 @@ def test_a_crash_of_the_server_in_an_import_keeps_all_that_was_acknowledged(
 
 
 @pytest.mark.parametrize("seed", range(max(2, REBUILDS_KILLED // 10)))
-def test_a_crash_of_the_server_in_a_rebuild_is_taken_up_by_reads(
+def test_a_crash_of_the_server_in_a_rebuild_is_resumed_by_reads(
     seed: int, crashing: postgres.Server, crashing_url: str
 ) -> None:
     with opened(crashing_url):
@@ -237,10 +237,10 @@ def test_a_crash_of_the_server_in_a_rebuild_is_taken_up_by_reads(
     call = [sys.executable, "-c", SLOW_REBUILD]
     with started(call, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         crash(crashing, process, random.Random(seed), 30)
-        told = process.stderr.read()
-    assert process.returncode == 3, told
-    assert "Traceback" not in told
-    assert told.splitlines()[-1].startswith("Error: "), told  # behind progress, if it was slow
+        reported = process.stderr.read()
+    assert process.returncode == 3, reported
+    assert "Traceback" not in reported
+    assert reported.splitlines()[-1].startswith("Error: "), reported  # behind progress, if it was slow
     with DatabaseProbe(crashing_url) as probe:
         assert probe("SELECT dirty FROM retained_size_global") == [(True,)]
         assert probe.wrong_but_clean() == []

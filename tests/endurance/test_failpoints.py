@@ -11,10 +11,11 @@ import json
 import multiprocessing
 import os
 import signal
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import peewee
 import pytest
@@ -36,12 +37,15 @@ processes = multiprocessing.get_context("forkserver")
 processes.set_forkserver_preload([__name__])
 
 
+Way = TypeVar("Way")
+
+
 class Trial:
     """One act in one place, as often as it takes, from the same beginning."""
 
     def __init__(self, name: str, place: Place, folder: Path) -> None:
         self.name, self.act, self.place = name, ACTS[name], place
-        self.told = folder / "told.json"
+        self.reported = folder / "told.json"
         self.deaths = 0
         place.begin(self.act.begin)
         self.before = look(place)
@@ -49,15 +53,20 @@ class Trial:
         self.after = look(place)
         self.final = settled(place)
 
+    def ways(self, *ways: Way) -> tuple[Way, ...]:
+        """These; in the ordinary run one of them, by turns of acts and places."""
+        turn = list(ACTS).index(self.name) + (self.place.kind == "postgres")
+        return ways if LONG else (ways[turn % len(ways)],)
+
     def again(self) -> None:
         """The beginning."""
         self.place.again()
-        self.told.unlink(missing_ok=True)
+        self.reported.unlink(missing_ok=True)
 
     def check(self, what: str) -> None:
         """Nothing is half done, what was acknowledged is, and doing it again gets all the way."""
         found = look(self.place)
-        if self.told.exists():
+        if self.reported.exists():
             assert found == self.after, f"{what}: it had been acknowledged"
         if self.act.is_one:
             assert found in (self.before, self.after), what
@@ -67,34 +76,36 @@ class Trial:
         assert settled(self.place) == self.final, what
 
 
-KINDS = ("sqlite", "postgres")
-TRIALS = [(kind, name) for kind in KINDS for name in ACTS]
+def of_each_act(*kinds: str) -> pytest.MarkDecorator:
+    """Tests of one act in one place come one after the other, as the scope is wider than a test."""
+    cases = [(kind, name) for kind in kinds for name in ACTS]
+    return pytest.mark.parametrize("begun", cases, ids=" ".join, indirect=True, scope="module")
 
 
-def in_ways(argument: str, ways: tuple[Any, ...], kinds: tuple[str, ...] = KINDS) -> pytest.MarkDecorator:
-    """Each act, on each of the databases, in each of these ways; in the ordinary run in one of them, by turns."""
-    cases = [
-        pytest.param(way, (kind, name), id=f"{way}-{kind} {name}")
-        for k, kind in enumerate(kinds)
-        for n, name in enumerate(ACTS)
-        for w, way in enumerate(ways)
-        if LONG or (k + n) % len(ways) == w
-    ]
-    return pytest.mark.parametrize((argument, "trial"), cases, indirect=["trial"])
+@pytest.fixture(scope="module")
+def begun(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[[], Trial]]:
+    """What begins the trial when the first of its tests asks for it: to begin takes longer than such a test."""
+    (kind, name), folder = request.param, tmp_path_factory.mktemp("trial")
+    with ExitStack() as databases:
+
+        def place() -> Place:
+            if kind == "sqlite":
+                return File(folder / "test.sqlite3")
+            server, own = request.getfixturevalue("server"), f"trial_{os.getpid()}"
+            names = (own, f"{own}_copy")
+            return Database(*[databases.enter_context(new_database(server, each)) for each in names])
+
+        yield cache(lambda: Trial(name, place(), folder))
 
 
-@pytest.fixture(params=TRIALS, ids=" ".join)
-def trial(
-    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Trial]:
-    kind, name = request.param
+@pytest.fixture
+def trial(begun: Callable[[], Trial], monkeypatch: pytest.MonkeyPatch) -> Trial:
     small_steps(monkeypatch)
-    if kind == "sqlite":
-        yield Trial(name, File(tmp_path / "test.sqlite3"), tmp_path)
-        return
-    server, own = request.getfixturevalue("server"), f"trial_{os.getpid()}"
-    with new_database(server, own) as url, new_database(server, f"{own}_copy") as copy:
-        yield Trial(name, Database(url, copy), tmp_path)
+    found = begun()
+    found.deaths = 0
+    return found
 
 
 def points(total: int, most: int) -> set[int]:
@@ -109,7 +120,7 @@ def points(total: int, most: int) -> set[int]:
 def die(trial: Trial, how: How | None, point: int, *, sent: bool = False) -> None:
     trial.again()
     trial.deaths += bool(point)
-    arguments = (trial.name, trial.place, trial.told, how, point, sent)
+    arguments = (trial.name, trial.place, trial.reported, how, point, sent)
     process = processes.Process(target=_act, args=arguments)
     process.start()
     process.join(60)
@@ -117,7 +128,7 @@ def die(trial: Trial, how: How | None, point: int, *, sent: bool = False) -> Non
     assert process.exitcode == (0 if lives else -signal.SIGKILL)
 
 
-def _act(name: str, place: Place, told: Path, how: How | None, point: int, sent: bool) -> None:
+def _act(name: str, place: Place, reported: Path, how: How | None, point: int, sent: bool) -> None:
     """In a process of its own: die at the point, at a statement where no `how` says otherwise.
 
     What is told, at the time at which a sender would be, is at which point that was.
@@ -138,11 +149,12 @@ def _act(name: str, place: Place, told: Path, how: How | None, point: int, sent:
         small_steps(patched)
         if how not in ("power", "fail"):  # syncs matter to those
             patched.setitem(database.PRAGMAS, "synchronous", "off")
-        perform(ACTS[name], place, before, lambda: told.write_text(json.dumps(disk and disk.count)))
+        perform(ACTS[name], place, before, lambda: reported.write_text(json.dumps(disk and disk.count)))
     if disk and not point:
-        told.write_text(json.dumps([json.loads(told.read_text()), disk.count]))
+        reported.write_text(json.dumps([json.loads(reported.read_text()), disk.count]))
 
 
+@of_each_act("sqlite", "postgres")
 def test_a_kill_at_any_statement_leaves_all_or_nothing(trial: Trial) -> None:
     total = statements(trial)
     assert total > 2
@@ -157,14 +169,19 @@ def test_a_kill_at_any_statement_leaves_all_or_nothing(trial: Trial) -> None:
     print(f"{trial.deaths} deaths at {total} statements")
 
 
-@in_ways("how", ("torn", "power"), kinds=("sqlite",))
-def test_a_death_at_any_write_leaves_all_or_nothing(how: How, trial: Trial) -> None:
+@of_each_act("sqlite")
+def test_a_death_at_any_write_leaves_all_or_nothing(trial: Trial) -> None:
+    for how in trial.ways("torn", "power"):
+        die_at_writes(trial, how)
+
+
+def die_at_writes(trial: Trial, how: How) -> None:
     die(trial, how, 0)
-    acknowledged, total = json.loads(trial.told.read_text())
+    acknowledged, total = json.loads(trial.reported.read_text())
     assert 0 < acknowledged < total
     for point in sorted(points(total, DEATHS) | {acknowledged + 1}):
         die(trial, how, point)
-        assert trial.told.exists() == (point > acknowledged)
+        assert trial.reported.exists() == (point > acknowledged)
         trial.check(f"{how} at write {point} of {total}")
     print(f"{trial.deaths} deaths at {total} writes")
 
@@ -172,17 +189,20 @@ def test_a_death_at_any_write_leaves_all_or_nothing(how: How, trial: Trial) -> N
 # ---- failure -----------------------------------------------------------------------------------
 
 
-@in_ways("how", ("fail", "full"), kinds=("sqlite",))
-def test_a_write_to_the_disk_that_fails_loses_nothing_and_lies_about_nothing(
-    how: How, trial: Trial
-) -> None:
+@of_each_act("sqlite")
+def test_a_write_to_the_disk_that_fails_loses_nothing_and_lies_about_nothing(trial: Trial) -> None:
+    for how in trial.ways("fail", "full"):
+        fail_at_writes(trial, how)
+
+
+def fail_at_writes(trial: Trial, how: How) -> None:
     die(trial, how, 0)
-    _, total = json.loads(trial.told.read_text())
+    _, total = json.loads(trial.reported.read_text())
     for point in points(total, FAILURES if how == "fail" else LASTING):
         die(trial, how, point)
         what = f"{how} at write {point} of {total}"
         found = look(trial.place)
-        if trial.told.exists():  # for a delta that fails, the write is kept and a mark stands
+        if trial.reported.exists():  # for a delta that fails, the write is kept and a mark stands
             assert settled(trial.place) == trial.final, what
         elif trial.act.is_one:
             assert found in (trial.before, trial.after), what
@@ -208,10 +228,13 @@ def failing_at(point: int, *, lasting: bool) -> Before:
     return before
 
 
-@in_ways("lasting", (False, True))
-def test_a_failure_at_any_statement_loses_nothing_and_lies_about_nothing(
-    lasting: bool, trial: Trial
-) -> None:
+@of_each_act("sqlite", "postgres")
+def test_a_failure_at_any_statement_loses_nothing_and_lies_about_nothing(trial: Trial) -> None:
+    for lasting in trial.ways(False, True):
+        fail_at_statements(trial, lasting=lasting)
+
+
+def fail_at_statements(trial: Trial, *, lasting: bool) -> None:
     total = statements(trial)
     for point in points(total, LASTING if lasting else FAILURES):
         trial.again()

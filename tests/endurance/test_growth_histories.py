@@ -30,7 +30,7 @@ class Time:
     def __init__(self, calendar: type[Calendar]) -> None:
         self.clock, self.true = calendar, calendar.moment
 
-    def go_on(self, days: int, ahead: int = 0) -> None:
+    def proceed(self, days: int, ahead: int = 0) -> None:
         self.true += timedelta(days=days)
         self.clock.moment = self.true + timedelta(days=ahead)
 
@@ -67,7 +67,7 @@ class Model:
         live = dict(self.probe("SELECT id, connection_id FROM streams WHERE connection_id IS NOT NULL"))
         streams = {
             key: sum(value for name, value in figures.items() if name.endswith("bytes"))
-            for key, figures in self.probe.recount().items()
+            for key, figures in self.probe.plain_count().items()
             if key in live
         }
         totals: dict[Place, int] = {("global", 1): sum(streams.values())}
@@ -204,11 +204,11 @@ def run(seed: int, probe: DatabaseProbe, time: Time, wrong_steps: int) -> None:
     model = Model(probe, time)
     for number in range(STEPS):
         ahead = chance.choice([-400, -6, -1, 1, 6, 40, 400]) if number in wrong else 0
-        time.go_on(chance.choice([0, 0, 0, 1, 1, 2, 5]), ahead)
+        time.proceed(chance.choice([0, 0, 0, 1, 1, 2, 5]), ahead)
         if lost := step(chance, probe):
             model.lost[lost] = time.true.date().isoformat()
         model.look()
-        time.go_on(0)
+        time.proceed(0)
         model.forget_the_gone()
         model.check(clock_is_right=number < min(wrong, default=STEPS))
     reconcile.run_until_fresh()

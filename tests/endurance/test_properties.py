@@ -268,8 +268,8 @@ class Histories(RuleBasedStateMachine):
             deletion.delete_stream(*place)
         for known in list(self.live):
             if known == place or (whole and known[0] == place[0]):
-                for kept in (self.live, self.history, self.files, self.last):
-                    kept.pop(known, None)
+                for counted in (self.live, self.history, self.files, self.last):
+                    counted.pop(known, None)
 
     @rule(rows=st.integers(1, 5), wait=st.booleans())
     def remove_a_part(self, rows: int, wait: bool) -> None:
@@ -320,7 +320,7 @@ class Histories(RuleBasedStateMachine):
         assert reconcile.run_pass(limits).fresh == self.is_fresh()
 
     @rule(place=stream_places, passes=st.integers(1, 5), change=batches | keys | st.integers(1, 2))
-    def change_during_a_recount(
+    def change_during_a_reconcile(
         self, place: Place, passes: int, change: Sequence[Change] | str | int
     ) -> None:
         self.mark(place)
@@ -335,13 +335,13 @@ class Histories(RuleBasedStateMachine):
 
     @rule(limits=limits, grain=grains)
     def run_pass_that_fails(self, limits: Limits, grain: str) -> None:
-        recounts = "SELECT * FROM retained_size_recounts ORDER BY stream_id"
-        before = stored(), self.probe(recounts)
+        reconciles = "SELECT * FROM retained_size_recounts ORDER BY stream_id"
+        before = stored(), self.probe(reconciles)
         with self.broken(f"UPDATE OF computed_at ON retained_size_{grain}"):
             try:
                 reconcile.run_pass(limits)
             except peewee.DatabaseError:
-                assert (stored(), self.probe(recounts)) == before
+                assert (stored(), self.probe(reconciles)) == before
 
     @rule()
     def begin_rebuild(self) -> None:
@@ -355,7 +355,7 @@ class Histories(RuleBasedStateMachine):
         assert found.state != "fresh" or found.totals.record_count == sum(map(len, self.live.values()))
 
     @rule()
-    def read_while_repair_fails(self) -> None:
+    def read_while_reconcile_fails(self) -> None:
         failures = self.auto.failures
         with self.broken("UPDATE ON retained_size_global", "OLD.dirty AND NOT NEW.dirty"):
             for _ in range(3):
@@ -377,7 +377,7 @@ class Histories(RuleBasedStateMachine):
         return self.probe("SELECT dirty FROM retained_size_global") == [(0,)]
 
     @invariant()
-    def clean_rows_equal_a_recount(self) -> None:
+    def clean_rows_equal_a_plain_count(self) -> None:
         assert self.probe.wrong_but_clean() == []
         assert [found for found in verify.differences() if not found.dirty] == []
 
@@ -475,7 +475,7 @@ def test_no_history_leaves_a_wrong_figure_clean_on_postgresql(part: int, reused:
 # ---- the test is tested ------------------------------------------------------------------------
 
 
-def mark_and_keep_the_recount(stream_ids: Iterable[int], connection_id: int) -> None:
+def mark_and_keep_the_checkpoint(stream_ids: Iterable[int], connection_id: int) -> None:
     for stream_id in stream_ids:
         marks._mark(STREAM, stream_id, {"connection_id": connection_id})
     marks.mark_connection(connection_id)
@@ -486,7 +486,7 @@ def mark_what_exists(grain: Grain, key: int, _: Any) -> None:
     database.execute(mark, (utc_now(), key))
 
 
-def clear_without_repair(grain: Grain, rows: Any) -> None:
+def clear_without_reconcile(grain: Grain, rows: Any) -> None:
     for key in rows:
         database.execute(f"UPDATE {grain.table} SET dirty = FALSE WHERE {grain.key} = ?", [key])
 
@@ -514,11 +514,11 @@ count = record_rollups._Derivation._count
 
 MUTATIONS = {
     "recount_not_corrected": (deltas, "_adjust_checkpoint", lambda *_: None),
-    "recount_kept_by_a_mark": (marks, "mark_streams", mark_and_keep_the_recount),
+    "recount_kept_by_a_mark": (marks, "mark_streams", mark_and_keep_the_checkpoint),
     "mark_not_passed_up": (marks, "mark_connection", lambda *_: None),
     "mark_without_a_row_lost": (marks, "_mark", mark_what_exists),
     "failed_delta_forgotten": (deltas, "record", forget_a_failed_delta),
-    "cleared_without_repair": (reconcile, "_replace", clear_without_repair),
+    "cleared_without_repair": (reconcile, "_replace", clear_without_reconcile),
     "totals_cleared_too_early": (reconcile, "_dirty_below", lambda: 0),
     "half_a_write_kept": (records, "write_transaction", commit_half_a_write),
     "rows_of_records_not_settled": (record_rollups._Derivation, "_settle", lambda _: True),

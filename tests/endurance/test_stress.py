@@ -30,17 +30,21 @@ def _opened(backend: Backend) -> None:
 def test_no_row_is_wrong_and_clean_while_many_processes_work(backend: Backend) -> None:
     print(f"seed {SEED}")
     before = deadlocks(backend)
-    report = stress.run(backend.url, SECONDS, SEED)
-    print(f"{report.looks} looks; done {dict(report.done)}; busy or not there {dict(report.busy)}")
-    assert (report.wrong, report.errors) == ([], [])
-    for role in (stress.write_some, stress.import_many, stress.mark_something, stress.read_and_repair):
-        assert report.done[role.__name__], f"{role.__name__} never got on"
+    idle = {"write_some", "import_many", "mark_something", "read_and_reconcile"}
+    for attempt in range(5):  # on a busy machine a role may finish nothing in one
+        report = stress.run(backend.url, SECONDS, SEED + attempt)
+        print(f"{report.looks} looks; done {dict(report.done)}; busy or not there {dict(report.busy)}")
+        assert (report.wrong, report.errors) == ([], [])
+        idle -= (+report.done).keys()
+        if not idle:
+            break
+    assert not idle
     with database.db.connection_context(), backend.probe() as probe:
         reconcile.run_until_fresh()
         assert list(verify.differences()) == []
         assert probe.wrong_but_clean() == []
         assert probe.dirty() == (0, 0, 0)
-    assert deadlocks(backend) - before == 0, postgres.told_of_deadlocks(backend.url)
+    assert deadlocks(backend) - before == 0, postgres.report_of_deadlocks(backend.url)
 
 
 def deadlocks(backend: Backend) -> int:

@@ -22,6 +22,7 @@ def sign_in(client: FlaskClient, **fields: str) -> Any:
     return client.post("/owner/login", data={"csrf_token": form_token(client), **fields}, headers=BROWSER)
 
 
+@pytest.mark.one_on_postgres
 @pytest.mark.parametrize(
     "path", ["/dashboard", "/dashboard/connections/a/b?x=1", "/dashboard/connections/a%3Fb%23c%20d"]
 )
@@ -34,6 +35,7 @@ def test_a_browser_without_a_session_is_sent_to_sign_in_and_back(client: FlaskCl
     assert field["value"] == path  # type: ignore[index]
 
 
+@pytest.mark.one_on_postgres
 @pytest.mark.parametrize("path", ["/dashboard", "/dashboard/hero", "/_ref/dataset/summary"])
 def test_anything_else_without_a_session_gets_401_in_json(client: FlaskClient, path: str) -> None:
     response = client.get(path)
@@ -68,6 +70,7 @@ def test_form_sign_in_leads_back_and_out_again(client: FlaskClient) -> None:
     assert client.get("/dashboard").status_code == 401
 
 
+@pytest.mark.one_on_postgres
 @pytest.mark.parametrize("password", ["", "wrong", PASSWORD + " ", "\ud800", "é" * 5000])
 def test_a_wrong_password_is_401(client: FlaskClient, password: str) -> None:
     assert client.post("/owner/login", json={"password": password}).status_code == 401
@@ -80,6 +83,7 @@ def test_a_wrong_password_in_the_form_shows_the_form_again(client: FlaskClient) 
     assert "not the owner password" in response.text
 
 
+@pytest.mark.one_on_postgres
 @pytest.mark.parametrize(
     ("body", "kind"),
     [
@@ -103,6 +107,7 @@ def test_a_form_without_its_token_is_403(client: FlaskClient, route: str) -> Non
     assert response.get_json()["error"]["code"] == "csrf_token_required"
 
 
+@pytest.mark.one_on_postgres
 @pytest.mark.parametrize(
     "headers",
     [
@@ -139,6 +144,7 @@ def test_wrong_passwords_are_throttled_and_right_ones_are_not(client: FlaskClien
     assert refused.get_json()["error"]["type"] == "rate_limit_error"
 
 
+@pytest.mark.one_on_postgres
 @pytest.mark.parametrize(
     "target",
     [
@@ -162,6 +168,7 @@ class TestToken:
     def test_the_operators_token_opens_the_api(self, client: FlaskClient, header: str) -> None:
         assert client.get("/_ref/dataset/summary", headers={"Authorization": header}).status_code == 200
 
+    @pytest.mark.one_on_postgres
     @pytest.mark.parametrize(
         "header", ["", "Bearer", "Bearer ", f"Basic {TOKEN}", f"Bearer {TOKEN}x", TOKEN]
     )
@@ -183,6 +190,7 @@ class TestSession:
             after.set_cookie("pdpp_owner_session", cookie.value)
             assert after.get("/dashboard").status_code == status
 
+    @pytest.mark.one_on_postgres
     @pytest.mark.parametrize("cookie", ["garbage", "", "eyJvd25lciI6dHJ1ZX0.x.y", "a" * 2000])
     def test_a_forged_cookie_is_nobody(self, client: FlaskClient, cookie: str) -> None:
         client.set_cookie("pdpp_owner_session", cookie)
@@ -197,7 +205,7 @@ class TestSession:
         assert client.get("/dashboard").status_code == 200
 
 
-def test_secrets_that_are_not_set_are_made_up_kept_and_shown_once(
+def test_secrets_that_are_not_set_are_generated_stored_and_shown_once(
     make_app: Any, tmp_path: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     nothing = {"OWNER_PASSWORD": "", "OPERATOR_TOKEN": "", "SECRET_KEY": ""}
@@ -208,9 +216,9 @@ def test_secrets_that_are_not_set_are_made_up_kept_and_shown_once(
     bearer = {"Authorization": f"Bearer {shown['operator token']}"}
     assert first.test_client().get("/_ref/dataset/summary", headers=bearer).status_code == 200
 
-    kept = list((tmp_path / "instance").iterdir())
-    assert len(kept) == 3
-    for file in kept:
+    stored = list((tmp_path / "instance").iterdir())
+    assert len(stored) == 3
+    for file in stored:
         assert file.stat().st_mode & 0o777 == 0o600
         assert not set(shown.values()) & {file.read_text()}
 

@@ -62,7 +62,7 @@ def test_simultaneous_reads_make_one_failing_attempt(
     app: Flask, auto: AutoReconcile, probe: DatabaseProbe
 ) -> None:
     mark()
-    probe.fail_repair()
+    probe.fail_reconcile()
     states = all_at_once(app, 50)
     assert (auto.attempts, auto.failures) == (1, 1)
     assert set(states) <= {"refreshing", "stale"}
@@ -70,11 +70,11 @@ def test_simultaneous_reads_make_one_failing_attempt(
 
 def test_a_reader_does_not_wait_for_anothers_pass(auto: AutoReconcile) -> None:
     mark()
-    in_pass, go_on = threading.Event(), threading.Event()
+    in_pass, proceed = threading.Event(), threading.Event()
 
     def slow() -> bool:
         in_pass.set()
-        go_on.wait(10)
+        proceed.wait(10)
         return False
 
     other = threading.Thread(target=auto.attempt, args=(slow,))
@@ -83,7 +83,7 @@ def test_a_reader_does_not_wait_for_anothers_pass(auto: AutoReconcile) -> None:
     try:
         found = reading.read(auto)
     finally:
-        go_on.set()
+        proceed.set()
         other.join()
     assert found.state == "refreshing"
     assert found.totals.record_count == 50
@@ -124,7 +124,7 @@ def test_a_persistent_failure_is_tried_as_the_cooldown_says_for_eight_hours(
     auto: AutoReconcile, probe: DatabaseProbe, clock: Clock
 ) -> None:
     mark()
-    probe.fail_repair()
+    probe.fail_reconcile()
     for _ in range(8 * 60):
         reading.read(auto)
         clock.advance(60)
@@ -137,7 +137,7 @@ def test_success_after_failure_clears_the_error(
     auto: AutoReconcile, summary: Read, probe: DatabaseProbe, clock: Clock
 ) -> None:
     mark()
-    probe.fail_repair()
+    probe.fail_reconcile()
     assert summary()["projection"]["last_error"]
     probe.restore()
     clock.advance(31)
@@ -146,11 +146,11 @@ def test_success_after_failure_clears_the_error(
     assert (auto.attempts, auto.failures, auto.consecutive_failures) == (2, 1, 0)
 
 
-def test_a_repair_by_somebody_else_ends_the_cooldown(
+def test_a_reconcile_by_somebody_else_ends_the_cooldown(
     auto: AutoReconcile, summary: Read, probe: DatabaseProbe
 ) -> None:
     mark()
-    probe.fail_repair()
+    probe.fail_reconcile()
     summary()
     probe.restore()
     run_until_fresh()

@@ -31,7 +31,7 @@ def send(connector: FlaskClient, body: bytes = FILE, headers: Any = None, **quer
     return connector.post("/v1/blobs", query_string=names, data=body, headers=headers)
 
 
-def told(response: Any, status: int, code: str) -> None:
+def reported(response: Any, status: int, code: str) -> None:
     assert (response.status_code, response.get_json()["error"]["code"]) == (status, code)
 
 
@@ -99,14 +99,15 @@ def test_a_digest_is_checked(connector: FlaskClient, digest: str) -> None:
 def test_other_bytes_than_were_announced_are_not_stored(
     connector: FlaskClient, probe: DatabaseProbe
 ) -> None:
-    told(send(connector, FILE[:-1], sha256=DIGEST), 400, "digest_mismatch")
+    reported(send(connector, FILE[:-1], sha256=DIGEST), 400, "digest_mismatch")
     assert counts(probe) == [0, 0, 0]
 
 
+@pytest.mark.one_on_postgres
 @pytest.mark.parametrize("digest", ["", "abc", "g" * 64, DIGEST + "0"])
-def test_what_is_no_digest_is_told(connector: FlaskClient, digest: str) -> None:
+def test_what_is_no_digest_is_reported(connector: FlaskClient, digest: str) -> None:
     response = send(connector, sha256=digest)
-    told(response, 400, "invalid_request")
+    reported(response, 400, "invalid_request")
     assert response.get_json()["error"]["message"] == "sha256 must be 64 hexadecimal digits."
 
 
@@ -121,18 +122,19 @@ def test_what_is_no_digest_is_told(connector: FlaskClient, digest: str) -> None:
 def test_there_must_be_a_record_to_hold_it(
     connector: FlaskClient, probe: DatabaseProbe, query: dict[str, str], code: str
 ) -> None:
-    told(send(connector, **query), 404, code)
+    reported(send(connector, **query), 404, code)
     assert counts(probe) == [0, 0, 0]
 
 
+@pytest.mark.one_on_postgres
 @pytest.mark.parametrize("name", ["connector_instance_id", "stream", "key"])
-def test_a_name_that_is_missing_or_no_name_is_told(connector: FlaskClient, name: str) -> None:
+def test_a_name_that_is_missing_or_no_name_is_reported(connector: FlaskClient, name: str) -> None:
     for value in ("", "\0", "x" * 3000):
-        told(send(connector, **{name: value}), 400, "invalid_request")
+        reported(send(connector, **{name: value}), 400, "invalid_request")
     names = {"connector_instance_id": "laptop", "stream": "notes", "key": "a"}
     del names[name]
     response = connector.post("/v1/blobs", query_string=names, data=FILE)
-    told(response, 400, "invalid_request")
+    reported(response, 400, "invalid_request")
     assert name in response.get_json()["error"]["message"]
 
 
@@ -141,14 +143,15 @@ def test_a_file_over_the_limit_is_413(
 ) -> None:
     monkeypatch.setattr(blobs, "MAX_BYTES", 1_000)
     monkeypatch.setattr(limits, "MAX_BLOB_BYTES", 1_000)
-    told(send(connector), 413, "body_too_large")
+    reported(send(connector), 413, "body_too_large")
     assert counts(probe) == [0, 0, 0]
     assert send(connector, FILE[:1_000]).status_code == 201
 
 
+@pytest.mark.one_on_postgres
 @pytest.mark.parametrize("encoding", ["gzip", "br", "zstd, gzip"])
 def test_a_content_encoding_is_refused(connector: FlaskClient, probe: DatabaseProbe, encoding: str) -> None:
-    told(send(connector, headers={"Content-Encoding": encoding}), 415, "unsupported_encoding")
+    reported(send(connector, headers={"Content-Encoding": encoding}), 415, "unsupported_encoding")
     assert counts(probe) == [0, 0, 0]
 
 
@@ -156,7 +159,7 @@ def test_a_failure_to_store_says_to_send_again(
     connector: FlaskClient, probe: DatabaseProbe, summary: Read
 ) -> None:
     probe.fail("INSERT ON blob_chunks")
-    told(send(connector), 503, "storage_unavailable")
+    reported(send(connector), 503, "storage_unavailable")
     assert counts(probe) == [0, 0, 0]
     probe.restore()
     assert send(connector).status_code == 201
@@ -167,9 +170,9 @@ def test_no_room_for_the_upload_says_to_send_again(
     connector: FlaskClient, probe: DatabaseProbe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(blobs.tempfile, "tempdir", "/nowhere")
-    told(send(connector), 503, "storage_unavailable")
+    reported(send(connector), 503, "storage_unavailable")
     assert counts(probe) == [0, 0, 0]
 
 
 def test_a_stranger_stores_no_file(client: FlaskClient) -> None:
-    told(send(client), 401, "bearer_token_required")
+    reported(send(client), 401, "bearer_token_required")

@@ -282,5 +282,5 @@ def test_while_they_cannot_be_worked_out_the_feed_waits(owner: FlaskClient, prob
     probe("DELETE FROM retained_size_record")
     probe("UPDATE retained_size_stream SET dirty = TRUE, rollups_dirty = TRUE")
     probe("UPDATE retained_size_global SET dirty = TRUE")
-    probe.fail_repair()
+    probe.fail_reconcile()
     assert refused(owner, RECORDS, changes_since=token) == (503, "storage_unavailable")

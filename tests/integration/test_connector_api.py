@@ -66,7 +66,7 @@ def test_a_connection_can_be_named(connector: FlaskClient, probe: DatabaseProbe)
     assert probe("SELECT connector_instance_id, connector_id FROM connections") == [("laptop", "files")]
 
 
-def test_bad_lines_are_told_and_good_ones_kept(connector: FlaskClient, summary: Read) -> None:
+def test_bad_lines_are_reported_and_good_ones_stored(connector: FlaskClient, summary: Read) -> None:
     body = lines("a") + b"oops\n" + lines("b") + lines("c", stream="other")
     answer = send(connector, body).get_json()
     assert (answer["records_accepted"], answer["records_rejected"]) == (2, 2)
@@ -108,7 +108,7 @@ def test_a_connector_may_say_which_run_it_is(connector: FlaskClient, probe: Data
     assert probe("SELECT connector_instance_id FROM connections") == [("laptop",)]
 
 
-def test_errors_are_told_up_to_a_number_and_all_counted(connector: FlaskClient) -> None:
+def test_errors_are_reported_up_to_a_number_and_all_counted(connector: FlaskClient) -> None:
     answer = send(connector, b"x\n" * 1500).get_json()
     assert answer["records_rejected"] == 1500
     assert len(answer["errors"]) == connector_api.MAX_ERRORS
@@ -127,6 +127,7 @@ def test_gzip_is_accepted(connector: FlaskClient, summary: Read) -> None:
     assert summary()["record_count"] == 5000
 
 
+@pytest.mark.one_on_postgres
 @pytest.mark.parametrize(
     "body", [b"not gzip", gzip.compress(lines("a"))[:-9], b"\x1f\x8b"], ids=["other", "cut off", "begun"]
 )
@@ -158,6 +159,7 @@ def test_a_line_over_the_limit_is_rejected_by_itself(
     assert (answer["records_accepted"], answer["records_rejected"]) == (2, 1)
 
 
+@pytest.mark.one_on_postgres
 @pytest.mark.parametrize(
     ("query", "headers", "status"),
     [

@@ -78,13 +78,13 @@ def test_no_cell_begins_as_a_formula_does(operator: FlaskClient) -> None:
         assert response.data.replace(b"\r\n", b"").count(b"\n,") == 0
 
 
-def test_each_row_tells_as_of_when_and_whether_it_may_lag(
+def test_each_row_reports_its_time_and_whether_it_may_lag(
     operator: FlaskClient, probe: DatabaseProbe
 ) -> None:
     fill(2)
     fill(2, connection="phone")
     mark("laptop", "notes")
-    probe.fail_repair()
+    probe.fail_reconcile()
     rows, _ = table(operator, "size?grain=connection&format=csv")
     assert [(row["connector_instance_id"], row["dirty"]) for row in rows] == [
         ("laptop", "true"),
@@ -93,6 +93,7 @@ def test_each_row_tells_as_of_when_and_whether_it_may_lag(
     assert all(row["computed_at"].endswith("Z") for row in rows)
 
 
+@pytest.mark.one_on_postgres
 @pytest.mark.parametrize("path", ["size?grain=stream", "size?grain=connection", "top?scope=blob"])
 def test_no_rows_still_have_a_header(operator: FlaskClient, path: str) -> None:
     text = operator.get(f"/_ref/dataset/{path}&format=csv").text
@@ -101,6 +102,7 @@ def test_no_rows_still_have_a_header(operator: FlaskClient, path: str) -> None:
     assert text.startswith(("grain,connector_id,connector_instance_id,", "scope,measure,rank,"))
 
 
+@pytest.mark.one_on_postgres
 @pytest.mark.parametrize(
     ("path", "name"),
     [
@@ -111,7 +113,7 @@ def test_no_rows_still_have_a_header(operator: FlaskClient, path: str) -> None:
         ("top?download=true", "retained-top-connection-by-total_retained_bytes-{}.json"),
     ],
 )
-def test_a_file_is_named_for_what_it_holds_and_as_of_when(
+def test_a_file_is_named_for_what_it_holds_and_its_time(
     operator: FlaskClient, path: str, name: str
 ) -> None:
     fill(1)
@@ -139,7 +141,7 @@ def test_figures_that_were_never_counted_have_no_time_in_the_name() -> None:
         ("download=maybe", "download must be true or false."),
     ],
 )
-def test_another_format_is_told(operator: FlaskClient, query: str, message: str) -> None:
+def test_another_format_is_reported(operator: FlaskClient, query: str, message: str) -> None:
     for route in ("size", "top"):
         response = operator.get(f"/_ref/dataset/{route}?{query}")
         assert response.status_code == 400

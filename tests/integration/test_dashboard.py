@@ -47,7 +47,7 @@ def be(owner: FlaskClient, probe: DatabaseProbe, clock: Clock) -> Callable[[str]
             fill(1234)
         if kind in ("updating", "delayed", "recounting", "first_count"):
             mark()
-            probe.fail_repair(CANARY)
+            probe.fail_reconcile(CANARY)
         if kind == "first_count":
             probe("UPDATE retained_size_global SET computed_at = NULL, record_count = 0")
         if kind == "recounting":
@@ -67,7 +67,7 @@ KINDS = ["fresh", "empty", "updating", "delayed", "recounting", "first_count"]
 
 
 @pytest.mark.parametrize(
-    ("kind", "told"),
+    ("kind", "reported"),
     [
         ("fresh", ["Up to date", "1,234 records", "1 stream", "1 connection", "last change"]),
         ("empty", ["No records yet", "pdpp-ref import records.jsonl --connection my-source"]),
@@ -80,13 +80,14 @@ KINDS = ["fresh", "empty", "updating", "delayed", "recounting", "first_count"]
         ("first_count", ["Counting for the first time", "nothing to do"]),
     ],
 )
-def test_each_state_tells_what_it_must(be: Callable[[str], Tag], kind: str, told: list[str]) -> None:
+def test_each_state_says_what_it_must(be: Callable[[str], Tag], kind: str, reported: list[str]) -> None:
     hero = be(kind)
     assert hero["data-state"] == kind
-    for text in told:
+    for text in reported:
         assert text in words(hero)
 
 
+@pytest.mark.one_on_postgres
 @pytest.mark.parametrize("kind", KINDS)
 def test_no_state_says_what_it_must_not(be: Callable[[str], Tag], owner: FlaskClient, kind: str) -> None:
     be(kind)
@@ -97,6 +98,7 @@ def test_no_state_says_what_it_must_not(be: Callable[[str], Tag], owner: FlaskCl
         assert "canary" not in owner.get(path).text.lower()
 
 
+@pytest.mark.one_on_postgres
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(
     "path",
@@ -121,8 +123,9 @@ TITLES = {
 }
 
 
+@pytest.mark.one_on_postgres
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_title_and_the_icon_tell_the_state(
+def test_the_title_and_the_icon_show_the_state(
     be: Callable[[str], Tag], owner: FlaskClient, kind: str
 ) -> None:
     be(kind)
@@ -138,8 +141,9 @@ def test_the_title_and_the_icon_tell_the_state(
             assert file.mimetype == "image/svg+xml"
 
 
+@pytest.mark.one_on_postgres
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "first_count"])
-def test_figures_bear_their_time(be: Callable[[str], Tag], kind: str) -> None:
+def test_figures_show_their_time(be: Callable[[str], Tag], kind: str) -> None:
     time = be(kind).find("time")
     assert isinstance(time, Tag)
     assert time["datetime"] == RetainedSizeGlobal.get().computed_at
@@ -156,7 +160,7 @@ def test_what_is_not_known_is_not_zero(be: Callable[[str], Tag]) -> None:
     assert not hero.find("data")
 
 
-def test_a_recount_shows_how_far_it_is_and_never_all_before_it_is_published(
+def test_a_reconcile_shows_how_far_it_is_and_never_all_before_it_is_published(
     be: Callable[[str], Tag],
 ) -> None:
     bar = be("recounting").find("progress")
@@ -167,7 +171,7 @@ def test_a_recount_shows_how_far_it_is_and_never_all_before_it_is_published(
     assert bar["role"] == "progressbar"
 
 
-def test_a_recount_that_has_counted_all_has_not_published_it(
+def test_a_reconcile_that_has_counted_all_has_not_published_it(
     be: Callable[[str], Tag], owner: FlaskClient, probe: DatabaseProbe
 ) -> None:
     be("recounting")
@@ -180,7 +184,7 @@ def test_a_recount_that_has_counted_all_has_not_published_it(
     assert "counted and being added up" in words(hero)
 
 
-def test_a_recount_that_keeps_failing_is_behind(
+def test_a_reconcile_that_keeps_failing_is_behind(
     be: Callable[[str], Tag], owner: FlaskClient, clock: Clock
 ) -> None:
     assert be("recounting")["data-state"] == "recounting"
@@ -198,6 +202,7 @@ def test_of_figures_that_lag_since_a_time_that_is_lost_no_minutes_are_promised(
     assert hero_of(owner.get("/dashboard").text)["data-state"] == "delayed"
 
 
+@pytest.mark.one_on_postgres
 @pytest.mark.parametrize("kind", KINDS)
 def test_page_and_fragment_show_the_same_hero(
     be: Callable[[str], Tag], owner: FlaskClient, kind: str
@@ -231,13 +236,13 @@ def test_the_list_adds_up_to_the_hero_and_is_largest_first(owner: FlaskClient) -
     assert page.select_one(".listing time")["datetime"] == RetainedSizeGlobal.get().computed_at  # type: ignore[index]
 
 
-def test_while_totals_may_lag_each_row_bears_its_own_time(
+def test_while_totals_may_lag_each_row_shows_its_own_time(
     owner: FlaskClient, probe: DatabaseProbe, clock: Clock
 ) -> None:
     fill(3)
     fill(3, connection="phone")
     mark("phone")
-    probe.fail_repair()
+    probe.fail_reconcile()
     page = soup(owner.get("/dashboard").text)
     assert [bool(row.find("time")) for row in page.select("#connections tbody tr")] == [True, True]
     assert not page.select(".listing > .note time"), "no one time is true of all rows"
@@ -248,6 +253,7 @@ def test_while_totals_may_lag_each_row_bears_its_own_time(
     assert page.select(".listing > .note time")
 
 
+@pytest.mark.one_on_postgres
 @pytest.mark.parametrize(
     "name",
     ["a/b", "x y", "<script>alert(1)</script>", "q\"'", "é😀", "a\nb", "..", "a/../b", "/", "%2f", "?#"],
@@ -266,7 +272,7 @@ def test_hostile_names_are_escaped_and_followed(owner: FlaskClient, name: str) -
     assert soup(detail.text).select_one("#streams tbody th bdi").get_text() == name  # type: ignore[union-attr]
 
 
-def test_a_connections_page_repairs_and_says_what_it_does_not_know(
+def test_a_connections_page_reconciles_and_says_what_it_does_not_know(
     owner: FlaskClient, probe: DatabaseProbe
 ) -> None:
     fill(3)
@@ -320,7 +326,7 @@ class TestPolling:
         fill(5)
         address = str(hero_of(owner.get("/dashboard").text)["hx-get"])
         mark()
-        probe.fail_repair()
+        probe.fail_reconcile()
         announcement = soup(owner.get(address).text).find(id="announcement")
         assert isinstance(announcement, Tag)
         assert announcement["hx-swap-oob"] == "innerHTML"
@@ -332,6 +338,7 @@ class TestPolling:
         assert (status["role"], status.get_text()) == ("status", "")
         assert not status.find_parent(id="hero")
 
+    @pytest.mark.one_on_postgres
     @pytest.mark.parametrize(("kind", "seconds"), [("fresh", 10), ("updating", 2), ("delayed", 10)])
     def test_the_interval_follows_the_state(
         self, be: Callable[[str], Tag], kind: str, seconds: int
@@ -348,7 +355,7 @@ class TestPolling:
         assert str(hero_of(client.get("/dashboard").text)["hx-trigger"]).startswith("every 33s")
 
 
-def test_a_hero_poll_repairs_as_any_read_does(owner: FlaskClient) -> None:
+def test_a_hero_poll_reconciles_as_any_read_does(owner: FlaskClient) -> None:
     fill(5)
     mark("laptop", "notes")
     assert hero_of(owner.get("/dashboard/hero").text)["data-state"] == "fresh"
@@ -397,7 +404,7 @@ def test_sizes_have_three_digits_in_decimal_units(value: int, text: str) -> None
     assert size_text(value) == text
 
 
-def test_a_rebuild_is_seen_as_a_recount_and_ends_by_itself(owner: FlaskClient) -> None:
+def test_a_rebuild_is_seen_as_a_reconcile_and_ends_by_itself(owner: FlaskClient) -> None:
     fill(50, stream="one")
     fill(50, stream="two")
     reconcile.begin_rebuild()

@@ -45,7 +45,7 @@ def test_an_errors_text_reaches_neither_operator_nor_owner_nor_log(
 ) -> None:
     fill(5)
     mark()
-    probe.fail_repair(CANARY)
+    probe.fail_reconcile(CANARY)
     for _ in range(3):
         body = summary()
         assert body["projection"]["last_error"] == "reconcile failed: the database refused a value"
@@ -72,7 +72,7 @@ def test_a_stored_text_that_should_be_a_time_comes_out_nowhere(
         assert_absent(page)
 
 
-def test_a_refused_write_over_http_or_command_tells_nothing_of_itself(probe: DatabaseProbe) -> None:
+def test_a_refused_write_over_http_or_command_reveals_nothing_of_itself(probe: DatabaseProbe) -> None:
     fill(1)
     probe.fail("INSERT ON record_changes", why=CANARY)
     with pytest.raises(peewee.DatabaseError) as refused:
@@ -80,7 +80,7 @@ def test_a_refused_write_over_http_or_command_tells_nothing_of_itself(probe: Dat
     assert_absent(describe(refused.value))
 
 
-def test_a_server_error_tells_nothing_of_itself(
+def test_a_server_error_reveals_nothing_of_itself(
     app: Flask, probe: DatabaseProbe, caplog: pytest.LogCaptureFixture
 ) -> None:
     probe("ALTER TABLE retained_size_global RENAME TO conn_4711")
@@ -94,12 +94,12 @@ def test_a_server_error_tells_nothing_of_itself(
 @pytest.mark.parametrize(
     "error", [apsw.BusyError, apsw.FullError, apsw.CorruptError, apsw.SQLError, ValueError]
 )
-def test_every_error_is_told_from_a_fixed_list(error: type[Exception]) -> None:
-    told = describe(peewee.OperationalError(error(CANARY)))
-    assert told.removeprefix("reconcile failed: ") in PROBLEM_TEXT.values()
+def test_every_error_is_reported_from_a_fixed_list(error: type[Exception]) -> None:
+    reported = describe(peewee.OperationalError(error(CANARY)))
+    assert reported.removeprefix("reconcile failed: ") in PROBLEM_TEXT.values()
 
 
-def test_an_error_that_was_wrapped_twice_is_still_told_by_its_kind() -> None:
+def test_an_error_that_was_wrapped_twice_is_still_reported_by_its_kind() -> None:
     busy = peewee.OperationalError(peewee.OperationalError(apsw.BusyError(CANARY)))
     assert describe(busy) == "reconcile failed: the database is busy with another writer"
 

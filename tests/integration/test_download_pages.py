@@ -217,6 +217,7 @@ def test_a_download_ends_with_its_time(owner: FlaskClient, files: PreparedFiles,
 # ---- what is asked for ---------------------------------------------------------------------------
 
 
+@pytest.mark.one_on_postgres
 @pytest.mark.parametrize(
     ("form", "status"),
     [
@@ -242,7 +243,7 @@ def test_a_full_disk_is_an_error_page_before_anything_is_prepared(
     response = post(owner, files="yes")
     assert response.status_code == 507
     assert "does not have the room" in response.text
-    assert not files._files
+    assert not files._files.read()
 
 
 def test_what_fails_while_it_is_prepared_is_said_on_its_page(
@@ -260,6 +261,7 @@ def test_what_fails_while_it_is_prepared_is_said_on_its_page(
     assert owner.get(page.removesuffix("/page")).headers["Location"] == page
 
 
+@pytest.mark.one_on_postgres
 @pytest.mark.parametrize("name", ["..", "a\nb", 'a"b', "😀", "Notes", "x" * 900])
 def test_a_hostile_name_makes_a_plain_file_name(
     owner: FlaskClient, files: PreparedFiles, name: str
@@ -274,6 +276,7 @@ def test_a_hostile_name_makes_a_plain_file_name(
 # ---- how it is sent ------------------------------------------------------------------------------
 
 
+@pytest.mark.one_on_postgres
 @pytest.mark.parametrize(
     ("header", "part"),
     [
@@ -294,6 +297,7 @@ def test_a_range_is_sent_alone(owner: FlaskClient, files: PreparedFiles, header:
     assert response.headers["Content-Length"] == str(len(response.data))
 
 
+@pytest.mark.one_on_postgres
 @pytest.mark.parametrize(
     "headers",
     [
@@ -362,6 +366,7 @@ def test_the_page_polls_while_it_is_prepared_and_no_longer(
     assert 'id="announcement" hx-swap-oob="innerHTML">Your download is ready.<' in fragment
 
 
+@pytest.mark.one_on_postgres
 @pytest.mark.parametrize(
     "path",
     [

@@ -37,7 +37,7 @@ def erase(client: FlaskClient, path: str = RECORD, **query: str) -> Any:
     return client.delete(path, query_string=LAPTOP | {"erase": "true"} | query)
 
 
-def told(response: Any, status: int, code: str) -> None:
+def reported(response: Any, status: int, code: str) -> None:
     assert (response.status_code, response.get_json()["error"]["code"]) == (status, code)
 
 
@@ -103,14 +103,14 @@ def test_it_needs_the_scope(
     assert eraser.delete(path, query_string=LAPTOP if "?" not in path else None).status_code == 403
     writer = token(app, monkeypatch, Caller(frozenset({WRITE})))
     separator = "&" if "?" in path else "?"
-    told(
+    reported(
         writer.delete(f"{path}{separator}connector_instance_id=laptop&erase=true"),
         403,
         "insufficient_scope",
     )
     for spelling in ("1", "True", "yes", "false&erase=true"):
         response = writer.delete(f"{path}{separator}connector_instance_id=laptop&erase={spelling}")
-        told(response, 400, "invalid_request")
+        reported(response, 400, "invalid_request")
     monkeypatch.setattr(auth, "_bearer", lambda: None)
     assert app.test_client().delete(path).status_code == 401
     assert probe("SELECT COUNT(*) FROM record_changes") == [(3,)]
@@ -120,7 +120,7 @@ def test_a_token_of_another_connection_may_not(
     app: Flask, eraser: FlaskClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     other = token(app, monkeypatch, Caller(frozenset({ERASE}), "phone"))
-    told(erase(other), 403, "insufficient_scope")
+    reported(erase(other), 403, "insufficient_scope")
 
 
 def test_the_owner_may(eraser: FlaskClient, owner: FlaskClient, probe: DatabaseProbe) -> None:
@@ -131,18 +131,18 @@ def test_the_owner_may(eraser: FlaskClient, owner: FlaskClient, probe: DatabaseP
 def test_bad_calls_are_refused(
     app: Flask, monkeypatch: pytest.MonkeyPatch, eraser: FlaskClient, probe: DatabaseProbe
 ) -> None:
-    told(erase(eraser, "/v1/streams/nots/records/a"), 404, "stream_not_found")
-    told(erase(eraser, connector_instance_id="nobody"), 404, "stream_not_found")
-    told(erase(eraser, file="x"), 400, "invalid_request")
+    reported(erase(eraser, "/v1/streams/nots/records/a"), 404, "stream_not_found")
+    reported(erase(eraser, connector_instance_id="nobody"), 404, "stream_not_found")
+    reported(erase(eraser, file="x"), 400, "invalid_request")
     both = token(app, monkeypatch, Caller(frozenset({ERASE, WRITE})))
-    told(erase(both, "/v1/records", stream="notes"), 400, "invalid_request")
-    told(erase(both, "/v1/streams/notes/records"), 400, "invalid_request")
+    reported(erase(both, "/v1/records", stream="notes"), 400, "invalid_request")
+    reported(erase(both, "/v1/streams/notes/records"), 400, "invalid_request")
     assert probe("SELECT 1 FROM erasures") == []
 
 
 def test_a_file_needs_erase(app: Flask, monkeypatch: pytest.MonkeyPatch, eraser: FlaskClient) -> None:
     writer = token(app, monkeypatch, Caller(frozenset({WRITE})))
-    told(writer.delete(RECORD, query_string=LAPTOP | {"file": DIGEST}), 400, "invalid_request")
+    reported(writer.delete(RECORD, query_string=LAPTOP | {"file": DIGEST}), 400, "invalid_request")
     assert writer.delete(RECORD, query_string=LAPTOP).status_code == 204
 
 

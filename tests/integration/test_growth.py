@@ -64,7 +64,7 @@ def put(name: str, size: int, connection: str = "laptop", stream: str = "notes")
     write(upsert(name, "x" * (size - 2), stream), connection=connection)
 
 
-def told(shown: int = 90, **of: int) -> dict[int, int | None]:
+def reported(shown: int = 90, **of: int) -> dict[int, int | None]:
     """The totals that growth tells, by days after the first."""
     found = growth.days(shown, **of)
     return {(date.fromisoformat(each.day) - START.date()).days: each.total for each in found}
@@ -82,13 +82,13 @@ def test_what_was_before_the_first_change_is_nothing_and_before_a_gap_unknown(
     it_is: Callable[[int], None], stood: Stood
 ) -> None:
     it_is(0)
-    assert told() == {-90: 0}
+    assert reported() == {-90: 0}
     put("a", 10)
     it_is(3)
-    assert told() == {-87: 0, 0: 20}
-    assert told(2) == {1: 20}
+    assert reported() == {-87: 0, 0: 20}
+    assert reported(2) == {1: 20}
     stood(10, 7)
-    assert told()[-87] is None, "its row says that something was before it"
+    assert reported()[-87] is None, "its row says that something was before it"
 
 
 def test_days_of_streams_and_connections_are_their_own(it_is: Callable[[int], None]) -> None:
@@ -99,10 +99,10 @@ def test_days_of_streams_and_connections_are_their_own(it_is: Callable[[int], No
     it_is(2)
     put("p", 30, stream="photos")
     phone, laptop = ids("phone", "notes"), ids("laptop", "photos")
-    assert told() == {-88: 0, 0: 20, 1: 60, 2: 120}
-    assert told(connection_id=laptop["connection"]) == {-88: 0, 0: 20, 2: 80}
-    assert told(connection_id=phone["connection"]) == told(stream_id=phone["id"]) == {-88: 0, 1: 40}
-    assert told(stream_id=laptop["id"]) == {-88: 0, 2: 60}
+    assert reported() == {-88: 0, 0: 20, 1: 60, 2: 120}
+    assert reported(connection_id=laptop["connection"]) == {-88: 0, 0: 20, 2: 80}
+    assert reported(connection_id=phone["connection"]) == reported(stream_id=phone["id"]) == {-88: 0, 1: 40}
+    assert reported(stream_id=laptop["id"]) == {-88: 0, 2: 60}
     it_is(COMPARED_DAYS + 1)
     assert growth.global_baseline() == 60
     assert growth.baselines() == {laptop["connection"]: 20, phone["connection"]: 40}
@@ -118,11 +118,11 @@ def test_days_on_which_rows_were_dirty_are_unknown(it_is: Callable[[int], None])
     mark("laptop", "notes")
     put("b", 50)
     it_is(4)
-    assert told() == {-86: 0, 0: 20, 2: None}, "as long as it is dirty"
+    assert reported() == {-86: 0, 0: 20, 2: None}, "as long as it is dirty"
     it_is(5)
     reconcile.run_until_fresh()
     it_is(6)
-    assert told() == {-84: 0, 0: 20, 2: None, 5: 120}
+    assert reported() == {-84: 0, 0: 20, 2: None, 5: 120}
     for day, then in ((1, 20), (2, None), (4, None), (5, 120)):
         it_is(day + COMPARED_DAYS)
         assert growth.global_baseline() == then
@@ -137,18 +137,18 @@ def test_a_mark_that_is_cleared_on_its_day_leaves_no_gap(it_is: Callable[[int], 
     mark("laptop", "notes")
     put("b", 50)
     reconcile.run_until_fresh()
-    assert told() == {-88: 0, 0: 20, 2: 120}
+    assert reported() == {-88: 0, 0: 20, 2: 120}
 
 
-def test_a_recount_leaves_the_days_before_it_as_they_were(it_is: Callable[[int], None]) -> None:
+def test_a_reconcile_leaves_the_days_before_it_as_they_were(it_is: Callable[[int], None]) -> None:
     it_is(0)
     put("a", 10)
     it_is(3)
-    before = told()
+    before = reported()
     reconcile.begin_rebuild()
-    assert told() == {**before, 3: None}
+    assert reported() == {**before, 3: None}
     reconcile.finish_rebuild()
-    assert told() == {**before, 3: 20}
+    assert reported() == {**before, 3: 20}
 
 
 @pytest.mark.parametrize("days", [365, -365, -20_000])
@@ -159,16 +159,16 @@ def test_one_write_with_a_wrong_clock_hides_one_day(it_is: Callable[[int], None]
     it_is(6 + days)
     put("wrong", 10)
     it_is(7)
-    assert told()[6] is None
+    assert reported()[6] is None
     for day in range(7, 12):
         it_is(day)
         put(f"after {day}", 10)
     it_is(20)
     whole = {-70: 0, 0: 20, 2: 40, 4: 60, 6: None, 7: 120, 8: 140, 9: 160, 10: 180, 11: 200}
     row = ids("laptop", "notes")
-    assert told() == told(connection_id=row["connection"]) == told(stream_id=row["id"]) == whole
+    assert reported() == reported(connection_id=row["connection"]) == reported(stream_id=row["id"]) == whole
     it_is(6 + 365)
-    assert told(365) == {6: None, **{day: whole[day] for day in range(7, 12)}}
+    assert reported(365) == {6: None, **{day: whole[day] for day in range(7, 12)}}
     assert list(verify.differences()) == []
 
 
@@ -182,20 +182,20 @@ def test_a_day_of_a_clock_that_was_ahead_gives_way_when_that_day_comes(
     for day in range(1, 6):
         it_is(day)
         put(f"{day}", 10)
-    assert told() == {-85: 0, 0: None, 1: 60, 2: 80, 3: 100, 4: 120, 5: 140}
+    assert reported() == {-85: 0, 0: None, 1: 60, 2: 80, 3: 100, 4: 120, 5: 140}
     it_is(6)
     put("in time", 10)
     it_is(7)
-    assert told() == {-83: 0, 0: None, 1: 60, 2: 80, 3: 100, 4: 120, 5: 140, 6: 160}
+    assert reported() == {-83: 0, 0: None, 1: 60, 2: 80, 3: 100, 4: 120, 5: 140, 6: 160}
 
 
-def test_too_few_days_to_tell_which_clock_was_wrong_are_unknown(it_is: Callable[[int], None]) -> None:
+def test_too_few_days_to_know_which_clock_was_wrong_are_unknown(it_is: Callable[[int], None]) -> None:
     """Either the clock was ahead on day 10, or behind on day 3."""
     for day in (1, 10, 3, 11):
         it_is(day)
         put(f"{day}", 10)
     it_is(20)
-    assert told() == {-70: 0, 1: None, 11: 80}
+    assert reported() == {-70: 0, 1: None, 11: 80}
 
 
 def test_a_clock_that_was_ahead_leaves_later_times_right(
@@ -226,7 +226,7 @@ def test_deleting_a_connection_leaves_what_growth_says_of_the_rest(it_is: Callab
     it_is(40)
     deletion.delete_connection("old")
     reconcile.run_until_fresh()
-    assert told() == {-50: 0, 0: 200, 20: 220, 40: 20}
+    assert reported() == {-50: 0, 0: 200, 20: 220, 40: 20}
     assert growth.global_baseline() == 200
     assert growth.baselines() == {ids("young")["connection"]: 0}
 
@@ -242,8 +242,12 @@ def test_a_mark_by_a_clock_that_was_ahead_hides_the_days_since_it_was_right(
     put("b", 10)
     it_is(9)
     row = ids("laptop", "notes")
-    assert told(stream_id=row["id"]) == told(connection_id=row["connection"]) == {-81: 0, 0: 20, 2: None}
-    assert told() == {-81: 0, 0: 20, 2: None}
+    assert (
+        reported(stream_id=row["id"])
+        == reported(connection_id=row["connection"])
+        == {-81: 0, 0: 20, 2: None}
+    )
+    assert reported() == {-81: 0, 0: 20, 2: None}
 
 
 def test_days_are_dropped_by_number_and_by_no_clock(
@@ -261,9 +265,9 @@ def test_days_are_dropped_by_number_and_by_no_clock(
     probe("UPDATE retained_size_global SET generation = 430")
     it_is(20_000)
     put("b", 10)
-    kept = probe("SELECT day FROM retained_size_global_days ORDER BY generation")
-    assert len(kept) == SNAPSHOT_RETENTION_DAYS
-    assert kept[-2:] == [("2027-05-04",), ("2080-12-02",)]
+    stored = probe("SELECT day FROM retained_size_global_days ORDER BY generation")
+    assert len(stored) == SNAPSHOT_RETENTION_DAYS
+    assert stored[-2:] == [("2027-05-04",), ("2080-12-02",)]
 
 
 def test_a_row_that_was_lost_says_nothing_of_before(
@@ -276,8 +280,8 @@ def test_a_row_that_was_lost_says_nothing_of_before(
     mark("laptop")
     reconcile.run_until_fresh()
     it_is(4)
-    assert told(connection_id=ids("laptop")["connection"]) == {-86: 0, 0: None, 3: 20}
-    assert told() == {-86: 0, 0: 20, 3: 20}
+    assert reported(connection_id=ids("laptop")["connection"]) == {-86: 0, 0: None, 3: 20}
+    assert reported() == {-86: 0, 0: 20, 3: 20}
 
 
 def test_the_growth_of_all_connections_is_one_statement() -> None:

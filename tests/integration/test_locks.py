@@ -89,7 +89,7 @@ HELD = {
 
 
 @pytest.mark.parametrize("held", HELD)
-def test_a_read_answers_while_a_writer_holds_a_row_and_repairs_the_others(
+def test_a_read_answers_while_a_writer_holds_a_row_and_reconciles_the_others(
     held: str, auto: AutoReconcile, backend: Backend, probe: DatabaseProbe
 ) -> None:
     for place in (("laptop", "notes"), ("laptop", "photos"), ("phone", "notes")):
@@ -120,7 +120,7 @@ def test_a_read_does_not_wait_for_a_writer_that_holds_records(
         assert read(auto)[0] == "fresh", "it has not come to its figures yet"
 
 
-def test_there_is_one_repair_at_a_time(auto: AutoReconcile, probe: DatabaseProbe) -> None:
+def test_there_is_one_reconcile_at_a_time(auto: AutoReconcile, probe: DatabaseProbe) -> None:
     mark()
     with probe.busy():
         assert read(auto)[0] == "stale"
@@ -139,25 +139,25 @@ def counting(
     grain: str, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[tuple[threading.Event, threading.Event]]:
     """A pass stops, the row locked, between having counted and storing it: (it has, it may go on)."""
-    counted, go_on = threading.Event(), threading.Event()
+    counted, proceed = threading.Event(), threading.Event()
     replace = reconcile._replace
 
     def slowly(of: grains.Grain, *arguments: Any) -> None:
         if of.table == f"retained_size_{grain}":
             counted.set()
-            assert go_on.wait(60)
+            assert proceed.wait(60)
         replace(of, *arguments)
 
     monkeypatch.setattr(reconcile, "_replace", slowly)
-    yield counted, go_on
-    go_on.set()
+    yield counted, proceed
+    proceed.set()
 
 
 @pytest.mark.parametrize("grain", ["stream", "connection", "global"])
 def test_a_mark_that_lands_while_its_row_is_recomputed_survives(
     grain: str, auto: AutoReconcile, counting: Any, probe: DatabaseProbe
 ) -> None:
-    counted, go_on = counting
+    counted, proceed = counting
     mark("laptop", "notes")
     place = {"stream": ("laptop", "notes"), "connection": ("laptop",), "global": ()}[grain]
     with meanwhile(lambda: reconcile.run_pass(Limits(seconds=60))):
@@ -165,36 +165,36 @@ def test_a_mark_that_lands_while_its_row_is_recomputed_survives(
         with meanwhile(lambda: mark(*place)) as marking:
             await_waiting_session(probe)
             assert marking.is_alive(), "it waits for the row that is locked"
-            go_on.set()
+            proceed.set()
     assert probe.dirty()[2] == 1
     assert probe.dirty()[0] == (grain == "stream")
     run_until_fresh()
     assert probe.wrong_but_clean() == []
 
 
-def test_a_write_that_lands_while_its_stream_is_recounted_is_counted_once(
+def test_a_write_that_lands_while_its_stream_is_reconciled_is_counted_once(
     auto: AutoReconcile, counting: Any, probe: DatabaseProbe
 ) -> None:
-    counted, go_on = counting
+    counted, proceed = counting
     mark("laptop", "notes")
     with meanwhile(lambda: reconcile.run_pass(Limits(seconds=60))):
         assert counted.wait(60)
         with meanwhile(lambda: write(upsert("new"), upsert("0000001", "changed"))):
             await_waiting_session(probe)
-            go_on.set()
+            proceed.set()
     assert probe.wrong_but_clean() == []
     run_until_fresh()
     assert probe.wrong_but_clean() == []
 
 
-def test_a_writer_that_waits_too_long_is_told_to_try_again(auto: AutoReconcile, backend: Backend) -> None:
+def test_a_writer_that_waits_too_long_is_asked_to_try_again(auto: AutoReconcile, backend: Backend) -> None:
     db.execute_sql("SET lock_timeout = '100ms'")
     with holding(backend, HELD["deleted"]), pytest.raises(Busy):
         write(upsert("b"))
     assert write(upsert("b")).created == 1
 
 
-def test_a_deadlock_with_another_program_is_told_as_busy_and_leaves_nothing(
+def test_a_deadlock_with_another_program_is_reported_as_busy_and_leaves_nothing(
     auto: AutoReconcile, backend: Backend, probe: DatabaseProbe
 ) -> None:
     """The other takes rows in the wrong order: the global one first, then the stream's."""

@@ -12,6 +12,7 @@ from tests.support.factories import TOKEN
 BROWSER = {"Accept": "text/html,application/xhtml+xml"}
 
 
+@pytest.mark.one_on_postgres
 @pytest.mark.parametrize(
     "path", ["/", "/dashboard", "/dashboard/hero", "/owner/login", "/_ref/dataset/summary", "/nowhere"]
 )
@@ -38,6 +39,7 @@ def test_request_ids_differ(client: FlaskClient) -> None:
     assert len({client.get("/nowhere").headers["Request-Id"] for _ in range(5)}) == 5
 
 
+@pytest.mark.one_on_postgres
 @pytest.mark.parametrize(
     ("method", "path", "status", "code"),
     [
@@ -68,7 +70,7 @@ def test_a_browser_gets_errors_as_a_page_without_codes(owner: FlaskClient) -> No
     assert "404" not in response.text
 
 
-def test_an_unexpected_error_tells_nothing_of_itself(
+def test_an_unexpected_error_reveals_nothing_of_itself(
     app: Flask, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def broken(*_: Any) -> None:
@@ -84,6 +86,7 @@ def test_an_unexpected_error_tells_nothing_of_itself(
     assert "RuntimeError" in caplog.text
 
 
+@pytest.mark.one_on_postgres
 @pytest.mark.parametrize(
     "path", ["/%00", "/dashboard/connections/%ff", "/dashboard/hero?seen=%00%ff", "/" + "a" * 9000]
 )
@@ -91,6 +94,7 @@ def test_odd_paths_are_no_server_error(owner: FlaskClient, path: str) -> None:
     assert owner.get(path).status_code < 500
 
 
+@pytest.mark.one_on_postgres
 @pytest.mark.parametrize("kind", ["application/json", "application/x-www-form-urlencoded", None])
 def test_a_body_that_is_too_large_is_refused(client: FlaskClient, kind: str | None) -> None:
     response = client.post("/owner/login", data=b"x" * 2_000_000, content_type=kind)

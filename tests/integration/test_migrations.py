@@ -111,7 +111,7 @@ class TestOpened:
 
 
 @pytest.mark.parametrize("version", range(migrations.OLDEST, migrations.CURRENT))
-def test_a_database_of_an_earlier_version_opens_and_heals(version: int, tmp_path: Path) -> None:
+def test_a_database_of_an_earlier_version_opens_and_recovers(version: int, tmp_path: Path) -> None:
     """`tests/databases` has one as each earlier version wrote it, with a marked stream."""
     with DatabaseProbe(tmp_path / "test.sqlite3") as probe:
         probe.db.execute((DATABASES / f"schema-{version}.sql").read_text())

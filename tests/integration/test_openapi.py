@@ -49,7 +49,7 @@ def test_every_route_is_in_it(app: Flask, described: dict[str, Any]) -> None:
             assert described["paths"][path_of(rule)][method.lower()]["summary"]
 
 
-def test_a_route_that_is_not_declared_is_told(app: Flask) -> None:
+def test_a_route_that_is_not_declared_is_reported(app: Flask) -> None:
     app.add_url_rule("/new", "new", lambda: "")
     with pytest.raises(LookupError, match="/new"):
         document(app)
@@ -75,7 +75,7 @@ def test_reference_only_routes_say_so(described: dict[str, Any]) -> None:
                 assert ("PDPP-Surface" in response["headers"]) is only, path
 
 
-def test_who_may_call_is_told(described: dict[str, Any]) -> None:
+def test_who_may_call_is_reported(described: dict[str, Any]) -> None:
     schemes = {
         "/_ref/dataset/summary": ["session", "bearer"],
         "/dashboard": ["session"],
@@ -98,6 +98,7 @@ OPTIONAL = {
 }
 
 
+@pytest.mark.one_on_postgres
 @pytest.mark.parametrize(
     ("schema", "fields"),
     [
@@ -148,20 +149,20 @@ def test_bodies_have_the_contracts_fields_and_no_other(
             assert kinds == ["date-time", "null"]
 
 
-def test_parameters_are_told_with_their_values_and_defaults(described: dict[str, Any]) -> None:
-    told = described["paths"]["/_ref/dataset/size"]["get"]["parameters"]
-    (grain,) = (each for each in told if each["name"] == "grain")
+def test_parameters_are_reported_with_their_values_and_defaults(described: dict[str, Any]) -> None:
+    reported = described["paths"]["/_ref/dataset/size"]["get"]["parameters"]
+    (grain,) = (each for each in reported if each["name"] == "grain")
     assert (grain["name"], grain["required"]) == ("grain", False)
     assert set(grain["schema"]["enum"]) == {"global", "connection", "stream"}
     assert grain["schema"]["default"] == "global"
     for path, methods in described["paths"].items():
         for operation in methods.values():
-            told = [each["name"] for each in operation["parameters"] if each["in"] == "path"]
-            assert all(f"{{{name}}}" in path for name in told)
-            assert len(told) == path.count("{")
+            reported = [each["name"] for each in operation["parameters"] if each["in"] == "path"]
+            assert all(f"{{{name}}}" in path for name in reported)
+            assert len(reported) == path.count("{")
 
 
-def test_errors_are_told_by_code(described: dict[str, Any]) -> None:
+def test_errors_are_reported_by_code(described: dict[str, Any]) -> None:
     responses = described["paths"]["/v1/streams/{stream}/records/{key}"]["delete"]["responses"]
     (_, codes) = responses["409"]["content"]["application/json"]["schema"]["allOf"]
     assert codes["properties"]["error"]["properties"]["code"]["enum"] == [
@@ -178,6 +179,7 @@ def test_every_error_has_a_status_and_a_sentence() -> None:
         assert meaning.about.endswith(".")
 
 
+@pytest.mark.one_on_postgres
 @pytest.mark.parametrize("change", ["more", "less", "other", "status", "code"])
 def test_what_does_not_conform_is_noticed(
     described: dict[str, Any], client: FlaskClient, change: str
@@ -207,7 +209,7 @@ def test_what_does_not_conform_is_noticed(
         ("grain=x&grain=stream", "grain must be one of connection, global, stream."),
     ],
 )
-def test_a_wrong_parameter_is_told_by_name(client: FlaskClient, query: str, message: str) -> None:
+def test_a_wrong_parameter_is_reported_by_name(client: FlaskClient, query: str, message: str) -> None:
     response = client.get(f"/_ref/dataset/size?{query}", headers=BEARER)
     assert response.status_code == 400
     assert response.get_json()["error"]["message"] == message

@@ -83,13 +83,13 @@ def test_search_keeps_the_order_and_says_what_it_leaves_out(owner: FlaskClient) 
         figures(page, f"{part} td.main data")[0] for part in ("tbody", ".others", ".whole")
     )
     assert shown + left_out == whole
-    kept_too = {
+    stored_too = {
         str(field["name"]): field["value"] for field in page.select(".find input") if field.get("value")
     }
-    assert kept_too == {"sort": "name", "q": "L"}
+    assert stored_too == {"sort": "name", "q": "L"}
 
 
-def test_a_search_without_a_hit_is_told_and_can_be_left(owner: FlaskClient) -> None:
+def test_a_search_without_a_hit_is_reported_and_can_be_left(owner: FlaskClient) -> None:
     fill(1)
     page = soup(owner.get('/dashboard?q=<b>"no').text)
     assert '0 connections with “<b>"no”' in re.sub(r"\s+", " ", page.get_text())
@@ -97,6 +97,7 @@ def test_a_search_without_a_hit_is_told_and_can_be_left(owner: FlaskClient) -> N
     assert page.find("a", string="Show all")
 
 
+@pytest.mark.one_on_postgres
 @pytest.mark.parametrize("query", ["sort=nonsense", "order=up", "days=7", "limit=x", "format=xml"])
 def test_a_wrong_parameter_is_named(owner: FlaskClient, query: str) -> None:
     response = owner.get(f"/dashboard?{query}")
@@ -120,7 +121,7 @@ def test_zero_unknown_and_least_look_different(owner: FlaskClient, probe: Databa
         fill(2, connection=name)
     probe("DELETE FROM retained_size_connection WHERE connection_id = ?", ids("phone")["connection"])
     probe("UPDATE retained_size_global SET dirty = TRUE, computed_at = NULL")
-    probe.fail_repair()
+    probe.fail_reconcile()
     probe.fail("INSERT ON retained_size_connection", name="never")
     page = soup(owner.get("/dashboard").text)
     known, unknown = page.select("#connections tbody tr")
@@ -136,18 +137,19 @@ def test_zero_unknown_and_least_look_different(owner: FlaskClient, probe: Databa
 
 
 @pytest.mark.usefixtures("several")
-def test_shares_are_drawn_and_told(owner: FlaskClient) -> None:
+def test_shares_are_drawn_and_reported(owner: FlaskClient) -> None:
     page = soup(owner.get("/dashboard").text)
     rows = page.select("#connections tbody tr")
-    told = [float(str(row.select('[data-label="Share"] data')[0]["value"])) for row in rows]
+    reported = [float(str(row.select('[data-label="Share"] data')[0]["value"])) for row in rows]
     drawn = [float(str(row.select_one("rect.fill")["width"]).rstrip("%")) for row in rows]  # type: ignore[index]
-    assert sum(told) == pytest.approx(1, abs=0.001)
-    assert drawn == pytest.approx([100 * share for share in told], abs=0.02)
+    assert sum(reported) == pytest.approx(1, abs=0.001)
+    assert drawn == pytest.approx([100 * share for share in reported], abs=0.02)
 
 
 # ---- taken away --------------------------------------------------------------------------------
 
 
+@pytest.mark.one_on_postgres
 @pytest.mark.usefixtures("several")
 @pytest.mark.parametrize("query", ["", "sort=name", "sort=record_count&order=asc", "q=l", "sort=growth"])
 def test_page_csv_and_json_are_one(owner: FlaskClient, query: str) -> None:
@@ -156,12 +158,12 @@ def test_page_csv_and_json_are_one(owner: FlaskClient, query: str) -> None:
     body = owner.get(f"/dashboard?{query}&format=json").get_json()
     assert [row[0] for row in shown] == [line["connection"] for line in lines]
     assert [line["connection"] for line in lines] == [row["connection"] for row in body["rows"]]
-    for row, line, told in zip(shown, lines, body["rows"], strict=True):
+    for row, line, reported in zip(shown, lines, body["rows"], strict=True):
         total, _share, growth, *rest = row[1:]
         assert (total, growth) == (line["total_retained_bytes"], line["growth_30_days"])
         names = ("record_count", "record_history_count", "blob_count", "current_record_json_bytes")
         assert rest[:4] == [line[name] for name in names]
-        for name, value in told.items():
+        for name, value in reported.items():
             assert line[name] == ("false" if value is False else str(value))
 
 
@@ -186,7 +188,7 @@ def test_what_was_never_counted_is_empty_in_a_file_and_not_zero(
     fill(1)
     probe("UPDATE retained_size_connection SET dirty = TRUE, computed_at = NULL")
     mark()
-    probe.fail_repair()
+    probe.fail_reconcile()
     (line,) = listed(owner.get("/dashboard?format=csv").data)
     assert (line["total_retained_bytes"], line["record_count"], line["as_of"]) == ("", "", "")
     assert line["may_lag"] == "true"
@@ -194,6 +196,7 @@ def test_what_was_never_counted_is_empty_in_a_file_and_not_zero(
     assert row["total_retained_bytes"] is None
 
 
+@pytest.mark.one_on_postgres
 @pytest.mark.parametrize("name", HOSTILE)
 def test_hostile_names_in_files_and_pages(owner: FlaskClient, name: str) -> None:
     write(upsert(name, stream=name), connection=name, connector=name)
@@ -214,7 +217,7 @@ def test_hostile_names_in_files_and_pages(owner: FlaskClient, name: str) -> None
 # ---- a stream ----------------------------------------------------------------------------------
 
 
-def test_a_stream_is_reached_and_tells_its_figures(owner: FlaskClient) -> None:
+def test_a_stream_is_reached_and_reports_its_figures(owner: FlaskClient) -> None:
     write(
         upsert("a", {"t": "x" * 50}),
         upsert("a", {"t": "y"}),
@@ -246,6 +249,7 @@ def test_no_page_shows_what_a_record_holds(owner: FlaskClient) -> None:
             assert "CANARY" not in owner.get(path + ("" if "?" in path else "?") + more).text
 
 
+@pytest.mark.one_on_postgres
 @pytest.mark.parametrize("query", ["", "connection=laptop&stream=no", "connection=no&stream=notes"])
 def test_a_stream_that_is_not_there(owner: FlaskClient, query: str) -> None:
     fill(1)
@@ -257,7 +261,7 @@ def test_a_stream_that_is_not_there(owner: FlaskClient, query: str) -> None:
 # ---- growth on the page ------------------------------------------------------------------------
 
 
-def test_growth_is_drawn_and_told_as_a_table(owner: FlaskClient, probe: DatabaseProbe) -> None:
+def test_growth_is_drawn_and_reported_as_a_table(owner: FlaskClient, probe: DatabaseProbe) -> None:
     fill(3)
     for number, (ago, size) in enumerate(((60, 100), (20, 900)), start=-3):
         probe(
@@ -329,12 +333,12 @@ def press(owner: FlaskClient) -> Callable[[str], Any]:
     return pressed
 
 
-def test_a_refresh_counts_even_while_a_repair_would_wait(
+def test_a_refresh_counts_even_while_a_reconcile_would_wait(
     press: Callable[..., Any], owner: FlaskClient, probe: DatabaseProbe
 ) -> None:
     fill(3)
     mark()
-    probe.fail_repair()
+    probe.fail_reconcile()
     assert hero_of(owner.get("/dashboard").text)["data-state"] == "updating"
     probe.restore()
     assert hero_of(owner.get("/dashboard").text)["data-state"] == "updating", "it waits after a failure"
@@ -349,16 +353,17 @@ def test_a_refresh_that_fails_leads_back_to_the_honest_page(
 ) -> None:
     fill(3)
     mark()
-    probe.fail_repair("CANARY /home SELECT")
+    probe.fail_reconcile("CANARY /home SELECT")
     page = press()
     assert page.status_code == 200
     assert hero_of(page.text)["data-state"] == "delayed"
-    told = words(soup(page.text).select_one(".outcome"))  # type: ignore[arg-type]
-    assert "records are safe" in told
-    assert not re.search(FORBIDDEN, told, re.IGNORECASE)
+    reported = words(soup(page.text).select_one(".outcome"))  # type: ignore[arg-type]
+    assert "records are safe" in reported
+    assert not re.search(FORBIDDEN, reported, re.IGNORECASE)
     assert "CANARY" not in page.text
 
 
+@pytest.mark.one_on_postgres
 @pytest.mark.parametrize("path", ["/dashboard?q=a", "/dashboard/connections/laptop", STREAM])
 def test_a_refresh_leads_back_to_where_it_was_asked_for(press: Callable[..., Any], path: str) -> None:
     fill(1)
@@ -415,7 +420,7 @@ def test_an_empty_server_shows_its_own_address(client: FlaskClient) -> None:
 
 
 class TestArriving:
-    def test_it_is_told_while_records_come_and_no_longer(
+    def test_it_is_reported_while_records_come_and_no_longer(
         self, owner: FlaskClient, probe: DatabaseProbe
     ) -> None:
         fill(3)
@@ -440,6 +445,7 @@ class TestArriving:
 # ---- how numbers are written -------------------------------------------------------------------
 
 
+@pytest.mark.one_on_postgres
 @pytest.mark.parametrize("language", ["en-GB", "de", ""])
 def test_numbers_are_english_like_the_page(owner: FlaskClient, language: str) -> None:
     fill(1234)

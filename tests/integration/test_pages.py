@@ -44,6 +44,7 @@ def address(kind: type[Any], app: Flask, owner: FlaskClient) -> str:
     return PAGES[kind].replace("ID", place.split("/")[3])
 
 
+@pytest.mark.one_on_postgres
 @pytest.mark.parametrize("kind", PAGES, ids=lambda kind: kind.__name__)
 def test_a_template_receives_its_page_alone(app: Flask, owner: FlaskClient, kind: type[Any]) -> None:
     fill(3)
@@ -62,6 +63,7 @@ def test_a_template_receives_its_page_alone(app: Flask, owner: FlaskClient, kind
     assert type(context["page"]) is kind
 
 
+@pytest.mark.one_on_postgres
 @pytest.mark.parametrize("kind", PAGES, ids=lambda kind: kind.__name__)
 def test_a_template_uses_only_what_its_page_has(app: Flask, owner: FlaskClient, kind: type[Any]) -> None:
     """A misspelt name would be shown as nothing."""

@@ -79,17 +79,17 @@ def lines(seed: int) -> list[bytes]:
 
 def account(seed: int) -> dict[str, Any]:
     """Import the lines, bind a file, prune, and give all figures that there are."""
-    told: list[tuple[int, str]] = []
+    reported: list[tuple[int, str]] = []
     for connection in ("laptop", "Laptop", "lap top"):
         target = records.Target(connection, "files")
-        work = importer.Importer(target, lambda _: None, lambda line: told.append(line[:2]))
+        work = importer.Importer(target, lambda _: None, lambda line: reported.append(line[:2]))
         work.run(iter(lines(seed)))
     write(upsert("filed", stream="a"))
     blobs.store("laptop", "a", "filed", iter([b"\x00\xff" * 1000]))
     pruned = retention.prune(2)
     assert list(verify.differences()) == []
     return {
-        "rejected": told,
+        "rejected": reported,
         "pruned": pruned,
         "sizes": {
             grain: [unstamped(row) for row in sizes.rows(grain)]

@@ -240,7 +240,7 @@ def stored() -> list[tuple[Any, ...]]:
     )
 
 
-def test_importers_readers_and_repairs_at_once_end_as_without_a_pooler(
+def test_importers_readers_and_reconciles_at_once_end_as_without_a_pooler(
     pooled: str, server: str, direct: str
 ) -> None:
     ended = threading.Event()
@@ -291,7 +291,7 @@ def test_a_copy_goes_through_a_pooler_both_ways(pooler: Pooler, pooled: str, ser
 
 def test_the_commands_work_there(pooled: str) -> None:
     fill(20)
-    for arguments, told in ((("verify",), "No differences.\n"), (("reconcile",), "")):
+    for arguments, reported in ((("verify",), "No differences.\n"), (("reconcile",), "")):
         done = subprocess.run(
             [PROGRAM, *arguments],
             env=os.environ | {"PDPP_DATABASE_URL": pooled},
@@ -299,7 +299,7 @@ def test_the_commands_work_there(pooled: str) -> None:
             text=True,
             timeout=60,
         )
-        assert (done.returncode, told in done.stdout) == (0, True), done
+        assert (done.returncode, reported in done.stdout) == (0, True), done
 
 
 # ---- settings of the URL -----------------------------------------------------------------------

@@ -86,7 +86,7 @@ def run(url: str, *arguments: str, program: tuple[str, ...] = (COMMAND,)) -> str
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "reported"),
     [
         (("ordinary@", "locked:wrong-secret@"), "refuses the user or the password"),
         (("ordinary@", "locked@"), "refuses the user or the password"),
@@ -101,9 +101,9 @@ def run(url: str, *arguments: str, program: tuple[str, ...] = (COMMAND,)) -> str
     ],
 )
 def test_a_database_that_cannot_be_used_is_one_line_without_the_password(
-    url: str, change: tuple[str, str], told: str
+    url: str, change: tuple[str, str], reported: str
 ) -> None:
-    assert told in run(url.replace(*change))
+    assert reported in run(url.replace(*change))
 
 
 def test_the_right_password_is_used(own: postgres.Server, url: str) -> None:
@@ -123,7 +123,7 @@ def test_a_database_of_others_is_left_alone(own: postgres.Server, url: str) -> N
         ]
 
 
-def test_a_user_who_may_not_create_tables_is_told(own: postgres.Server, url: str) -> None:
+def test_a_user_who_may_not_create_tables_is_reported(own: postgres.Server, url: str) -> None:
     with psycopg.connect(own.url_of("pdpp", "pdpp"), autocommit=True) as admin:
         admin.execute("REVOKE ALL ON SCHEMA public FROM ordinary")
     assert "grant it CREATE on the schema" in run(url)
@@ -141,8 +141,8 @@ def test_another_encoding_is_refused(own: postgres.Server) -> None:
 
 def test_a_driver_that_is_missing_is_one_line() -> None:
     hidden = "import sys; sys.modules['psycopg'] = None; from pdpp_ref.cli.main import main; main()"
-    told = run("postgresql://somebody@localhost/x", "summary", program=(sys.executable, "-c", hidden))
-    assert "pip install 'pdpp-ref[postgres]'" in told
+    reported = run("postgresql://somebody@localhost/x", "summary", program=(sys.executable, "-c", hidden))
+    assert "pip install 'pdpp-ref[postgres]'" in reported
 
 
 def test_a_password_with_odd_characters_is_understood() -> None:

@@ -3,6 +3,7 @@
 import errno
 import os
 import shutil
+import signal
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -28,7 +29,13 @@ def files(tmp_path: Path, clock: Clock) -> PreparedFiles:
 def job(
     write: Callable[[IO[bytes], Progress], Any] = lambda out, _: out.write(b"text"), **more: Any
 ) -> Job:
-    return Job(**({"content": object(), "name": "lines", "records": 1, "size": 4, "write": write} | more))
+    def complete(out: IO[bytes], progress: Progress) -> tuple[str, ...]:
+        write(out, progress)
+        return ()
+
+    return Job(
+        **({"content": object(), "name": "lines", "records": 1, "size": 4, "write": complete} | more)
+    )
 
 
 def raises(error: Exception) -> Write:
@@ -40,10 +47,15 @@ def raises(error: Exception) -> Write:
 
 
 def prepared(files: PreparedFiles, wanted: Job) -> prepared_files.PreparedFile:
-    found = files.find(files.request(wanted, ME), ME)
+    file_id = files.request(wanted, ME)
     files.wait()
+    found = files.find(file_id, ME)
     assert found
     return found
+
+
+def size_on_disk(files: PreparedFiles, found: prepared_files.PreparedFile) -> int:
+    return os.fstat(files._slots[found.slot]).st_size
 
 
 def test_a_file_is_written_and_read_from_any_position_by_several(files: PreparedFiles) -> None:
@@ -69,14 +81,14 @@ def test_a_file_has_no_name(files: PreparedFiles, tmp_path: Path) -> None:
     """So a server that is killed leaves none."""
     before = sorted(tmp_path.iterdir())
     found = prepared(files, job())
-    assert found.file
+    assert size_on_disk(files, found) == 4
     assert sorted(tmp_path.iterdir()) == before
-    assert os.fstat(found.file.fileno()).st_nlink == 0
+    assert os.fstat(files._slots[found.slot]).st_nlink == 0
 
 
 def test_only_the_session_that_asked_for_a_file_finds_it(files: PreparedFiles) -> None:
     found = prepared(files, job())
-    assert files.find(found.id, ME) is found
+    assert files.find(found.id, ME) == found
     assert files.find(found.id, OTHER) is None
     assert files.find("another", ME) is None
     assert len(found.id) >= 32
@@ -84,28 +96,95 @@ def test_only_the_session_that_asked_for_a_file_finds_it(files: PreparedFiles) -
 
 def test_a_file_is_removed_when_its_time_is_up(files: PreparedFiles, clock: Clock) -> None:
     found = prepared(files, job())
-    assert found.file
-    taken, descriptor = files.open(found, 0, 4), found.file.fileno()
     clock.advance(prepared_files.LIFETIME_SECONDS - 1)
     assert files.find(found.id, ME)
     clock.advance(1)
     assert files.find(found.id, ME) is None
     assert files.open(found, 0, 4) is None
-    with pytest.raises(OSError, match="descriptor"):
-        os.fstat(descriptor)
+    assert size_on_disk(files, found) == 0
+
+
+def test_a_transfer_ends_as_it_would_have_and_its_file_is_removed_then(
+    files: PreparedFiles, clock: Clock
+) -> None:
+    found = prepared(files, job())
+    clock.advance(prepared_files.LIFETIME_SECONDS - 1)
+    taken = files.open(found, 0, 4)
+    clock.advance(1)
+    assert files.find(found.id, ME) is None, "nobody new gets it"
     assert taken
-    assert taken.read(4) == b"text"  # a transfer ends as it would have
+    assert taken.read(4) == b"text"
+    clock.advance(prepared_files.IN_USE_SECONDS)
+    files.remove_expired()
+    assert size_on_disk(files, found) == 0
+
+
+def test_a_reader_never_gets_the_bytes_of_another_file(
+    files: PreparedFiles, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prepared_files, "MAX_FILES", 1)
+    reader = files.open(prepared(files, job()), 0, 4)
+    with pytest.raises(TooManyFiles):
+        files.request(job(), OTHER)
+    clock.advance(prepared_files.IN_USE_SECONDS)  # the client took nothing for so long
+    files.request(job(lambda out, _: out.write(b"secret") and ()), OTHER)
+    files.wait()
+    assert reader
+    with pytest.raises(OSError, match="lost bytes"):
+        reader.read(4)
 
 
 def test_a_file_is_removed_though_nobody_asks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(prepared_files, "LIFETIME_SECONDS", 0.05)
     files = PreparedFiles(tmp_path)
-    found = files._files[files.request(job(), ME)]
+    files.request(job(), ME)
     for _ in range(200):
-        if found.state == "ready" and found.file is None:
+        if not files._files.read() and not files._workers:
             return
         threading.Event().wait(0.05)
     pytest.fail("it is still there")
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+def test_all_processes_of_a_server_share_the_files(files: PreparedFiles) -> None:
+    files.share()
+    ready, signal_parent = os.pipe()
+    child = os.fork()
+    if not child:
+        try:
+            found = prepared(files, job())
+            os.write(signal_parent, found.id.encode())
+            threading.Event().wait(60)
+        finally:
+            os._exit(1)
+    found = files.find(os.read(ready, 100).decode(), ME)
+    assert found
+    reader = files.open(found, 0, 4)
+    assert reader
+    assert reader.read(4) == b"text"
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    reader = files.open(found, 0, 4)
+    assert reader
+    assert reader.read(4) == b"text", "it outlives the process that prepared it"
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+def test_a_file_whose_process_ends_has_failed(files: PreparedFiles) -> None:
+    files.share()
+    ready, signal_parent = os.pipe()
+    child = os.fork()
+    if not child:
+        file_id = files.request(job(lambda out, _: threading.Event().wait(60) and ()), ME)
+        os.write(signal_parent, file_id.encode())
+        threading.Event().wait(60)
+        os._exit(1)
+    file_id = os.read(ready, 100).decode()
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    found = files.find(file_id, ME)
+    assert found
+    assert (found.state, found.problem) == ("failed", "other")
 
 
 def test_what_is_being_prepared_is_not_prepared_twice(files: PreparedFiles) -> None:
@@ -132,7 +211,7 @@ def test_a_bounded_number_is_prepared_at_once(files: PreparedFiles) -> None:
         files.request(job(write), ME)
     files.wait()
     assert most == [prepared_files.WORKERS]
-    assert {file.state for file in files._files.values()} == {"ready"}
+    assert {file.state for file in files._files.read().values()} == {"ready"}
 
 
 def test_the_oldest_finished_file_makes_room_and_none_that_is_being_prepared(
@@ -167,7 +246,7 @@ def test_what_fails_is_removed_and_says_why_without_details(
     files: PreparedFiles, caplog: pytest.LogCaptureFixture, error: Exception, problem: str
 ) -> None:
     found = prepared(files, job(raises(error)))
-    assert (found.state, found.problem, found.file) == ("failed", problem, None)
+    assert (found.state, found.problem, found.size) == ("failed", problem, 0)
     assert "secret" not in caplog.text
     assert "could not be prepared" in caplog.text
 
@@ -199,8 +278,7 @@ def test_a_file_that_grows_larger_than_the_disk_has_room_for_is_given_up(
 
 def test_a_file_that_has_lost_bytes_is_not_read_as_a_shorter_one(files: PreparedFiles) -> None:
     found = prepared(files, job())
-    assert found.file
-    os.ftruncate(found.file.fileno(), 2)
+    os.ftruncate(files._slots[found.slot], 2)
     reader = files.open(found, 0, 4)
     assert reader
     assert reader.read(4) == b"te"

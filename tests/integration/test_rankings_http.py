@@ -32,7 +32,7 @@ def ranked(operator: FlaskClient, **query: Any) -> Any:
     return response.get_json()
 
 
-def told(operator: FlaskClient, **query: Any) -> str:
+def reported(operator: FlaskClient, **query: Any) -> str:
     response = operator.get("/_ref/dataset/top", query_string=query)
     assert (response.status_code, response.get_json()["error"]["code"]) == (400, "invalid_request")
     message: str = response.get_json()["error"]["message"]
@@ -61,6 +61,7 @@ def test_equals_are_in_the_order_of_their_names(operator: FlaskClient) -> None:
     assert order == sorted(order)
 
 
+@pytest.mark.one_on_postgres
 @pytest.mark.parametrize(
     ("limit", "rows"), [("1", 1), ("25", 25), ("0", 1), ("-7", 1), ("26", 25), ("9" * 30, 25)]
 )
@@ -72,28 +73,30 @@ def test_an_empty_parameter_means_its_default(operator: FlaskClient) -> None:
     assert ranked(operator, limit="", measure="") == ranked(operator)
 
 
+@pytest.mark.one_on_postgres
 @pytest.mark.parametrize("limit", ["x", "1.5", "nan", "1e400", "٣", "0x10"])
-def test_a_limit_that_is_no_number_is_told(operator: FlaskClient, limit: str) -> None:
-    assert told(operator, limit=limit) == "limit must be a whole number."
+def test_a_limit_that_is_no_number_is_reported(operator: FlaskClient, limit: str) -> None:
+    assert reported(operator, limit=limit) == "limit must be a whole number."
 
 
-def test_another_scope_or_measure_is_told_with_those_there_are(operator: FlaskClient) -> None:
-    assert told(operator, scope="person") == "scope must be one of blob, connection, record, stream."
-    message = told(operator, measure="dirty")
+def test_another_scope_or_measure_is_reported_with_those_there_are(operator: FlaskClient) -> None:
+    assert reported(operator, scope="person") == "scope must be one of blob, connection, record, stream."
+    message = reported(operator, measure="dirty")
     assert all(measure in message for measure in EVERY_MEASURE)
 
 
+@pytest.mark.one_on_postgres
 @pytest.mark.parametrize("scope", SCOPES)
-def test_a_measure_that_says_nothing_of_its_scope_is_told(operator: FlaskClient, scope: str) -> None:
+def test_a_measure_that_says_nothing_of_its_scope_is_reported(operator: FlaskClient, scope: str) -> None:
     for measure in set(EVERY_MEASURE) - set(rankings.MEASURES_OF[scope]):
-        message = told(operator, scope=scope, measure=measure)
+        message = reported(operator, scope=scope, measure=measure)
         assert (
             message
             == f"measure must be one of {', '.join(rankings.MEASURES_OF[scope])} for the scope {scope}."
         )
 
 
-def test_it_repairs_as_every_read_does(operator: FlaskClient) -> None:
+def test_it_reconciles_as_every_read_does(operator: FlaskClient) -> None:
     mark("c00", "s00")
     body = ranked(operator)
     assert body["projection"]["dirty"] is False

@@ -5,11 +5,20 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from pdpp_ref import database
 from pdpp_ref.database import fetch_all
-from pdpp_ref.queries import changes, files, records, versions
+from pdpp_ref.models.measures import TOTAL
+from pdpp_ref.queries import (
+    changes,
+    files,
+    growth,
+    list_order,
+    listings,
+    rankings,
+    records,
+    versions,
+)
 from tests.conftest import Backend
-from tests.support.factories import DatabaseProbe, delete, fill, statements, upsert, write
+from tests.support.factories import DatabaseProbe, delete, fill, make_connections, statements, upsert, write
 from tests.support.reading import RECORDS, read
 
 
@@ -26,10 +35,10 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
         return noted
 
-    for module in (records, versions, changes, files):
-        for name in ("fetch_all", "fetch_as", "fetch_column", "fetch_value"):
+    for module in (records, versions, changes, files, growth, list_order, rankings):
+        for name in ("fetch_all", "fetch_as", "fetch_column", "fetch_rows", "fetch_value"):
             if hasattr(module, name):
-                monkeypatch.setattr(module, name, noting(getattr(database, name)))
+                monkeypatch.setattr(module, name, noting(getattr(module, name)))
     return seen
 
 
@@ -72,3 +81,33 @@ def test_a_page_costs_the_same_statements_for_any_number_of_rows(owner: FlaskCli
         costs.append([sql for sql in seen if sql.startswith("SELECT")])
     assert costs[0] == costs[1] == costs[2]
     assert len(costs[0]) <= 3
+
+
+@pytest.mark.parametrize("sort", [TOTAL, "record_count", "blob_bytes"])
+def test_lists_and_rankings_read_what_they_show(
+    sort: str, asked: dict[str, Any], backend: Backend, probe: DatabaseProbe
+) -> None:
+    make_connections(probe, 3_000)
+    write(upsert("a"))
+    days = ", ".join(f"('2026-01-{day:02}')" for day in range(1, 29))
+    probe(
+        "INSERT INTO retained_size_connection_days (connection_id, day) "
+        f"SELECT id, column1 FROM connections, (VALUES {days}) AS d"
+    )
+    explain = "EXPLAIN QUERY PLAN"
+    if backend.kind == "postgres":
+        probe("VACUUM ANALYZE")
+        explain = "EXPLAIN"
+    assert len(listings.connections(listings.Order(sort, limit=10)).rows) == 10
+    assert len(rankings.rows("connection", sort, 10)) == 10
+    assert rankings.largest_total("connection")
+    ordered = 0
+    for sql, values in asked.items():
+        plan = "\n".join(str(row[-1]) for row in fetch_all(f"{explain} {sql}", values))
+        assert "Seq Scan on retained_size_connection_days" not in plan, (sql, plan)
+        if "ORDER BY" in sql and "DESC" in sql and "retained_size_connection_days" not in sql:
+            ordered += 1
+            assert "_by_" in plan, (sql, plan)
+            assert "TEMP B-TREE" not in plan, (sql, plan)
+            assert "Sort" not in plan, (sql, plan)
+    assert ordered >= 3

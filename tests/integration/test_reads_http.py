@@ -108,7 +108,7 @@ def test_a_dirty_stream_is_stale(owner: FlaskClient, probe: DatabaseProbe) -> No
     mark("laptop", "notes")
     assert read(owner, RECORDS, count="exact", limit=1)["meta"]["count"] == {"kind": "exact", "value": 2}
     mark("laptop", "notes")
-    probe.fail_repair()
+    probe.fail_reconcile()
     assert read(owner, "/v1/streams/notes")["freshness"]["status"] == "stale"
     body = read(owner, RECORDS, count="exact", limit=1)
     assert body["meta"]["count"] == {"kind": "estimated", "value": 2}
@@ -222,7 +222,7 @@ def test_a_limit_over_the_most_is_clamped_and_said(owner: FlaskClient) -> None:
         assert warning["detail"] == {"requested_limit": shown, "max_limit": 100}
 
 
-def test_a_walk_beside_writers_sees_all_that_stays(owner: FlaskClient) -> None:
+def test_a_walk_during_writes_sees_all_that_stays(owner: FlaskClient) -> None:
     fill(30)
     found = []
     for number, page in enumerate(pages(owner, RECORDS, limit=3, order="asc")):
@@ -373,7 +373,7 @@ def test_what_cannot_be_derived_now_is_503(owner: FlaskClient, probe: DatabasePr
     probe("DELETE FROM retained_size_record")
     probe("UPDATE retained_size_stream SET dirty = TRUE, rollups_dirty = TRUE")
     probe("UPDATE retained_size_global SET dirty = TRUE")
-    probe.fail_repair()
+    probe.fail_reconcile()
     response = owner.get(f"{RECORDS}/a/versions")
     assert (response.status_code, response.get_json()["error"]["code"]) == (503, "storage_unavailable")
     assert int(response.headers["Retry-After"]) > 0
@@ -596,7 +596,7 @@ BAD = [
 ]
 
 
-def test_bad_parameters_are_told(owner: FlaskClient) -> None:
+def test_bad_parameters_are_reported(owner: FlaskClient) -> None:
     write(upsert("a"))
     for query, code in BAD:
         status, found = refused(owner, f"{RECORDS}?{query}")

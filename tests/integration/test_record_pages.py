@@ -111,6 +111,7 @@ def test_a_page_of_the_list_has_sizes_and_times_and_reads_no_content(
     assert "canary" not in str(page)
 
 
+@pytest.mark.one_on_postgres
 @pytest.mark.parametrize("key", HOSTILE)
 def test_any_record_is_listed_escaped_and_its_link_leads_to_it(owner: FlaskClient, key: str) -> None:
     write(upsert(key, {"of": key}))
@@ -138,6 +139,7 @@ def test_content_is_shown_exactly_with_space_alone_added(owner: FlaskClient) -> 
     assert shown.splitlines()[1] == '  "n": 1.0,'
 
 
+@pytest.mark.one_on_postgres
 @pytest.mark.parametrize("data", HOSTILE)
 def test_content_is_text_and_nothing_else(owner: FlaskClient, data: str) -> None:
     write(upsert("a", {data: data}))
@@ -219,6 +221,7 @@ def test_files_are_listed_and_their_links_lead_to_them(owner: FlaskClient) -> No
     assert not page.select("#files li a")  # its route serves files of live records
 
 
+@pytest.mark.one_on_postgres
 @pytest.mark.parametrize(
     "query",
     [
@@ -238,6 +241,7 @@ def test_what_is_not_there_is_not_found(owner: FlaskClient, query: str) -> None:
     assert "can’t be shown" in response.text
 
 
+@pytest.mark.one_on_postgres
 @pytest.mark.parametrize("query", ["version=x", "version=-1", "older=0", "version=99999999999999999999"])
 def test_a_version_that_is_no_number_is_refused(owner: FlaskClient, query: str) -> None:
     write(upsert("a"))

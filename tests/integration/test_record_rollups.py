@@ -38,7 +38,7 @@ def small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def kept(probe: DatabaseProbe) -> list[tuple[Any, ...]]:
+def stored(probe: DatabaseProbe) -> list[tuple[Any, ...]]:
     """The rows of a record that was changed, one that was deleted, and one that has a file."""
     write(upsert("changed", 1), upsert("deleted", 22), upsert("file", 333), upsert("single", 4444))
     write(upsert("changed", 55), delete("deleted"))
@@ -53,14 +53,14 @@ def kept(probe: DatabaseProbe) -> list[tuple[Any, ...]]:
     return rows
 
 
-def test_a_rebuild_derives_lost_rows(kept: list[Any], probe: DatabaseProbe) -> None:
+def test_a_rebuild_derives_lost_rows(stored: list[Any], probe: DatabaseProbe) -> None:
     probe("DELETE FROM retained_size_record")
     rebuild()
-    assert probe(ALL) == kept
+    assert probe(ALL) == stored
     assert list(verify.differences()) == []
 
 
-def test_a_rebuild_of_what_is_right_changes_no_row(kept: list[Any], probe: DatabaseProbe) -> None:
+def test_a_rebuild_of_what_is_right_changes_no_row(stored: list[Any], probe: DatabaseProbe) -> None:
     before = probe("SELECT * FROM retained_size_record ORDER BY key"), probe(LINKS)
     probe.fail("UPDATE ON retained_size_record")
     probe.fail("DELETE ON retained_size_record", name="broken_too")
@@ -86,7 +86,7 @@ def test_a_rebuild_of_what_is_right_changes_no_row(kept: list[Any], probe: Datab
 )
 @pytest.mark.parametrize("steps", ["small", "large", "of several streams"])
 def test_a_rebuild_puts_wrong_rows_flags_and_links_right(
-    damage: str, steps: str, kept: list[Any], probe: DatabaseProbe, request: pytest.FixtureRequest
+    damage: str, steps: str, stored: list[Any], probe: DatabaseProbe, request: pytest.FixtureRequest
 ) -> None:
     if steps == "of several streams":
         write(upsert("other", 1, "photos"))
@@ -96,7 +96,7 @@ def test_a_rebuild_puts_wrong_rows_flags_and_links_right(
     if steps == "small":
         request.getfixturevalue("small_steps")
     rebuild()
-    assert probe(ALL) == kept
+    assert probe(ALL) == stored
     assert probe(LINKS) == links
     assert probe("SELECT key FROM records WHERE has_rollup ORDER BY key") == [("changed",), ("file",)]
     assert list(verify.differences()) == []
@@ -115,7 +115,7 @@ def test_among_small_streams_a_version_that_is_not_live_gets_its_row(probe: Data
 
 @pytest.mark.usefixtures("small_steps")
 def test_rows_are_derived_in_steps_and_nothing_is_fresh_before(
-    kept: list[Any], probe: DatabaseProbe
+    stored: list[Any], probe: DatabaseProbe
 ) -> None:
     probe("DELETE FROM retained_size_record")
     reconcile.begin_rebuild()
@@ -124,13 +124,13 @@ def test_rows_are_derived_in_steps_and_nothing_is_fresh_before(
         steps += 1
         assert probe("SELECT dirty FROM retained_size_global") == [(1,)]
     assert steps >= 7 + 3, "one for each version and each row"
-    assert probe(ALL) == kept
+    assert probe(ALL) == stored
     assert probe("SELECT COUNT(*) FROM retained_size_record_counts") == [(0,)]
     assert probe("SELECT COUNT(*) FROM retained_size_record_recounts") == [(0,)]
 
 
 def test_a_step_reads_no_more_bytes_than_it_may(
-    kept: list[Any], probe: DatabaseProbe, monkeypatch: pytest.MonkeyPatch
+    stored: list[Any], probe: DatabaseProbe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(record_rollups, "FEW_VERSIONS", 1)
     monkeypatch.setattr(record_rollups, "CHUNK_BYTES", 4)
@@ -139,13 +139,13 @@ def test_a_step_reads_no_more_bytes_than_it_may(
     while not one_step().fresh:
         reach += probe("SELECT through_version FROM retained_size_record_recounts")
     assert reach == [(3,), (4,)], "their bytes are 1 2 3, 4, 2 0 3"
-    assert probe(ALL) == kept
+    assert probe(ALL) == stored
 
 
 @pytest.mark.usefixtures("small_steps")
 @pytest.mark.parametrize("steps_before", range(12))
 def test_what_is_written_between_the_steps_is_in_the_rows(
-    steps_before: int, kept: list[Any], probe: DatabaseProbe
+    steps_before: int, stored: list[Any], probe: DatabaseProbe
 ) -> None:
     probe("DELETE FROM retained_size_record")
     reconcile.begin_rebuild()
@@ -166,7 +166,7 @@ def test_what_is_written_between_the_steps_is_in_the_rows(
 
 
 @pytest.mark.usefixtures("small_steps")
-def test_a_mark_begins_a_derivation_again(kept: list[Any], probe: DatabaseProbe) -> None:
+def test_a_mark_begins_a_derivation_again(stored: list[Any], probe: DatabaseProbe) -> None:
     reconcile.begin_rebuild()
     while probe("SELECT 1 FROM retained_size_record_recounts WHERE after_key >= 'deleted'") == []:
         one_step()
@@ -175,24 +175,24 @@ def test_a_mark_begins_a_derivation_again(kept: list[Any], probe: DatabaseProbe)
     with write_transaction():
         marks.mark_rollups(stream, connection, "changed")
     run_until_fresh()
-    assert probe(ALL) == kept
+    assert probe(ALL) == stored
     assert list(verify.differences()) == []
 
 
-def test_a_mark_of_a_stream_alone_derives_no_rows(kept: list[Any], probe: DatabaseProbe) -> None:
+def test_a_mark_of_a_stream_alone_derives_no_rows(stored: list[Any], probe: DatabaseProbe) -> None:
     mark("laptop", "notes")
     assert probe("SELECT rollups_dirty FROM retained_size_stream") == [(0,)]
 
 
 @pytest.mark.parametrize("by_a_mark", [True, False])
 def test_with_the_row_of_its_stream_a_records_are_derived_too(
-    by_a_mark: bool, kept: list[Any], probe: DatabaseProbe
+    by_a_mark: bool, stored: list[Any], probe: DatabaseProbe
 ) -> None:
     probe("DELETE FROM retained_size_record")
     probe("DELETE FROM retained_size_stream")
     mark(*(("laptop", "notes") if by_a_mark else ()))
     run_until_fresh()
-    assert probe(ALL) == kept
+    assert probe(ALL) == stored
 
 
 def test_a_stream_goes_with_its_half_derived_rows(probe: DatabaseProbe, small_steps: None) -> None:
@@ -207,7 +207,7 @@ def test_a_stream_goes_with_its_half_derived_rows(probe: DatabaseProbe, small_st
     assert list(verify.differences()) == []
 
 
-def test_a_ranked_record_says_that_its_row_may_be_wrong(kept: list[Any], probe: DatabaseProbe) -> None:
+def test_a_ranked_record_says_that_its_row_may_be_wrong(stored: list[Any], probe: DatabaseProbe) -> None:
     write(upsert("other", stream="photos"))
     assert {row.dirty for row in rankings.rows("record", "total_retained_bytes", 9)} == {False}
     probe("UPDATE retained_size_stream SET rollups_dirty = TRUE, dirty = TRUE WHERE stream_id = 1")
@@ -216,7 +216,7 @@ def test_a_ranked_record_says_that_its_row_may_be_wrong(kept: list[Any], probe: 
 
 
 @pytest.mark.usefixtures("small_steps")
-def test_progress_of_a_rebuild_is_of_both_counts(kept: list[Any]) -> None:
+def test_progress_of_a_rebuild_is_of_both_counts(stored: list[Any]) -> None:
     reconcile.begin_rebuild()
     left = [reconcile.versions_left()]
     while not one_step().fresh:
@@ -227,7 +227,7 @@ def test_progress_of_a_rebuild_is_of_both_counts(kept: list[Any]) -> None:
 
 
 @pytest.mark.only("postgres")
-def test_a_stream_that_a_writer_holds_is_left_for_later(kept: list[Any], probe: DatabaseProbe) -> None:
+def test_a_stream_that_a_writer_holds_is_left_for_later(stored: list[Any], probe: DatabaseProbe) -> None:
     probe("DELETE FROM retained_size_record")
     reconcile.begin_rebuild()
     probe("BEGIN")
@@ -236,10 +236,10 @@ def test_a_stream_that_a_writer_holds_is_left_for_later(kept: list[Any], probe: 
     probe("COMMIT")
     assert probe("SELECT rollups_dirty FROM retained_size_stream") == [(True,)]
     assert run_pass(Limits(), wait=False).fresh
-    assert probe(ALL) == kept
+    assert probe(ALL) == stored
 
 
-def test_pruning_derives_rows_first(kept: list[Any], probe: DatabaseProbe, small_steps: None) -> None:
+def test_pruning_derives_rows_first(stored: list[Any], probe: DatabaseProbe, small_steps: None) -> None:
     probe("DELETE FROM retained_size_record")
     reconcile.begin_rebuild()
     one_step()

@@ -70,7 +70,7 @@ def stream(app: Any) -> Callable[[], dict[str, Any]]:
     return read
 
 
-def test_times_are_kept_right_through_deletes_and_changes(bounds: Any) -> None:
+def test_times_stay_right_through_deletes_and_changes(bounds: Any) -> None:
     feed([record("a", "2020-01-01T00:00:00Z"), record("b", "2021-05-01T10:00:00+02:00"), record("c")])
     assert bounds() == ("2020-01-01T00:00:00.000Z", "2021-05-01T08:00:00.000Z")
     feed([record("b", op="delete")])
@@ -81,7 +81,7 @@ def test_times_are_kept_right_through_deletes_and_changes(bounds: Any) -> None:
     assert bounds() == (None, None)
 
 
-def test_a_recount_finds_the_same_times(bounds: Any) -> None:
+def test_a_reconcile_finds_the_same_times(bounds: Any) -> None:
     feed([record("a", "2020-01-01T00:00:00Z")])
     feed([record("a", "2030-01-01T00:00:00Z")], connection="phone")
     expected = bounds()
@@ -98,6 +98,7 @@ def test_a_singer_replication_key_names_the_field(stream: Any) -> None:
     assert row["dirty_record_time_bounds"] is False
 
 
+@pytest.mark.one_on_postgres
 @pytest.mark.parametrize(
     "value", [17, "17", "20200101", "yesterday", "9999-99-99", ["2020-01-01"], "2020-01-01x"]
 )
@@ -151,7 +152,7 @@ def test_a_day_holds_what_it_ended_with(probe: DatabaseProbe, today: Any) -> Non
     assert days(probe) == days(probe, "connection") == days(probe, "stream")
 
 
-def test_a_recount_writes_its_own_day_and_a_gap_from_the_mark_on(
+def test_a_reconcile_writes_its_own_day_and_a_gap_from_the_mark_on(
     probe: DatabaseProbe, today: Any, summary: Read
 ) -> None:
     today("2026-01-30")
@@ -166,7 +167,7 @@ def test_a_recount_writes_its_own_day_and_a_gap_from_the_mark_on(
 
 
 @pytest.mark.usefixtures("app")
-def test_a_day_that_cannot_be_kept_is_a_mark(probe: DatabaseProbe) -> None:
+def test_a_day_that_cannot_be_stored_is_a_mark(probe: DatabaseProbe) -> None:
     write(upsert("a"))
     probe.fail("UPDATE ON retained_size_connection_days")
     write(upsert("b"))

@@ -29,7 +29,7 @@ def history(probe: DatabaseProbe) -> list[tuple[Any, ...]]:
     return probe("SELECT version, key, data, json_bytes FROM record_changes ORDER BY stream_id, version")
 
 
-def test_a_record_is_kept_with_its_first_version(probe: DatabaseProbe) -> None:
+def test_a_record_is_stored_with_its_first_version(probe: DatabaseProbe) -> None:
     assert write(upsert("a", {"n": "é"})) == records.Counts(created=1)
     assert probe("SELECT key, version, data, json_bytes FROM records") == [("a", 1, '{"n":"é"}', 10)]
     assert history(probe) == [(1, "a", '{"n":"é"}', 10)]
@@ -124,7 +124,7 @@ def test_stored_lengths_are_checked_by_the_database(probe: DatabaseProbe) -> Non
             probe(f"UPDATE {table} SET json_bytes = json_bytes + 1")
 
 
-def test_names_of_any_characters_are_kept_apart(probe: DatabaseProbe) -> None:
+def test_names_of_any_characters_are_distinguished(probe: DatabaseProbe) -> None:
     names = [
         "a/b",
         "a\nb",

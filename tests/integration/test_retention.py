@@ -110,7 +110,9 @@ def test_a_transaction_ends_after_so_many_bytes(
     assert probe.wrong_but_clean() == []
 
 
-def test_one_that_is_cut_short_is_run_again(probe: DatabaseProbe, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_that_is_interrupted_is_run_again(
+    probe: DatabaseProbe, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(retention, "VERSIONS_PER_TRANSACTION", 2)
     change("a", 5)
     change("b", 5)
@@ -266,7 +268,7 @@ def test_of_one_time_the_later_is_marked_in_many_transactions_too(
     assert marks(probe) == [("a", 4, at(2), sha256('"third"'))]
 
 
-def test_a_version_without_a_time_counts_as_of_when_it_arrived(probe: DatabaseProbe) -> None:
+def test_a_version_without_a_time_counts_from_its_arrival(probe: DatabaseProbe) -> None:
     write(dated("a", 1, '"dated"'), dated("a", None, '"undated"'), dated("a", None, "{}"))
     ((arrived,),) = probe("SELECT ingested_at FROM record_changes WHERE version = 2")
     prune(1)

@@ -1,4 +1,4 @@
-"""Addresses of streams and records, through waitress with raw requests and through the test client."""
+"""Addresses of streams and records, through the server with raw requests and through the test client."""
 
 import json
 import socket
@@ -45,14 +45,14 @@ NAMES = (
 
 
 @pytest.fixture
-def waitress(app: Flask) -> Iterator[Ask]:
+def real_server(app: Flask) -> Iterator[Ask]:
     """Sends the target of a DELETE as it is."""
     secret = tokens.create("deleter", ("write", "erase"), None, None)
-    with served(app) as server:
+    with served(app) as port:
 
         def ask(target: str) -> Answer:
             head = f"DELETE {target} HTTP/1.0\r\nHost: x\r\nAuthorization: Bearer {secret}\r\n\r\n"
-            with socket.create_connection(("127.0.0.1", server.effective_port), timeout=60) as client:
+            with socket.create_connection(("127.0.0.1", port), timeout=60) as client:
                 client.sendall(head.encode())
                 answer = b"".join(iter(lambda: client.recv(65536), b""))
             status, _, body = answer.partition(b"\r\n\r\n")
@@ -71,8 +71,8 @@ def connector(app: Flask) -> FlaskClient:
 @pytest.fixture
 def ask(request: pytest.FixtureRequest) -> Ask:
     """By either way."""
-    if request.param == "waitress":
-        found: Ask = request.getfixturevalue("waitress")
+    if request.param == "real_server":
+        found: Ask = request.getfixturevalue("real_server")
         return found
     client: FlaskClient = request.getfixturevalue("connector")
 
@@ -83,7 +83,7 @@ def ask(request: pytest.FixtureRequest) -> Ask:
     return by_client
 
 
-both = pytest.mark.parametrize("ask", ["waitress", "client"], indirect=True)
+both = pytest.mark.parametrize("ask", ["real_server", "client"], indirect=True)
 OF = "connector_instance_id=laptop"
 
 
@@ -126,6 +126,7 @@ def test_every_name_can_be_deleted_by_path_and_by_query_and_no_other_goes(
             assert set(left(probe)) == expected, target
 
 
+@pytest.mark.one_on_postgres
 @both
 @pytest.mark.parametrize("name", NAMES)
 def test_every_name_can_be_in_both_places(ask: Ask, probe: DatabaseProbe, name: str) -> None:
@@ -174,21 +175,21 @@ def test_what_is_not_clear_deletes_nothing(
 
 
 @pytest.mark.only("sqlite")
-def test_a_fragment_is_no_part_of_an_address(waitress: Ask, probe: DatabaseProbe) -> None:
+def test_a_fragment_is_no_part_of_an_address(real_server: Ask, probe: DatabaseProbe) -> None:
     """`DELETE …/a#b` would be read as `…/a`."""
     write(upsert("a"), upsert("a#b"))
-    assert code(waitress(f"/v1/streams/notes/records/a#b?{OF}")) == (400, "invalid_request")
+    assert code(real_server(f"/v1/streams/notes/records/a#b?{OF}")) == (400, "invalid_request")
     assert left(probe) == [("notes", "a"), ("notes", "a#b")]
 
 
 @pytest.mark.only("sqlite")
 @pytest.mark.parametrize("prefix", ["http://host:80", "//", "HTTP://[::1]"])
 def test_a_target_with_scheme_and_host_is_split_too(
-    waitress: Ask, probe: DatabaseProbe, prefix: str
+    real_server: Ask, probe: DatabaseProbe, prefix: str
 ) -> None:
     write(upsert("a/records/b"), upsert("b", stream="notes/records/a"))
     target = f"{prefix.removesuffix('/')}/v1/streams/notes/records/a%2Frecords%2Fb?{OF}"
-    assert code(waitress(target)) == (204, "gone")
+    assert code(real_server(target)) == (204, "gone")
     assert left(probe) == [("notes/records/a", "b")]
 
 
@@ -257,9 +258,9 @@ def test_a_repeated_parameter_of_a_write_is_refused(connector: FlaskClient, prob
 @pytest.mark.only("sqlite")
 @pytest.mark.parametrize("name", NAMES)
 def test_a_connection_of_any_name_can_be_written_and_deleted(
-    waitress: Ask, probe: DatabaseProbe, name: str
+    real_server: Ask, probe: DatabaseProbe, name: str
 ) -> None:
     write(upsert("a"), connection=name)
     write(upsert("a"))
-    assert code(waitress(f"/v1/connections/{encoded(name)}")) == (200, "connection_deleted")
+    assert code(real_server(f"/v1/connections/{encoded(name)}")) == (200, "connection_deleted")
     assert probe("SELECT connector_instance_id FROM connections") == [("laptop",)]

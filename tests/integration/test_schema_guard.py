@@ -77,7 +77,7 @@ def test_no_write_of_an_old_process_is_stored(
 
 
 @pytest.mark.parametrize("name", [name for name, act in scenarios.ACTS.items() if not act.opens])
-def test_no_act_goes_on(
+def test_no_act_continues(
     probe: DatabaseProbe, backend: Backend, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each way to change the database, of a process that was there before."""
@@ -101,7 +101,7 @@ def test_every_route_but_liveness_and_files_is_503(
     client = app.test_client()
     assert client.post("/owner/login", json={"password": PASSWORD}).status_code == 302
     change()
-    told = {"upgraded": "upgraded", "unfinished": "not finished"}[why]
+    reported = {"upgraded": "upgraded", "unfinished": "not finished"}[why]
     seen = 0
     for path, method, body in routes(app):
         answer = client.open(path, method=method, headers=BEARER, data=body)
@@ -110,7 +110,7 @@ def test_every_route_but_liveness_and_files_is_503(
             assert answer.status_code == 200
             continue
         assert answer.status_code == 503, path
-        assert told in answer.text, path
+        assert reported in answer.text, path
         if answer.is_json:
             assert answer.get_json()["error"]["code"] == "storage_unavailable"
         seen += 1

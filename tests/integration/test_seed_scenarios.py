@@ -39,7 +39,7 @@ def test_scenario_reconcile_failure_stays_visible_and_retryable(
 ) -> None:
     mark("laptop", "notes")
     before = stored()
-    probe.fail_repair(CANARY)
+    probe.fail_reconcile(CANARY)
 
     body = summary()
 
@@ -60,7 +60,7 @@ def test_scenario_reconcile_failure_is_not_retried_on_every_read(
 ) -> None:
     auto = app.extensions["auto_reconcile"]
     mark("laptop", "notes")
-    probe.fail_repair()
+    probe.fail_reconcile()
     first = summary()
     assert auto.attempts == 1
 
@@ -114,7 +114,7 @@ def test_check_failure_returns_stale_or_failed_and_clears_nothing(
     summary: Read, probe: DatabaseProbe
 ) -> None:
     mark("phone", "photos")
-    probe.fail_repair()
+    probe.fail_reconcile()
     assert summary()["projection"]["state"] in ("stale", "failed")
     assert probe("SELECT dirty FROM retained_size_global") == [(1,)]
     assert probe("SELECT COUNT(*) FROM retained_size_stream WHERE dirty") == [(1,)]
@@ -124,7 +124,7 @@ def test_check_failure_enters_cooldown_so_the_next_dashboard_read_does_not_retry
     app: Any, owner: FlaskClient, probe: DatabaseProbe
 ) -> None:
     mark()
-    probe.fail_repair()
+    probe.fail_reconcile()
     for _ in range(5):
         assert owner.get("/dashboard").status_code == 200
         assert owner.get("/dashboard/hero").status_code == 200
@@ -136,7 +136,7 @@ def test_check_hero_copy_for_stale_and_failure_is_concise_and_shows_no_reasons(
     owner: FlaskClient, probe: DatabaseProbe, clock: Clock, failures: int
 ) -> None:
     mark()
-    probe.fail_repair(CANARY)
+    probe.fail_reconcile(CANARY)
     for _ in range(failures):
         owner.get("/dashboard/hero")
         clock.advance(60)

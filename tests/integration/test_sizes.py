@@ -76,7 +76,7 @@ def test_parts_add_up_to_the_whole_at_every_grain(get: Get) -> None:
             assert sum(row[measure] for row in rows) == whole[measure], (grain, measure)
 
 
-def test_rows_bear_the_names_of_their_grain_in_order(get: Get) -> None:
+def test_rows_have_the_names_of_their_grain_in_order(get: Get) -> None:
     connections = get(grain="connection")["rows"]
     assert all(set(row) == ROW | {"connector_id", "connector_instance_id"} for row in connections)
     assert [row["connector_instance_id"] for row in connections] == ["laptop", "mail", "phone"]
@@ -98,7 +98,7 @@ def test_rows_bear_the_names_of_their_grain_in_order(get: Get) -> None:
         ({"connector_instance_id": "mail"}, 1),
     ],
 )
-def test_filters_leave_what_bears_the_name(get: Get, query: dict[str, str], count: int) -> None:
+def test_filters_select_by_name(get: Get, query: dict[str, str], count: int) -> None:
     assert len(get(**query)["rows"]) == count
 
 
@@ -116,7 +116,7 @@ def test_names_of_any_characters_come_back_as_they_are(get: Get, name: str) -> N
     assert (row["connector_instance_id"], row["stream"], row["record_count"]) == (name, name, 2)
 
 
-def test_a_size_read_repairs_as_a_summary_read_does(get: Get, probe: DatabaseProbe) -> None:
+def test_a_size_read_reconciles_as_a_summary_read_does(get: Get, probe: DatabaseProbe) -> None:
     probe("UPDATE retained_size_stream SET record_count = 9")
     mark("laptop", "notes")
     mark("laptop", "photos")
@@ -127,9 +127,9 @@ def test_a_size_read_repairs_as_a_summary_read_does(get: Get, probe: DatabasePro
     assert sum(row["record_count"] for row in body["rows"]) == 4
 
 
-def test_the_projection_block_tells_of_this_processs_attempts(get: Get, probe: DatabaseProbe) -> None:
+def test_the_projection_block_reports_this_processs_attempts(get: Get, probe: DatabaseProbe) -> None:
     mark()
-    probe.fail_repair("SELECT secret")
+    probe.fail_reconcile("SELECT secret")
     block = get()["projection"]
     assert set(block) == {"computed_at", "dirty", "metadata"}
     assert block["dirty"] is True
@@ -189,7 +189,7 @@ class TestMaintenance:
             assert (body["streams"], body["connections"]) == (2, 2)
             assert (body["projection"]["grain"], body["projection"]["dirty"]) == ("global", False)
 
-    def test_reconcile_tells_what_it_left(self, make_app: Any) -> None:
+    def test_reconcile_reports_what_it_left(self, make_app: Any) -> None:
         client = make_app(RECONCILE_MAX_ROWS=1).test_client()
         mark("laptop", "notes")
         body = client.post("/_ref/dataset/summary/reconcile", headers=BEARER).get_json()
@@ -200,7 +200,7 @@ class TestMaintenance:
         self, app: Flask, operator: FlaskClient, probe: DatabaseProbe
     ) -> None:
         mark()
-        probe.fail_repair("SELECT secret")
+        probe.fail_reconcile("SELECT secret")
         for attempts in (1, 2):
             response = operator.post("/_ref/dataset/size/reconcile")
             assert response.status_code == 503
@@ -261,7 +261,7 @@ class TestMaintenance:
         dirty = "SELECT stream_id, stale_since FROM retained_size_stream WHERE dirty"
         begun = (probe(dirty), probe("SELECT stale_since, rebuild_total FROM retained_size_global"))
         assert len(begun[0]) == 2
-        probe.fail_repair()  # so that it stays where it is
+        probe.fail_reconcile()  # so that it stays where it is
         assert operator.post("/_ref/dataset/size/rebuild").status_code == 200
         operator.application.extensions["background_rebuild"].wait()
         assert begun[1] == probe("SELECT stale_since, rebuild_total FROM retained_size_global")
@@ -271,15 +271,15 @@ class TestMaintenance:
         # A pass that runs out of time would end before it fails.
         app.extensions["auto_reconcile"].limits = reconcile.Limits(seconds=60)
         reconcile.begin_rebuild()
-        probe.fail_repair()
+        probe.fail_reconcile()
         metadata = get()["projection"]["metadata"]
         assert metadata["state"] == "rebuilding"
         assert metadata["rebuild_progress"] == {"versions_counted": 0, "versions_in_all": 7}
 
-    def test_a_rebuild_that_fails_is_told_and_finished_later(
+    def test_a_rebuild_that_fails_is_reported_and_finished_later(
         self, app: Flask, operator: FlaskClient, get: Get, probe: DatabaseProbe
     ) -> None:
-        probe.fail_repair()
+        probe.fail_reconcile()
         assert operator.post("/_ref/dataset/size/rebuild").status_code == 200
         app.extensions["background_rebuild"].wait()
         assert get("summary")["projection"]["rebuild_status"] == "failed"
@@ -288,6 +288,7 @@ class TestMaintenance:
         app.extensions["background_rebuild"].wait()
         assert get("summary")["projection"]["state"] == "fresh"
 
+    @pytest.mark.one_on_postgres
     @pytest.mark.parametrize(
         "route", ["summary/reconcile", "summary/rebuild", "size/reconcile", "size/rebuild"]
     )

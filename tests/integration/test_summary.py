@@ -92,7 +92,7 @@ def test_garbage_cannot_be_stored_in_the_projection(
 def test_a_text_that_is_no_time_is_not_passed_on(owner: Any, probe: DatabaseProbe, summary: Read) -> None:
     write(upsert("a"))
     mark()
-    probe.fail_repair()
+    probe.fail_reconcile()
     RetainedSizeGlobal.update(stale_since="garbage", computed_at="garbage").execute()
     block = summary()["projection"]
     assert (block["state"], block["stale_since"], block["computed_at"]) == ("stale", None, None)

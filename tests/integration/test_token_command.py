@@ -41,6 +41,7 @@ def test_new_prints_the_token_alone(call: Call) -> None:
     assert found.expires_at
 
 
+@pytest.mark.one_on_postgres
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
@@ -59,7 +60,7 @@ def test_new_prints_the_token_alone(call: Call) -> None:
         (["new"], "--scope"),
     ],
 )
-def test_what_makes_no_token_is_told(call: Call, arguments: list[str], reason: str) -> None:
+def test_what_makes_no_token_is_reported(call: Call, arguments: list[str], reason: str) -> None:
     call("new", "bank", "--scope", "write")
     before = tokens.listed()
     with pytest.raises(click.ClickException) as refused:

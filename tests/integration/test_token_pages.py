@@ -87,6 +87,7 @@ def test_revoking_asks_once_and_says_what_was_done(owner: FlaskClient) -> None:
     assert not soup(owner, f"{PAGE}?revoke=bank").select("main form"), "there is nothing more to ask"
 
 
+@pytest.mark.one_on_postgres
 @pytest.mark.parametrize("query", ["revoked=bank", "revoked=zz", "revoke=zz", "revoke="])
 def test_an_address_alone_claims_nothing(owner: FlaskClient, query: str) -> None:
     tokens.create("bank", ("write",), None, None)
@@ -101,6 +102,7 @@ def test_an_unknown_token_is_404(owner: FlaskClient) -> None:
     assert response.status_code == 404
 
 
+@pytest.mark.one_on_postgres
 @pytest.mark.parametrize(
     ("headers", "code"),
     [

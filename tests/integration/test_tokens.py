@@ -1,20 +1,18 @@
 """Named tokens: what they open, how they end, and what the database and other processes have to do with it."""
 
-import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from datetime import timedelta
 from pathlib import Path
 
-import peewee
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
 from pdpp_ref import credentials, tokens
-from pdpp_ref.authentication import BearerTokens
-from pdpp_ref.database import Busy, db, write_transaction
+from pdpp_ref.authentication import CACHE_SECONDS, BearerTokens
+from pdpp_ref.database import db, write_transaction
 from tests.conftest import Backend
 from tests.support.factories import PASSWORD, TOKEN, Calendar, Clock, DatabaseProbe, fill
 
@@ -96,6 +94,7 @@ class TestEnd:
         probe("DELETE FROM tokens")
         assert client.get(SUMMARY, headers=headers).status_code == 200
 
+    @pytest.mark.one_on_postgres
     @pytest.mark.parametrize("change", [str.upper, lambda text: text + "0", lambda text: text[5:]])
     def test_no_other_spelling_is_the_token(
         self, client: FlaskClient, change: Callable[[str], str]
@@ -117,42 +116,23 @@ class TestWithoutTheDatabase:
         probe("ALTER TABLE away RENAME TO tokens")
         assert client.get(SUMMARY, headers=headers).status_code == 200
 
-    def test_a_look_up_that_may_not_wait_does_not(
+    def test_who_was_just_looked_up_is_known_without_it(
         self, app: Flask, monkeypatch: pytest.MonkeyPatch, clock: Clock
     ) -> None:
-        header, released = f"Bearer {new()}", threading.Event()
-        find = tokens.find
-
-        def slow(digest: str) -> tokens.Token | None:
-            released.wait(60)
-            return find(digest)
-
-        monkeypatch.setattr(tokens, "find", slow)
-        bearers = BearerTokens(app.extensions["credentials"], clock)
-        for _ in range(2):  # the second finds that the first still waits
-            with pytest.raises(Busy):
-                bearers.caller_within(0.01, header)
-        assert bearers.caller_within(0.01, f"Bearer {TOKEN}"), "which needs no database"
-        assert bearers.caller_within(0.01, "Bearer wrong") is None
-        released.set()
-        until = time.monotonic() + 30
-        while time.monotonic() < until:
-            try:
-                found = bearers.caller_within(30, header)
-                break
-            except Busy:
-                time.sleep(0.01)
-        assert found
-        assert found.token == "prometheus"
-
-    def test_a_look_up_that_fails_says_so(self, app: Flask, probe: DatabaseProbe) -> None:
         header = f"Bearer {new()}"
-        probe("ALTER TABLE tokens RENAME TO away")
-        bearers = BearerTokens(app.extensions["credentials"])
-        with pytest.raises(peewee.DatabaseError):
-            bearers.caller_within(30, header)
-        probe("ALTER TABLE away RENAME TO tokens")
-        assert bearers.caller_within(30, header)
+        bearers = BearerTokens(app.extensions["credentials"], clock)
+        assert bearers.known_caller(header) is None
+        assert bearers.caller(header)
+        assert bearers.known_caller(header) is None, "its use is to be stored"
+        assert bearers.use_is_due("prometheus")
+        monkeypatch.setattr(tokens, "find", None)
+        known = bearers.known_caller(header)
+        assert known
+        assert known.token == "prometheus"
+        assert bearers.known_caller(f"Bearer {TOKEN}")
+        assert bearers.known_caller("Bearer wrong") is None
+        clock.advance(CACHE_SECONDS)
+        assert bearers.known_caller(header) is None, "it may have been revoked"
 
 
 class TestLastUse:

@@ -149,7 +149,7 @@ def test_an_interrupted_copy_does_not_miss_a_revocation(target: str) -> None:
 
 
 @pytest.mark.usefixtures("_filled")
-def test_one_that_is_cut_short_goes_on_and_is_not_served_before(
+def test_one_that_is_interrupted_continues_and_is_not_served_before(
     target: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Cut(Exception):
@@ -183,7 +183,7 @@ def test_one_that_is_cut_short_goes_on_and_is_not_served_before(
 
 
 @pytest.mark.usefixtures("_filled")
-def test_one_whose_source_has_changed_begins_anew(target: str) -> None:
+def test_one_whose_source_has_changed_begins_again(target: str) -> None:
     def stop(table: str, _: int) -> None:
         if table == "streams":
             raise KeyboardInterrupt
@@ -314,7 +314,9 @@ def test_what_the_copy_has_sent_and_somebody_has_changed_is_not_deleted(target: 
 
 
 @pytest.mark.usefixtures("_filled")
-def test_a_copy_cut_short_while_it_counts_is_finished(target: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_copy_interrupted_while_it_counts_is_finished(
+    target: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def cut() -> None:
         raise KeyboardInterrupt
 
@@ -332,7 +334,9 @@ def test_a_copy_cut_short_while_it_counts_is_finished(target: str, monkeypatch: 
 
 
 @pytest.mark.usefixtures("_filled")
-def test_days_go_on_in_their_order_and_the_databases_age_is_kept(target: str, probe: DatabaseProbe) -> None:
+def test_days_continue_in_their_order_and_the_databases_age_stays(
+    target: str, probe: DatabaseProbe
+) -> None:
     probe("UPDATE pdpp_ref_schema SET created_at = '2020-01-01T00:00:00.000Z'")
     probe("UPDATE retained_size_connection SET generation = 70 + connection_id, days_disordered = TRUE")
     copy(target)
@@ -417,14 +421,14 @@ def writing() -> Iterator[None]:
     """Somebody writes without a pause."""
     ended = threading.Event()
 
-    def go_on() -> None:
+    def proceed() -> None:
         number = 0
         while not ended.is_set():
             write(upsert(f"w{number}"), delete(f"w{number - 1}"))
             number += 1
         db.close()
 
-    writer = threading.Thread(target=go_on)
+    writer = threading.Thread(target=proceed)
     writer.start()
     try:
         yield
@@ -445,7 +449,7 @@ def assert_restored(backend: Backend, url: str, records: int) -> None:
 
 @pytest.mark.slow
 @pytest.mark.only("sqlite")
-def test_a_backup_taken_during_writes_equals_its_own_recount(backend: Backend, tmp_path: Path) -> None:
+def test_a_backup_taken_during_writes_equals_its_own_reconcile(backend: Backend, tmp_path: Path) -> None:
     fill(5_000)
     with writing():
         for number in range(3):
@@ -466,13 +470,13 @@ def test_a_backup_replaces_nothing_and_leaves_nothing_half(backend: Backend, tmp
 
 
 @pytest.mark.only("postgres")
-def test_a_dump_of_postgresql_taken_during_writes_equals_its_own_recount(
+def test_a_dump_of_postgresql_taken_during_writes_equals_its_own_reconcile(
     backend: Backend, server: str, tmp_path: Path
 ) -> None:
     fill(5_000)
-    told = run(backend, "backup", str(tmp_path / "x"))
-    assert told.returncode == 2
-    (command,) = re.findall(r"run: (pg_dump .+)", told.stderr)
+    reported = run(backend, "backup", str(tmp_path / "x"))
+    assert reported.returncode == 2
+    (command,) = re.findall(r"run: (pg_dump .+)", reported.stderr)
     file = tmp_path / "dump"
     with writing():
         program(*command.replace("FILE", str(file)).replace("URL", backend.url).split())
@@ -494,7 +498,7 @@ def program(name: str, *arguments: str) -> None:
 
 @pytest.mark.parametrize("dirty", [False, True])
 @pytest.mark.usefixtures("app")
-def test_growth_goes_on_in_a_copy(target: str, calendar: type[Calendar], dirty: bool) -> None:
+def test_growth_continues_in_a_copy(target: str, calendar: type[Calendar], dirty: bool) -> None:
     start = calendar.moment
     write(upsert("a"))
     calendar.moment = start + timedelta(days=5)

@@ -92,7 +92,7 @@ def test_an_older_event_that_the_first_run_found_unchanged_is_so_again(probe: Da
     assert [row[1] for row in versions(probe)] == ["a", "b"]
 
 
-def test_an_older_event_is_held_beside_another_of_the_same_time(probe: DatabaseProbe) -> None:
+def test_an_older_event_is_held_next_to_another_of_the_same_time(probe: DatabaseProbe) -> None:
     """Rule 3: `a` is in the history, though `b` was in effect from the same moment on."""
     write(at(2, "a"), at(2, "b"), at(5, "c"))
     assert write(at(2, "a")) == records.Counts(unchanged=1)

@@ -24,7 +24,7 @@ def test_exact_figures_have_no_differences() -> None:
 
 
 @pytest.mark.parametrize("grain", ["stream", "connection", "global"])
-def test_every_wrong_figure_is_told_at_its_grain(grain: str, probe: DatabaseProbe) -> None:
+def test_every_wrong_figure_is_reported_at_its_grain(grain: str, probe: DatabaseProbe) -> None:
     write(upsert("a"))
     probe(f"UPDATE retained_size_{grain} SET record_count = 5, latest_ingested_at = 'x'")
     before = stored()
@@ -47,8 +47,8 @@ def test_a_missing_row_differs_in_every_figure(probe: DatabaseProbe) -> None:
     write(upsert("a"))
     probe("DELETE FROM retained_size_stream")
     differences = found()
-    assert len(differences) == len(MEASURES) + 5, (
-        "the measures, the bounds of times, and whether those are known"
+    assert len(differences) == len(MEASURES) + 7, (
+        "the measures, the bounds of times, whether those are known, and two names"
     )
     assert all(stored is None for _, _, stored, _, _ in differences)
 
@@ -82,7 +82,7 @@ def test_a_day_that_is_not_there_differs(probe: DatabaseProbe) -> None:
     assert (last.column, last.stored, last.counted) == ("blob_bytes", None, 0)
 
 
-def test_a_gap_that_is_not_marked_is_told(calendar: type[Calendar], probe: DatabaseProbe) -> None:
+def test_a_gap_that_is_not_marked_is_reported(calendar: type[Calendar], probe: DatabaseProbe) -> None:
     """Versions came on a day that growth says nothing happened on."""
     for day in (1, 3, 5):
         calendar.moment = calendar.moment.replace(day=day)
@@ -152,7 +152,7 @@ def test_a_gap_that_is_not_marked_is_told(calendar: type[Calendar], probe: Datab
         ),
     ],
 )
-def test_every_wrong_row_flag_and_link_of_a_record_is_told(
+def test_every_wrong_row_flag_and_link_of_a_record_is_reported(
     damage: str, expected: list[tuple[object, ...]], probe: DatabaseProbe
 ) -> None:
     write(upsert("a", 1), upsert("b", 1), upsert("c", 1), upsert("d", 1), upsert("a", 22), delete("b"))

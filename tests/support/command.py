@@ -47,9 +47,9 @@ def run(
         finally:
             for end in (child_in, child_out, child_err):
                 os.close(end)
-        with call.makefile("rw") as told:
-            print(json.dumps([arguments, env, str(cwd)]), file=told, flush=True)
-            pid = int(told.readline())
+        with call.makefile("rw") as reported:
+            print(json.dumps([arguments, env, str(cwd)]), file=reported, flush=True)
+            pid = int(reported.readline())
             printed: list[bytes] = [b"", b""]
             work = [
                 threading.Thread(target=_write, args=(into, stdin)),
@@ -62,7 +62,7 @@ def run(
                 thread.start()
             timer = threading.Timer(timeout, os.kill, (pid, signal.SIGKILL))
             timer.start()
-            code = int(told.readline())
+            code = int(reported.readline())
             timer.cancel()
             for thread in work:
                 thread.join()
@@ -133,14 +133,14 @@ def _begin(call: socket.socket) -> list[str]:
     if os.fork():
         os._exit(0)  # the server waits for no call
     _, files, _, _ = socket.recv_fds(call, 1, 3)
-    with call.makefile("rw") as told:
-        arguments, environment, folder = json.loads(told.readline())
+    with call.makefile("rw") as reported:
+        arguments, environment, folder = json.loads(reported.readline())
         if pid := os.fork():
             for file in (0, 1, *files):
                 os.close(file)
-            print(pid, file=told, flush=True)
+            print(pid, file=reported, flush=True)
             _, status = os.waitpid(pid, 0)
-            print(os.waitstatus_to_exitcode(status), file=told, flush=True)
+            print(os.waitstatus_to_exitcode(status), file=reported, flush=True)
             os._exit(0)
     for number, file in enumerate(files):
         os.dup2(file, number)

@@ -13,22 +13,30 @@ from werkzeug.routing import Rule
 
 from pdpp_ref.blueprints.openapi.document import document
 
-_builders: dict[tuple[Any, ...], Any] = {}
+# What `Rule.compile` sets, and the two functions in it that are bound to their rule.
+_COMPILED = ("_parts", "_trace", "_converters", "arguments", "_build", "_build_unknown")
+_BOUND = ("_build", "_build_unknown")
+_rules: dict[tuple[Any, ...], dict[str, Any]] = {}
 _documents: dict[tuple[Any, ...], dict[str, Any]] = {}
 
 
-def share_url_builders() -> None:
-    """A rule's function that builds URLs follows from its parts and defaults alone."""
-    compile_builder = Rule._compile_builder
+def share_url_rules() -> None:
+    """What a rule compiles to follows from its text, its defaults, and the classes of its converters."""
+    compile_rule = Rule.compile
 
-    @wraps(compile_builder)
-    def shared(rule: Rule, append_unknown: bool = True) -> Any:
-        key = (tuple(rule._trace), repr(rule.defaults), append_unknown)
-        if key not in _builders:
-            _builders[key] = compile_builder(rule, append_unknown)
-        return _builders[key]
+    @wraps(compile_rule)
+    def shared(rule: Rule) -> None:
+        assert rule.map
+        converters = rule.map.converters.items()
+        key = (rule.rule, rule.host, rule.subdomain, rule.merge_slashes, repr(rule.defaults), *converters)
+        if key not in _rules:
+            compile_rule(rule)
+            found = {name: getattr(rule, name) for name in _COMPILED}
+            _rules[key] = found | {name: found[name].__func__ for name in _BOUND}
+        for name, value in _rules[key].items():
+            setattr(rule, name, value.__get__(rule) if name in _BOUND else value)
 
-    Rule._compile_builder = shared  # type: ignore[method-assign]
+    Rule.compile = shared  # type: ignore[method-assign]
 
 
 class Templates(BytecodeCache):
@@ -46,6 +54,13 @@ class Templates(BytecodeCache):
 
 
 def api_document(app: Flask) -> dict[str, Any]:
+    """The document of an application that serves requests, which gets no more routes."""
+    if (known := app.extensions.get("api_document")) is None:
+        known = app.extensions["api_document"] = _document(app)
+    return known
+
+
+def _document(app: Flask) -> dict[str, Any]:
     key = tuple(
         (rule.rule, rule.endpoint, *sorted(rule.methods or ())) for rule in app.url_map.iter_rules()
     )

@@ -2,7 +2,6 @@
 
 import json
 from contextlib import suppress
-from functools import cache
 from typing import Any
 
 import jsonschema_rs
@@ -39,14 +38,21 @@ def wrong(text: Document, path: str | None, method: str, status: int, kind: str,
 
 
 def _wrong_body(text: Document, schema: Any, body: str) -> str | None:
-    validator = _validator(json.dumps({**schema, "components": text["components"]}))
-    found = [error.message for error in validator.iter_errors(json.loads(body))]
+    found = [error.message for error in _validator(text, json.dumps(schema)).iter_errors(json.loads(body))]
     return "; ".join(found) or None
 
 
-@cache
-def _validator(schema: str) -> Any:
-    return jsonschema_rs.validator_for(json.loads(schema), validate_formats=True)
+# By document and schema: to write a document's components out again takes longer than most requests.  An
+# identity stays in use as long as its document, which stands beside the validator.
+_validators: dict[tuple[int, str], tuple[Document, Any]] = {}
+
+
+def _validator(text: Document, schema: str) -> Any:
+    key = id(text), schema
+    if key not in _validators:
+        whole = json.loads(schema) | {"components": text["components"]}
+        _validators[key] = text, jsonschema_rs.validator_for(whole, validate_formats=True)
+    return _validators[key][1]
 
 
 class CheckedClient(FlaskClient):
@@ -67,7 +73,21 @@ class CheckedClient(FlaskClient):
         return response
 
 
+# By document, method and address, which alone decide it; the document is the same object for all applications
+# that have the same routes.
+_paths: dict[tuple[Any, ...], str | None] = {}
+
+
 def _asked_for(app: Flask, environ: Document, path: str, method: str) -> str | None:
+    """The path in the document that a request is for."""
+    raw = [environ.get(name) for name in ("SCRIPT_NAME", "PATH_INFO", *routing.RAW)]
+    key = id(api_document(app)), method, path, *raw
+    if key not in _paths:
+        _paths[key] = _match(app, environ, path, method)
+    return _paths[key]
+
+
+def _match(app: Flask, environ: Document, path: str, method: str) -> str | None:
     if path.startswith(routing.PREFIX):  # not read as Werkzeug reads a path
         with app.request_context(dict(environ)), suppress(ApiError, HTTPException):
             routing.resolve()

@@ -96,10 +96,12 @@ def make_connections(probe: DatabaseProbe, number: int, name: str = "'c' || i") 
         f"{numbers} SELECT 'files', {name}, '2020-01-01T00:00:00.000Z' FROM n"
     )
     probe(
-        "INSERT INTO retained_size_connection (connection_id, record_count, current_record_json_bytes, "
-        "record_history_count, record_history_json_bytes, stream_count, computed_at) "
-        "SELECT id, 1, id - id % 5 + 1, 1, id - id % 5 + 1, 1, '2026-01-01T00:00:00.000Z' FROM connections"
+        "INSERT INTO retained_size_connection (connection_id, connection_name, record_count, "
+        "current_record_json_bytes, record_history_count, record_history_json_bytes, stream_count, "
+        "computed_at) SELECT id, connector_instance_id, 1, id - id % 5 + 1, 1, id - id % 5 + 1, 1, "
+        "'2026-01-01T00:00:00.000Z' FROM connections"
     )
+    probe(f"INSERT INTO retained_size_connector (connector_id, record_count) VALUES ('files', {number})")
     sums = ", ".join(
         f"{name} = (SELECT SUM({name}) FROM retained_size_connection)"
         for name in (*MEASURES, "stream_count")
@@ -114,9 +116,9 @@ def mark(connection: str | None = None, stream: str | None = None) -> None:
         if connection is None:
             marks.mark_global()
             return
-        kept = locking.lock_connection_shared(connection)
-        if kept and stream is not None:
-            locking.lock_stream_shared(kept[0], stream)
+        locked = locking.lock_connection_shared(connection)
+        if locked and stream is not None:
+            locking.lock_stream_shared(locked[0], stream)
         row = ids(connection, stream)
         if stream is None:
             marks.mark_connection(row["connection"])

@@ -162,7 +162,7 @@ def at(server: str, database: str) -> str:
     return urlunsplit(urlsplit(server)._replace(path=f"/{database}"))
 
 
-def told_of_deadlocks(url: str) -> str:
+def report_of_deadlocks(url: str) -> str:
     """What the log of a server that we started says of them: who waited for whom, and with what."""
     log = folder_of(url) / "server.log"
     lines = log.read_text().splitlines() if log.exists() else ["see the server's log"]

@@ -69,7 +69,7 @@ class DatabaseProbe:
         raise NotImplementedError
         yield
 
-    def fail_repair(self, why: str = "broken") -> None:
+    def fail_reconcile(self, why: str = "broken") -> None:
         """No pass can publish totals; marks and deltas still work."""
         self.fail("UPDATE ON retained_size_global", "OLD.dirty AND NOT NEW.dirty", why=why)
 
@@ -100,7 +100,7 @@ class DatabaseProbe:
             ("connection_id", number): (name,) for number, name in connections
         }
 
-    def recount(self) -> dict[int, dict[str, int]]:
+    def plain_count(self) -> dict[int, dict[str, int]]:
         """The measures of each stream, by its id, counted in Python from the stored texts."""
         found = {stream: dict.fromkeys(MEASURES, 0) for (stream,) in self("SELECT id FROM streams")}
         for table, count, size in (
@@ -122,7 +122,7 @@ class DatabaseProbe:
         """What must never be: a row that is not dirty and whose figures are not a recount's."""
         self(self.snapshot)
         try:
-            streams = self.recount()
+            streams = self.plain_count()
             of = dict(self("SELECT id, connection_id FROM streams"))
             streams = {stream: row for stream, row in streams.items() if of[stream] is not None}
             wrong = self._wrong("stream", "stream_id", streams)

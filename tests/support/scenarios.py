@@ -82,7 +82,7 @@ class Act:
 # ---- what there is before ----------------------------------------------------------------------
 
 
-def kept(url: str) -> None:
+def stored(url: str) -> None:
     """Records of one and of several versions, a tombstone, files; two connections; all clean."""
     with opened(url):
         write(upsert("a"), upsert("b"), upsert("a", "again"), upsert("p", stream="photos"))
@@ -101,9 +101,9 @@ def run_passes_until(query: str) -> None:
     raise AssertionError(f"no pass has ended where it was wanted: {query}")
 
 
-def half_recounted(url: str) -> None:
+def half_reconciled(url: str) -> None:
     """All is marked, and of the first stream two versions are counted."""
-    kept(url)
+    stored(url)
     with opened(url):
         reconcile.begin_rebuild()
         run_passes_until("SELECT 1 FROM retained_size_recounts WHERE through_version >= 2")
@@ -111,7 +111,7 @@ def half_recounted(url: str) -> None:
 
 def half_derived(url: str, until: str = "through_version >= 3") -> None:
     """Rows of single records are lost, and being derived again."""
-    kept(url)
+    stored(url)
     with opened(url):
         database.execute("DELETE FROM retained_size_record")
         reconcile.begin_rebuild()
@@ -124,7 +124,7 @@ def half_settled(url: str) -> None:
 
 def of_two_versions(url: str) -> None:
     """And a stream that a Singer tap has sent a second version of."""
-    kept(url)
+    stored(url)
     rows = [
         Change("rows", key, "{}", table_version=version)
         for key, version in zip("xyz", (1, 1, 2), strict=True)
@@ -135,7 +135,7 @@ def of_two_versions(url: str) -> None:
 
 def half_removed(url: str) -> None:
     """A stream and a connection are deleted, and some of their rows removed."""
-    kept(url)
+    stored(url)
     with opened(url):
         deletion.delete_stream("laptop", "notes")
         deletion.delete_connection("phone")
@@ -222,7 +222,7 @@ def an_early_file() -> None:
 
 
 def with_early_files(url: str) -> None:
-    kept(url)
+    stored(url)
     with opened(url):
         an_early_file()
         blobs.store_early(records.Target("laptop", "files"), "new", "x", iter([b"a file"]))
@@ -250,12 +250,12 @@ def a_copy() -> None:
     """To a database beside this one, which is looked at too; one that is whole stays so."""
     here = database.db.obj
     if isinstance(here, Sqlite):
-        beside = database.from_url(f"sqlite:///{here.database}.copy", Path())
+        afterwards = database.from_url(f"sqlite:///{here.database}.copy", Path())
     else:
-        beside = Postgres(here._settings | {"dbname": f"{here.database}_copy"})
+        afterwards = Postgres(here._settings | {"dbname": f"{here.database}_copy"})
     with suppress(transfer.TargetNotEmpty):
-        transfer.copy(beside)
-    beside.close()
+        transfer.copy(afterwards)
+    afterwards.close()
 
 
 def a_token() -> None:
@@ -283,7 +283,7 @@ def an_erasure_of_a_file() -> None:
 
 
 def with_an_erasure(url: str) -> None:
-    kept(url)
+    stored(url)
     with opened(url):
         an_erasure()
 
@@ -295,46 +295,46 @@ def a_rebuild() -> None:
 
 
 ACTS = {
-    "write": Act(a_write, kept),
-    "write during a recount": Act(a_write, half_recounted),
-    "first write": Act(a_first_write, kept),
-    "write whose delta fails": Act(a_write_whose_delta_fails, kept),
-    "write whose delta fails during a recount": Act(a_write_whose_delta_fails, half_recounted),
-    "import": Act(an_import, kept, is_one=False),
-    "import an export": Act(an_import_of_an_export, kept, is_one=False),
+    "write": Act(a_write, stored),
+    "write during a recount": Act(a_write, half_reconciled),
+    "first write": Act(a_first_write, stored),
+    "write whose delta fails": Act(a_write_whose_delta_fails, stored),
+    "write whose delta fails during a recount": Act(a_write_whose_delta_fails, half_reconciled),
+    "import": Act(an_import, stored, is_one=False),
+    "import an export": Act(an_import_of_an_export, stored, is_one=False),
     "activate a version": Act(an_activation, of_two_versions, is_one=False),
-    "upload": Act(a_file, kept),
-    "upload during a recount": Act(a_file, half_recounted),
-    "upload what is there": Act(a_file_that_is_there, kept),
-    "upload early": Act(an_early_file, kept),
+    "upload": Act(a_file, stored),
+    "upload during a recount": Act(a_file, half_reconciled),
+    "upload what is there": Act(a_file_that_is_there, stored),
+    "upload early": Act(an_early_file, stored),
     "claim": Act(a_claim, with_early_files),
     "clean up": Act(two_cleanups, with_early_files, is_one=False),
-    "store state": Act(a_state, kept),
-    "delete a record": Act(gone(deletion.delete_record, "laptop", "notes", "a"), kept),
-    "erase a record": Act(an_erasure, kept),
-    "erase a record during a recount": Act(an_erasure, half_recounted),
+    "store state": Act(a_state, stored),
+    "delete a record": Act(gone(deletion.delete_record, "laptop", "notes", "a"), stored),
+    "erase a record": Act(an_erasure, stored),
+    "erase a record during a recount": Act(an_erasure, half_reconciled),
     "erase a record while rows are derived": Act(an_erasure, half_derived),
-    "erase a file": Act(an_erasure_of_a_file, kept),
+    "erase a file": Act(an_erasure_of_a_file, stored),
     "write what was erased": Act(a_write, with_an_erasure),
-    "delete a stream": Act(gone(deletion.delete_stream, "laptop", "notes"), kept),
-    "delete a connection": Act(gone(deletion.delete_connection, "laptop"), kept),
+    "delete a stream": Act(gone(deletion.delete_stream, "laptop", "notes"), stored),
+    "delete a connection": Act(gone(deletion.delete_connection, "laptop"), stored),
     "remove what was deleted": Act(remove_deleted, half_removed, is_one=False),
     "delete a stream during a recount": Act(
-        gone(deletion.delete_stream, "laptop", "notes"), half_recounted
+        gone(deletion.delete_stream, "laptop", "notes"), half_reconciled
     ),
-    "prune": Act(lambda: retention.prune(1), kept, is_one=False),
-    "prune during a recount": Act(lambda: retention.prune(1), half_recounted, is_one=False),
+    "prune": Act(lambda: retention.prune(1), stored, is_one=False),
+    "prune during a recount": Act(lambda: retention.prune(1), half_reconciled, is_one=False),
     "write while rows are derived": Act(a_write, half_derived),
     "write while rows are settled": Act(a_write, half_settled),
     "upload to a lost row": Act(a_file_to_a_lost_row, half_settled),
     "prune while rows are derived": Act(lambda: retention.prune(1), half_derived, is_one=False),
     "reconcile while rows are derived": Act(reconcile.run_until_fresh, half_derived, is_one=False),
-    "create a token": Act(a_token, kept),
-    "mark": Act(lambda: mark("laptop", "notes"), kept),
-    "pass": Act(lambda: reconcile.run_pass(reconcile.Limits()), half_recounted),
-    "reconcile": Act(reconcile.run_until_fresh, half_recounted, is_one=False),
-    "rebuild": Act(a_rebuild, kept, is_one=False),
-    "copy": Act(a_copy, kept, is_one=False),
+    "create a token": Act(a_token, stored),
+    "mark": Act(lambda: mark("laptop", "notes"), stored),
+    "pass": Act(lambda: reconcile.run_pass(reconcile.Limits()), half_reconciled),
+    "reconcile": Act(reconcile.run_until_fresh, half_reconciled, is_one=False),
+    "rebuild": Act(a_rebuild, stored, is_one=False),
+    "copy": Act(a_copy, stored, is_one=False),
     "migrate": Act(migrations.prepare, of_schema_2, opens=True),
     "create": Act(migrations.prepare, None, opens=True),
 }

@@ -40,7 +40,7 @@ def unwell(server: Server) -> Iterator[str]:
 # Each picture is drawn in each of these; those that documents show are kept with them.
 WINDOWS = {"wide": 1280, "narrow": 390}
 SCHEMES = ("light", "dark")
-KEPT = (
+STORED = (
     "fresh-wide-light",
     "fresh-narrow-dark",
     "stream-wide-light",
@@ -77,7 +77,7 @@ def main() -> None:
                         page.evaluate(prepare)
                         page.wait_for_selector(until)
                     title = f"{name}-{window}-{scheme}"
-                    folder = FOLDER if title in KEPT else EVERY
+                    folder = FOLDER if title in STORED else EVERY
                     page.screenshot(path=folder / f"{title}.png", full_page=True)
 
         with Server(Path(place) / "new") as server:

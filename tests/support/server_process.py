@@ -9,12 +9,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.request import urlopen
 
 import pytest
 from flask import Flask
 
+from pdpp_ref.server import Server as Uvicorn
 from pdpp_ref.server import listen
 from tests.support import command
 from tests.support.factories import PASSWORD, TOKEN, DatabaseProbe
@@ -24,18 +25,16 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def served(app: Flask) -> Iterator[Any]:
-    """The application on the real server, in a thread of this process: waitress's server, with `effective_port`."""
-    server = listen(app, "127.0.0.1", 0)
-    thread = threading.Thread(target=server.run, daemon=True)
+def served(app: Flask) -> Iterator[int]:
+    """The application on the real server, in a thread of this process: the port."""
+    sockets = listen("127.0.0.1", 0)
+    server = Uvicorn(app)
+    thread = threading.Thread(target=server.run, args=(sockets,), daemon=True)
     thread.start()
     try:
-        yield server
+        yield int(sockets[0].getsockname()[1])
     finally:
-        # In its own thread, which otherwise looks once a second whether there is anything left to serve.
-        with suppress(OSError):  # it has closed already, between the call and the wake-up
-            server.trigger.pull_trigger(server.close)
-        server.task_dispatcher.shutdown()
+        server.should_exit = True
         thread.join(60)
 
 
@@ -94,7 +93,7 @@ class Server:
     def broken(self) -> Iterator[DatabaseProbe]:
         """With totals that are marked and can't be put right."""
         with DatabaseProbe(self.database) as probe:
-            probe.fail_repair()
+            probe.fail_reconcile()
             try:
                 self.run("mark-dirty")
                 yield probe

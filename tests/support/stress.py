@@ -75,7 +75,7 @@ def mark_something(chance: random.Random, _: int) -> int:
     return 1
 
 
-def read_and_repair(chance: random.Random, _: int) -> int:
+def read_and_reconcile(chance: random.Random, _: int) -> int:
     auto = AutoReconcile(Limits(rows=chance.choice([1, 3, 64]), seconds=0.05), Cooldown(0.01))
     summary.read(auto)
     # On a busy machine a read's pass may give up at its time-out, as it should.
@@ -119,7 +119,7 @@ CAST: tuple[tuple[Role, int], ...] = (
     (write_some, 8),
     (import_many, 2),
     (mark_something, 2),
-    (read_and_repair, 4),
+    (read_and_reconcile, 4),
     (delete_something, 1),
     (prune_some, 1),
     (bind_files, 1),
@@ -142,7 +142,7 @@ class Report:
     bulk: set[int] = field(default_factory=set)
 
 
-def play(role: Role, number: int, seed: int, url: str, naive: str, stop: Any, told: Any) -> None:
+def play(role: Role, number: int, seed: int, url: str, naive: str, stop: Any, reported: Any) -> None:
     """One process: the role until it is told to stop."""
     chance, done, busy, errors = random.Random(f"{seed} {role.__name__} {number}"), 0, 0, []
     database.connect(url, Path())
@@ -156,15 +156,15 @@ def play(role: Role, number: int, seed: int, url: str, naive: str, stop: Any, to
             except Exception as error:
                 errors.append(f"{role.__name__}: {type(error).__name__}: {error}"[:500])
     db.close()
-    told.put((role.__name__, done, busy, errors))
+    reported.put((role.__name__, done, busy, errors))
 
 
 @contextmanager
 def played(url: str, seed: int, naive: str, report: Report) -> Iterator[None]:
     """All processes at work; their reports once they have ended."""
-    stop, told = processes.Event(), processes.Queue()
+    stop, reported = processes.Event(), processes.Queue()
     started = [
-        processes.Process(target=play, args=(role, number, seed, url, naive, stop, told), daemon=True)
+        processes.Process(target=play, args=(role, number, seed, url, naive, stop, reported), daemon=True)
         for role, number_of in CAST
         for number in range(number_of)
     ]
@@ -175,7 +175,7 @@ def played(url: str, seed: int, naive: str, report: Report) -> Iterator[None]:
     finally:
         stop.set()
         for _ in started:
-            name, done, busy, errors = told.get(timeout=120)
+            name, done, busy, errors = reported.get(timeout=120)
             report.done[name] += done
             report.busy[name] += busy
             report.errors += errors

@@ -52,7 +52,7 @@ class File:
         return self.path.with_name(f"{self.path.name}.copy")
 
     @property
-    def _kept(self) -> Path:
+    def _beginning(self) -> Path:
         return self.path.with_name("beginning")
 
     def begin(self, prepare: Prepare | None) -> None:
@@ -60,10 +60,10 @@ class File:
         restore(self.path, None)
         if prepare:
             prepare(self.url)
-            self._kept.write_bytes(self.path.read_bytes())
+            self._beginning.write_bytes(self.path.read_bytes())
 
     def again(self) -> None:
-        restore(self.path, self._kept.read_bytes() if self._kept.exists() else None)
+        restore(self.path, self._beginning.read_bytes() if self._beginning.exists() else None)
 
     @contextmanager
     def watched(self, before: Before) -> Iterator[None]:

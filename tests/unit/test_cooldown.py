@@ -37,7 +37,7 @@ def test_thousands_of_failures_still_wait_fifteen_minutes(clock: Clock) -> None:
     assert cooldown.remaining("p") == 900
 
 
-def test_a_first_wait_longer_than_fifteen_minutes_is_kept(clock: Clock) -> None:
+def test_a_first_wait_longer_than_fifteen_minutes_is_respected(clock: Clock) -> None:
     cooldown = Cooldown(3600, clock)
     cooldown.failed("p")
     assert cooldown.remaining("p") == 3600

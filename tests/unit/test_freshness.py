@@ -53,7 +53,7 @@ def test_the_kind_follows_state_and_age(found: Summary, kind: str) -> None:
     assert hero(found, NOW).kind == kind
 
 
-def test_progress_is_told_during_a_recount_alone() -> None:
+def test_progress_is_reported_during_a_reconcile_alone() -> None:
     recounting = hero(summary("rebuilding"), NOW)
     assert (recounting.counted, recounting.to_count) == (3, 10)
     assert hero(summary("stale"), NOW).counted is None

@@ -60,7 +60,7 @@ def singer(properties: str, data: str) -> Change:
 
 
 @pytest.mark.parametrize(
-    ("received", "kept"),
+    ("received", "stored"),
     [
         ('{ "b" : 1 ,\t"a" : [ 1 , 2 ] }', '{"b":1,"a":[1,2]}'),
         ('{"a":"\\u00e9\\u4e2d\\ud83d\\ude00\\/"}', '{"a":"é中😀/"}'),
@@ -73,8 +73,8 @@ def singer(properties: str, data: str) -> Change:
         ("{}", "{}"),
     ],
 )
-def test_data_is_kept_as_canonical_text(received: str, kept: str) -> None:
-    assert change(record(received)).data == kept
+def test_data_is_stored_as_canonical_text(received: str, stored: str) -> None:
+    assert change(record(received)).data == stored
 
 
 _json = st.recursive(
@@ -105,7 +105,7 @@ def test_any_bytes_are_read_or_refused(line: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    ("key", "kept"),
+    ("key", "stored"),
     [
         ('"a b"', "a b"),
         ('["a","é"]', '["a","é"]'),
@@ -116,8 +116,8 @@ def test_any_bytes_are_read_or_refused(line: bytes) -> None:
         ("[null]", "[null]"),
     ],
 )
-def test_a_key_is_a_string_or_an_array_in_canonical_form(key: str, kept: str) -> None:
-    assert change(record(key=key)).key == kept
+def test_a_key_is_a_string_or_an_array_in_canonical_form(key: str, stored: str) -> None:
+    assert change(record(key=key)).key == stored
 
 
 def test_an_op_may_be_left_out_or_null() -> None:
@@ -129,7 +129,7 @@ def test_a_delete_has_no_data() -> None:
 
 
 @pytest.mark.parametrize(
-    ("received", "kept"),
+    ("received", "stored"),
     [
         ('"2024-05-01T10:00:00+02:00"', "2024-05-01T08:00:00.000Z"),
         ('"2024-05-01t08:00:00.1239z"', "2024-05-01T08:00:00.123Z"),
@@ -143,8 +143,8 @@ def test_a_delete_has_no_data() -> None:
         ("null", None),
     ],
 )
-def test_times_are_stored_in_utc(received: str, kept: str | None) -> None:
-    assert change(record(more=f',"emitted_at":{received}')).emitted_at == kept
+def test_times_are_stored_in_utc(received: str, stored: str | None) -> None:
+    assert change(record(more=f',"emitted_at":{received}')).emitted_at == stored
 
 
 def test_a_line_without_a_type_is_a_record_of_the_known_stream() -> None:
@@ -300,7 +300,7 @@ def test_a_large_line_that_is_no_json_is_refused_whatever_its_strings_look_like(
     ],
     ids=["numbers", "text", "escaped"],
 )
-def test_a_large_line_of_fewer_is_kept(value: str) -> None:
+def test_a_large_line_of_fewer_is_stored(value: str) -> None:
     assert change(record(f'{{"a":{value}}}')).data == f'{{"a":{value}}}'
 
 

@@ -1,6 +1,7 @@
 """Wording: one term per concept in code and documents, and help for every command and option."""
 
 import re
+import tokenize
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -35,7 +36,15 @@ ALLOWED = {
     "docs/decisions.md": ("`kept`",),
     "README.md": ("screenshots/recounting-wide-dark.png",),
 }
+# Names in tests: of a state of the page, of a method of a file, of a constant, and of a scenario of the seeds.
+ALLOWED_NAMES = {
+    "recounting",
+    "tell",
+    "LOOK_AT_LINES",
+    "test_scenario_stale_retained_size_projection_is_repaired_on_read",
+}
 SEEDS = "openspec/specs/reference-implementation-architecture/spec.md"
+TEST_FOLDERS = ("unit", "integration", "e2e", "endurance", "support", "benchmarks")
 TEXTS = {".py", ".html", ".md", ".yaml", ".sql", ".service", ".conf", ""}
 
 
@@ -60,6 +69,30 @@ def test_no_retired_word_is_used(name: str) -> None:
         assert allowed in text, "an exception that is no longer needed"
         text = text.replace(allowed, "")
     assert _retired(text) == []
+
+
+def _names(path: Path) -> set[str]:
+    with tokenize.open(path) as file:
+        tokens = tokenize.generate_tokens(file.readline)
+        return {token.string for token in tokens if token.type == tokenize.NAME}
+
+
+def _has_retired_word(name: str) -> bool:
+    return bool(RETIRED.search(name.replace("_", " ")))
+
+
+def test_no_name_in_a_test_has_a_retired_word() -> None:
+    folders = [ROOT / "tests" / folder for folder in TEST_FOLDERS]
+    files = [ROOT / "tests/conftest.py", *(path for folder in folders for path in folder.rglob("*.py"))]
+    names = {name: path for path in files for name in _names(path)}
+    retired = {name for name in names if _has_retired_word(name)}
+    assert {name: names[name].name for name in retired - ALLOWED_NAMES} == {}
+    assert retired >= ALLOWED_NAMES, "an exception that is no longer needed"
+
+
+@pytest.mark.parametrize("name", ["test_it_goes_on", "told", "kept_in", "LOOK_AT_IT", "_anew"])
+def test_a_name_with_a_retired_word_is_found(name: str) -> None:
+    assert _has_retired_word(name)
 
 
 @pytest.mark.parametrize("text", ["It was kept.", "Beside it", "a recount", "goes\n    on", "# looked at"])

@@ -7,7 +7,7 @@ from flask import Blueprint
 from flask.sansio.blueprints import BlueprintSetupState
 from markupsafe import Markup
 
-from ...models.measures import BYTE_MEASURES, COUNT_MEASURES, MEASURES
+from ...models.measures import BYTE_MEASURES, COUNT_MEASURES, MEASURES, Measures
 from ...queries.growth import COMPARED_DAYS
 from ...timestamps import to_moment
 from .pages import connection_url, record_url, stream_url
@@ -35,9 +35,7 @@ def _add_globals(state: BlueprintSetupState) -> None:
 @blueprint.app_template_filter()
 def size(value: int) -> Markup:
     """A number of bytes in decimal units with three digits; the exact number is in the markup."""
-    exact = f"{value:,} bytes"
-    shown = size_text(value)
-    return Markup('<data value="{}" title="{}"{}>{}</data>').format(value, exact, _zero(value), shown)
+    return _markup(_size(value))
 
 
 @blueprint.app_template_filter()
@@ -47,29 +45,55 @@ def exact_bytes(value: int) -> str:
 
 @blueprint.app_template_filter()
 def count(value: int) -> Markup:
-    return Markup('<data value="{}"{}>{}</data>').format(value, _zero(value), f"{value:,}")
+    return _markup(_count(value))
 
 
-def _zero(value: int) -> Markup:
-    return Markup("") if value else Markup(' class="zero"')
+@blueprint.app_template_filter()
+def measure_cells(row: Measures) -> Markup:
+    """A table cell for each measure, counts first.  A page has thousands of them."""
+    return _markup(
+        "".join(
+            f'<td role="cell" data-label="{measure.heading}">{shown(getattr(row, measure.name))}</td>'
+            for measures, shown in ((COUNT_MEASURES, _count), (BYTE_MEASURES, _size))
+            for measure in measures
+        )
+    )
 
 
 @blueprint.app_template_filter()
 def growth(value: int) -> Markup:
     """A change of bytes, with its sign."""
     if not value:
-        return Markup('<data value="0" class="zero">no change</data>')
+        return _markup('<data value="0" class="zero">no change</data>')
     sign, by = ("+", value) if value > 0 else ("−", -value)
-    title, shown = f"{sign}{by:,} bytes", f"{sign}{size_text(by)}"
-    return Markup('<data value="{}" title="{}">{}</data>').format(value, title, shown)
+    return _markup(
+        f'<data value="{value}" title="{sign}{by:,} bytes">{sign}{size_text(by)}</data>',
+    )
 
 
 @blueprint.app_template_filter()
 def share(value: float) -> Markup:
     """A part of the whole as a percentage; one that is too small for a digit is not called 0."""
     percent = value * 100
-    text = "<0.1" if 0 < percent < 0.1 else f"{percent:.0f}" if percent in (0, 100) else f"{percent:.1f}"
-    return Markup('<data value="{}">{}&nbsp;%</data>').format(f"{value:.4f}", text)
+    text = "&lt;0.1" if 0 < percent < 0.1 else f"{percent:.{0 if percent in (0, 100) else 1}f}"
+    return _markup(f'<data value="{value:.4f}">{text}&nbsp;%</data>')
+
+
+def _size(value: int) -> str:
+    return f'<data value="{value}" title="{value:,} bytes"{_zero(value)}>{size_text(value)}</data>'
+
+
+def _count(value: int) -> str:
+    return f'<data value="{value}"{_zero(value)}>{value:,}</data>'
+
+
+def _zero(value: int) -> str:
+    return "" if value else ' class="zero"'
+
+
+def _markup(text: str) -> Markup:
+    """Of numbers and headings alone, in which nothing needs to be escaped."""
+    return Markup(text)  # noqa: S704
 
 
 @blueprint.app_template_filter()

@@ -1,0 +1,162 @@
+"""The reads that clients repeat, answered without Flask: the summary, the unchanged hero, and `/healthz`.
+
+Each answer is what the route responds, header by header.  Whatever is not plain is left to the route:
+totals that are not fresh, a caller that has to be looked up, an unusual header, any problem.  An encoded
+summary is used again only while the database itself says that nothing was committed since.
+"""
+
+import asyncio
+import re
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+import msgspec
+import peewee
+from flask import Flask
+
+from ..access import AccessRecord
+from ..authentication import BearerTokens
+from ..blueprints.middleware import final_headers, new_request_id
+from ..blueprints.sessions import OwnerSessions
+from ..credentials import FIGURES
+from ..database import Busy, db
+from ..schemas import dataset
+from ..schemas.server import Health
+from ..services import summary as summaries
+from ..services.auto_reconcile import AutoReconcile
+from ..services.freshness import ARRIVING, hero
+from ..timestamps import to_moment
+from .responses import header_list
+
+JSON = ("content-type", "application/json")
+HTML = ("content-type", "text/html; charset=utf-8")
+HERO = b"/dashboard/hero"
+_HEALTHY = msgspec.json.encode(Health(status="ok")) + b"\n"
+# With any other, a request is left to its route.
+_USUAL_HOST = re.compile(rb"[A-Za-z0-9.-]{1,253}(?::\d{1,5})?|\[[0-9a-f:]{2,39}\](?::\d{1,5})?")
+_UNUSUAL = {b"content-length", b"transfer-encoding", b"expect", b"upgrade", b"range"}
+
+
+class Answer(NamedTuple):
+    """The two messages of a response."""
+
+    start: dict[str, Any]
+    body: dict[str, Any]
+
+
+class _Fresh(NamedTuple):
+    """What is answered while the database is at a version.  `revision` is the hero's."""
+
+    version: Any
+    body: bytes
+    revision: str
+    arrived_at: datetime | None
+
+
+class HotReads:
+    """The hot reads of one process."""
+
+    def __init__(self, app: Flask) -> None:
+        self._app = app
+        self._record: AccessRecord = app.extensions["access_record"]
+        self._bearers: BearerTokens = app.extensions["bearer_tokens"]
+        self._sessions: OwnerSessions = app.extensions["owner_sessions"]
+        self._auto: AutoReconcile = app.extensions["auto_reconcile"]
+        self._hosts = frozenset(host.encode() for host in app.config["TRUSTED_HOSTS"] or ())
+        self._fresh: _Fresh | None = None
+        self._routes: dict[bytes, Callable[[Any, dict[bytes, bytes]], bytes | None]] = {
+            b"/healthz": self._healthz,
+            b"/_ref/dataset/summary": self._summary,
+            HERO: self._hero,
+        }
+        # A database in another process may not answer, which must not hold up the event loop.
+        self._threads = None if db.is_in_process else ThreadPoolExecutor(2, thread_name_prefix="hot")
+
+    async def answer(self, scope: Any) -> Answer | None:
+        """None if the request is left to its route."""
+        route = self._routes.get(scope["raw_path"])
+        if route is None or scope["method"] != "GET":
+            return None
+        headers = dict(scope["headers"])
+        if len(headers) != len(scope["headers"]) or not self._is_usual(headers):
+            return None
+        began = time.perf_counter()
+        if self._threads is None or route == self._healthz:
+            body = route(scope, headers)
+        else:
+            loop = asyncio.get_running_loop()
+            body = await loop.run_in_executor(self._threads, route, scope, headers)
+        return None if body is None else self._made(scope, body, began)
+
+    def _made(self, scope: Any, body: bytes, began: float) -> Answer:
+        path = scope["path"]
+        status = 200 if body else 204
+        request_id = new_request_id()
+        self._record.add(request_id, "GET", path, status, began)
+        headers = dict([JSON, ("content-length", str(len(body)))] if body else [HTML])
+        headers |= final_headers(path, request_id)
+        if scope["raw_path"] == HERO:
+            headers["vary"] = "Cookie"
+        start = {"type": "http.response.start", "status": status, "headers": header_list(headers.items())}
+        return Answer(start, {"type": "http.response.body", "body": body})
+
+    def _is_usual(self, headers: dict[bytes, bytes]) -> bool:
+        host = headers.get(b"host", b"")
+        if self._hosts:
+            is_known = host in self._hosts and b"x-forwarded-host" not in headers
+        else:
+            is_known = _USUAL_HOST.fullmatch(host) is not None
+        return is_known and _UNUSUAL.isdisjoint(headers)
+
+    # ---- the routes: the body, empty for a 204, or None ------------------------------------------
+
+    def _healthz(self, scope: Any, _: dict[bytes, bytes]) -> bytes | None:
+        return None if scope["query_string"] else _HEALTHY
+
+    def _summary(self, scope: Any, headers: dict[bytes, bytes]) -> bytes | None:
+        if scope["query_string"] or b"cookie" in headers:
+            return None
+        caller = self._bearers.known_caller(headers.get(b"authorization", b"").decode("latin-1"))
+        if caller is None or FIGURES not in caller.scopes:
+            return None
+        fresh = self._read()
+        return fresh.body if fresh else None
+
+    def _hero(self, scope: Any, headers: dict[bytes, bytes]) -> bytes | None:
+        seen: bytes = scope["query_string"]
+        if not seen.startswith(b"seen=fresh-") or not self._sessions.is_known(headers.get(b"cookie", b"")):
+            return None
+        fresh = self._read()
+        if fresh is None or seen[5:].decode("latin-1") != fresh.revision:
+            return None
+        is_arriving = fresh.arrived_at and datetime.now(UTC) - fresh.arrived_at < ARRIVING
+        return None if is_arriving else b""
+
+    # ---- the database --------------------------------------------------------------------------------
+
+    def _read(self) -> _Fresh | None:
+        """The summary, if it is fresh."""
+        try:
+            db.connect(reuse_if_open=True)
+            version = db.data_version()
+            if self._fresh is None or version is None or self._fresh.version != version:
+                self._fresh = self._load(version)
+            return self._fresh
+        except (Busy, peewee.DatabaseError):
+            return None
+
+    def _load(self, version: Any) -> _Fresh | None:
+        summary = summaries.load(self._auto)
+        if summary.state != "fresh":
+            return None
+        arrived = summary.totals.latest_ingested_at
+        now = datetime.now(UTC)
+        return _Fresh(
+            version=version,
+            body=msgspec.json.encode(dataset.summary_body(summary)) + b"\n",
+            revision=hero(summary, now).revision,
+            arrived_at=to_moment(arrived) if arrived else None,
+        )

@@ -1,0 +1,113 @@
+"""What comes in and goes out: the commands, and the same records over HTTP."""
+
+import http.client
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+from urllib.parse import quote
+
+from tests.benchmarks import corpus
+from tests.benchmarks.figures import COMMAND, Goal, Run, Times, figure, peaks, run, seconds
+from tests.benchmarks.places import Place
+from tests.benchmarks.servers import TOKEN, Server
+from tests.support.probe import DatabaseProbe
+
+HERE = Path(__file__).parent
+HTTP_BATCH = 500
+IMPORTS = 3  # at most: each takes seconds
+TOTALS = """
+    SELECT record_count, current_record_json_bytes, record_history_count, record_history_json_bytes
+    FROM retained_size_global
+"""
+
+
+@figure(
+    "import",
+    other="a program that parses each line, stores the same texts and totals, and does nothing else",
+    goal=Goal(ratio=1 / 0.55),
+)
+def import_file(place: Place) -> Times:
+    """`pdpp-ref import` of a file into an empty database, its start included."""
+    with _file(corpus.write_file, place) as file:
+        ours, raw = [], []
+        for _ in range(min(place.repeat, IMPORTS)):
+            ours.append(_import(place, file))
+            raw.append(_import_raw(place, file))
+            assert ours[-1].printed == raw[-1].printed, "the two stored different totals"
+    started = run([*COMMAND, "--help"]).seconds
+    note = f"{peaks(ours, raw)}; {started:.2f} s is start"
+    return Times([each.seconds for each in ours], [each.seconds for each in raw], note, place.records)
+
+
+@figure("import, 500 streams in turn", other="the same import of one stream", goal=Goal(ratio=1 / 0.7))
+def import_interleaved(place: Place) -> Times:
+    """`pdpp-ref import` of a file whose lines take turns between 500 streams."""
+    with _file(corpus.write_interleaved, place) as mixed, _file(corpus.write_one_stream, place) as single:
+        pairs = [(_import(place, mixed), _import(place, single)) for _ in range(min(place.repeat, IMPORTS))]
+    ours, other = zip(*pairs, strict=True)
+    return Times(
+        [each.seconds for each in ours], [each.seconds for each in other], peaks(ours, other), place.records
+    )
+
+
+@figure("ingest over HTTP", other="`pdpp-ref import` of the same file", goal=Goal(ratio=1 / 0.7))
+def ingest(place: Place) -> Times:
+    """`POST /v1/ingest/...` of one stream in batches of 500, by one client, into a running server."""
+    ours, other = [], []
+    with _file(corpus.write_one_stream, place) as file:
+        for _ in range(min(place.repeat, IMPORTS)):
+            with place.empty() as url, Server.ours(place.environment(url)) as server:
+                ours.append(seconds(lambda server=server: _send(server.port, file)))
+            other.append(_import(place, file).seconds)
+    return Times(ours, other, f"{-(-place.records // HTTP_BATCH)} requests", place.records)
+
+
+@figure("export with history", other="selecting the same texts and writing them", goal=Goal(rate=100_000))
+def export(place: Place) -> Times:
+    """`pdpp-ref export --history` of everything into a pipe, its start included."""
+    url = place.stored_url
+    ours, raw = [], []
+    for _ in range(min(place.repeat, IMPORTS)):
+        ours.append(run([*COMMAND, "export", "--history"], place.environment(url), count=True))
+        raw.append(run([HERE / "raw_export.py", url.removeprefix("sqlite:///")], count=True))
+    written, texts = (int(runs[0].printed) for runs in (ours, raw))
+    assert written > texts > 0, "an export has more than the texts"
+    note = f"{peaks(ours, raw)}; {written / 1e6:,.0f} MB"
+    return Times([each.seconds for each in ours], [each.seconds for each in raw], note, place.records)
+
+
+@contextmanager
+def _file(write: Callable[[Path, int], None], place: Place) -> Iterator[Path]:
+    with tempfile.NamedTemporaryFile(dir=place.folder, suffix=".jsonl") as file:
+        write(Path(file.name), place.records)
+        yield Path(file.name)
+
+
+def _import(place: Place, file: Path) -> Run:
+    """`printed` is the totals, as `raw_import.py` prints them."""
+    with place.empty() as url:
+        done = run([*COMMAND, "import", file, "--connection", "bench"], place.environment(url))
+        with DatabaseProbe(url) as probe:
+            ((*totals,),) = probe(TOTALS)
+    return done._replace(printed=" ".join(map(str, totals)))
+
+
+def _import_raw(place: Place, file: Path) -> Run:
+    with place.empty() as url:
+        done = run([HERE / "raw_import.py", file, url.removeprefix("sqlite:///")])
+    return done._replace(printed=done.printed.strip())
+
+
+def _send(port: int, file: Path) -> None:
+    """Send a file's lines in batches, as a connector does."""
+    client = http.client.HTTPConnection("127.0.0.1", port, timeout=600)
+    path = f"/v1/ingest/{quote('stream 0')}?connector_id=bench"
+    with file.open("rb") as lines:
+        while batch := b"".join(islice(lines, HTTP_BATCH)):
+            client.request("POST", path, batch, {"Authorization": f"Bearer {TOKEN}"})
+            answer = client.getresponse()
+            assert answer.status == 200, answer.read()
+            answer.read()
+    client.close()

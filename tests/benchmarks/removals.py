@@ -1,0 +1,138 @@
+"""What removing costs: old versions, and whole streams.
+
+Both write their own records, in as many streams as there are measurements: ours removes from one, raw from the next.
+"""
+
+import time
+from collections.abc import Callable
+
+from pdpp_ref.canonical import deletion, retention
+from pdpp_ref.canonical.records import Target, write
+from pdpp_ref.canonical.removal import Removal
+from pdpp_ref.parsing.messages import Change
+from tests.benchmarks.figures import Goal, Times, figure, milliseconds, seconds
+from tests.benchmarks.places import Place
+from tests.support.probe import DatabaseProbe
+
+MEASURED = 3  # at most: each needs records of its own
+VERSIONS = 10
+BATCH = 2_000
+TEXT = '{"round":%d,"text":"' + "x" * 200 + '"}'
+
+FIRST_LEFT = """
+    SELECT version
+    FROM record_changes
+    WHERE stream_id = ?
+    ORDER BY version DESC
+    LIMIT 1 OFFSET ?
+"""
+PRUNE = "DELETE FROM record_changes WHERE stream_id = ? AND version < ?"
+SUBTRACT = (
+    "UPDATE retained_size_stream SET record_history_count = record_history_count - ? WHERE stream_id = ?"
+)
+DELETE = (
+    "DELETE FROM records WHERE stream_id = ?",
+    "DELETE FROM record_changes WHERE stream_id = ?",
+    "DELETE FROM retained_size_stream WHERE stream_id = ?",
+    "DELETE FROM streams WHERE id = ?",
+)
+
+
+@figure("prune", other="one DELETE of the same versions", goal=Goal(rate=50_000))
+def prune(place: Place) -> Times:
+    """Removing nine of ten versions of each record."""
+    times = min(place.repeat, MEASURED)
+    keys = max(place.records // (2 * times * VERSIONS), 1)
+    with place.opened() as raw:
+        _write(2 * times, keys, VERSIONS)
+        ours, other, steps = [], [], _Steps()
+        for number in range(times):
+            ours.append(seconds(lambda number=number: _prune(f"stream {2 * number}", steps)))
+            other.append(seconds(lambda number=number: _prune_raw(raw, f"stream {2 * number + 1}", keys)))
+        assert raw("SELECT COUNT(*) FROM record_changes") == [(2 * times * keys,)], (
+            "not the same was pruned"
+        )
+    return Times(ours, other, str(steps), keys * (VERSIONS - 1))
+
+
+@figure("delete a stream", other="one transaction that removes its rows", goal=Goal(seconds=0.05))
+def delete(place: Place) -> Times:
+    """Until the deletion is acknowledged and complete for every reader; the rows go later, in steps."""
+    times = min(place.repeat, MEASURED)
+    with place.opened() as raw:
+        _write(2 * times, max(place.records // (2 * times), 1), 1)
+        ours, other, steps = [], [], _Steps()
+        for number in range(times):
+            name = f"stream {2 * number}"
+            ours.append(seconds(lambda name=name: deletion.delete_stream("bench", name)))
+            steps.run(Removal())
+            other.append(seconds(lambda number=number: _delete_raw(raw, f"stream {2 * number + 1}")))
+        assert raw("SELECT COUNT(*) FROM record_changes") == [(0,)], "a row was left"
+    return Times(ours, other, f"rows removed at {place.records / 2 / steps.total:,.0f}/s; {steps}")
+
+
+class _Steps:
+    """How long each step took, in seconds, which is how long it held its locks."""
+
+    def __init__(self) -> None:
+        self._all: list[float] = []
+
+    def run(self, removal: Removal) -> None:
+        while self.timed(lambda: removal.step(wait=True)):
+            pass
+
+    def timed(self, step: Callable[[], bool]) -> bool:
+        began = time.perf_counter()
+        more = step()
+        self.add(time.perf_counter() - began)
+        return more
+
+    def add(self, taken: float) -> None:
+        self._all.append(taken)
+
+    @property
+    def total(self) -> float:
+        return sum(self._all)
+
+    def __str__(self) -> str:
+        return f"{len(self._all)} steps, the longest {milliseconds(max(self._all))}"
+
+
+def _write(streams: int, keys: int, versions: int) -> None:
+    target = Target("bench", "bench")
+    for number in range(streams):
+        stream = f"stream {number}"
+        changes = [
+            Change(stream, f"{key:08}", TEXT % turn) for turn in range(versions) for key in range(keys)
+        ]
+        for start in range(0, len(changes), BATCH):
+            write(target, changes[start : start + BATCH])
+
+
+def _prune(stream: str, steps: _Steps) -> None:
+    last = time.perf_counter()
+
+    def count(_: retention.Pruned) -> None:
+        nonlocal last
+        now = time.perf_counter()
+        steps.add(now - last)
+        last = now
+
+    retention.prune(1, "bench", stream, count)
+
+
+def _prune_raw(raw: DatabaseProbe, stream: str, keys: int) -> None:
+    ((stream_id,),) = raw("SELECT id FROM streams WHERE name = ?", stream)
+    ((first,),) = raw(FIRST_LEFT, stream_id, keys - 1)
+    raw("BEGIN")
+    raw(PRUNE, stream_id, first)
+    raw(SUBTRACT, keys * (VERSIONS - 1), stream_id)
+    raw("COMMIT")
+
+
+def _delete_raw(raw: DatabaseProbe, stream: str) -> None:
+    ((stream_id,),) = raw("SELECT id FROM streams WHERE name = ?", stream)
+    raw("BEGIN")
+    for sql in DELETE:
+        raw(sql, stream_id)
+    raw("COMMIT")
