@@ -667,7 +667,7 @@ MUTATIONS = [
     ),
     Mutation(
         "noticing that the file was moved",
-        "        if self._identity and _identity_of(self._file) != self._identity:",
+        "        if self._identity and private_files.identity_of(self._file) != self._identity:",
         "        if False:",
         "tests/integration/test_moved_file.py",
     ),

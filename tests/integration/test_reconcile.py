@@ -252,7 +252,7 @@ def test_a_lost_row_that_would_make_a_sum_wrong_is_found_at_once(
     assert list(verify.differences()) == []
 
 
-def test_a_lost_row_elsewhere_is_found_in_time_and_no_pass_looks_at_all_streams(
+def test_a_lost_row_elsewhere_is_found_in_time_and_no_pass_walks_the_list_of_all(
     probe: DatabaseProbe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(dirty_rows, "CHECKED_STREAMS", 2)
