@@ -109,7 +109,7 @@ def _lock_streams(limit: int, wait: bool) -> dict[int, int]:
 
 
 def _lock_dirty_streams(limit: int, *, wait: bool) -> list[tuple[int, int]]:
-    """(id, last version) of dirty streams, in the order of their ids.
+    """(id, last version) of dirty streams, by connection and id, as the index of dirty rows has them.
 
     `wait=False` leaves out those that a writer has locked; otherwise this waits for the writer.
     """
@@ -119,7 +119,7 @@ def _lock_dirty_streams(limit: int, *, wait: bool) -> list[tuple[int, int]]:
         FROM retained_size_stream r
         JOIN streams s ON s.id = r.stream_id
         WHERE r.dirty AND r.rollups_dirty
-        ORDER BY s.id
+        ORDER BY r.connection_id, r.stream_id
         LIMIT ?
         {for_no_key_update("s", wait=wait)}
         """,

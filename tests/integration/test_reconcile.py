@@ -306,6 +306,19 @@ def test_a_read_executes_the_same_statements_at_1000_and_100000_records(
     assert {what: len(seen) for what, seen in few.items()} == costs
 
 
+@pytest.mark.only("sqlite")
+def test_no_statement_of_a_pass_scans_the_streams(probe: DatabaseProbe) -> None:
+    many_streams(3)
+    mark()
+    for sql in cost(lambda: run_pass(UNHURRIED)):
+        if sql.startswith("SELECT") and "streams WHERE id > ?" not in sql:  # that one has a limit
+            plan = probe(f"EXPLAIN QUERY PLAN {sql}", *(1 for _ in range(sql.count("?"))))
+            scans = [
+                row[-1] for row in plan if re.match(r"SCAN (s|r|streams|retained_size_stream)\b", row[-1])
+            ]
+            assert all("_dirty" in scan for scan in scans), (sql, scans)
+
+
 def test_a_rebuild_of_small_streams_costs_the_same_statements_for_any_number() -> None:
     costs = []
     for streams in (3, 30):
