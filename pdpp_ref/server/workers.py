@@ -42,6 +42,7 @@ class Workers:
         self._count = count
         self._processes: dict[int, BaseProcess] = {}
         self._signals = 0
+        self._parent = os.getpid()
 
     def run(self) -> None:
         """Returns after SIGTERM or SIGINT, when running requests have ended; at once after a second one."""
@@ -56,7 +57,7 @@ class Workers:
         for number in range(self._count):
             self._start(number)
         while not self._signals:
-            self._wait(POLL_SECONDS)
+            wait([process.sentinel for process in self._processes.values()], POLL_SECONDS)
             self._replace_ended()
         self._stop()
 
@@ -69,10 +70,6 @@ class Workers:
 
     def _on_signal(self, *_: object) -> None:
         self._signals += 1
-
-    def _wait(self, seconds: float) -> None:
-        """Until a process ends, but not for longer than that."""
-        wait([process.sentinel for process in self._processes.values()], seconds)
 
     def _start(self, number: int) -> None:
         process = multiprocessing.get_context("fork").Process(target=self._serve, args=(number,))
@@ -89,12 +86,12 @@ class Workers:
     def _stop(self) -> None:
         for opened in self._sockets:
             opened.close()
-        for process in self._processes.values():
-            process.terminate()
         deadline = time.monotonic() + DRAIN_SECONDS + KILL_SECONDS
-        while self._signals == 1 and time.monotonic() < deadline and self._running():
-            wait([process.sentinel for process in self._running()], POLL_SECONDS)
-        for process in self._running():
+        while (running := self._running()) and self._signals == 1 and time.monotonic() < deadline:
+            for process in running:  # again and again: it may only just have started
+                process.terminate()
+            wait([process.sentinel for process in running], POLL_SECONDS)
+        for process in running:
             process.kill()
 
     def _running(self) -> list[BaseProcess]:
@@ -103,10 +100,9 @@ class Workers:
     def _serve(self, number: int) -> None:
         """In a process of its own."""
         be_process(number)
-        server = Server(self._app)
-        for (
-            each
-        ) in STOPS:  # until uvicorn handles them; afterwards it raises those again that it has handled
+        server = Server(self._app, self._parent)
+        # Until uvicorn handles them; at the end it raises again those that it has handled.
+        for each in STOPS:
             signal.signal(each, partial(_exit, server))
         housekeeping: Housekeeping = self._app.extensions["housekeeping"]
         housekeeping.start()
@@ -125,8 +121,8 @@ class Workers:
 class Server(uvicorn.Server):
     """Serves until it is to exit, or its parent process has ended."""
 
-    def __init__(self, app: Flask) -> None:
-        self._parent = os.getppid()
+    def __init__(self, app: Flask, parent: int) -> None:
+        self._parent = parent
         logging.getLogger("uvicorn.error").addFilter(_without_details)
         config = uvicorn.Config(
             Gateway(app),

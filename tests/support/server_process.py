@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 def served(app: Flask) -> Iterator[int]:
     """The application on the real server, in a thread of this process: the port."""
     sockets = listen("127.0.0.1", 0)
-    server = Uvicorn(app)
+    server = Uvicorn(app, os.getppid())
     thread = threading.Thread(target=server.run, args=(sockets,), daemon=True)
     thread.start()
     try:
