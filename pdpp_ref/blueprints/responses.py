@@ -1,10 +1,10 @@
 """Making responses: JSON, pages, and streamed bodies."""
 
 import logging
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from itertools import chain
-from typing import Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import msgspec
 from flask import Response, g, render_template, request
@@ -12,10 +12,26 @@ from msgspec import Struct
 
 from ..database import PROBLEM_TEXT, db, problem
 
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIEnvironment
+
 log = logging.getLogger(__name__)
 
 JSON = "application/json"
+WHOLE_BYTES = 1024 * 1024
 PROTOCOL_PATHS = "/v1/"
+
+
+class FinalResponse(Response):
+    """What every response becomes.  `final` are headers that Werkzeug would check and copy, twice each."""
+
+    final: Sequence[tuple[str, str]] = ()
+
+    def get_wsgi_response(
+        self, environ: "WSGIEnvironment"
+    ) -> tuple[Iterable[bytes], str, list[tuple[str, str]]]:
+        parts, status, headers = super().get_wsgi_response(environ)
+        return parts, status, [*headers, *self.final]
 
 
 def reply(body: Struct, status: int = 200) -> Response:
