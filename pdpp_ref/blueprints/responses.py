@@ -63,6 +63,27 @@ def wants_html() -> bool:
     return explicit and best == "text/html" and not request.path.startswith(("/_ref", "/v1/"))
 
 
+def whole_or_streamed(parts: Iterator[bytes], media_type: str, resources: ExitStack) -> Response:
+    """A response of the parts: made at once if it is small, streamed otherwise."""
+    begun = bytearray()
+    for part in parts:
+        begun += part
+        if len(begun) > WHOLE_BYTES:
+            return streamed(chain([bytes(begun)], parts), media_type, resources)
+    return Response(bytes(begun), content_type=media_type)
+
+
+def json_listing(body: Struct, name: str, batches: Iterable[Sequence[Struct]]) -> Iterator[bytes]:
+    """`reply`'s text of the body, with all rows in its list of that name, which is empty; in parts."""
+    head, empty, tail = msgspec.json.encode(body).partition(f'"{name}":[]'.encode())
+    yield head + empty[:-1]
+    comma = b""
+    for rows in filter(None, batches):
+        yield comma + msgspec.json.encode(rows)[1:-1]
+        comma = b","
+    yield b"]" + tail + b"\n"
+
+
 def streamed(parts: Iterator[bytes], media_type: str, resources: ExitStack) -> Response:
     """A streamed body; `resources` are closed after it, or if the client disconnects.
 
