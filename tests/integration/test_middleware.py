@@ -40,7 +40,8 @@ def test_every_response_has_the_headers(owner: FlaskClient, path: str) -> None:
     "path", ["/dashboard", "/dashboard/hero", "/v1/streams", "/healthz", "/nowhere", "/static/style.css"]
 )
 def test_no_header_is_sent_twice(owner: FlaskClient, path: str) -> None:
-    names = [name.lower() for name, _ in owner.get(path).headers]
+    with owner.get(path) as response:
+        names = [name.lower() for name, _ in response.headers]
     assert len(names) == len(set(names))
     assert "request-id" in names
 
