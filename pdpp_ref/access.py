@@ -1,6 +1,7 @@
 """What is recorded of each request: a line in the access log, and how long it took, by route."""
 
 import time
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
@@ -16,6 +17,7 @@ STATUSES = (
     *(500, 501, 503, 507),
 )
 BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
+_STATUS_TEXT = {status: str(status) for status in STATUSES}
 _COUNT, _SUM = len(BOUNDS) + 1, len(BOUNDS) + 2  # after the buckets, of which the last has no bound
 _NUMBERS = len(BOUNDS) + 3
 
@@ -70,10 +72,10 @@ class AccessRecord:
                 yield Durations(kind, up_to, numbers[_SUM])
 
     def _count(self, method: str, route: str, status: int, seconds: float) -> None:
-        text = str(status) if status in STATUSES else OTHER
+        text = _STATUS_TEXT.get(status, OTHER)
         place = self._places.get(Kind(method, route, text))
         if place is None:
             place = self._places[Kind(method, UNKNOWN, text)]
-        bucket = next((number for number, bound in enumerate(BOUNDS) if seconds <= bound), len(BOUNDS))
+        bucket = bisect_left(BOUNDS, seconds)
         first = place * _NUMBERS
         self._numbers.add({first + bucket: 1.0, first + _COUNT: 1.0, first + _SUM: seconds})

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from flask import Flask
 from werkzeug.middleware.proxy_fix import ProxyFix
@@ -25,6 +25,7 @@ from .blueprints import (
 )
 from .blueprints.openapi import document
 from .blueprints.owner import formatting
+from .blueprints.responses import FinalResponse
 from .blueprints.sessions import OwnerSessions
 from .config import PREFIX, InvalidSetting, Settings
 from .instance_folder import PACKAGE
@@ -35,6 +36,16 @@ from .sign_in_attempts import SignInAttempts
 
 # A checkout has templates/ and static/ next to the package; an installed wheel has them inside.
 ASSETS = PACKAGE if (PACKAGE / "templates").is_dir() else PACKAGE.parent
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+class _Flask(Flask):
+    response_class = FinalResponse
+
+    def ensure_sync(self, func: Function) -> Function:
+        """The function itself: none is a coroutine, which Flask would look for ten times a request."""
+        return func
 
 
 def create_app(
@@ -71,7 +82,7 @@ def create_app(
 
 def _flask(settings: Settings, overrides: Mapping[str, Any]) -> Flask:
     """Flask with the settings, those of its own included: PDPP_SESSION_COOKIE_NAME, say."""
-    app = Flask(
+    app = _Flask(
         "pdpp_ref",
         template_folder=str(ASSETS / "templates"),
         static_folder=str(ASSETS / "static"),

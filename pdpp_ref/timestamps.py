@@ -15,6 +15,8 @@ _TIME = re.compile(
     r"(?: ?(?:[Zz]|(?P<sign>[+-])(?P<hours>[01]\d|2[0-3])(?::?(?P<minutes>[0-5]\d))?))?)?",
     re.ASCII,
 )
+# As `to_text` writes them; whether there is such a day is left to `datetime`.
+_WRITTEN = re.compile(r"\d{4}-\d\d-\d\dT(?:[01]\d|2[0-3]):\d\d:\d\d\.\d{3}Z", re.ASCII)
 # From 1973 to 2286: fewer digits may as well be seconds, or a date, and more may be microseconds.
 _MILLISECONDS = re.compile(r"([1-9]\d{11,12})(?:\.\d+)?", re.ASCII)
 
@@ -38,10 +40,13 @@ def to_text(moment: datetime) -> str:
 
 def is_time(text: str) -> bool:
     """Whether a text is a time as `to_text` writes it."""
-    try:
-        return to_text(to_moment(text)) == text
-    except (ValueError, OverflowError):
+    if not _WRITTEN.fullmatch(text):
         return False
+    try:
+        datetime.fromisoformat(text)
+    except ValueError:
+        return False
+    return True
 
 
 def to_moment(text: str) -> datetime:

@@ -12,13 +12,10 @@ from msgspec import Struct
 _RUN = ("=", "+", "-", "@", "\t", "\r", "\n", "'")
 
 
-def csv_text(kind: type[Struct], rows: Iterable[Struct]) -> str:
-    """RFC 4180: a header of `kind`'s fields, then a line for each row.  Null is an empty cell."""
-    return "".join(csv_lines(kind, rows))
-
-
 def csv_lines(kind: type[Struct], rows: Iterable[Struct]) -> Iterator[str]:
-    """The same, a line at a time.  A field that a row of another kind lacks is an empty cell."""
+    """RFC 4180: a header of `kind`'s fields, then a line for each row.  Null is an empty cell, and so is a
+    field that a row of another kind lacks.
+    """
     names = columns(kind)
     line = _Line()
     writer = csv.writer(line)

@@ -1,5 +1,6 @@
 """Reading over HTTP: streams, records, versions, changes and files, exactly as they are stored."""
 
+from contextlib import ExitStack
 from typing import Annotated
 
 from flask import Blueprint, Response
@@ -41,7 +42,7 @@ from .reading.selection import (
     only,
     selection,
 )
-from .responses import reply
+from .responses import JSON, json_listing, reply, whole_or_streamed
 
 blueprint = Blueprint("data", __name__, url_prefix="/v1")
 
@@ -54,9 +55,10 @@ LIST_ERRORS = ("invalid_cursor", "invalid_expand", "cursor_expired", *ONE)
 @requires(READ)
 @operation("All streams", StreamList, query=SourceQuery, errors=("connector_instance_not_found",))
 def list_streams(query: SourceQuery) -> Response:
-    with summaries.reading(auto_reconcile()):
-        found = find_all(selection(query))
-    return reply(StreamList(data=list(map(stream_body, found))))
+    with ExitStack() as resources:
+        resources.enter_context(summaries.reading(auto_reconcile()))
+        found = ([stream_body(each) for each in batch] for batch in find_all(selection(query)))
+        return whole_or_streamed(json_listing(StreamList(data=[]), "data", found), JSON, resources)
 
 
 @blueprint.get("/streams/<anything:stream>")

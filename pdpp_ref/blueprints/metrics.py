@@ -84,7 +84,8 @@ def _start() -> None:
 
 def _record_request(response: Response) -> Response:
     record: AccessRecord = current_app.extensions["access_record"]
-    route = request.url_rule.rule if request.url_rule else None
+    matched = request.url_rule
+    route = matched.rule if matched else None
     began = g.get("began", time.perf_counter())  # an unknown host is refused before anything else
     record.add(g.get("request_id", ""), request.method, route, response.status_code, began)
     return response

@@ -11,7 +11,7 @@ from ..database import check_ready, db
 from . import errors, routing
 from .errors import ApiError
 from .limits import MAX_FORM_BYTES
-from .responses import PROTOCOL_PATHS, is_protocol
+from .responses import PROTOCOL_PATHS, FinalResponse, is_protocol
 
 POLICY = (
     "default-src 'self'; img-src 'self' data:; frame-ancestors 'none'; base-uri 'none'; "
@@ -79,22 +79,24 @@ def _begin() -> None:
         raise ApiError("invalid_request", "The address contains a NUL character.")
     if is_protocol() and request.headers.get("PDPP-Version", PROTOCOL_VERSION) != PROTOCOL_VERSION:
         raise ApiError("unsupported_version", f"This server speaks PDPP-Version {PROTOCOL_VERSION}.")
-    if request.endpoint not in WITHOUT_DATABASE:
+    endpoint = request.endpoint
+    if endpoint not in WITHOUT_DATABASE:
         # Each thread keeps its connection: opening one for every request halves the throughput.
         db.connect(reuse_if_open=True)
-    if request.endpoint in WITHOUT_READS:
+    if endpoint in WITHOUT_READS:
         check_ready()
 
 
-def _finish(response: Response) -> Response:
+def _finish(response: FinalResponse) -> FinalResponse:
+    request_id = g.get("request_id", "")
     if request.endpoint == "static":
-        response.headers.extend({**HEADERS, "Request-Id": g.get("request_id", "")})
+        response.final = (*HEADERS.items(), ("Request-Id", request_id))
         _compress(response)
         return response
-    final = final_headers(request.path, g.get("request_id", ""))
+    final = final_headers(request.path, request_id)
     if "Cache-Control" in response.headers:
         del final["Cache-Control"]
-    response.headers.extend(final)
+    response.final = tuple(final.items())
     return response
 
 

@@ -1,5 +1,8 @@
 """The operator's JSON under `/_ref`: reference-only, not part of the protocol."""
 
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from itertools import chain
 from typing import Annotated
 
 from flask import Blueprint, Response
@@ -17,7 +20,7 @@ from .auth import requires
 from .errors import ApiError
 from .extensions import auto_reconcile, background_rebuild
 from .openapi.decorator import CSV, operation
-from .responses import reply
+from .responses import JSON, json_listing, reply, whole_or_streamed
 
 blueprint = Blueprint("reference", __name__, url_prefix="/_ref")
 
@@ -71,14 +74,15 @@ def dataset_summary_streams(query: StreamsQuery) -> Response:
 @requires(FIGURES)
 @operation("Every measure at a grain", (dataset.Sizes, CSV), query=SizeQuery, errors=("invalid_request",))
 def dataset_size(query: SizeQuery) -> Response:
-    with summaries.reading(auto_reconcile()) as summary:
-        rows = sizes.rows(query.grain, query.connector_instance_id, query.stream)
-    body = dataset.Sizes(
-        grain=query.grain,
-        rows=[dataset.size(row) for row in rows],
-        projection=dataset.projection(summary, auto_reconcile()),
-    )
-    return _export(query, f"size-{query.grain}", body, dataset.SIZE_ROWS[query.grain])
+    with ExitStack() as resources:
+        summary = resources.enter_context(summaries.reading(auto_reconcile()))
+        found = sizes.batches(query.grain, query.connector_instance_id, query.stream)
+        body = dataset.Sizes(
+            grain=query.grain, rows=[], projection=dataset.projection(summary, auto_reconcile())
+        )
+        rows = ([dataset.size(row) for row in batch] for batch in found)
+        kind = dataset.SIZE_ROWS[query.grain]
+        return _export(query, f"size-{query.grain}", body, kind, rows, resources)
 
 
 @blueprint.get("/dataset/top")
@@ -90,22 +94,29 @@ def dataset_top(query: TopQuery) -> Response:
         allowed = ", ".join(rankings.MEASURES_OF[scope])
         raise ApiError("invalid_request", f"measure must be one of {allowed} for the scope {scope}.")
     with summaries.reading(auto_reconcile()) as summary:
-        rows = rankings.rows(scope, measure, min(max(query.limit, 1), rankings.MAX_ROWS))
+        found = rankings.rows(scope, measure, min(max(query.limit, 1), rankings.MAX_ROWS))
     body = dataset.Top(
-        scope=scope,
-        measure=measure,
-        rows=dataset.top_rows(scope, measure, rows),
-        projection=dataset.projection(summary, auto_reconcile()),
+        scope=scope, measure=measure, rows=[], projection=dataset.projection(summary, auto_reconcile())
     )
-    return _export(query, f"top-{scope}-by-{measure}", body, dataset.TopRow)
+    rows = [dataset.top_rows(scope, measure, found)]
+    return _export(query, f"top-{scope}-by-{measure}", body, dataset.TopRow, rows, ExitStack())
 
 
-def _export(query: Export, title: str, body: dataset.Sizes | dataset.Top, kind: type[Struct]) -> Response:
-    """The body, or its rows alone as CSV; as a file that is named after its content and time."""
+def _export(
+    query: Export,
+    title: str,
+    body: dataset.Sizes | dataset.Top,
+    kind: type[Struct],
+    rows: Iterable[Sequence[Struct]],
+    resources: ExitStack,
+) -> Response:
+    """The body with the rows, or these alone as CSV; as a file that is named after its content and time."""
     if query.format == "csv":
-        response = Response(csv_export.csv_text(kind, body.rows), content_type="text/csv; charset=utf-8")
+        lines = csv_export.csv_lines(kind, chain.from_iterable(rows))
+        parts: Iterator[bytes] = (line.encode() for line in lines)
+        response = whole_or_streamed(parts, "text/csv; charset=utf-8", resources)
     else:
-        response = reply(body)
+        response = whole_or_streamed(json_listing(body, "rows", rows), JSON, resources)
     if query.download or query.format == "csv":
         name = csv_export.file_name(title, body.projection.computed_at, query.format)
         response.headers["Content-Disposition"] = f'attachment; filename="{name}"'

@@ -1,10 +1,10 @@
 """Making responses: JSON, pages, and streamed bodies."""
 
 import logging
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from itertools import chain
-from typing import Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import msgspec
 from flask import Response, g, render_template, request
@@ -12,10 +12,26 @@ from msgspec import Struct
 
 from ..database import PROBLEM_TEXT, db, problem
 
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIEnvironment
+
 log = logging.getLogger(__name__)
 
 JSON = "application/json"
+WHOLE_BYTES = 1024 * 1024
 PROTOCOL_PATHS = "/v1/"
+
+
+class FinalResponse(Response):
+    """What every response becomes.  `final` are headers that Werkzeug would check and copy, twice each."""
+
+    final: Sequence[tuple[str, str]] = ()
+
+    def get_wsgi_response(
+        self, environ: "WSGIEnvironment"
+    ) -> tuple[Iterable[bytes], str, list[tuple[str, str]]]:
+        parts, status, headers = super().get_wsgi_response(environ)
+        return parts, status, [*headers, *self.final]
 
 
 def reply(body: Struct, status: int = 200) -> Response:
@@ -45,6 +61,27 @@ def wants_html() -> bool:
     best = request.accept_mimetypes.best_match(["application/json", "text/html"])
     explicit = "text/html" in request.headers.get("Accept", "")
     return explicit and best == "text/html" and not request.path.startswith(("/_ref", "/v1/"))
+
+
+def whole_or_streamed(parts: Iterator[bytes], media_type: str, resources: ExitStack) -> Response:
+    """A response of the parts: made at once if it is small, streamed otherwise."""
+    begun = bytearray()
+    for part in parts:
+        begun += part
+        if len(begun) > WHOLE_BYTES:
+            return streamed(chain([bytes(begun)], parts), media_type, resources)
+    return Response(bytes(begun), content_type=media_type)
+
+
+def json_listing(body: Struct, name: str, batches: Iterable[Sequence[Struct]]) -> Iterator[bytes]:
+    """`reply`'s text of the body, with all rows in its list of that name, which is empty; in parts."""
+    head, empty, tail = msgspec.json.encode(body).partition(f'"{name}":[]'.encode())
+    yield head + empty[:-1]
+    comma = b""
+    for rows in filter(None, batches):
+        yield comma + msgspec.json.encode(rows)[1:-1]
+        comma = b","
+    yield b"]" + tail + b"\n"
 
 
 def streamed(parts: Iterator[bytes], media_type: str, resources: ExitStack) -> Response:

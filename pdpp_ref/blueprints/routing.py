@@ -8,14 +8,16 @@ single meaning: otherwise nothing is done.
 
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 from itertools import islice
 from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
 
 from flask import Flask, current_app, request
 from werkzeug.exceptions import NotFound
-from werkzeug.routing import Rule
+from werkzeug.routing import Map, Rule
 
+from ..access import METHODS
 from ..parsing.messages import MAX_NAME_BYTES
 from .errors import ApiError
 
@@ -39,14 +41,19 @@ def init_app(app: Flask) -> None:
 
 def check_encoding() -> None:
     """Refuse a path that is not UTF-8: no name contains that, and nothing is guessed."""
-    asked = request.environ
+    environ = request.environ
+    path = environ.get("PATH_INFO", "")
+    # Some servers decode %FF in the path to a replacement character.
+    asked = "".join(environ.get(name, "") for name in (*RAW, "QUERY_STRING"))
+    if path.isascii() and asked.isascii() and "%" not in asked and "#" not in asked:
+        return
     try:
-        asked.get("PATH_INFO", "").encode("latin-1").decode()
-        for name in (*RAW, "QUERY_STRING"):  # some servers decode %FF to a replacement character
-            unquote_to_bytes(asked.get(name, "").encode("latin-1")).decode()
+        path.encode("latin-1").decode()
+        for name in (*RAW, "QUERY_STRING"):
+            unquote_to_bytes(environ.get(name, "").encode("latin-1")).decode()
     except UnicodeError:
         raise ApiError("invalid_request", "The address is not percent-encoded UTF-8.") from None
-    if any("#" in asked.get(name, "") for name in RAW):
+    if any("#" in environ.get(name, "") for name in RAW):
         raise ApiError("invalid_request", "Percent-encode a # in an address as %23.")
 
 
@@ -58,7 +65,7 @@ def resolve() -> None:
     parts = (request.path if raw is None else raw)[len(PREFIX) :].split("/")
     if len(parts) > MOST_PARTS:
         raise ApiError("invalid_request", "The address is longer than any name.")
-    rules = [rule for rule in _rules() if request.method in (rule.methods or ())]
+    rules = _rules(current_app.url_map, request.method)
     found = [] if raw is None else list(_exact(rules, parts))
     found = found or list(islice(_readings(rules, parts, raw is not None), 2))
     if len(found) > 1:
@@ -88,9 +95,14 @@ def _raw_path() -> str | None:
     return None
 
 
-def _rules() -> list[Rule]:
-    """The rules under PREFIX, whose names are parts of their own."""
-    return [rule for rule in current_app.url_map.iter_rules() if rule.rule.startswith(PREFIX)]
+@lru_cache(maxsize=len(METHODS))
+def _rules(routes: Map, method: str) -> list[Rule]:
+    """The rules of a method under PREFIX, whose names are parts of their own."""
+    return [
+        rule
+        for rule in routes.iter_rules()
+        if rule.rule.startswith(PREFIX) and method in (rule.methods or ())
+    ]
 
 
 def _template(rule: Rule) -> list[str]:

@@ -3,8 +3,8 @@
 import re
 import time
 
-from flask import Flask, Response, g, request, session
-from flask.sessions import SecureCookieSessionInterface, SessionMixin
+from flask import Flask, Request, Response, g, request, session
+from flask.sessions import SecureCookieSession, SecureCookieSessionInterface, SessionMixin
 from itsdangerous import BadSignature
 
 from ..credentials import Credentials
@@ -17,6 +17,11 @@ MOST_KNOWN = 1_000
 
 class _Interface(SecureCookieSessionInterface):
     """Sets another cookie too, after that of the session, which clients expect first."""
+
+    def open_session(self, app: Flask, request: Request) -> SecureCookieSession | None:
+        if "HTTP_COOKIE" not in request.environ:  # Flask prepares to check one before it looks for it
+            return self.session_class()
+        return super().open_session(app, request)
 
     def save_session(self, app: Flask, session: SessionMixin, response: Response) -> None:
         super().save_session(app, session, response)
@@ -50,7 +55,9 @@ class OwnerSessions:
 
     def is_owners(self) -> bool:
         """Whether the request's session is the owner's, which is renewed if it is due."""
-        if self._cookie not in request.cookies or session.get("owner") != self._fingerprint:
+        if "HTTP_COOKIE" not in request.environ or self._cookie not in request.cookies:
+            return False
+        if session.get("owner") != self._fingerprint:
             return False
         if time.time() - session.get("renewed", 0) >= RENEW_SECONDS:
             session["renewed"] = int(time.time())

@@ -182,9 +182,10 @@ class Sqlite(SchemaGuard, APSWDatabase):  # type: ignore[misc]  # playhouse has 
 
         Rows that are still to be fetched at its end come from the same moment.
         """
-        if self.in_transaction() or not self.is_checked:
-            return super().execute_sql(sql, params)
-        verb = sql.split(maxsplit=1)[0]
+        if self.in_transaction():
+            with peewee.__exception_wrapper__:  # type: ignore[attr-defined]
+                return self.connection().execute(sql, params or ())
+        verb = sql.split(maxsplit=1)[0] if self.is_checked else ""
         transaction: Any = nullcontext()
         if verb in _READS:
             transaction = self.read_snapshot()

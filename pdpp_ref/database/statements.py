@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from contextlib import contextmanager
 from functools import cache
+from itertools import starmap
 from typing import Any, TypeVar
 
 import peewee
@@ -58,7 +59,7 @@ def fetch_all(sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
 
 def fetch_as(kind: Callable[..., T], sql: str, values: Sequence[Any] = ()) -> list[T]:
     """The rows of one SELECT, each as `kind(*row)`: its columns are in the order of the type's fields."""
-    return [kind(*row) for row in fetch_all(sql, values)]
+    return list(starmap(kind, fetch_all(sql, values)))
 
 
 def fetch_column(sql: str, values: Sequence[Any] = ()) -> list[Any]:

@@ -1,6 +1,6 @@
 """Reading the projection's rows, each as a value of its grain's type."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, TypeVar
 
 from msgspec.structs import asdict, replace
@@ -59,10 +59,15 @@ def fetch_rows(kind: type[Row], sql: str, values: Sequence[Any] = ()) -> list[Ro
     return [_row(kind, stored) for stored in fetch_dicts(sql, values)]
 
 
-def _row(kind: type[Row], stored: Mapping[str, Any]) -> Row:
-    known = {name: value for name, value in stored.items() if value is not None}
-    times = {name: valid_time(stored[name]) for name in _TIMES}
-    return kind(**(_ZEROS | known | times | {"dirty": bool(known.get("dirty", True))}))
+def _row(kind: type[Row], stored: dict[str, Any]) -> Row:
+    if stored["dirty"] is None:
+        stored = _ZEROS | {name: value for name, value in stored.items() if value is not None}
+    else:
+        for name in _TIMES:
+            if stored[name] is not None:
+                stored[name] = valid_time(stored[name])
+    stored["dirty"] = bool(stored.get("dirty", True))
+    return kind(**stored)
 
 
 def valid_time(text: str | None) -> str | None:

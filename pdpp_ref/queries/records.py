@@ -7,17 +7,19 @@ in memory.
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from ..database import byte_length, fetch_as, fetch_value
+import msgspec
+
+from ..database import fetch_as, fetch_value
 
 LARGE_BYTES = 64 * 1024
 PAGE_BYTES = 16 * 1024 * 1024  # a page ends before the record that exceeds them
 EXAMINED_RECORDS = 1_000  # at most, for a page with a filter
 BATCH_RECORDS = 200
 
-SMALL_DATA = f"CASE WHEN {byte_length('data')} <= {LARGE_BYTES} THEN data END"
+SMALL_DATA = f"CASE WHEN json_bytes <= {LARGE_BYTES} THEN data END"
 
 
-class StoredRecord(NamedTuple):
+class StoredRecord(msgspec.Struct, frozen=True, gc=False):
     """A live record; `data` is its JSON text, exactly as it is stored."""
 
     key: str
@@ -44,8 +46,13 @@ def page(
 ) -> Page:
     """Up to `limit` records after a key, in the order of keys; those whose data is accepted, if given.
 
+    A page of small records is one batch; any other is put together one record at a time.
     With `accepts`, a page may be short or empty before the end: it examines EXAMINED_RECORDS at most.
     """
+    if accepts is None and limit * LARGE_BYTES <= PAGE_BYTES:
+        rows = _batch(stream_id, after, limit + 1, descending)
+        if all(row.data is not None for row in rows):
+            return Page(rows[:limit], rows[limit - 1].key if len(rows) > limit else None)
     found: list[StoredRecord] = []
     last, size = after, 0
     most = limit if accepts is None else EXAMINED_RECORDS
@@ -102,4 +109,4 @@ def _batch(stream_id: int, after: str | None, limit: int, descending: bool) -> l
 
 def _load(stream_id: int, record: StoredRecord) -> StoredRecord:
     sql = "SELECT data FROM records WHERE stream_id = ? AND key = ?"
-    return record._replace(data=fetch_value(sql, (stream_id, record.key)))
+    return msgspec.structs.replace(record, data=fetch_value(sql, (stream_id, record.key)))

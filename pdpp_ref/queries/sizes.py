@@ -1,9 +1,11 @@
 """The measures at each grain, and the live records of each connector's streams."""
 
-from collections.abc import Sequence
+from array import array
+from collections.abc import Iterator, Sequence
+from itertools import chain
 from typing import Any, NamedTuple
 
-from ..database import fetch_all
+from ..database import fetch_all, fetch_column, placeholders
 from ..models.measures import EXTENTS, TimeExtent
 from ..projection.rows import (
     CONNECTION_COLUMNS,
@@ -16,40 +18,80 @@ from ..projection.rows import (
     valid_time,
 )
 
+BATCH_ROWS = 500
 
-def rows(grain: str, connection: str | None = None, stream: str | None = None) -> Sequence[ProjectionRow]:
-    """The rows of a grain (global, connection or stream), in the order of their names.
+
+def batches(
+    grain: str, connection: str | None = None, stream: str | None = None
+) -> Iterator[Sequence[ProjectionRow]]:
+    """The rows of a grain (global, connection or stream), in the order of their names, some at a time.
 
     `connection` and `stream` select rows of that name, at the grains that have it; an unknown name
-    selects none.  Raises KeyError for an unknown grain.
+    selects none.  The snapshot must last until all are read.  Raises KeyError for an unknown grain.
     """
     match grain:
         case "global":
-            return [global_row()]
+            return iter([[global_row()]])
         case "connection":
-            return _connections(connection)
+            return map(_connections, in_batches(_connection_ids(connection)))
         case "stream":
-            return _streams(connection, stream)
+            return map(_streams, in_batches(_stream_ids(connection, stream)))
     raise KeyError(grain)
 
 
-def _connections(connection: str | None) -> list[ConnectionRow]:
-    where, values = where_equal({"c.connector_instance_id": connection})
+def rows(grain: str, connection: str | None = None, stream: str | None = None) -> list[ProjectionRow]:
+    """All of these rows."""
+    return list(chain.from_iterable(batches(grain, connection, stream)))
+
+
+def in_batches(ids: list[int]) -> Iterator[Sequence[int]]:
+    """The ids, so many at a time that a statement can name them."""
+    compact = array("q", ids)  # of millions, a list takes ten times as much
+    return (compact[start : start + BATCH_ROWS] for start in range(0, len(compact), BATCH_ROWS))
+
+
+def _connection_ids(connection: str | None) -> list[int]:
+    where, values = where_equal({"connector_instance_id": connection})
+    return fetch_column(
+        f"""
+        SELECT id
+        FROM connections
+        {where}
+        ORDER BY connector_instance_id
+        """,
+        values,
+    )
+
+
+def _connections(ids: Sequence[int]) -> list[ConnectionRow]:
     return fetch_rows(
         ConnectionRow,
         f"""
         SELECT {CONNECTION_COLUMNS}
         FROM retained_size_connection r
         JOIN connections c ON c.id = r.connection_id
-        {where}
+        WHERE r.connection_id IN ({placeholders(ids)})
         ORDER BY c.connector_instance_id
+        """,
+        ids,
+    )
+
+
+def _stream_ids(connection: str | None, stream: str | None) -> list[int]:
+    where, values = where_equal({"c.connector_instance_id": connection, "s.name": stream})
+    return fetch_column(
+        f"""
+        SELECT s.id
+        FROM connections c
+        JOIN streams s ON s.connection_id = c.id
+        {where}
+        ORDER BY c.connector_instance_id, s.name
         """,
         values,
     )
 
 
-def _streams(connection: str | None, stream: str | None) -> list[StreamRow]:
-    where, values = where_equal({"c.connector_instance_id": connection, "s.name": stream})
+def _streams(ids: Sequence[int]) -> list[StreamRow]:
     return fetch_rows(
         StreamRow,
         f"""
@@ -57,10 +99,10 @@ def _streams(connection: str | None, stream: str | None) -> list[StreamRow]:
         FROM retained_size_stream r
         JOIN connections c ON c.id = r.connection_id
         JOIN streams s ON s.id = r.stream_id
-        {where}
+        WHERE r.stream_id IN ({placeholders(ids)})
         ORDER BY c.connector_instance_id, s.name
         """,
-        values,
+        ids,
     )
 
 

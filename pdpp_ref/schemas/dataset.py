@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from operator import attrgetter
 from typing import Annotated, Literal, get_args
 
 from msgspec import UNSET, Meta, UnsetType
@@ -245,7 +246,7 @@ class Sizes(Body, tag_field="object", tag="ref_dataset_size"):
     """Every measure at one grain, in the order of names."""
 
     grain: Grain
-    rows: Sequence[GlobalSize | ConnectionSize | StreamSize]
+    rows: list[GlobalSize | ConnectionSize | StreamSize]
     projection: Projection
 
 
@@ -259,7 +260,10 @@ _SIZE_OF: dict[type[ProjectionRow], type[GlobalSize]] = {
 def size(row: ProjectionRow) -> GlobalSize:
     """The row as one of SIZE_ROWS."""
     kind = _SIZE_OF[type(row)]
-    return kind(**{name: getattr(row, name) for name in kind.__struct_fields__})
+    return kind(**dict(zip(kind.__struct_fields__, _values_of[kind](row), strict=True)))
+
+
+_values_of = {kind: attrgetter(*kind.__struct_fields__) for kind in SIZE_ROWS.values()}
 
 
 RankedBy = Annotated[str, one_of(EVERY_MEASURE)]

@@ -230,7 +230,14 @@ class SingleRecord(RecordBody, tag_field="object", tag="record", kw_only=True):
 
 
 def record_body(stream: ReadStream, record: StoredRecord, fields: list[str] | None) -> RecordBody:
-    return RecordBody(**_of_record(stream, record, fields))
+    return RecordBody(
+        id=record.key,
+        stream=stream.name,
+        data=_data(record.data, fields),
+        emitted_at=record.emitted_at,
+        connection_id=stream.connection,
+        connector_instance_id=stream.connection,
+    )
 
 
 def single_record(
@@ -241,23 +248,17 @@ def single_record(
     warnings: list[ReadWarning],
 ) -> SingleRecord:
     return SingleRecord(
-        **_of_record(stream, record, fields),
+        id=record.key,
+        stream=stream.name,
+        data=_data(record.data, fields),
+        emitted_at=record.emitted_at,
+        connection_id=stream.connection,
+        connector_instance_id=stream.connection,
         connector_key=stream.connector,
         record_json_bytes=record.json_bytes,
         links=SelfLink(self_=address),
         meta=RecordMeta(warnings=warnings),
     )
-
-
-def _of_record(stream: ReadStream, record: StoredRecord, fields: list[str] | None) -> dict[str, Any]:
-    return {
-        "id": record.key,
-        "stream": stream.name,
-        "data": _data(record.data, fields),
-        "emitted_at": record.emitted_at,
-        "connection_id": stream.connection,
-        "connector_instance_id": stream.connection,
-    }
 
 
 def change_body(stream: ReadStream, change: Change, fields: list[str] | None) -> RecordBody:
@@ -294,4 +295,4 @@ def version_body(
 
 
 def _data(text: str, fields: list[str] | None) -> Raw:
-    return Raw(with_fetch_urls(text if fields is None else selected(text, fields)).encode())
+    return Raw(with_fetch_urls(text if fields is None else selected(text, fields)))

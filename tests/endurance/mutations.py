@@ -547,7 +547,7 @@ MUTATIONS = [
     ),
     Mutation(
         "refusing an address that is not UTF-8",
-        '            unquote_to_bytes(asked.get(name, "").encode("latin-1")).decode()',
+        '            unquote_to_bytes(environ.get(name, "").encode("latin-1")).decode()',
         "            pass",
         "tests/integration/test_routing.py -k not_utf_8",
     ),
@@ -813,9 +813,21 @@ MUTATIONS = [
     ),
     Mutation(
         "the snapshot of a download",
-        "resources.enter_context(summaries.reading(auto_reconcile()))",
-        "summaries.read(auto_reconcile())",
+        "        summary = resources.enter_context(summaries.reading(auto_reconcile()))\n        download",
+        "        summary = summaries.read(auto_reconcile())\n        download",
         "tests/integration/test_exports.py -k one_moment",
+    ),
+    Mutation(
+        "the snapshot of a listing of sizes",
+        "        summary = resources.enter_context(summaries.reading(auto_reconcile()))\n        found",
+        "        summary = summaries.read(auto_reconcile())\n        found",
+        "tests/integration/test_long_lists.py -k one_moment",
+    ),
+    Mutation(
+        "the snapshot of a listing of streams",
+        "        resources.enter_context(summaries.reading(auto_reconcile()))\n        found",
+        "        summaries.read(auto_reconcile())\n        found",
+        "tests/integration/test_long_lists.py -k one_moment",
     ),
     Mutation(
         "the end of a download's snapshot",

@@ -35,6 +35,17 @@ def test_every_response_has_the_headers(owner: FlaskClient, path: str) -> None:
     assert len(headers["Request-Id"]) == 32
 
 
+@pytest.mark.one_on_postgres
+@pytest.mark.parametrize(
+    "path", ["/dashboard", "/dashboard/hero", "/v1/streams", "/healthz", "/nowhere", "/static/style.css"]
+)
+def test_no_header_is_sent_twice(owner: FlaskClient, path: str) -> None:
+    with owner.get(path) as response:
+        names = [name.lower() for name, _ in response.headers]
+    assert len(names) == len(set(names))
+    assert "request-id" in names
+
+
 def test_request_ids_differ(client: FlaskClient) -> None:
     assert len({client.get("/nowhere").headers["Request-Id"] for _ in range(5)}) == 5
 

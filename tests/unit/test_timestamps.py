@@ -4,13 +4,14 @@ from contextlib import suppress
 from datetime import UTC, datetime
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pdpp_ref.timestamps import (
     is_time,
     parse_milliseconds,
     parse_time,
+    to_moment,
     to_text,
 )
 
@@ -136,3 +137,21 @@ def test_every_time_is_read_as_it_is_written(moment: datetime) -> None:
 def test_any_text_is_a_time_or_none(text: str) -> None:
     time = parse_time(text)
     assert time is None or is_time(time)
+
+
+@given(
+    st.sampled_from(["2026-01-31T08:00:00.000Z", "2024-02-29T23:59:59.999Z", "0001-01-01T00:00:00.000Z"]),
+    st.integers(0, 24),
+    st.text("0123456789-:T .Z+\n٣W", max_size=3),
+)
+@example("2026-01-31T08:00:00.000Z", 24, "\n")
+@example("2026-01-31T08:00:00.000Z", 8, "32")
+@example("2026-01-31T08:00:00.000Z", 11, "24")
+@example("2026-01-31T08:00:00.000Z", 17, "60")
+def test_a_time_is_what_to_text_makes_of_it(text: str, place: int, put: str) -> None:
+    changed = text[:place] + put + text[place + len(put) :]
+    try:
+        expected = to_text(to_moment(changed)) == changed
+    except (ValueError, OverflowError):
+        expected = False
+    assert is_time(changed) == expected

@@ -1,5 +1,6 @@
 """Which streams a request is about, among those that its caller may read."""
 
+from collections.abc import Iterator
 from typing import Annotated, NamedTuple
 
 from flask import g
@@ -56,12 +57,10 @@ _DEPRECATED = ReadWarning(
 )
 
 
-def find_all(chosen: Selection) -> list[ReadStream]:
-    """All streams that are selected.  Raises ApiError for an unknown connection."""
-    found = streams.find(chosen.connector, chosen.connection, None)
-    if not found:
-        check_connection_exists(chosen)
-    return found
+def find_all(chosen: Selection) -> Iterator[list[ReadStream]]:
+    """All streams that are selected, some at a time.  Raises ApiError for an unknown connection."""
+    check_connection_exists(chosen)
+    return streams.batches(chosen.connector, chosen.connection)
 
 
 def find_named(chosen: Selection, name: str) -> list[ReadStream]:
