@@ -364,6 +364,12 @@ class Postgres(SchemaGuard, peewee.PostgresqlDatabase):
             "vacuumdb --full --analyze --dbname=URL"
         )
 
+    def among(self, column: str) -> str:
+        return f"{column} = ANY (?::bigint[])"
+
+    def id_list(self, ids: Iterable[int]) -> list[int]:
+        return list(ids)
+
     def translate_placeholders(self, sql: str) -> str:
         return sql.replace("%", "%%").replace("?", "%s")
 

@@ -285,6 +285,12 @@ class Sqlite(SchemaGuard, APSWDatabase):  # type: ignore[misc]  # playhouse has 
     ) -> tuple[str, Sequence[Any]]:
         return chains_text(columns, len(versions)), [stream_id, *versions, stream_id, most, stream_id]
 
+    def among(self, column: str) -> str:
+        return f"{column} IN (SELECT value FROM json_each(?))"
+
+    def id_list(self, ids: Iterable[int]) -> str:
+        return f"[{','.join(map(str, ids))}]"
+
     def translate_placeholders(self, sql: str) -> str:
         return sql
 
