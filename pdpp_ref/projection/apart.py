@@ -40,7 +40,9 @@ class Apart:
     def tried(self, grain: str) -> set[int]:
         return {row.key for row in (*self.finished, *self.failed) if row.grain == grain}
 
-    def each(self, grain: str, keys: Sequence[int], work: Callable[[Sequence[int]], Sequence[int]]) -> list[int]:
+    def each(
+        self, grain: str, keys: Sequence[int], work: Callable[[Sequence[int]], Sequence[int]]
+    ) -> list[int]:
         """Do the work for rows.  It returns the keys of those that it has finished; so does this."""
         try:
             with db.savepoint():

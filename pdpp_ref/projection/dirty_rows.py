@@ -163,7 +163,8 @@ def has_lost_a_row(connection_id: int) -> bool:
 def lock_dirty_streams(limit: int, without: Collection[int]) -> list[tuple[int, int]]:
     """(stream, connection) of dirty streams that no writer has locked, locked and safe from deletion.
 
-    `without` are the ids of streams that are not wanted.  Streams whose rollups are dirty come later: a clean stream vouches for its rollups too.
+    `without` are the ids of streams that are not wanted.  Streams whose rollups are dirty come later: a
+    clean stream vouches for its rollups too.
     """
     streams: list[tuple[int, int]] = fetch_all(
         f"""
@@ -207,9 +208,9 @@ def lock_dirty_connections(limit: int, without: Collection[int]) -> list[int]:
 
 
 def has_dirty_row(without_streams: Collection[int], without_connections: Collection[int]) -> bool:
-    """Whether a pass has something to do, apart from rows with these ids; call it if the global row is dirty.
+    """Whether a pass has something to do, apart from rows with these ids.
 
-    If no other row is dirty, that is the global row itself.
+    Call it if the global row is dirty: that is to be done if no other row is.
     """
     ((below, streams, connections),) = fetch_all(
         f"""

@@ -206,7 +206,7 @@ def finish_rebuild(
 
 
 def _mark_rebuild_failed() -> None:
-    """If the process is killed instead, the status stays "running" until reads have finished the rebuild."""
+    """If the process is killed instead, the status stays "running" until reads have finished it."""
     with suppress(Busy, peewee.DatabaseError), write_transaction():
         execute(
             """
@@ -357,8 +357,8 @@ def _sum_connections(limit: int, apart: Apart, without: Collection[int]) -> None
 
 
 def _sum_connection(connection_ids: Sequence[int]) -> Sequence[int]:
-    """Sum one connection.  It stays dirty, and is not returned, if a stream was marked while this waited for
-    the lock, or one has no row that could be summed.
+    """Sum one connection.  It stays dirty, and is not returned, if a stream was marked while this waited
+    for the lock, or one has no row that could be summed.
     """
     (connection_id,) = connection_ids
     is_stream_dirty = fetch_all(

@@ -5,7 +5,6 @@ import os
 import re
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any
 
 import apsw
