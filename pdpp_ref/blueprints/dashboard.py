@@ -121,7 +121,7 @@ def _refreshed() -> str:
         raise
     except peewee.DatabaseError:
         return "failed"
-    if done is None or (done.failed and not done.reconciled):
+    if done is None or not (done.reconciled or done.fresh or not auto_reconcile().aside.problems):
         return "failed"
     return "done" if done.fresh else "begun"
 

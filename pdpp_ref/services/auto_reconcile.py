@@ -136,7 +136,7 @@ class AutoReconcile:
         if self.last_error is not None or self.consecutive_failures:
             self.last_error = None
             self.cooldown.succeeded(self.projection)
-            self.aside.succeeded(list(self.aside.problems))
+            self.aside.forget()
 
     def _record(self, error: str | None, failed: bool) -> None:
         self.attempts += 1

@@ -62,6 +62,8 @@ class BackgroundRebuild:
 
     def _finish(self) -> None:
         try:
+            if self._aside is not None:
+                self._aside.forget()
             reconcile.finish_rebuild(aside=self._aside)
         except Exception as error:  # what is left stays dirty, and reads reconcile it
             log.warning("retained size: rebuild: %s", describe(error))

@@ -54,6 +54,10 @@ class SetAside:
             self.problems.pop(row, None)
             self.cooldown.succeeded(row)
 
+    def forget(self) -> None:
+        """Try all of them again, as if they had never failed."""
+        self.succeeded(list(self.problems))
+
     def why(self) -> str | None:
         """A fixed text for the newest failure; None if no row is set aside."""
         problems = list(self.problems.values())
