@@ -36,8 +36,14 @@ from .statements import insert_text
 
 MINIMUM = 15
 
-# Advisory locks of this program; nobody else uses the same numbers.
-RECONCILE_LOCK, EXCLUSIVE_LOCK, STEP_LOCK = 7_663_001, 7_663_002, 7_663_003
+# Advisory locks of this program; nobody else uses the same numbers.  They belong to a whole database, which
+# may have the tables of many owners, each in a schema.  So a second number says whose lock it is: that of
+# the owner's table or, as there is none before the first start, of the schema where it will be.
+_OF_TABLES = "CAST('pdpp_ref_schema'::regclass::oid AS int)"
+_OF_SCHEMA = "CAST((SELECT oid FROM pg_namespace WHERE nspname = current_schema()) AS int)"
+RECONCILE_LOCK = f"7663001, {_OF_TABLES}"
+EXCLUSIVE_LOCK = f"7663002, {_OF_SCHEMA}"
+STEP_LOCK = f"7663003, {_OF_TABLES}"
 
 # How often a statement runs before a connection of our own server process has it prepared.
 PREPARE_AFTER = 5
