@@ -19,7 +19,7 @@ from .errors import (
     of_driver,
     problem,
 )
-from .postgres_rows import chains_text, delete_text, given, look_up_text, update_text
+from .postgres_rows import among, chains_text, delete_text, given, id_list, look_up_text, update_text
 from .preamble import (
     EXCLUSIVE,
     LOCK_EXCLUSIVE,
@@ -370,11 +370,7 @@ class Postgres(SchemaGuard, peewee.PostgresqlDatabase):
             "vacuumdb --full --analyze --dbname=URL"
         )
 
-    def among(self, column: str) -> str:
-        return f"{column} = ANY (?::bigint[])"
-
-    def id_list(self, ids: Iterable[int]) -> list[int]:
-        return list(ids)
+    among, id_list = staticmethod(among), staticmethod(id_list)
 
     def translate_placeholders(self, sql: str) -> str:
         return sql.replace("%", "%%").replace("?", "%s")

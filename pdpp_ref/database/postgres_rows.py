@@ -4,7 +4,7 @@ Each row is looked up by itself (LATERAL): otherwise the planner assumes that a 
 small, and reads all of it for a handful of keys.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
 
 import peewee
@@ -66,6 +66,14 @@ def delete_text(model: type[peewee.Model], identity: tuple[str, ...]) -> str:
             )
         )
         """
+
+
+def among(column: str) -> str:
+    return f"{column} = ANY (?::bigint[])"
+
+
+def id_list(ids: Iterable[int]) -> list[int]:
+    return list(ids)
 
 
 def look_up_text(sql: str, kinds: Sequence[str]) -> str:

@@ -19,7 +19,7 @@ from .. import private_files
 from . import unused_space
 from .errors import DatabaseUnusable, FileMoved, problem
 from .schema_guard import READ_SCHEMA, SchemaGuard
-from .sqlite_rows import chains_text, delete_text, flat, look_up_text, update_text
+from .sqlite_rows import among, chains_text, delete_text, flat, id_list, look_up_text, update_text
 from .statements import insert_text, placeholders
 
 log = logging.getLogger(__name__)
@@ -285,11 +285,7 @@ class Sqlite(SchemaGuard, APSWDatabase):  # type: ignore[misc]  # playhouse has 
     ) -> tuple[str, Sequence[Any]]:
         return chains_text(columns, len(versions)), [stream_id, *versions, stream_id, most, stream_id]
 
-    def among(self, column: str) -> str:
-        return f"{column} IN (SELECT value FROM json_each(?))"
-
-    def id_list(self, ids: Iterable[int]) -> str:
-        return f"[{','.join(map(str, ids))}]"
+    among, id_list = staticmethod(among), staticmethod(id_list)
 
     def translate_placeholders(self, sql: str) -> str:
         return sql

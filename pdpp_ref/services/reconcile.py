@@ -1,8 +1,8 @@
 """Reconciling: one bounded pass over dirty rows, and a rebuild, which marks all and repeats the pass.
 
 This is the only way in which rows are recomputed.  A pass is one write transaction: one that fails leaves
-measures, marks and times as they were.  So does a row that fails on its own, which is set aside while the
-pass goes on (`projection/apart.py`, `set_aside.py`).
+measures, marks and times as they were.  A row that fails on its own stays as it was, too, and is set
+aside; the pass reconciles the others (`projection/apart.py`, `services/set_aside.py`).
 
 A stream is counted in chunks of versions, oldest first, and a pass that runs out of time stores a
 checkpoint.  Meanwhile writers add versions ahead of its watermark, and adjust the checkpoint for changes
