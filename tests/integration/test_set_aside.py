@@ -3,10 +3,12 @@
 from collections.abc import Callable
 from typing import Any
 
+import peewee
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
+from pdpp_ref.canonical import deletion
 from pdpp_ref.database import db
 from pdpp_ref.projection.apart import Row
 from pdpp_ref.services import reconcile
@@ -18,6 +20,7 @@ from tests.support.factories import (
     TOKEN,
     Clock,
     DatabaseProbe,
+    csrf_token,
     fill,
     ids,
     mark,
@@ -148,8 +151,6 @@ def test_what_somebody_else_recomputed_is_forgotten(
 def test_a_deleted_one_holds_up_nothing(
     auto: AutoReconcile, bad: int, app: Flask, probe: DatabaseProbe, summary: Read
 ) -> None:
-    from pdpp_ref.canonical import deletion
-
     summary()
     deletion.delete_stream("source-1", "stream-7")
     remove_deleted()
@@ -239,6 +240,23 @@ def test_a_rebuild_does_the_others_and_is_marked_failed(
     assert probe.wrong_but_clean() == []
 
 
+def test_a_rebuild_needs_no_mark_of_a_row_that_is_dirty_and_cannot_be_changed(
+    auto: AutoReconcile, bad: int, probe: DatabaseProbe
+) -> None:
+    probe.restore()
+    run_until_fresh()
+    probe.fail("UPDATE ON retained_size_stream", f"OLD.stream_id = {bad}")
+    with pytest.raises(peewee.DatabaseError):
+        reconcile.begin_rebuild()
+    assert dirty_streams(probe) == []
+    probe.restore()
+    mark("source-1", "stream-7")
+    probe.fail("UPDATE ON retained_size_stream", f"OLD.stream_id = {bad}")
+    reconcile.begin_rebuild()
+    assert reconcile.finish_rebuild().streams == STREAMS - 1
+    assert dirty_streams(probe) == [bad]
+
+
 @pytest.mark.only("sqlite")
 def test_a_damaged_text_is_set_aside(auto: AutoReconcile, probe: DatabaseProbe, summary: Read) -> None:
     """Deriving rollups reads keys; one that is no UTF-8 can't be read."""
@@ -278,8 +296,6 @@ def test_the_only_source_is_not_said_to_be_up_to_date(
 
 @pytest.fixture
 def click(owner: FlaskClient) -> Callable[[], str]:
-    from tests.support.factories import csrf_token
-
     token = csrf_token(owner)
 
     def refresh() -> str:
