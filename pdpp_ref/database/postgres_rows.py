@@ -1,15 +1,18 @@
 """PostgreSQL's statements for many rows at once, which are given as an array for each column.
 
 Each row is looked up by itself (LATERAL): otherwise the planner assumes that a stream without statistics is
-small, and reads all of it for a handful of keys.
+small, and reads all of it for a handful of keys.  A row is looked up as the first one from its key on: if
+statistics say that each stream has one row, any index that begins with the stream looks as good as that of
+keys, and would be read as a whole for each key.  Only the latter has the order.
 """
 
+import re
 from collections.abc import Iterable, Sequence
 from functools import cache
 
 import peewee
 
-from .statements import equal_to_given, with_given
+from .statements import with_given
 
 _ARRAYS = {"BIGAUTO": "bigint", "BIGINT": "bigint", "TEXT": "text", "BOOL": "boolean", "BLOB": "bytea"}
 
@@ -26,6 +29,24 @@ def _name_of_given(name: str) -> str:
     return f"given.given_{name}"
 
 
+def _places(table: str, source: str, identity: tuple[str, ...]) -> str:
+    """The place of each given row in the table, as `place`, with the columns given."""
+    first = [f"{name} = {_name_of_given(name)}" for name in identity[:-1]]
+    last = identity[-1]
+    return f"""
+            SELECT found.place, given.*
+            FROM {source}
+            CROSS JOIN LATERAL (
+                SELECT ctid AS place, {last} AS last_value
+                FROM {table}
+                WHERE {" AND ".join([*first, f"{last} >= {_name_of_given(last)}"])}
+                ORDER BY {last}
+                LIMIT 1
+            ) AS found
+            WHERE found.last_value = {_name_of_given(last)}
+        """
+
+
 @cache
 def update_text(
     model: type[peewee.Model], columns: tuple[str, ...], identity: tuple[str, ...], sets: str
@@ -34,16 +55,7 @@ def update_text(
     return f"""
         UPDATE {table}
         SET {with_given(sets, _name_of_given)}
-        FROM (
-            SELECT found.place, given.*
-            FROM {given(model, columns)}
-            CROSS JOIN LATERAL (
-                SELECT ctid AS place
-                FROM {table}
-                WHERE {with_given(equal_to_given(identity), _name_of_given)}
-                LIMIT 1
-            ) AS found
-        ) AS given
+        FROM ({_places(table, given(model, columns), identity)}) AS given
         WHERE {table}.ctid = given.place
         """
 
@@ -54,16 +66,7 @@ def delete_text(model: type[peewee.Model], identity: tuple[str, ...]) -> str:
     return f"""
         DELETE FROM {table}
         WHERE ctid = ANY (
-            ARRAY (
-                SELECT found.place
-                FROM {given(model, identity)}
-                CROSS JOIN LATERAL (
-                    SELECT ctid AS place
-                    FROM {table}
-                    WHERE {with_given(equal_to_given(identity), _name_of_given)}
-                    LIMIT 1
-                ) AS found
-            )
+            ARRAY (SELECT place FROM ({_places(table, given(model, identity), identity)}) AS found)
         )
         """
 
@@ -76,17 +79,30 @@ def id_list(ids: Iterable[int]) -> list[int]:
     return list(ids)
 
 
+_BY_KEY = re.compile(r"(?P<column>\(stream_id, key\)|(?:\w+\.)?key) = :each\s*\Z")
+
+
 def look_up_text(sql: str, kinds: Sequence[str]) -> str:
     """A SELECT that ends with `= :each`, for keys whose columns are of these kinds."""
     names = [f"each{number}" for number in range(len(kinds))]
-    each = f"({', '.join(f'wanted.{name}' for name in names)})"
+    wanted = [f"wanted.{name}" for name in names]
+    by_key = _BY_KEY.search(sql)
+    if by_key:
+        column = by_key["column"]
+        first = f"stream_id = {wanted[0]} AND " if column.startswith("(") else ""
+        column = "key" if first else column
+        inner = f"{sql[: by_key.start()]} {first}{column} >= {wanted[-1]} ORDER BY {column}"
+        outer = f"WHERE found.key = {wanted[-1]}"
+    else:
+        inner, outer = sql.replace(":each", f"({', '.join(wanted)})"), ""
     return f"""
         SELECT found.*
         FROM unnest({", ".join(f"%b::{kind}[]" for kind in kinds)}) AS wanted({", ".join(names)})
         CROSS JOIN LATERAL (
-            {sql.replace(":each", each)}
+            {inner}
             LIMIT 1
         ) AS found
+        {outer}
         """
 
 
