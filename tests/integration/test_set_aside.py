@@ -3,12 +3,15 @@
 from collections.abc import Callable
 from typing import Any
 
+import click
 import peewee
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
 from pdpp_ref.canonical import deletion
+from pdpp_ref.cli import projection
+from pdpp_ref.cli.errors import TemporaryFailure
 from pdpp_ref.database import db
 from pdpp_ref.projection.apart import Row
 from pdpp_ref.services import reconcile
@@ -268,6 +271,35 @@ def test_a_damaged_text_is_set_aside(auto: AutoReconcile, probe: DatabaseProbe, 
     (row,) = summary()["projection"]["set_aside"]["rows"]
     assert row["last_error"] == "the database file is damaged"
     assert dirty_streams(probe) == [stream_id]
+
+
+@pytest.mark.parametrize("command", [projection.reconcile_dirty, projection.rebuild])
+@pytest.mark.one_on_postgres
+def test_a_command_recomputes_the_others_and_lists_what_failed(
+    bad: int,
+    probe: DatabaseProbe,
+    backend: Backend,
+    command: click.Command,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("PDPP_DATABASE_URL", backend.url)
+    with pytest.raises(TemporaryFailure) as failure:
+        command.main([], standalone_mode=False)
+    assert failure.value.exit_code == 3
+    assert 'stream "stream-7" of connection "source-1": the database' in str(failure.value)
+    assert "All but the following is fresh." in capfd.readouterr().out
+    assert dirty_streams(probe) == [bad]
+    probe.restore()
+    command.main([], standalone_mode=False)
+    assert "All is fresh." in capfd.readouterr().out
+
+
+def test_metrics_count_the_rows_set_aside(app: Flask, auto: AutoReconcile, bad: int) -> None:
+    reading.read(auto)
+    text = app.test_client().get("/_ref/metrics", headers=BEARER).text
+    assert "pdpp_reconcile_set_aside_rows 1.0" in text
+    assert "source-1" not in text
 
 
 def test_the_owner_sees_that_all_but_one_source_are_up_to_date(
