@@ -7,12 +7,12 @@ that serves many owners, as behind a pooler.
 
 import multiprocessing
 import time
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import click
 import psycopg
 
-from pdpp_ref.database import db, execute, fetch_value, using
+from pdpp_ref.database import DatabaseUnusable, db, execute, fetch_value, using
 from pdpp_ref.operations import verify
 from pdpp_ref.services.reconcile import Limits, run_pass
 from tests.support import owners, postgres
@@ -31,10 +31,19 @@ class Served(NamedTuple):
 
 def create(url: str, numbers: range) -> None:
     for number in numbers:
-        owner = owners.create(url, number)
+        owner = created(url, number)
         with using(owner):
             fill(10)
         owner.close()
+
+
+def created(url: str, number: int) -> Any:
+    """Again if the server is too busy with the catalogue."""
+    while True:
+        try:
+            return owners.create(url, number)
+        except DatabaseUnusable:
+            time.sleep(1)
 
 
 def serve(url: str, numbers: range) -> Served:

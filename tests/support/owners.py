@@ -23,7 +23,7 @@ def open_owner(url: str, number: int) -> Any:
 def create(url: str, number: int) -> Any:
     """The database of a new owner, empty.  `url` has a `?`."""
     with psycopg.connect(url, autocommit=True) as admin:
-        admin.execute(f"CREATE SCHEMA {name_of(number)}")
+        admin.execute(f"CREATE SCHEMA IF NOT EXISTS {name_of(number)}")
     owner = open_owner(url, number)
     with using(owner):
         migrations.prepare()
