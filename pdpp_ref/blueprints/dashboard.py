@@ -114,12 +114,14 @@ def refresh() -> Any:
 def _refreshed() -> str:
     """The outcome of a pass.  Only the operator sees the cause of a failure, in the summary."""
     try:
-        done = auto_reconcile().run(wait=False)
+        done = auto_reconcile().click()
     except Busy:
         return "busy"
     except DatabaseNotReady:
         raise
     except peewee.DatabaseError:
+        return "failed"
+    if done is None or not (done.reconciled or done.fresh or not auto_reconcile().aside.problems):
         return "failed"
     return "done" if done.fresh else "begun"
 

@@ -169,6 +169,8 @@ class _Projection(Collector):
         in_a_row, remaining = auto.consecutive_failures, auto.retry_after_seconds
         about = "Failed passes since the last success."
         yield GaugeMetricFamily("pdpp_reconcile_consecutive_failures", about, value=in_a_row)
+        about = "Rows that this process could not recompute, and tries again later."
+        yield GaugeMetricFamily("pdpp_reconcile_set_aside_rows", about, value=len(auto.aside.problems))
         about = "Time until the next attempt; 0 without a cooldown."
         yield GaugeMetricFamily("pdpp_reconcile_cooldown_seconds", about, value=remaining)
 

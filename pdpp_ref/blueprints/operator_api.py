@@ -146,7 +146,8 @@ def reconcile_size() -> Response:
 @requires(MAINTAIN)
 @operation("Start a rebuild, or join the running one", dataset.Summary)
 def rebuild_summary() -> Response:
-    summary = background_rebuild().start(lambda: summaries.load(auto_reconcile()))
+    auto = auto_reconcile()
+    summary = background_rebuild().start(lambda: summaries.load(auto), auto.aside)
     return reply(dataset.summary_body(summary))
 
 
@@ -154,4 +155,5 @@ def rebuild_summary() -> Response:
 @requires(MAINTAIN)
 @operation("Start a rebuild, or join the running one", dataset.SizeRebuild)
 def rebuild_size() -> Response:
-    return reply(dataset.SizeRebuild(projection=dataset.size(background_rebuild().start(global_row))))
+    totals = background_rebuild().start(global_row, auto_reconcile().aside)
+    return reply(dataset.SizeRebuild(projection=dataset.size(totals)))

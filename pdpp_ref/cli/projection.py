@@ -14,6 +14,7 @@ from ..projection import marks
 from ..schemas import dataset
 from ..services import reconcile
 from ..services import summary as summaries
+from ..services.set_aside import RowSetAside
 from .common import (
     DamagedFile,
     answer,
@@ -24,7 +25,9 @@ from .common import (
     progress,
     shown_name,
 )
-from .errors import UsageError
+from .errors import TemporaryFailure, UsageError
+
+SHOWN_FAILURES = 20
 
 
 @click.command("summary")
@@ -63,7 +66,7 @@ def mark_dirty(connection: str | None, stream: str | None) -> None:
 def reconcile_dirty() -> None:
     """Recompute everything that is marked."""
     with opened_database():
-        answer(_recomputed(reconcile.run_until_fresh))
+        _recompute(reconcile.run_until_fresh)
 
 
 @click.command("rebuild")
@@ -71,15 +74,30 @@ def rebuild() -> None:
     """Recompute everything from the records; an interrupted rebuild resumes."""
     with opened_database():
         reconcile.begin_rebuild()
-        answer(_recomputed(reconcile.finish_rebuild))
+        _recompute(reconcile.finish_rebuild)
 
 
-def _recomputed(work: Callable[..., reconcile.Pass]) -> str:
-    """Run it with progress; returns the last line of output."""
-    total = reconcile.versions_left()
+def _recompute(work: Callable[..., reconcile.Pass]) -> None:
+    """Run it with progress, and print the outcome."""
+    total, aside = reconcile.versions_left(), reconcile.no_rows_set_aside()
     with progress("versions counted", total) as show:
-        done = work(progress=lambda _: show(total - reconcile.versions_left()))
-    return f"Recomputed streams: {done.streams:,}, connections: {done.connections:,}.  All is fresh."
+        done = work(progress=lambda _: show(total - reconcile.versions_left()), aside=aside)
+    recomputed = f"Recomputed streams: {done.streams:,}, connections: {done.connections:,}."
+    if done.fresh:
+        answer(f"{recomputed}  All is fresh.")
+        return
+    failed = aside.still_dirty()
+    answer(f"{recomputed}  All but the following is fresh.")
+    shown = [f"{_place(row)}: {row.why}" for row in failed[:SHOWN_FAILURES]]
+    more = len(failed) - len(shown)
+    raise TemporaryFailure(
+        "\n  ".join(["not recomputed:", *shown, *([f"and {more:,} more"] if more else [])])
+    )
+
+
+def _place(row: RowSetAside) -> str:
+    connection = f"connection {shown_name(row.connector_instance_id)}"
+    return connection if row.stream is None else f"stream {shown_name(row.stream)} of {connection}"
 
 
 @click.command("verify")

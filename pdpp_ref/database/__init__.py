@@ -25,6 +25,7 @@ from .errors import (
 from .proxy import db
 from .sqlite import PRAGMAS
 from .statements import (
+    among,
     byte_length,
     delete_many,
     execute,
@@ -40,6 +41,7 @@ from .statements import (
     for_key_share,
     for_no_key_update,
     for_update,
+    id_list,
     insert_many,
     placeholders,
     update_many,
@@ -65,6 +67,7 @@ __all__ = [
     "DatabaseNotReady",
     "DatabaseUnusable",
     "DiskTooFull",
+    "among",
     "byte_length",
     "check_ready",
     "connect",
@@ -85,6 +88,7 @@ __all__ = [
     "for_no_key_update",
     "for_update",
     "from_url",
+    "id_list",
     "insert_many",
     "is_replica",
     "lock_attempt",

@@ -19,7 +19,7 @@ from .errors import (
     of_driver,
     problem,
 )
-from .postgres_rows import chains_text, delete_text, given, look_up_text, update_text
+from .postgres_rows import among, chains_text, delete_text, given, id_list, look_up_text, update_text
 from .preamble import (
     EXCLUSIVE,
     LOCK_EXCLUSIVE,
@@ -36,8 +36,14 @@ from .statements import insert_text
 
 MINIMUM = 15
 
-# Advisory locks of this program; nobody else uses the same numbers.
-RECONCILE_LOCK, EXCLUSIVE_LOCK, STEP_LOCK = 7_663_001, 7_663_002, 7_663_003
+# Advisory locks of this program; nobody else uses the same numbers.  They belong to a whole database, which
+# may have the tables of many owners, each in a schema.  So a second number says whose lock it is: that of
+# the owner's table or, as there is none before the first start, of the schema where it will be.
+_OF_TABLES = "CAST('pdpp_ref_schema'::regclass::oid AS int)"
+_OF_SCHEMA = "CAST((SELECT oid FROM pg_namespace WHERE nspname = current_schema()) AS int)"
+RECONCILE_LOCK = f"7663001, {_OF_TABLES}"
+EXCLUSIVE_LOCK = f"7663002, {_OF_SCHEMA}"
+STEP_LOCK = f"7663003, {_OF_TABLES}"
 
 # How often a statement runs before a connection of our own server process has it prepared.
 PREPARE_AFTER = 5
@@ -363,6 +369,8 @@ class Postgres(SchemaGuard, peewee.PostgresqlDatabase):
             "PostgreSQL has a program for it, which locks each table for a while; run: "
             "vacuumdb --full --analyze --dbname=URL"
         )
+
+    among, id_list = staticmethod(among), staticmethod(id_list)
 
     def translate_placeholders(self, sql: str) -> str:
         return sql.replace("%", "%%").replace("?", "%s")

@@ -7,7 +7,7 @@ keys, and would be read as a whole for each key.  Only the latter has the order.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
 
 import peewee
@@ -69,6 +69,14 @@ def delete_text(model: type[peewee.Model], identity: tuple[str, ...]) -> str:
             ARRAY (SELECT place FROM ({_places(table, given(model, identity), identity)}) AS found)
         )
         """
+
+
+def among(column: str) -> str:
+    return f"{column} = ANY (?::bigint[])"
+
+
+def id_list(ids: Iterable[int]) -> list[int]:
+    return list(ids)
 
 
 _BY_KEY = re.compile(r"(?P<column>\(stream_id, key\)|(?:\w+\.)?key) = :each\s*\Z")

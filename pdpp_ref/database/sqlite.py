@@ -19,7 +19,7 @@ from .. import private_files
 from . import unused_space
 from .errors import DatabaseUnusable, FileMoved, problem
 from .schema_guard import READ_SCHEMA, SchemaGuard
-from .sqlite_rows import chains_text, delete_text, flat, look_up_text, update_text
+from .sqlite_rows import among, chains_text, delete_text, flat, id_list, look_up_text, update_text
 from .statements import insert_text, placeholders
 
 log = logging.getLogger(__name__)
@@ -285,6 +285,8 @@ class Sqlite(SchemaGuard, APSWDatabase):  # type: ignore[misc]  # playhouse has 
         self, columns: Sequence[str], stream_id: int, versions: Sequence[int], most: int
     ) -> tuple[str, Sequence[Any]]:
         return chains_text(columns, len(versions)), [stream_id, *versions, stream_id, most, stream_id]
+
+    among, id_list = staticmethod(among), staticmethod(id_list)
 
     def translate_placeholders(self, sql: str) -> str:
         return sql

@@ -1,6 +1,6 @@
 """SQLite's statements for many rows, one after the other."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
 from itertools import chain
 from typing import Any
@@ -25,6 +25,14 @@ def look_up_text(sql: str, keys: Sequence[Any]) -> str:
     if isinstance(keys[0], tuple):
         return sql.replace("= :each", f"IN (VALUES {', '.join(['(?, ?)'] * len(keys))})")
     return sql.replace("= :each", f"IN ({placeholders(keys)})")
+
+
+def among(column: str) -> str:
+    return f"{column} IN (SELECT value FROM json_each(?))"
+
+
+def id_list(ids: Iterable[int]) -> str:
+    return f"[{','.join(map(str, ids))}]"
 
 
 def flat(keys: Sequence[Any]) -> Sequence[Any]:

@@ -163,8 +163,21 @@ def delete_many(model: type[peewee.Model], identity: tuple[str, ...], rows: Sequ
 
 
 def placeholders(values: Sized) -> str:
-    """`?, ?, ?`: one for each value."""
+    """`?, ?, ?`: one for each value.  For values whose number does not grow with what is stored."""
     return ", ".join("?" * len(values))
+
+
+def among(column: str) -> str:
+    """A condition with one `?`, for an `id_list`: the column is one of its numbers, however many they are.
+
+    A placeholder for each would exceed what a statement may have: 32,766 on SQLite.
+    """
+    return str(db.among(column))
+
+
+def id_list(ids: Iterable[int]) -> Any:
+    """The one value that `among` compares with."""
+    return db.id_list(ids)
 
 
 def byte_length(column: str) -> str:

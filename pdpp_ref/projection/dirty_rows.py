@@ -9,13 +9,14 @@ import random
 from collections.abc import Collection
 
 from ..database import (
+    among,
     execute,
     fetch_all,
     fetch_column,
     fetch_value,
     for_key_share,
     for_no_key_update,
-    placeholders,
+    id_list,
 )
 from ..timestamps import utc_now
 
@@ -88,12 +89,12 @@ def discover_streams(limit: int) -> list[int]:
         FROM streams s
         JOIN connections c ON c.id = s.connection_id
         LEFT JOIN retained_size_stream r ON r.stream_id = s.id
-        WHERE r.stream_id IS NULL AND s.id IN ({placeholders(missing)})
+        WHERE r.stream_id IS NULL AND {among("s.id")}
         {for_no_key_update("s", wait=False)}
         {for_key_share("c", wait=False)}
         RETURNING connection_id
         """,
-        [utc_now(), *missing],
+        [utc_now(), id_list(missing)],
     )
 
 
@@ -159,35 +160,39 @@ def has_lost_a_row(connection_id: int) -> bool:
     return bool(rows)
 
 
-def lock_dirty_streams(limit: int) -> list[tuple[int, int]]:
+def lock_dirty_streams(limit: int, without: Collection[int]) -> list[tuple[int, int]]:
     """(stream, connection) of dirty streams that no writer has locked, locked and safe from deletion.
 
-    Streams whose rollups are dirty come later: a clean stream vouches for its rollups too.
+    `without` are the ids of streams that are not wanted.  Streams whose rollups are dirty come later: a
+    clean stream vouches for its rollups too.
     """
     streams: list[tuple[int, int]] = fetch_all(
         f"""
         SELECT r.stream_id, r.connection_id
         FROM retained_size_stream r
         JOIN streams s ON s.id = r.stream_id
-        WHERE r.dirty AND NOT r.rollups_dirty
+        WHERE r.dirty AND NOT r.rollups_dirty AND NOT ({among("r.stream_id")})
         ORDER BY r.connection_id, r.stream_id
         LIMIT ?
         {for_no_key_update("r", wait=False)}
         {for_key_share("s", wait=False)}
         """,
-        [limit],
+        [id_list(without), limit],
     )
     return streams
 
 
-def lock_dirty_connections(limit: int) -> list[int]:
-    """Dirty connections without a dirty stream that no writer has locked; locked."""
+def lock_dirty_connections(limit: int, without: Collection[int]) -> list[int]:
+    """Dirty connections without a dirty stream that no writer has locked; locked.
+
+    `without` are the ids of connections that are not wanted.
+    """
     return fetch_column(
         f"""
         SELECT r.connection_id
         FROM retained_size_connection r
         JOIN connections c ON c.id = r.connection_id
-        WHERE r.dirty
+        WHERE r.dirty AND NOT ({among("r.connection_id")})
             AND NOT EXISTS (
                 SELECT 1
                 FROM retained_size_stream s
@@ -198,8 +203,35 @@ def lock_dirty_connections(limit: int) -> list[int]:
         {for_no_key_update("r", wait=False)}
         {for_key_share("c", wait=False)}
         """,
-        [max(limit, 0)],
+        [id_list(without), max(limit, 0)],
     )
+
+
+def has_dirty_row(without_streams: Collection[int], without_connections: Collection[int]) -> bool:
+    """Whether a pass has something to do, apart from rows with these ids.
+
+    Call it if the global row is dirty: that is to be done if no other row is.
+    """
+    ((below, streams, connections),) = fetch_all(
+        f"""
+        SELECT
+            EXISTS (SELECT 1 FROM retained_size_stream WHERE dirty)
+                OR EXISTS (SELECT 1 FROM retained_size_connection WHERE dirty),
+            EXISTS (SELECT 1 FROM retained_size_stream WHERE dirty AND NOT ({among("stream_id")})),
+            EXISTS (
+                SELECT 1
+                FROM retained_size_connection r
+                WHERE r.dirty AND NOT ({among("r.connection_id")})
+                    AND NOT EXISTS (
+                        SELECT 1
+                        FROM retained_size_stream s
+                        WHERE s.dirty AND s.connection_id = r.connection_id
+                    )
+            )
+        """,
+        [id_list(without_streams), id_list(without_connections)],
+    )
+    return bool(streams or connections or not below)
 
 
 def clean_connections(connection_ids: Collection[int]) -> list[int]:
@@ -210,9 +242,9 @@ def clean_connections(connection_ids: Collection[int]) -> list[int]:
         f"""
         SELECT connection_id
         FROM retained_size_connection
-        WHERE NOT dirty AND connection_id IN ({placeholders(connection_ids)})
+        WHERE NOT dirty AND {among("connection_id")}
         """,
-        list(connection_ids),
+        [id_list(connection_ids)],
     )
 
 

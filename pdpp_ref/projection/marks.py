@@ -4,13 +4,17 @@ A mark is stored in the transaction of the write that makes it necessary, and pr
 the stream's connection and the global row.
 """
 
-from collections.abc import Collection, Iterable
+import math
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
-from ..database import execute, placeholders, update_many
+import peewee
+
+from ..database import among, execute, fetch_all, id_list, placeholders, update_many
 from ..models import RetainedSizeStream, locking
 from ..models.locking import LockedGrainRow
 from ..timestamps import utc_now
+from .apart import Apart
 from .grains import CONNECTION, GLOBAL, STREAM, Grain
 
 
@@ -132,21 +136,17 @@ def mark_all() -> None:
     what has no row.
 
     Streams are locked first, and their rows marked one by one, in the order that writers lock them.  A
-    stream that is created meanwhile is exact from its first record on.
+    stream that is created meanwhile is exact from its first record on.  A row that can't be changed is left
+    as it is if it is dirty; otherwise this raises peewee.OperationalError.
     """
     now = utc_now()
-    names = ", ".join(f"{name} = ({sql.replace('?', ':stream_id')})" for name, sql in STREAM.names)
-    update_many(
-        RetainedSizeStream,
-        ("stream_id", "stale_since"),
-        [(stream_id, now) for stream_id in locking.lock_all_streams()],
-        ("stream_id",),
-        f"""
-        dirty = TRUE,
-        rollups_dirty = TRUE,
-        stale_since = CASE WHEN stale_since < :stale_since THEN stale_since ELSE :stale_since END,
-        {names}""",
-    )
+    apart = Apart(math.inf)
+    apart.each("stream", locking.lock_all_streams(), _mark_and_name)
+    if fetch_all(
+        f"SELECT 1 FROM retained_size_stream WHERE NOT dirty AND {among('stream_id')} LIMIT 1",
+        [id_list(row.key for row in apart.failed)],
+    ):
+        raise peewee.OperationalError("a row that was to be marked was not")
     execute("DELETE FROM retained_size_recounts")
     execute("DELETE FROM retained_size_record_recounts")
     execute(
@@ -159,3 +159,21 @@ def mark_all() -> None:
         (now, now),
     )
     mark_global()
+
+
+def _mark_and_name(stream_ids: Sequence[int]) -> Sequence[int]:
+    """Mark rows of streams and their rollups, and correct their names."""
+    now = utc_now()
+    names = ", ".join(f"{name} = ({sql.replace('?', ':stream_id')})" for name, sql in STREAM.names)
+    update_many(
+        RetainedSizeStream,
+        ("stream_id", "stale_since"),
+        [(stream_id, now) for stream_id in stream_ids],
+        ("stream_id",),
+        f"""
+        dirty = TRUE,
+        rollups_dirty = TRUE,
+        stale_since = CASE WHEN stale_since < :stale_since THEN stale_since ELSE :stale_since END,
+        {names}""",
+    )
+    return stream_ids

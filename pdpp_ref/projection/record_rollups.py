@@ -18,20 +18,22 @@ and writers change it exactly.  Pruning waits until all are settled.
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 
 from ..database import (
     Busy,
+    among,
     execute,
     fetch_all,
     fetch_column,
     fetch_value,
     for_no_key_update,
+    id_list,
     lock_attempt,
-    placeholders,
 )
 from . import rollup_rows
+from .apart import Apart
 from .counting import in_groups
 from .rollup_rows import Count, Files, LiveRecord, Rollup, Version
 
@@ -46,31 +48,33 @@ FEW_VERSIONS = 16
 Link = tuple[int | None, int, int]  # the version before it, the stream, the version
 
 
-def derive(limit: int, deadline: float, *, wait: bool) -> None:
+def derive(limit: int, apart: Apart, *, wait: bool, without: Collection[int] = ()) -> None:
     """Continue with up to `limit` streams that no writer has locked, until the deadline.
 
     At least one step is made.  `wait` waits for a writer if all streams are locked, but not for long.
+    `without` are the ids of streams that are not wanted; `apart` gets those that fail.
     """
-    locked = _lock_streams(limit, wait)
-    if not locked:
-        return
-    done: list[int] = []
+    locked = _lock_streams(limit, wait, without)
     for group in in_groups(locked, CHUNK_VERSIONS):
-        if not _derive_group(group, done, deadline) or time.monotonic() > deadline:
+        apart.each(
+            "stream",
+            list(group),
+            lambda ids: _derive_group({each: locked[each] for each in ids}, apart.deadline),
+        )
+        if apart.is_late:
             break
-    _finish(done)
 
 
-def _derive_group(group: Mapping[int, int], done: list[int], deadline: float) -> bool:
-    """Add the streams that have been derived to `done`.  False if time ran out first."""
-    if len(group) > 1:
-        done += rollup_rows.streams_without_history(list(group))
-    left = {stream_id: last for stream_id, last in group.items() if stream_id not in done}
-    for derivation in _derivations(left) if left else ():
+def _derive_group(group: Mapping[int, int], deadline: float) -> list[int]:
+    """Returns the streams that have been derived, before time ran out."""
+    done = rollup_rows.streams_without_history(list(group)) if len(group) > 1 else []
+    left = group.keys() - done
+    for derivation in _derivations({each: group[each] for each in group if each in left}):
         if not derivation.run(deadline):
-            return False
+            break
         done.append(derivation.id)
-    return True
+    _finish(done)
+    return done
 
 
 def derive_stream(stream_id: int, last: int, deadline: float) -> None:
@@ -87,28 +91,30 @@ def is_dirty(stream_id: int) -> bool:
     )
 
 
-def _lock_streams(limit: int, wait: bool) -> dict[int, int]:
+def _lock_streams(limit: int, wait: bool, without: Collection[int]) -> dict[int, int]:
     """Lock streams to derive, as a writer does, and their rows.  Returns the last version of each."""
-    locked = _lock_dirty_streams(limit, wait=False)
+    locked = _lock_dirty_streams(limit, without, wait=False)
     if not locked and wait:
         with suppress(Busy), lock_attempt():
-            locked = _lock_dirty_streams(1, wait=True)
+            locked = _lock_dirty_streams(1, without, wait=True)
     if not locked:
         return {}
     # Check again: whoever had locked one of them before may have derived it.
-    still_dirty = fetch_column(
-        f"""
-        SELECT stream_id
-        FROM retained_size_stream
-        WHERE dirty AND rollups_dirty AND stream_id IN ({placeholders(locked)})
-        {for_no_key_update(wait=False)}
-        """,
-        [stream_id for stream_id, _ in locked],
+    still_dirty = set(
+        fetch_column(
+            f"""
+            SELECT stream_id
+            FROM retained_size_stream
+            WHERE dirty AND rollups_dirty AND {among("stream_id")}
+            {for_no_key_update(wait=False)}
+            """,
+            [id_list(stream_id for stream_id, _ in locked)],
+        )
     )
     return {stream_id: last for stream_id, last in locked if stream_id in still_dirty}
 
 
-def _lock_dirty_streams(limit: int, *, wait: bool) -> list[tuple[int, int]]:
+def _lock_dirty_streams(limit: int, without: Collection[int], *, wait: bool) -> list[tuple[int, int]]:
     """(id, last version) of dirty streams, by connection and id, as the index of dirty rows has them.
 
     `wait=False` leaves out those that a writer has locked; otherwise this waits for the writer.
@@ -118,18 +124,20 @@ def _lock_dirty_streams(limit: int, *, wait: bool) -> list[tuple[int, int]]:
         SELECT s.id, s.last_version
         FROM retained_size_stream r
         JOIN streams s ON s.id = r.stream_id
-        WHERE r.dirty AND r.rollups_dirty
+        WHERE r.dirty AND r.rollups_dirty AND NOT ({among("r.stream_id")})
         ORDER BY r.connection_id, r.stream_id
         LIMIT ?
         {for_no_key_update("s", wait=wait)}
         """,
-        [limit],
+        [id_list(without), limit],
     )
     return streams
 
 
 def _derivations(locked: Mapping[int, int]) -> list["_Derivation"]:
     """`locked` has the last version of each stream."""
+    if not locked:
+        return []
     rows = fetch_all(
         f"""
         SELECT
@@ -139,10 +147,10 @@ def _derivations(locked: Mapping[int, int]) -> list["_Derivation"]:
             EXISTS (SELECT 1 FROM retained_size_record_counts c WHERE c.stream_id = s.id)
         FROM streams s
         LEFT JOIN retained_size_record_recounts d ON d.stream_id = s.id
-        WHERE s.id IN ({placeholders(locked)})
+        WHERE {among("s.id")}
         ORDER BY s.id
         """,
-        list(locked),
+        [id_list(locked)],
     )
     return [
         _Derivation(stream_id, locked[stream_id], through, after, has_counts=bool(has_counts))
@@ -155,17 +163,17 @@ def _finish(stream_ids: Sequence[int]) -> None:
         execute(
             f"""
             DELETE FROM retained_size_record_recounts
-            WHERE stream_id IN ({placeholders(stream_ids)})
+            WHERE {among("stream_id")}
             """,
-            stream_ids,
+            [id_list(stream_ids)],
         )
         execute(
             f"""
             UPDATE retained_size_stream
             SET rollups_dirty = FALSE
-            WHERE stream_id IN ({placeholders(stream_ids)})
+            WHERE {among("stream_id")}
             """,
-            stream_ids,
+            [id_list(stream_ids)],
         )
 
 

@@ -37,6 +37,26 @@ Format = Literal["json", "csv"]
 
 # ---- how fresh the totals are ------------------------------------------------------------------
 
+MOST_SET_ASIDE = 20
+
+
+class RowSetAside(Body):
+    """A stream or connection that the process that responds could not recompute.  It tries again later."""
+
+    connector_instance_id: Connection
+    stream: Annotated[Stream | None, Meta(description="Null for the connection itself.")]
+    last_error: Annotated[str, Meta(description="Why it failed, without any stored data.")]
+    failures: Annotated[Count, Meta(description="How often it failed in a row.")]
+    retry_after_seconds: Annotated[float, Meta(ge=0, description="What remains of its cooldown, or 0.")]
+
+
+class SetAside(Body):
+    """The rows whose figures can't be trusted to be exact, although their turn has come."""
+
+    count: Count
+    others_fresh: Annotated[bool, Meta(description="True if all other rows are exact, but for the total.")]
+    rows: Annotated[list[RowSetAside], Meta(max_length=MOST_SET_ASIDE, description="The first by name.")]
+
 
 class Freshness(Body):
     """How exact the totals are, and since when."""
@@ -46,6 +66,9 @@ class Freshness(Body):
     stale_since: Annotated[Time | None, Meta(description="Since when they may lag; null if fresh.")]
     rebuild_status: RebuildStatus
     last_error: Annotated[str | None, Meta(description="Why a pass failed, without any stored data.")]
+    set_aside: Annotated[
+        SetAside | UnsetType, Meta(description="What could not be recomputed; absent if there is none.")
+    ] = UNSET
 
 
 class RebuildProgress(Body):
@@ -66,7 +89,7 @@ class AutoReconcileStatus(Body):
     retry_after_seconds: Annotated[float, Meta(ge=0, description="What remains of a cooldown, or 0.")]
 
 
-class Metadata(Freshness):
+class Metadata(Freshness, kw_only=True):
     """The freshness, the progress of a rebuild, and this process's passes."""
 
     rebuild_progress: Annotated[RebuildProgress | None, Meta(description="Null if no rebuild is running.")]
@@ -89,6 +112,25 @@ def freshness(summary: summaries.Summary) -> Freshness:
         stale_since=totals.stale_since,
         rebuild_status=totals.rebuild_status,  # type: ignore[arg-type]  # the table has a CHECK
         last_error=summary.last_error,
+        set_aside=_set_aside(summary) if summary.set_aside else UNSET,
+    )
+
+
+def _set_aside(summary: summaries.Summary) -> SetAside:
+    rows = summary.set_aside[:MOST_SET_ASIDE]
+    return SetAside(
+        count=len(summary.set_aside),
+        others_fresh=summary.all_but_these,
+        rows=[
+            RowSetAside(
+                connector_instance_id=row.connector_instance_id,
+                stream=row.stream,
+                last_error=row.why,
+                failures=row.failures,
+                retry_after_seconds=row.retry_after_seconds,
+            )
+            for row in rows
+        ],
     )
 
 

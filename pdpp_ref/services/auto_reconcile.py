@@ -3,16 +3,20 @@
 import logging
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Protocol
 
 from ..database import PROBLEM_TEXT, Busy, problem
 from ..timestamps import utc_now
 from . import reconcile
 from .cooldown import Cooldown
+from .set_aside import SetAside
 
 log = logging.getLogger(__name__)
 
 RETAINED_SIZE = "retained_size"
+# During a cooldown an owner may try again, but not by clicking faster.
+CLICK_SECONDS = 5.0
 
 
 class RunPass(Protocol):
@@ -21,14 +25,11 @@ class RunPass(Protocol):
     def __call__(self, limits: reconcile.Limits, *, wait: bool) -> reconcile.Pass: ...
 
 
-def _reconcile_retained_size(limits: reconcile.Limits, *, wait: bool) -> reconcile.Pass:
-    return reconcile.run_pass(limits, wait=wait)
-
-
 class AutoReconcile:
     """The passes of this process over one projection, and how they ended.
 
-    `projection` is its key in the cooldown, which several projections may share.
+    `projection` is its key in the cooldown, which several projections may share.  `aside` has its rows that
+    failed on their own; without a `run_pass`, the projection is the retained size.
     """
 
     def __init__(
@@ -37,17 +38,19 @@ class AutoReconcile:
         cooldown: Cooldown,
         *,
         projection: str = RETAINED_SIZE,
-        run_pass: RunPass = _reconcile_retained_size,
+        run_pass: RunPass | None = None,
     ) -> None:
         self.limits = limits
         self.cooldown = cooldown
         self.projection = projection
+        self.aside = SetAside(cooldown.another())
         self._run_pass = run_pass
         self.attempts = 0
         self.failures = 0
         self.last_attempt_at: str | None = None
         self.last_error: str | None = None
         self._one = threading.Lock()
+        self._next_click = 0.0
 
     @property
     def running(self) -> bool:
@@ -76,7 +79,7 @@ class AutoReconcile:
             return
         try:
             if not self.retry_after_seconds and still_needed():
-                self.run(wait=False)
+                self._run(self.aside, wait=False)
         except Busy:
             pass  # a writer holds the database: this is no failure, and the next read tries again
         except Exception as error:  # whatever the error is, the reader gets the last known totals
@@ -84,19 +87,48 @@ class AutoReconcile:
         finally:
             self._one.release()
 
-    def run(self, *, wait: bool = True) -> reconcile.Pass:
-        """One bounded pass now, whatever the cooldown, as an operator requests it.
+    def run(self) -> reconcile.Pass:
+        """One bounded pass now, whatever the cooldowns, as an operator requests it.
 
         Raises Busy, which counts as no attempt, or any other error of the pass, which is recorded.
         """
+        return self._run(replace(self.aside, waits=False), wait=True)
+
+    def click(self) -> reconcile.Pass | None:
+        """The same for an owner's click, which waits for nobody.  None: another one has just failed.
+
+        The clicks of one cooldown are one attempt with the failure that began it: they make it no longer.
+        """
+        if not self._one.acquire(blocking=False):
+            raise Busy
         try:
-            done = self._run_pass(self.limits, wait=wait)
+            cools, now = self.retry_after_seconds > 0, self.cooldown.clock()
+            may_retry = now >= self._next_click
+            if cools and not may_retry:
+                return None
+            aside = self.aside
+            if may_retry and (cools or aside.problems):
+                aside, self._next_click = replace(aside, waits=False, counts=False), now + CLICK_SECONDS
+            return self._run(aside, wait=False, counts=not cools)
+        finally:
+            self._one.release()
+
+    def _run(self, aside: SetAside, *, wait: bool, counts: bool = True) -> reconcile.Pass:
+        """`counts`: whether a failure makes the cooldown longer."""
+        try:
+            if self._run_pass:
+                done = self._run_pass(self.limits, wait=wait)
+            else:
+                done = reconcile.run_pass(self.limits, wait=wait, aside=aside)
         except Busy:
             raise
         except Exception as error:
-            self._record(describe(error))
+            self._record(describe(error), failed=True)
+            if counts:
+                self.cooldown.failed(self.projection)
             raise
-        self._record(None)
+        self._record(aside.why(), failed=bool(done.failed))
+        self.cooldown.succeeded(self.projection)
         return done
 
     def found_fresh(self) -> None:
@@ -104,16 +136,13 @@ class AutoReconcile:
         if self.last_error is not None or self.consecutive_failures:
             self.last_error = None
             self.cooldown.succeeded(self.projection)
+            self.aside.forget()
 
-    def _record(self, error: str | None) -> None:
+    def _record(self, error: str | None, failed: bool) -> None:
         self.attempts += 1
         self.last_attempt_at = utc_now()
         self.last_error = error
-        if error is None:
-            self.cooldown.succeeded(self.projection)
-        else:
-            self.failures += 1
-            self.cooldown.failed(self.projection)
+        self.failures += failed
 
 
 def describe(error: Exception) -> str:

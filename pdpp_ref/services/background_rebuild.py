@@ -8,6 +8,7 @@ from typing import TypeVar
 from ..database import db
 from . import reconcile
 from .auto_reconcile import describe
+from .set_aside import SetAside
 
 T = TypeVar("T")
 
@@ -22,16 +23,18 @@ class BackgroundRebuild:
         self._requested = False
         self._running = False
         self._thread: threading.Thread | None = None
+        self._aside: SetAside | None = None
 
-    def start(self, read: Callable[[], T]) -> T:
+    def start(self, read: Callable[[], T], aside: SetAside | None = None) -> T:
         """Mark everything, durably, and reconcile it in a thread.  Raises Busy or DatabaseError.
 
-        Returns the result of `read` in the transaction of the marks: the last known totals, marked.  If
-        this process ends, reads of any other finish the rebuild.
+        `aside`, always the same, gets the rows that fail on their own.  Returns the result of `read` in the
+        transaction of the marks: the last known totals, marked.  If this process ends, reads of any other
+        finish the rebuild.
         """
         seen: T = reconcile.begin_rebuild(read)
         with self._lock:
-            self._requested = True
+            self._requested, self._aside = True, aside
             if not self._running:
                 self._running = True
                 self._thread = threading.Thread(target=self._run, name="rebuild", daemon=True)
@@ -59,6 +62,8 @@ class BackgroundRebuild:
 
     def _finish(self) -> None:
         try:
-            reconcile.finish_rebuild()
+            if self._aside is not None:
+                self._aside.forget()
+            reconcile.finish_rebuild(aside=self._aside)
         except Exception as error:  # what is left stays dirty, and reads reconcile it
             log.warning("retained size: rebuild: %s", describe(error))

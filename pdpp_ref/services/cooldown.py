@@ -1,32 +1,39 @@
 """The wait after a failed pass: twice as long each time, reset by success."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 
 LONGEST_SECONDS = 15 * 60
 
 
 class Cooldown:
-    """A dict of {projection: (failures, retry_at)}, on a monotonic clock that tests replace."""
+    """A dict of {projection: (failures, retry_at)}, on a monotonic clock that tests replace.
+
+    Another one has rows of a projection instead, see `set_aside.py`.
+    """
 
     def __init__(self, first_seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
-        self.entries: dict[str, tuple[int, float]] = {}
+        self.entries: dict[Hashable, tuple[int, float]] = {}
+        self.clock = clock
         self._first = first_seconds
-        self._clock = clock
 
-    def failures(self, projection: str) -> int:
-        return self.entries.get(projection, (0, 0.0))[0]
+    def another(self) -> "Cooldown":
+        """A dict of its own, with the same waits and the same clock."""
+        return Cooldown(self._first, self.clock)
 
-    def remaining(self, projection: str) -> float:
+    def failures(self, of: Hashable) -> int:
+        return self.entries.get(of, (0, 0.0))[0]
+
+    def remaining(self, of: Hashable) -> float:
         """Seconds until the next attempt is allowed; 0 if it is."""
-        retry_at = self.entries.get(projection, (0, 0.0))[1]
-        return max(0.0, retry_at - self._clock()) if retry_at else 0.0
+        retry_at = self.entries.get(of, (0, 0.0))[1]
+        return max(0.0, retry_at - self.clock()) if retry_at else 0.0
 
-    def failed(self, projection: str) -> None:
-        failures = self.failures(projection) + 1
+    def failed(self, of: Hashable) -> None:
+        failures = self.failures(of) + 1
         # The exponent is bounded too: a number of a thousand failures overflows a float.
         wait = min(self._first * 2 ** min(failures - 1, 20), max(LONGEST_SECONDS, self._first))
-        self.entries[projection] = (failures, self._clock() + wait)
+        self.entries[of] = (failures, self.clock() + wait)
 
-    def succeeded(self, projection: str) -> None:
-        self.entries.pop(projection, None)
+    def succeeded(self, of: Hashable) -> None:
+        self.entries.pop(of, None)

@@ -18,7 +18,7 @@ DELAYED_AFTER_FAILURES = 2
 # More records are expected for so long after the last one.
 ARRIVING = timedelta(seconds=15)
 
-Kind = Literal["fresh", "empty", "updating", "delayed", "recounting", "first_count", "replica"]
+Kind = Literal["fresh", "empty", "updating", "partly", "delayed", "recounting", "first_count", "replica"]
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,8 @@ class Hero:
     """`parts` are the names and bytes of the measures that add up to `total_bytes`.
 
     `arrived_at` is when the last record arrived, if that is recent and the totals are fresh.  `counted`
-    and `to_count` are versions, and None unless a rebuild is running.
+    and `to_count` are versions, and None unless a rebuild is running.  `connections_behind`: all others are
+    up to date.
     """
 
     kind: Kind
@@ -39,6 +40,7 @@ class Hero:
     arrived_at: str | None = None
     counted: int | None = None
     to_count: int | None = None
+    connections_behind: int | None = None
 
     @property
     def revision(self) -> str:
@@ -68,7 +70,12 @@ def hero(summary: Summary, now: datetime) -> Hero:
         arrived_at=_recent(totals.latest_ingested_at, now) if kind == "fresh" else None,
         counted=counted,
         to_count=to_count,
+        connections_behind=_connections_behind(summary) if kind == "partly" else None,
     )
+
+
+def _connections_behind(summary: Summary) -> int:
+    return len({row.connector_instance_id for row in summary.set_aside})
 
 
 def _recent(arrived_at: str | None, now: datetime) -> str | None:
@@ -81,6 +88,8 @@ def _kind(summary: Summary, now: datetime) -> Kind:
     totals = summary.totals
     if summary.state == "fresh":
         return "fresh" if totals.retains_anything else "empty"
+    if summary.all_but_these:
+        return "partly"
     if summary.state == "rebuilding" and summary.failures < DELAYED_AFTER_FAILURES:
         return "recounting" if totals.computed_at else "first_count"
     if summary.replica and not totals.dirty:

@@ -1,7 +1,8 @@
 """Reconciling: one bounded pass over dirty rows, and a rebuild, which marks all and repeats the pass.
 
 This is the only way in which rows are recomputed.  A pass is one write transaction: one that fails leaves
-measures, marks and times as they were.
+measures, marks and times as they were.  A row that fails on its own stays as it was, too, and is set
+aside; the pass reconciles the others (`projection/apart.py`, `services/set_aside.py`).
 
 A stream is counted in chunks of versions, oldest first, and a pass that runs out of time stores a
 checkpoint.  Meanwhile writers add versions ahead of its watermark, and adjust the checkpoint for changes
@@ -10,7 +11,7 @@ and no lock is held for longer than a pass.
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
@@ -33,6 +34,7 @@ from ..database import (
 from ..models import RecountCheckpoint
 from ..models.measures import MEASURE_NAMES
 from ..projection import connectors, record_rollups
+from ..projection.apart import Apart, Row
 from ..projection.counting import (
     count_streams,
     count_versions,
@@ -58,7 +60,10 @@ from ..projection.grains import (
     record_gaps,
 )
 from ..projection.marks import mark_all, mark_connections, mark_global
+from .cooldown import Cooldown
+from .set_aside import SetAside
 
+FIRST_WAIT_SECONDS = 30.0
 CHUNK_VERSIONS = 20_000  # about 5 ms of counting
 PAUSE_SECONDS = 0.002
 
@@ -73,40 +78,59 @@ class Limits:
 
 @dataclass(frozen=True)
 class Pass:
-    """What one pass did.  `deferred` is how many rows it left dirty."""
+    """What one pass did.  `deferred` is how many rows it left dirty, those that `failed` included."""
 
     streams: int = 0
     connections: int = 0
     deferred: int = 0
     fresh: bool = False
+    failed: int = 0
 
     @property
     def reconciled(self) -> int:
         return self.streams + self.connections
 
 
-def run_pass(limits: Limits, *, wait: bool = True) -> Pass:
+def no_rows_set_aside() -> SetAside:
+    """For a pass that knows of no earlier ones."""
+    return SetAside(Cooldown(FIRST_WAIT_SECONDS))
+
+
+def run_pass(limits: Limits, *, wait: bool = True, aside: SetAside | None = None) -> Pass:
     """Recompute dirty rows, streams first, within the limits; at least one step is always made.
 
-    Rows that a writer has locked stay dirty.  `wait=False` raises Busy at once if another process
-    reconciles, or on SQLite writes.  Raises peewee.DatabaseError.
+    Rows that a writer has locked stay dirty, as do those in `aside`, which also gets those that fail.
+    `wait=False` raises Busy at once if another process reconciles, or on SQLite writes.  Raises
+    peewee.DatabaseError.
     """
-    deadline = time.monotonic() + limits.seconds
-    with reconcile_transaction(wait=wait, seconds=limits.seconds):
-        # Connections first: of those that are added, all streams are checked.
-        added, all_connections = discover_connections()
-        discovered = discover_streams(limits.rows)
-        # A pass that has added rows holds locks on streams, and must not wait for a writer.
-        record_rollups.derive(limits.rows, deadline, wait=wait and not (added or discovered))
-        counted = _count_streams(limits.rows, deadline)
-        # Marks propagate by themselves, unless a row was lost or another program marked one table alone.
-        mark_connections(clean_connections({*discovered, *counted}))
-        summed = 0
-        if all_connections:
-            summed = _sum_connections(limits.rows - len(counted), bool(counted), deadline)
-        done = Pass(len(counted), summed)
-        complete = all_connections and done.reconciled < limits.rows
-        return _finalize_global_row(done, complete, changed=bool(added or discovered or done.reconciled))
+    aside = aside or no_rows_set_aside()
+    apart = Apart(time.monotonic() + limits.seconds)
+    try:
+        with reconcile_transaction(wait=wait, seconds=limits.seconds):
+            done = _recompute(limits, wait, apart, aside)
+    finally:
+        aside.failed(apart.failed)
+    aside.succeeded(apart.finished)
+    return replace(done, failed=len(apart.failed))
+
+
+def _recompute(limits: Limits, wait: bool, apart: Apart, aside: SetAside) -> Pass:
+    """The work of a pass, in its transaction."""
+    # Connections first: of those that are added, all streams are checked.
+    added, all_connections = discover_connections()
+    discovered = discover_streams(limits.rows)
+    # A pass that has added rows holds locks on streams, and must not wait for a writer.
+    wait = wait and not (added or discovered)
+    record_rollups.derive(limits.rows, apart, wait=wait, without=aside.waiting("stream"))
+    tried = _count_streams(limits.rows, apart, {*aside.waiting("stream"), *apart.tried("stream")})
+    # Marks propagate by themselves, unless a row was lost or another program marked one table alone.
+    mark_connections(clean_connections({*discovered, *tried}))
+    counted = len(apart.finished)
+    if all_connections:
+        _sum_connections(limits.rows - counted, apart, aside.waiting("connection"))
+    done = Pass(counted, len(apart.finished) - counted)
+    complete = all_connections and done.reconciled < limits.rows
+    return _finalize_global_row(done, complete, changed=bool(added or discovered or done.reconciled))
 
 
 def _finalize_global_row(done: Pass, complete: bool, changed: bool) -> Pass:
@@ -139,43 +163,58 @@ def _finalize_global_row(done: Pass, complete: bool, changed: bool) -> Pass:
 
 
 def run_until_fresh(
-    limits: Limits = Limits(rows=1024, seconds=0.1), progress: Callable[[Pass], None] = lambda _: None
+    limits: Limits = Limits(rows=1024, seconds=0.1),
+    progress: Callable[[Pass], None] = lambda _: None,
+    aside: SetAside | None = None,
 ) -> Pass:
-    """Run passes until nothing is dirty.  Raises Busy or peewee.DatabaseError; finished passes stay."""
+    """Run passes until nothing is dirty, or only rows that were tried and failed; they are in `aside` then.
+
+    Raises Busy or peewee.DatabaseError; finished passes stay.
+    """
+    aside = aside or no_rows_set_aside()
     streams = connections = 0
     while True:
         began = time.monotonic()
-        done = run_pass(limits)
+        done = run_pass(limits, aside=aside)
         streams += done.streams
         connections += done.connections
         progress(done)
-        if done.fresh:
-            return Pass(streams, connections, 0, fresh=True)
+        if done.fresh or not aside.leaves_work():
+            return replace(done, streams=streams, connections=connections)
         # SQLite's lock is not fair.  A waiting writer tries again every 0.1 s at most, so this pause
         # lets it in soon; without one it would starve.  If writers have locked all dirty rows, there
         # is no hurry either.
         time.sleep(max(PAUSE_SECONDS, (time.monotonic() - began) / 4))
 
 
-def finish_rebuild(progress: Callable[[Pass], None] = lambda _: None) -> Pass:
-    """Run passes until a rebuild that has begun is done.
+def finish_rebuild(
+    progress: Callable[[Pass], None] = lambda _: None, aside: SetAside | None = None
+) -> Pass:
+    """Run passes until a rebuild that has begun is done, but for rows that fail on their own.
 
-    If it is interrupted, it is marked as failed; reads and `reconcile` finish it, and the next rebuild
-    continues it.
+    If it is interrupted, or there are such rows, it is marked as failed; reads and `reconcile` finish it,
+    and the next rebuild continues it.
     """
     try:
-        return run_until_fresh(progress=progress)
+        done = run_until_fresh(progress=progress, aside=aside)
     except BaseException:
-        # If the process is killed, the status stays "running" until the same reads have finished it.
-        with suppress(Busy, peewee.DatabaseError), write_transaction():
-            execute(
-                """
-                UPDATE retained_size_global
-                SET rebuild_status = 'failed'
-                WHERE rebuild_status = 'running'
-                """
-            )
+        _mark_rebuild_failed()
         raise
+    if not done.fresh:
+        _mark_rebuild_failed()
+    return done
+
+
+def _mark_rebuild_failed() -> None:
+    """If the process is killed instead, the status stays "running" until reads have finished it."""
+    with suppress(Busy, peewee.DatabaseError), write_transaction():
+        execute(
+            """
+            UPDATE retained_size_global
+            SET rebuild_status = 'failed'
+            WHERE rebuild_status = 'running'
+            """
+        )
 
 
 def begin_rebuild(read: Callable[[], Any] = lambda: None) -> Any:
@@ -233,19 +272,25 @@ def _dirty_below() -> int:
 # ---- recomputing rows --------------------------------------------------------------------------
 
 
-def _count_streams(limit: int, deadline: float) -> list[int]:
-    """Count dirty streams.  Returns the connection of each stream that was counted completely."""
-    counted: list[int] = []
-    connections = dict(lock_dirty_streams(limit))
-    for group in in_groups(_versions_to_count(list(connections)), CHUNK_VERSIONS):
-        if counted and time.monotonic() > deadline:
+def _count_streams(limit: int, apart: Apart, without: Collection[int]) -> set[int]:
+    """Count dirty streams, at least a part of one.  Returns the connections of those counted or failed."""
+    connections = dict(lock_dirty_streams(limit, without))
+    versions = _versions_to_count(list(connections))
+    for group in in_groups(versions, CHUNK_VERSIONS):
+        counted = apart.each("stream", list(group), lambda ids: _count_group(ids, versions, apart))
+        apart.finished.update(Row("stream", each) for each in counted)
+        if apart.is_late:
             break
-        if len(group) > 1:
-            _replace(STREAM, count_streams(list(group), max(group.values())))
-        elif not all(_count_stream(stream_id, deadline) for stream_id in group):
-            break
-        counted += [connections[stream_id] for stream_id in group]
-    return counted
+    tried = apart.tried("stream")
+    return {connection for stream_id, connection in connections.items() if stream_id in tried}
+
+
+def _count_group(stream_ids: Sequence[int], versions: Mapping[int, int], apart: Apart) -> Sequence[int]:
+    """Returns the streams that were counted completely."""
+    if len(stream_ids) > 1:
+        _replace(STREAM, count_streams(stream_ids, max(versions[each] for each in stream_ids)))
+        return stream_ids
+    return stream_ids if _count_stream(stream_ids[0], apart) else []
 
 
 def _versions_to_count(stream_ids: Sequence[int]) -> dict[int, int]:
@@ -267,7 +312,7 @@ def _versions_to_count(stream_ids: Sequence[int]) -> dict[int, int]:
     return {stream_id: versions[stream_id] for stream_id in stream_ids if stream_id in versions}
 
 
-def _count_stream(stream_id: int, deadline: float) -> bool:
+def _count_stream(stream_id: int, apart: Apart) -> bool:
     """Count a stream from its checkpoint on, if it has one.  False if time ran out first."""
     last = fetch_value("SELECT last_version FROM streams WHERE id = ?", [stream_id])
     watermark, measures = _load_checkpoint(stream_id)
@@ -277,7 +322,7 @@ def _count_stream(stream_id: int, deadline: float) -> bool:
         counted = count_versions(stream_id, through, upto)
         measures = {name: measures[name] + counted[name] for name in MEASURE_NAMES}
         through = upto
-        if through >= last or time.monotonic() > deadline:
+        if through >= last or apart.is_late:
             break
     if watermark:
         execute("DELETE FROM retained_size_recounts WHERE stream_id = ?", [stream_id])
@@ -302,21 +347,20 @@ def _load_checkpoint(stream_id: int) -> tuple[int, dict[str, int]]:
     return through, dict(zip(MEASURE_NAMES, measures, strict=True))
 
 
-def _sum_connections(limit: int, begun: bool, deadline: float) -> int:
-    """Sum dirty connections; returns how many.  At least one, unless the pass has `begun` already."""
-    summed = 0
-    for connection_id in lock_dirty_connections(limit):
-        if (begun or summed) and time.monotonic() > deadline:
+def _sum_connections(limit: int, apart: Apart, without: Collection[int]) -> None:
+    """Sum dirty connections: at least one, unless the pass has finished something already."""
+    for connection_id in lock_dirty_connections(limit, without):
+        if apart.finished and apart.is_late:
             break
-        summed += _sum_connection(connection_id)
-    return summed
+        summed = apart.each("connection", [connection_id], _sum_connection)
+        apart.finished.update(Row("connection", each) for each in summed)
 
 
-def _sum_connection(connection_id: int) -> bool:
-    """False if a stream was marked while this waited for the lock, or one has no row that could be summed.
-
-    Then the connection stays dirty.
+def _sum_connection(connection_ids: Sequence[int]) -> Sequence[int]:
+    """Sum one connection.  It stays dirty, and is not returned, if a stream was marked while this waited
+    for the lock, or one has no row that could be summed.
     """
+    (connection_id,) = connection_ids
     is_stream_dirty = fetch_all(
         """
         SELECT 1
@@ -327,9 +371,9 @@ def _sum_connection(connection_id: int) -> bool:
         [connection_id],
     )
     if is_stream_dirty or has_lost_a_row(connection_id):
-        return False
+        return []
     _replace(CONNECTION, {connection_id: sum_of_streams(connection_id)})
-    return True
+    return connection_ids
 
 
 def _sum_global() -> None:

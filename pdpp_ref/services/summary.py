@@ -1,6 +1,6 @@
 """Reading the retained-size summary, for the API, the command and the pages."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, get_args
@@ -9,6 +9,7 @@ from ..database import fetch_all, is_replica, read_snapshot
 from ..projection.rows import GlobalRow, global_row
 from .auto_reconcile import AutoReconcile
 from .reconcile import versions_left
+from .set_aside import RowSetAside
 
 State = Literal["fresh", "refreshing", "stale", "rebuilding", "failed"]
 RebuildStatus = Literal["idle", "running", "failed"]
@@ -35,7 +36,8 @@ class Summary:
 
     `progress` is None unless a rebuild is running.  `last_error` and `failures` are those of
     this process's passes since its last success.  `replica`: the totals are those of
-    another database, exact as of `totals.computed_at`.
+    another database, exact as of `totals.computed_at`.  `set_aside` are rows that this process could not
+    recompute; `all_but_these`: everything else is exact.
     """
 
     totals: GlobalRow
@@ -45,22 +47,25 @@ class Summary:
     failures: int
     progress: Progress | None
     replica: bool = False
+    set_aside: Sequence[RowSetAside] = ()
+    all_but_these: bool = False
 
 
 @contextmanager
 def reading(auto: AutoReconcile) -> Iterator[Summary]:
     """The summary, inside the snapshot that it was read in: reads in the block are of the same moment.
 
-    If the summary is not fresh, one bounded pass is attempted first.  A fresh one costs four statements,
-    however much is stored.
+    If the summary is not fresh, one bounded pass is attempted first, unless it could only repeat what has
+    just failed.  A fresh one costs four statements, however much is stored.
     """
     with read_snapshot():
         summary = load(auto)
-        if summary.state == "fresh" or summary.replica or not auto.may_attempt:
+        is_settled = summary.state == "fresh" or summary.replica
+        if is_settled or not auto.may_attempt or not auto.aside.leaves_work():
             yield summary
             return
     # A pass writes, which a snapshot can't.
-    auto.attempt(still_needed=lambda: global_row().dirty)
+    auto.attempt(still_needed=lambda: global_row().dirty and auto.aside.leaves_work())
     with read_snapshot():
         yield load(auto)
 
@@ -77,6 +82,7 @@ def load(auto: AutoReconcile) -> Summary:
         state = state_of(totals.dirty, auto.running, totals.rebuild_status)
         if state == "fresh":
             auto.found_fresh()
+        set_aside = auto.aside.still_dirty() if totals.dirty else []
         return Summary(
             totals=totals,
             top_connectors=_top_connectors(),
@@ -85,6 +91,8 @@ def load(auto: AutoReconcile) -> Summary:
             failures=auto.consecutive_failures,
             progress=_progress(totals) if state == "rebuilding" else None,
             replica=is_replica(),
+            set_aside=set_aside,
+            all_but_these=bool(set_aside) and auto.aside.are_all(),
         )
 
 

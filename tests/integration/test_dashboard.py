@@ -11,7 +11,7 @@ from flask.testing import FlaskClient
 from pdpp_ref.blueprints.owner.formatting import size_text
 from pdpp_ref.models import RetainedSizeGlobal
 from pdpp_ref.services import reconcile
-from tests.support.factories import Clock, DatabaseProbe, fill, mark, upsert, write
+from tests.support.factories import Clock, DatabaseProbe, fill, ids, mark, upsert, write
 
 FORBIDDEN = (
     "projection|reconcil|rebuild|dirty|generation|lease|cooldown|drift|retained_size|record_changes|"
@@ -48,6 +48,11 @@ def be(owner: FlaskClient, probe: DatabaseProbe, clock: Clock) -> Callable[[str]
         if kind in ("updating", "delayed", "recounting", "first_count"):
             mark()
             probe.fail_reconcile(CANARY)
+        if kind == "partly":
+            write(upsert("a"), connection="phone")
+            mark("phone", "notes")
+            broken = f"OLD.connection_id = {ids('phone')['connection']} AND NOT NEW.dirty"
+            probe.fail("UPDATE ON retained_size_stream", broken, why=CANARY)
         if kind == "first_count":
             probe("UPDATE retained_size_global SET computed_at = NULL, record_count = 0")
         if kind == "recounting":
@@ -63,7 +68,7 @@ def be(owner: FlaskClient, probe: DatabaseProbe, clock: Clock) -> Callable[[str]
     return become
 
 
-KINDS = ["fresh", "empty", "updating", "delayed", "recounting", "first_count"]
+KINDS = ["fresh", "empty", "updating", "partly", "delayed", "recounting", "first_count"]
 
 
 @pytest.mark.parametrize(
@@ -74,6 +79,17 @@ KINDS = ["fresh", "empty", "updating", "delayed", "recounting", "first_count"]
         (
             "updating",
             ["Updating totals", "your records are here", "a few minutes", "nothing to do", "1,234 records"],
+        ),
+        (
+            "partly",
+            [
+                "Almost everything is up to date",
+                "All but one source are up to date",
+                "records are safe",
+                "last complete total",
+                "1,235 records",
+                "pdpp-ref summary",
+            ],
         ),
         ("delayed", ["Totals are behind", "records are safe", "last completed totals", "pdpp-ref summary"]),
         ("recounting", ["Counting again", "of 2,000 versions counted", "1,234 records"]),
@@ -119,6 +135,7 @@ TITLES = {
     "updating": ("Updating totals", "calm"),
     "recounting": ("Counting again", "calm"),
     "first_count": ("Counting for the first time", "calm"),
+    "partly": ("Almost everything is up to date", "late"),
     "delayed": ("Totals are behind", "late"),
 }
 

@@ -92,6 +92,7 @@ def test_who_may_call_is_reported(described: dict[str, Any]) -> None:
 
 
 OPTIONAL = {
+    "Freshness": ["set_aside"],
     "Ingested": ["records_removed", "activations_skipped"],
     "BlobStored": ["byte_length", "created"],
     "ErrorDetail": ["param", "retry_with", "available_connections"],

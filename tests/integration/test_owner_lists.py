@@ -356,7 +356,7 @@ def test_a_refresh_that_fails_leads_back_to_the_honest_page(
     probe.fail_reconcile("CANARY /home SELECT")
     page = press()
     assert page.status_code == 200
-    assert hero_of(page.text)["data-state"] == "delayed"
+    assert hero_of(page.text)["data-state"] == "updating", "one failure may pass by itself"
     reported = words(soup(page.text).select_one(".outcome"))  # type: ignore[arg-type]
     assert "records are safe" in reported
     assert not re.search(FORBIDDEN, reported, re.IGNORECASE)

@@ -23,6 +23,7 @@ MEASURES = (
 )
 
 LOCKS_MS = 5000
+RECONCILE_LOCK = "7663001, 'pdpp_ref_schema'::regclass::oid::int"
 
 
 class DatabaseProbe:
@@ -234,8 +235,8 @@ class PostgresProbe(DatabaseProbe):
 
     @contextmanager
     def busy(self) -> Iterator[None]:
-        self("SELECT pg_advisory_lock(7663001)")
+        self(f"SELECT pg_advisory_lock({RECONCILE_LOCK})")
         try:
             yield
         finally:
-            self("SELECT pg_advisory_unlock(7663001)")
+            self(f"SELECT pg_advisory_unlock({RECONCILE_LOCK})")

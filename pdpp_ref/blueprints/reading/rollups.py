@@ -32,5 +32,5 @@ def read_with_deletes(read: Callable[[], T], *, counted: bool = False) -> T:
             with summaries.reading(auto_reconcile()) if counted else read_snapshot():
                 return read()
         except DeletesUnknown:
-            auto_reconcile().attempt(lambda: True)
+            auto_reconcile().attempt(auto_reconcile().aside.leaves_work)
     raise ApiError("storage_unavailable", "Which records were deleted is being worked out. Try again.")
