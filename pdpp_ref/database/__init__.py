@@ -22,6 +22,7 @@ from .errors import (
     DiskTooFull,
     problem,
 )
+from .patience import impatient
 from .proxy import db
 from .sqlite import PRAGMAS
 from .statements import (
@@ -82,6 +83,7 @@ __all__ = [
     "for_no_key_update",
     "for_update",
     "from_url",
+    "impatient",
     "insert_many",
     "is_replica",
     "lock_attempt",

@@ -3,6 +3,7 @@
 Writes run under READ COMMITTED and lock the rows that they change; a read is a REPEATABLE READ snapshot.
 """
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
@@ -10,9 +11,11 @@ from typing import Any
 import peewee
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
+from psycopg.errors import ConnectionTimeout
 from psycopg.pq import TransactionStatus
 
-from .driver import Adapter, WholeNumber, is_dead, why_no_connection
+from . import patience
+from .driver import Adapter, Connection, Hosts, WholeNumber, is_dead, why_no_connection
 from .errors import (
     Busy,
     DatabaseUnusable,
@@ -32,20 +35,24 @@ from .preamble import (
 )
 from .schema_guard import READ_SCHEMA, SchemaGuard
 from .statements import insert_text
+from .watch import Watch
 
 MINIMUM = 15
 
 # Advisory locks of this program; nobody else uses the same numbers.
 RECONCILE_LOCK, EXCLUSIVE_LOCK, STEP_LOCK = 7_663_001, 7_663_002, 7_663_003
 
+PROBE_SECONDS = 3.0
 # How often a statement runs before a connection of our own server process has it prepared.
 PREPARE_AFTER = 5
-# The URL may override these.  A server that vanishes is noticed within half a minute.
+# The URL may override these.  A host that vanishes is noticed within about ten seconds, even if it owes an
+# acknowledgement, when TCP sends no keepalives.  `connect_timeout` is for each host of the URL.
 CONNECT = {
     "application_name": "pdpp-ref",
-    "connect_timeout": "5",
-    "keepalives_idle": "15",
-    "keepalives_interval": "5",
+    "connect_timeout": "3",
+    "tcp_user_timeout": "10000",
+    "keepalives_idle": "5",
+    "keepalives_interval": "2",
     "keepalives_count": "3",
     "client_encoding": "UTF8",
 }
@@ -72,32 +79,77 @@ class Postgres(SchemaGuard, peewee.PostgresqlDatabase):
     def __init__(self, settings: dict[str, Any]) -> None:
         for_transactions, rest = split_options(settings.get("options"))
         self._settings = settings | {"options": rest}
+        self._hosts = Hosts(self._settings)
+        self._watch = Watch(self._answers)
         self._preamble = Preamble(for_transactions)
         super().__init__(settings.get("dbname") or "postgres", prefer_psycopg3=True)
+        # peewee's would let one thread connect at a time; each has a state of its own.
+        self._lock = nullcontext()
 
     def _connect(self) -> Any:
-        connection = psycopg.connect(**self._settings, autocommit=True, prepare_threshold=None)
+        self._refuse_if_down()
+        try:
+            connection = self._new_connection()
+        except ConnectionTimeout:
+            self._watch.suspect()
+            raise
+        connection.watch, connection.outages = self._watch, self._watch.outages
+        self._hosts.answered(connection.info)
         # Sums of bigints are NUMERIC, and whole numbers: load them as ints, as on SQLite.
         connection.adapters.register_loader("numeric", WholeNumber)
         return connection
 
+    def _new_connection(self) -> Connection:
+        settings = self._hosts.settings()
+        return Connection.connect(**settings, autocommit=True, prepare_threshold=None)
+
+    def _answers(self) -> bool:
+        """For the watch.  A refusal is an answer too."""
+        try:
+            with patience.impatient(PROBE_SECONDS), self._new_connection() as connection:
+                connection.execute("SELECT 1")
+        except ConnectionTimeout:
+            return False
+        except psycopg.Error:
+            pass
+        return True
+
+    def _refuse_if_down(self) -> None:
+        """Nobody who is impatient waits for a server of which others know that it does not answer."""
+        if self._watch.is_down and patience.answer_seconds() is not None:
+            raise ConnectionTimeout("no answer")
+
     def connect(self, reuse_if_open: bool = False) -> bool:
         idle = not self.is_closed() and not self.in_transaction()
-        if reuse_if_open and idle and is_dead(self._state.conn):
+        if reuse_if_open and idle and self._is_dead(self._state.conn):
             self.close()
         return bool(super().connect(reuse_if_open))
+
+    def _is_dead(self, connection: Any) -> bool:
+        """An outage may have ended a connection without a sign here."""
+        return is_dead(connection) or connection.outages != self._watch.outages
 
     def cursor(self, named_cursor: Any = None) -> Any:
         lost = not self.is_closed() and self._state.conn.closed
         if lost and not self.in_transaction():
             self.close()
+        elif not lost and self.in_transaction():
+            self._limit_next_lock()
         return super().cursor(named_cursor)
+
+    def _limit_next_lock(self) -> None:
+        """After a long wait the next one is shorter."""
+        left = _lock_ms()
+        if left < self._state.lock_ms and not self.transaction_lost():
+            self._state.lock_ms = left
+            self._state.conn.execute(f"SET LOCAL lock_timeout = {left}")
 
     def data_version(self) -> Any:
         """A value that changes with each commit that changes a row of the projection, as that updates the
         global row, and with this thread's connection; compare it for equality.  None if it is not known.
         """
         connection = self.connection()
+        self._refuse_if_down()
         if connection.prepare_threshold is None or self._preamble.settings or not self.is_checked:
             return None  # outside of a transaction, the session may be another client's
         with peewee.__exception_wrapper__:  # type: ignore[attr-defined]
@@ -111,6 +163,7 @@ class Postgres(SchemaGuard, peewee.PostgresqlDatabase):
         """Begin, apply the settings and read the schema's version, in one round trip."""
         how = how or WORK
         self.connect(reuse_if_open=True)
+        patience.begin_transaction()
         try:
             with peewee.__exception_wrapper__:  # type: ignore[attr-defined]
                 begun = self._begin(how, with_replica_time=how == SNAPSHOT and self._was_replica)
@@ -132,6 +185,7 @@ class Postgres(SchemaGuard, peewee.PostgresqlDatabase):
         is the one that the connection knows.  Only then may statements be prepared: they would exist in
         one server process alone, and for whichever client the pooler gives that to next.
         """
+        self._refuse_if_down()
         connection = self._state.conn
         was_ours = connection.prepare_threshold is not None
         try:
@@ -150,7 +204,10 @@ class Postgres(SchemaGuard, peewee.PostgresqlDatabase):
 
     def _send_preamble(self, how: str, with_replica_time: bool, *, ours: bool) -> Begun:
         checked = self.is_checked and how != EXCLUSIVE
-        text = self._preamble.text(how, checked=checked, with_replica_time=with_replica_time, ours=ours)
+        self._state.lock_ms = lock_ms = _lock_ms()
+        text = self._preamble.text(
+            how, lock_ms, checked=checked, with_replica_time=with_replica_time, ours=ours
+        )
         return read_begun(self._state.conn.cursor().execute(text, prepare=False))
 
     @contextmanager
@@ -240,7 +297,7 @@ class Postgres(SchemaGuard, peewee.PostgresqlDatabase):
             if wait:
                 self.execute_sql(f"SELECT pg_advisory_xact_lock({RECONCILE_LOCK})")
             else:
-                lock_ms = max(50, int(seconds * 1000))
+                self._state.lock_ms = lock_ms = max(50, int(seconds * 1000))
                 values = (lock_ms, max(1000, 4 * lock_ms))
                 (free, *_) = self.execute_sql(_TRY_RECONCILE, values).fetchone()
                 if not free:
@@ -375,6 +432,11 @@ class Postgres(SchemaGuard, peewee.PostgresqlDatabase):
 
     def translate_placeholders(self, sql: str) -> str:
         return sql.replace("%", "%%").replace("?", "%s")
+
+
+def _lock_ms() -> int:
+    """For how long the next lock is waited for, in steps that keep the texts of preambles few."""
+    return math.ceil(patience.lock_seconds() * 10) * 100
 
 
 _ARRAYS = {"BIGAUTO": "bigint", "BIGINT": "bigint", "TEXT": "text", "BOOL": "boolean", "BLOB": "bytea"}

@@ -3,6 +3,7 @@ have the WAL-reset corruption bug that 3.51.3 fixed.
 """
 
 import logging
+import math
 import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -16,7 +17,7 @@ import peewee
 from playhouse.apsw_ext import APSWDatabase
 
 from .. import private_files
-from . import unused_space
+from . import patience, unused_space
 from .errors import DatabaseUnusable, FileMoved, problem
 from .schema_guard import READ_SCHEMA, SchemaGuard
 from .statements import insert_text, placeholders
@@ -150,19 +151,23 @@ class Sqlite(SchemaGuard, APSWDatabase):  # type: ignore[misc]  # playhouse has 
         if lock_type != "DEFERRED" and self.connection().readonly("main"):
             self.close()
             self.connect()
-        if lock_type == NOW:
-            self._begin_now()
-        else:
+        if lock_type == "DEFERRED":
             super().begin(lock_type)
+        else:
+            self._begin_write(wait=lock_type != NOW)
         if self.is_checked:
             self._check_schema()
 
-    def _begin_now(self) -> None:
-        self.connection().set_busy_timeout(0)
+    def _begin_write(self, *, wait: bool) -> None:
+        patience.begin_transaction()
+        left = math.ceil(patience.lock_seconds() * 1000) if wait else 0
+        began = time.monotonic()
+        self.connection().set_busy_timeout(min(left, PRAGMAS["busy_timeout"]))
         try:
             super().begin()
         finally:
             self.connection().set_busy_timeout(PRAGMAS["busy_timeout"])
+            patience.has_waited(time.monotonic() - began)
 
     def _check_schema(self) -> None:
         """Inside the transaction that has just begun, so that nobody can change it until the end."""

@@ -9,6 +9,7 @@ from typing import IO, Any, NamedTuple
 from ..authentication import BearerTokens
 from ..blueprints.limits import MAX_BLOB_BYTES, MAX_FORM_BYTES, MAX_INGEST_BYTES
 from ..credentials import WRITE, Caller
+from ..database import impatient
 from .refusals import Refused
 
 MAX_BODY_BYTES = max(MAX_INGEST_BYTES, MAX_BLOB_BYTES)
@@ -124,4 +125,9 @@ async def _look_up(bearers: BearerTokens, authorization: str) -> Caller | None:
     """In the database.  Raises its errors, and TimeoutError."""
     loop = asyncio.get_running_loop()
     async with asyncio.timeout(LOOK_UP_SECONDS):
-        return await loop.run_in_executor(_look_ups, bearers.caller, authorization)
+        return await loop.run_in_executor(_look_ups, _find, bearers, authorization)
+
+
+def _find(bearers: BearerTokens, authorization: str) -> Caller | None:
+    with impatient(LOOK_UP_SECONDS):
+        return bearers.caller(authorization)
