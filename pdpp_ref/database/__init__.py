@@ -22,7 +22,7 @@ from .errors import (
     DiskTooFull,
     problem,
 )
-from .patience import impatient
+from .patience import impatient, is_exhausted
 from .proxy import db
 from .sqlite import PRAGMAS
 from .statements import (
@@ -85,6 +85,7 @@ __all__ = [
     "from_url",
     "impatient",
     "insert_many",
+    "is_exhausted",
     "is_replica",
     "lock_attempt",
     "placeholders",

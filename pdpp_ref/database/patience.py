@@ -8,8 +8,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 LOCK_SECONDS = 5.0
-# Waits that are shorter than this don't count, and a further lock may take so long at least.
+# Waits that are shorter than this don't count.
 BRIEF_SECONDS = 1.0
+# A further lock may take so long, however long others took.
+LEAST_SECONDS = 0.3
 # For one answer to a request; nobody else's is limited.
 ANSWER_SECONDS = 7.0
 
@@ -39,7 +41,12 @@ def answer_seconds() -> float | None:
 
 def lock_seconds() -> float:
     """For how long this thread waits for the next lock."""
-    return max(LOCK_SECONDS - _mine.waited, BRIEF_SECONDS)
+    return max(LOCK_SECONDS - _mine.waited, LEAST_SECONDS)
+
+
+def is_exhausted() -> bool:
+    """Whether this is a request that has waited for locks for so long that it must not try again."""
+    return _mine.answer_seconds is not None and _mine.waited >= LOCK_SECONDS - LEAST_SECONDS
 
 
 def begin_transaction() -> None:
