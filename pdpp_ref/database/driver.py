@@ -1,20 +1,15 @@
 """What psycopg lacks for `postgres.py`."""
 
 import select
-import time
-from collections.abc import Generator
 from typing import Any
 
 import peewee
 import psycopg
 from psycopg.adapt import Loader
-from psycopg.errors import ConnectionTimeout
 from psycopg.pq import Ping, TransactionStatus
 
-from . import patience
-from .watch import Watch
-
-SUSPICIOUS_SECONDS = 1.0
+# Of an array's elements, by the kind of a column.
+ARRAYS = {"BIGAUTO": "bigint", "BIGINT": "bigint", "TEXT": "text", "BOOL": "boolean", "BLOB": "bytea"}
 
 
 class Adapter(peewee.Psycopg3Adapter):
@@ -31,73 +26,6 @@ class Adapter(peewee.Psycopg3Adapter):
 class WholeNumber(Loader):
     def load(self, data: Any) -> int:
         return int(bytes(data))
-
-
-class Connection(psycopg.Connection[Any]):
-    """Waits for an answer no longer than its thread's patience, and not for a server that is gone.
-
-    TCP alone would wait for minutes, and for a process that hangs for ever.
-    """
-
-    watch: Watch | None = None
-    outages = 0  # how many the watch had seen when this was opened
-
-    def wait(self, gen: Any, *arguments: Any, **options: Any) -> Any:
-        began = time.monotonic()
-        limit = patience.answer_seconds()
-        try:
-            return super().wait(gen if limit is None else self._limited(gen, limit), *arguments, **options)
-        finally:
-            patience.has_waited(time.monotonic() - began)
-
-    def _limited(self, gen: Any, limit: float) -> Generator[Any, Any, Any]:
-        """The same, with a look at the clock ten times a second.  Raises ConnectionTimeout."""
-        began = time.monotonic()
-        try:
-            wanted = next(gen)
-            while True:
-                ready = yield wanted
-                if not ready:
-                    self._check(time.monotonic() - began, limit)
-                wanted = gen.send(ready)
-        except StopIteration as done:
-            return done.value
-
-    def _check(self, waited: float, limit: float) -> None:
-        if waited > SUSPICIOUS_SECONDS and self.watch:
-            self.watch.suspect()
-        if waited > limit or (self.watch and self.watch.is_down):
-            self.close()
-            raise ConnectionTimeout("no answer")
-
-
-class Hosts:
-    """The settings of a connection, of whose hosts the one that answered last comes first.
-
-    One that drops packets would otherwise hold up each new connection.
-    """
-
-    def __init__(self, settings: dict[str, Any]) -> None:
-        lists = {name: str(settings.get(name, "")).split(",") for name in ("host", "hostaddr", "port")}
-        self._lists = {name: each for name, each in lists.items() if len(each) > 1}
-        self._settings = settings
-        self._first = 0
-
-    def settings(self) -> dict[str, Any]:
-        first = self._first
-        ordered = {
-            name: ",".join([each[first], *each[:first], *each[first + 1 :]])
-            for name, each in self._lists.items()
-        }
-        return self._settings | ordered
-
-    def answered(self, info: psycopg.ConnectionInfo) -> None:
-        """The host of this connection."""
-        found = {"host": info.host, "hostaddr": info.hostaddr, "port": str(info.port)}
-        for number in range(len(next(iter(self._lists.values()), ()))):
-            if all(each[number] in (found[name], "") for name, each in self._lists.items()):
-                self._first = number
-                return
 
 
 def is_dead(connection: Any) -> bool:

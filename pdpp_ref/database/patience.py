@@ -3,6 +3,7 @@
 A request has one patience for all that it does; anybody else has a new one for each transaction.
 """
 
+import math
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,11 +28,12 @@ _mine = _Patience()
 @contextmanager
 def impatient(answer_seconds: float = ANSWER_SECONDS, *, waited: float = 0.0) -> Iterator[None]:
     """For a request, which has already waited for so many seconds."""
+    before = _mine.answer_seconds, _mine.waited
     _mine.answer_seconds, _mine.waited = answer_seconds, waited
     try:
         yield
     finally:
-        _mine.answer_seconds, _mine.waited = None, 0.0
+        _mine.answer_seconds, _mine.waited = before
 
 
 def answer_seconds() -> float | None:
@@ -42,6 +44,11 @@ def answer_seconds() -> float | None:
 def lock_seconds() -> float:
     """For how long this thread waits for the next lock."""
     return max(LOCK_SECONDS - _mine.waited, LEAST_SECONDS)
+
+
+def lock_ms() -> int:
+    """The same in milliseconds, in steps, so that there are few different ones."""
+    return math.ceil(lock_seconds() * 10) * 100
 
 
 def is_exhausted() -> bool:

@@ -3,7 +3,6 @@
 Writes run under READ COMMITTED and lock the rows that they change; a read is a REPEATABLE READ snapshot.
 """
 
-import math
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
@@ -11,11 +10,11 @@ from typing import Any
 import peewee
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
-from psycopg.errors import ConnectionTimeout
 from psycopg.pq import TransactionStatus
 
 from . import patience
-from .driver import Adapter, Connection, Hosts, WholeNumber, is_dead, why_no_connection
+from .connecting import CONNECT, Connector
+from .driver import ARRAYS, Adapter, why_no_connection
 from .errors import (
     Busy,
     DatabaseUnusable,
@@ -27,6 +26,7 @@ from .preamble import (
     LOCK_EXCLUSIVE,
     READ_DATA_VERSION,
     SNAPSHOT,
+    TRY_RECONCILE,
     WORK,
     Begun,
     Preamble,
@@ -35,27 +35,14 @@ from .preamble import (
 )
 from .schema_guard import READ_SCHEMA, SchemaGuard
 from .statements import insert_text
-from .watch import Watch
 
 MINIMUM = 15
 
 # Advisory locks of this program; nobody else uses the same numbers.
 RECONCILE_LOCK, EXCLUSIVE_LOCK, STEP_LOCK = 7_663_001, 7_663_002, 7_663_003
 
-PROBE_SECONDS = 3.0
 # How often a statement runs before a connection of our own server process has it prepared.
 PREPARE_AFTER = 5
-# The URL may override these.  A host that vanishes is noticed within about ten seconds, even if it owes an
-# acknowledgement, when TCP sends no keepalives.  `connect_timeout` is for each host of the URL.
-CONNECT = {
-    "application_name": "pdpp-ref",
-    "connect_timeout": "3",
-    "tcp_user_timeout": "10000",
-    "keepalives_idle": "5",
-    "keepalives_interval": "2",
-    "keepalives_count": "3",
-    "client_encoding": "UTF8",
-}
 
 
 class Postgres(SchemaGuard, peewee.PostgresqlDatabase):
@@ -79,55 +66,20 @@ class Postgres(SchemaGuard, peewee.PostgresqlDatabase):
     def __init__(self, settings: dict[str, Any]) -> None:
         for_transactions, rest = split_options(settings.get("options"))
         self._settings = settings | {"options": rest}
-        self._hosts = Hosts(self._settings)
-        self._watch = Watch(self._answers)
+        self._server = Connector(self._settings)
         self._preamble = Preamble(for_transactions)
         super().__init__(settings.get("dbname") or "postgres", prefer_psycopg3=True)
         # peewee's would let one thread connect at a time; each has a state of its own.
         self._lock = nullcontext()
 
     def _connect(self) -> Any:
-        self._refuse_if_down()
-        try:
-            connection = self._new_connection()
-        except ConnectionTimeout:
-            self._watch.suspect()
-            raise
-        connection.watch, connection.outages = self._watch, self._watch.outages
-        self._hosts.answered(connection.info)
-        # Sums of bigints are NUMERIC, and whole numbers: load them as ints, as on SQLite.
-        connection.adapters.register_loader("numeric", WholeNumber)
-        return connection
-
-    def _new_connection(self) -> Connection:
-        settings = self._hosts.settings()
-        return Connection.connect(**settings, autocommit=True, prepare_threshold=None)
-
-    def _answers(self) -> bool:
-        """For the watch.  A refusal is an answer too."""
-        try:
-            with patience.impatient(PROBE_SECONDS), self._new_connection() as connection:
-                connection.execute("SELECT 1")
-        except ConnectionTimeout:
-            return False
-        except psycopg.Error:
-            pass
-        return True
-
-    def _refuse_if_down(self) -> None:
-        """Nobody who is impatient waits for a server of which others know that it does not answer."""
-        if self._watch.is_down and patience.answer_seconds() is not None:
-            raise ConnectionTimeout("no answer")
+        return self._server.connect()
 
     def connect(self, reuse_if_open: bool = False) -> bool:
         idle = not self.is_closed() and not self.in_transaction()
-        if reuse_if_open and idle and self._is_dead(self._state.conn):
+        if reuse_if_open and idle and self._server.is_dead(self._state.conn):
             self.close()
         return bool(super().connect(reuse_if_open))
-
-    def _is_dead(self, connection: Any) -> bool:
-        """An outage may have ended a connection without a sign here."""
-        return is_dead(connection) or connection.outages != self._watch.outages
 
     def cursor(self, named_cursor: Any = None) -> Any:
         lost = not self.is_closed() and self._state.conn.closed
@@ -139,7 +91,7 @@ class Postgres(SchemaGuard, peewee.PostgresqlDatabase):
 
     def _limit_next_lock(self) -> None:
         """After a long wait the next one is shorter."""
-        left = _lock_ms()
+        left = patience.lock_ms()
         if left < self._state.lock_ms and not self.transaction_lost():
             self._state.lock_ms = left
             self._state.conn.execute(f"SET LOCAL lock_timeout = {left}")
@@ -149,7 +101,7 @@ class Postgres(SchemaGuard, peewee.PostgresqlDatabase):
         global row, and with this thread's connection; compare it for equality.  None if it is not known.
         """
         connection = self.connection()
-        self._refuse_if_down()
+        self._server.refuse_if_down()
         if connection.prepare_threshold is None or self._preamble.settings or not self.is_checked:
             return None  # outside of a transaction, the session may be another client's
         with peewee.__exception_wrapper__:  # type: ignore[attr-defined]
@@ -185,7 +137,7 @@ class Postgres(SchemaGuard, peewee.PostgresqlDatabase):
         is the one that the connection knows.  Only then may statements be prepared: they would exist in
         one server process alone, and for whichever client the pooler gives that to next.
         """
-        self._refuse_if_down()
+        self._server.refuse_if_down()
         connection = self._state.conn
         was_ours = connection.prepare_threshold is not None
         try:
@@ -204,7 +156,7 @@ class Postgres(SchemaGuard, peewee.PostgresqlDatabase):
 
     def _send_preamble(self, how: str, with_replica_time: bool, *, ours: bool) -> Begun:
         checked = self.is_checked and how != EXCLUSIVE
-        self._state.lock_ms = lock_ms = _lock_ms()
+        self._state.lock_ms = lock_ms = patience.lock_ms()
         text = self._preamble.text(
             how, lock_ms, checked=checked, with_replica_time=with_replica_time, ours=ours
         )
@@ -299,7 +251,7 @@ class Postgres(SchemaGuard, peewee.PostgresqlDatabase):
             else:
                 self._state.lock_ms = lock_ms = max(50, int(seconds * 1000))
                 values = (lock_ms, max(1000, 4 * lock_ms))
-                (free, *_) = self.execute_sql(_TRY_RECONCILE, values).fetchone()
+                (free, *_) = self.execute_sql(TRY_RECONCILE, (RECONCILE_LOCK, *values)).fetchone()
                 if not free:
                     raise Busy
             yield
@@ -334,7 +286,7 @@ class Postgres(SchemaGuard, peewee.PostgresqlDatabase):
         """Send all rows in one statement, as an array for each column: in binary, because the driver is
         slow at writing such text.
         """
-        types = (_ARRAYS[model._meta.columns[name].field_type] for name in columns)
+        types = (ARRAYS[model._meta.columns[name].field_type] for name in columns)
         arrays = ", ".join(f"%b::{name}[]" for name in types)
         sql = insert_text(model._meta.table_name, columns, identity, f"SELECT * FROM unnest({arrays})")
         with self._in_transaction():
@@ -432,21 +384,6 @@ class Postgres(SchemaGuard, peewee.PostgresqlDatabase):
 
     def translate_placeholders(self, sql: str) -> str:
         return sql.replace("%", "%%").replace("?", "%s")
-
-
-def _lock_ms() -> int:
-    """For how long the next lock is waited for, in steps that keep the texts of preambles few."""
-    return math.ceil(patience.lock_seconds() * 10) * 100
-
-
-_ARRAYS = {"BIGAUTO": "bigint", "BIGINT": "bigint", "TEXT": "text", "BOOL": "boolean", "BLOB": "bytea"}
-
-_TRY_RECONCILE = f"""
-    SELECT
-        pg_try_advisory_xact_lock({RECONCILE_LOCK}),
-        set_config('lock_timeout', %s::text, TRUE),
-        set_config('statement_timeout', %s::text, TRUE)
-    """
 
 
 def from_url(url: str) -> Postgres:

@@ -65,6 +65,15 @@ READ_DATA_VERSION = """
     """
 
 
+# With its own limits for the rest of the transaction.
+TRY_RECONCILE = """
+    SELECT
+        pg_try_advisory_xact_lock(%s),
+        set_config('lock_timeout', %s::text, TRUE),
+        set_config('statement_timeout', %s::text, TRUE)
+    """
+
+
 @dataclass(frozen=True)
 class Preamble:
     """Builds the message.  `settings` are those of the URL; ours come after them."""

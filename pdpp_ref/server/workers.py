@@ -17,6 +17,7 @@ import uvicorn
 from flask import Flask
 
 from ..database import db
+from ..services.auto_reconcile import AutoReconcile
 from ..services.housekeeping import Housekeeping
 from ..services.prepared_files import PreparedFiles
 from ..shared_memory import be_process
@@ -108,6 +109,8 @@ class Workers:
             each
         ) in STOPS:  # until uvicorn handles them; afterwards it raises those again that it has handled
             signal.signal(each, partial(_exit, server))
+        auto: AutoReconcile = self._app.extensions["auto_reconcile"]
+        auto.publish()
         housekeeping: Housekeeping = self._app.extensions["housekeeping"]
         housekeeping.start()
         code = 0

@@ -19,7 +19,14 @@ class Cooldown:
 
     def remaining(self, projection: str) -> float:
         """Seconds until the next attempt is allowed; 0 if it is."""
-        retry_at = self.entries.get(projection, (0, 0.0))[1]
+        return self.until(self.retry_at(projection))
+
+    def retry_at(self, projection: str) -> float:
+        """On the clock; 0 if there is no wait."""
+        return self.entries.get(projection, (0, 0.0))[1]
+
+    def until(self, retry_at: float) -> float:
+        """Seconds, also for another process of this machine."""
         return max(0.0, retry_at - self._clock()) if retry_at else 0.0
 
     def failed(self, projection: str) -> None:

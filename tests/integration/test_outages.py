@@ -35,7 +35,7 @@ def link(backend: Backend) -> Iterator[Link]:
         pytest.skip("it forwards to the socket of a server on this machine")
     found = Link(backend.url)
     yield found
-    found.mend()
+    found.restore()
     db.close()
     found.remove()
 
@@ -91,7 +91,7 @@ def test_a_cut_link_is_noticed_and_so_is_its_return(
             at_once = ask(client, path)
             assert at_once.status == 503
             assert at_once.seconds < 0.5, "it is known by then"
-        link.mend()
+        link.restore()
         for path in (SUMMARY, LIST, INGEST, "/readyz"):
             until_answered(client, path, within=5)
 

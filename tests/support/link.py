@@ -30,11 +30,11 @@ class Link:
     def cut(self) -> None:
         self._whole.clear()
 
-    def mend(self) -> None:
+    def restore(self) -> None:
         self._whole.set()
 
     def remove(self) -> None:
-        self.mend()
+        self.restore()
         for each in self._sockets:
             with suppress(OSError):
                 each.shutdown(socket.SHUT_RDWR)
