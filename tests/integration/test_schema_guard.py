@@ -96,7 +96,7 @@ def test_no_act_continues(
 
 WITHOUT_DATABASE = (
     *("/healthz", "/static/style.css", "/_ref/metrics", "/_ref/openapi.json"),
-    *("/owner/login", "/owner/logout"),
+    "/owner/login",
 )
 
 
@@ -110,6 +110,8 @@ def test_every_route_but_liveness_and_files_is_503(
     reported = {"upgraded": "upgraded", "unfinished": "not finished"}[why]
     seen = 0
     for path, method, body in routes(app):
+        if path.startswith("/owner/logout"):  # which works, and would sign this client out
+            continue
         answer = client.open(path, method=method, headers=BEARER, data=body)
         answer.close()
         if path.partition("?")[0] in WITHOUT_DATABASE:
