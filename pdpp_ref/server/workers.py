@@ -9,6 +9,7 @@ import signal
 import socket
 import sys
 import time
+from contextlib import suppress
 from functools import partial
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
@@ -59,6 +60,8 @@ class Workers:
         while not self._signals:
             self._wait(POLL_SECONDS)
             self._replace_ended()
+            if os.getpid() == 1:
+                self._reap_orphans()
         self._stop()
 
     def _share(self) -> None:
@@ -86,6 +89,15 @@ class Workers:
                 log.error("a worker process ended with code %d; another takes its place", process.exitcode)
                 time.sleep(RESTART_SECONDS)
                 self._start(number)
+
+    def _reap_orphans(self) -> None:
+        """The first process of a container becomes the parent of processes whose own has ended."""
+        ours = {process.pid for process in self._processes.values()}
+        with suppress(ChildProcessError):
+            while ended := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+                if ended.si_pid in ours:
+                    return  # `_replace_ended` comes first
+                os.waitpid(ended.si_pid, 0)
 
     def _stop(self) -> None:
         for opened in self._sockets:
