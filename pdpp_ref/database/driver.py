@@ -8,9 +8,6 @@ import psycopg
 from psycopg.adapt import Loader
 from psycopg.pq import Ping, TransactionStatus
 
-# Of an array's elements, by the kind of a column.
-ARRAYS = {"BIGAUTO": "bigint", "BIGINT": "bigint", "TEXT": "text", "BOOL": "boolean", "BLOB": "bytea"}
-
 
 class Adapter(peewee.Psycopg3Adapter):
     """Like peewee's own, which works only if peewee found psycopg when it was imported."""
