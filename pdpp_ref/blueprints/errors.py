@@ -66,7 +66,9 @@ ERRORS = {
         503, "The server can't read or write its records right now. Nothing is lost; try again."
     ),
     "server_busy": Meaning(503, "The server is busy with other requests. Try again."),
-    "insufficient_storage": Meaning(507, "The server's disk does not have the room for this file."),
+    "insufficient_storage": Meaning(
+        507, "The server's disk does not have the room for this. Make room, then send it again."
+    ),
 }
 
 # Requests that Flask and its extensions refuse, by status alone.
@@ -98,6 +100,7 @@ _HEADERS = {
 
 # Messages for problems of a database; other problems have the message of `storage_unavailable`.
 _OF_PROBLEM = {
+    "full": "The server's disk is full. Nothing is lost; make room on it, then try again.",
     "upgraded": "The database was upgraded by another version of this server. Restart this one.",
     "unfinished": "A copy to this database is not finished. Run it again until it is.",
 }

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+import peewee
 from flask import Blueprint, Flask, Response, current_app, g, request
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import (
@@ -17,7 +18,7 @@ from prometheus_client.registry import Collector
 
 from ..access import BOUNDS, AccessRecord
 from ..credentials import FIGURES
-from ..database import read_snapshot
+from ..database import Busy, db, impatient, read_snapshot
 from ..models.measures import EVERY_MEASURE
 from ..projection.dirty_rows import count_dirty_rows
 from ..projection.rows import GlobalRow, global_row
@@ -33,6 +34,7 @@ from .openapi.decorator import Media, operation
 from .responses import reply
 
 blueprint = Blueprint("monitoring", __name__)
+DATABASE_SECONDS = 2.0
 PROMETHEUS = Media("text/plain", "Metrics in the text format of Prometheus.")
 
 
@@ -142,7 +144,20 @@ class _Projection(Collector):
         return []  # before the first scrape nothing is read from the database
 
     def collect(self) -> Iterator[Metric]:
-        reading = _read(self._auto)
+        """Without the database, the figures of the server's own processes."""
+        try:
+            with impatient(DATABASE_SECONDS):
+                db.connect(reuse_if_open=True)
+                reading = _read(self._auto)
+        except (Busy, peewee.DatabaseError):
+            reading = None
+        about = "1 if the database has answered, else 0."
+        yield GaugeMetricFamily("pdpp_database_up", about, value=int(reading is not None))
+        if reading is not None:
+            yield from self._stored(reading)
+        yield from self._attempts()
+
+    def _stored(self, reading: _Reading) -> Iterator[Metric]:
         totals = reading.totals
         for name in (*EVERY_MEASURE, "stream_count", "connection_count"):
             value = getattr(totals, name)
@@ -158,21 +173,22 @@ class _Projection(Collector):
             ("stale", "Time since the totals may lag; absent while they are exact.", totals.stale_since),
         ):
             if since:
-                age = (datetime.now(UTC) - to_moment(since)).total_seconds()
+                age = max(0.0, (datetime.now(UTC) - to_moment(since)).total_seconds())
                 yield GaugeMetricFamily(f"pdpp_projection_{name}_seconds", about, value=age)
-        yield from self._attempts()
 
     def _attempts(self) -> Iterator[Metric]:
-        auto = self._auto
-        yield CounterMetricFamily("pdpp_reconcile_attempts", "Passes of this process.", value=auto.attempts)
-        yield CounterMetricFamily("pdpp_reconcile_failures", "Failed ones of these.", value=auto.failures)
-        in_a_row, remaining = auto.consecutive_failures, auto.retry_after_seconds
-        about = "Failed passes since the last success."
-        yield GaugeMetricFamily("pdpp_reconcile_consecutive_failures", about, value=in_a_row)
+        found = self._auto.of_all_processes()
+        yield CounterMetricFamily("pdpp_reconcile_attempts", "Passes of reads.", value=found.attempts)
+        yield CounterMetricFamily("pdpp_reconcile_failures", "Failed ones of these.", value=found.failures)
+        about = "Failed passes since the last success; the most of any process."
+        yield GaugeMetricFamily(
+            "pdpp_reconcile_consecutive_failures", about, value=found.consecutive_failures
+        )
+        about = "Time until the next attempt; 0 without a cooldown.  The longest of any process."
+        yield GaugeMetricFamily("pdpp_reconcile_cooldown_seconds", about, value=found.retry_after_seconds)
         about = "Rows that this process could not recompute, and tries again later."
-        yield GaugeMetricFamily("pdpp_reconcile_set_aside_rows", about, value=len(auto.aside.problems))
-        about = "Time until the next attempt; 0 without a cooldown."
-        yield GaugeMetricFamily("pdpp_reconcile_cooldown_seconds", about, value=remaining)
+        aside = len(self._auto.aside.problems)
+        yield GaugeMetricFamily("pdpp_reconcile_set_aside_rows", about, value=aside)
 
 
 def _labelled(name: str, about: str, label: str, values: Mapping[str, int]) -> Metric:

@@ -28,19 +28,19 @@ HEADERS = {
 PROTOCOL_VERSION = "2026-04-06"
 _REFERENCE = {**HEADERS, "Cache-Control": "no-store", "PDPP-Surface": "reference-only"}
 _PROTOCOL = {**HEADERS, "Cache-Control": "no-store", "PDPP-Version": PROTOCOL_VERSION}
-# These respond even if the database can't be reached.
-WITHOUT_DATABASE = ("static", "monitoring.healthz", "monitoring.readyz")
-# These read nothing from the database, but must fail if it is not the one that was prepared.
-WITHOUT_READS = (
+# These respond even if the database can't be reached; only a named token has to be looked up there.
+WITHOUT_DATABASE = (
+    "static",
+    "monitoring.healthz",
+    "monitoring.readyz",
+    "monitoring.metrics",
+    "openapi.openapi",
     "auth.login_form",
     "auth.login",
     "auth.logout",
-    "dashboard.index",
-    "downloads.page",
-    "downloads.state",
-    "downloads.file",
-    "openapi.openapi",
 )
+# These read nothing from the database, but must fail if it is not the one that was prepared.
+WITHOUT_READS = ("dashboard.index", "downloads.page", "downloads.state", "downloads.file")
 
 
 class AnyPathConverter(BaseConverter):

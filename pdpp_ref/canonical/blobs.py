@@ -11,7 +11,7 @@ the record claims it (`claims.py`) or a cleanup removes it (`cleanup.py`).
 import hashlib
 import tempfile
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import IO, NamedTuple
 
@@ -137,11 +137,15 @@ def _lock_stream(connection_id: int, name: str) -> StoredStream | None:
 @contextmanager
 def received(blocks: Iterator[bytes], sha256: str | None) -> Iterator[Received]:
     """Gather a file.  Raises DigestMismatch, BlobTooLarge or TempStorageFull."""
-    with tempfile.SpooledTemporaryFile(IN_MEMORY_BYTES) as file:
+    file = tempfile.SpooledTemporaryFile(IN_MEMORY_BYTES)  # noqa: SIM115
+    try:
         digest, size = _gather(blocks, file)
         if sha256 is not None and sha256.lower() != digest:
             raise DigestMismatch
         yield Received(digest, size, file)
+    finally:
+        with suppress(OSError):  # what could not be written before
+            file.close()
 
 
 def _gather(blocks: Iterator[bytes], file: IO[bytes]) -> tuple[str, int]:
@@ -152,11 +156,19 @@ def _gather(blocks: Iterator[bytes], file: IO[bytes]) -> tuple[str, int]:
         if size > MAX_BYTES:
             raise BlobTooLarge
         digest.update(block)
-        try:
+        with _storing():
             file.write(block)
-        except OSError as error:
-            raise TempStorageFull from error
+    with _storing():
+        file.flush()
     return digest.hexdigest(), size
+
+
+@contextmanager
+def _storing() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise TempStorageFull from error
 
 
 def bind(stream: StoredStream, key: str, record: Holder, received: Received, reference: Reference) -> bool:

@@ -14,7 +14,7 @@ from typing import NamedTuple, TypeVar
 import peewee
 
 from .. import signals
-from ..database import PROBLEM_TEXT, Busy, problem
+from ..database import PROBLEM_TEXT, Busy, is_exhausted, problem
 from ..parsing.json_lines import BYTE_ORDER_MARK, InvalidKey, TooLarge
 from ..parsing.lines import Broken, Line, LineTooLong
 from ..parsing.messages import (
@@ -369,6 +369,6 @@ def _retried(write: Callable[[], T]) -> T:
         try:
             return write()
         except Busy:
-            if signals.is_requested():
+            if signals.is_requested() or is_exhausted():
                 raise
     return write()

@@ -3,6 +3,7 @@
 import errno
 import os
 import secrets
+import socket
 import sys
 
 import click
@@ -20,6 +21,7 @@ from .errors import UsageError
 
 PORT = 7663
 USUAL_WORKERS = 4  # at most, unless PDPP_WORKERS says more
+LONGEST_SHOWN = 60  # of a host
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 _host = click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
@@ -35,8 +37,10 @@ def serve(host: str, port: int) -> None:
     """Serve the dashboard and the API."""
     with cli_errors():
         logs.serve(Settings.load().log_level)
+    sockets = _listen(host, port)
+    with cli_errors():
         app = create_app()
-    _serve(app, host, port, "with the owner password (forgotten? set PDPP_OWNER_PASSWORD)")
+    _serve(app, sockets, host, port, "with the owner password (forgotten? set PDPP_OWNER_PASSWORD)")
 
 
 @click.command()
@@ -47,6 +51,8 @@ def demo(host: str, port: int) -> None:
     with cli_errors():
         settings = Settings.load()
         logs.serve(settings.log_level)
+    sockets = _listen(host, port)
+    with cli_errors():
         password = settings.owner_password or secrets.token_urlsafe(9)
         app = create_app(
             {
@@ -59,18 +65,30 @@ def demo(host: str, port: int) -> None:
         if not fetch_all("SELECT 1 FROM connections LIMIT 1"):
             output.report("Loading sample data ...")
             demo_data.load()
-    _serve(app, host, port, f"with the password {password}")
+    _serve(app, sockets, host, port, f"with the password {password}")
 
 
-def _serve(app: Flask, host: str, port: int, how_to_sign_in: str) -> None:
+def _listen(host: str, port: int) -> list[socket.socket]:
+    """Before anything is created.  Raises UsageError."""
     try:
-        sockets = listen(host, port)
+        return listen(host, port)
+    except socket.gaierror as error:
+        reason = error.strerror or "unknown"
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             raise UsageError(f"port {port} is in use; choose another with --port") from None
-        raise UsageError(f"can't listen on {host} port {port}: {error.strerror or 'unknown'}") from None
+        reason = os.strerror(error.errno or 0)
     except ValueError:  # UnicodeError is one
-        raise UsageError(f"can't listen on {host} port {port}: not an address") from None
+        reason = "not an address"
+    raise UsageError(f"can't listen on {_shown(host)} port {port}: {reason}")
+
+
+def _shown(host: str) -> str:
+    text = host if host.isprintable() and host.strip() else ascii(host)
+    return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}..."
+
+
+def _serve(app: Flask, sockets: list[socket.socket], host: str, port: int, how_to_sign_in: str) -> None:
     if host not in LOOPBACK:
         output.report("Others can reach this address, unencrypted: put a TLS proxy in front of it.")
     shown = f"[{host}]" if ":" in host else host

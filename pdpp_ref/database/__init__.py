@@ -22,6 +22,7 @@ from .errors import (
     DiskTooFull,
     problem,
 )
+from .patience import impatient, is_exhausted
 from .proxy import db
 from .sqlite import PRAGMAS
 from .statements import (
@@ -89,7 +90,9 @@ __all__ = [
     "for_update",
     "from_url",
     "id_list",
+    "impatient",
     "insert_many",
+    "is_exhausted",
     "is_replica",
     "lock_attempt",
     "placeholders",

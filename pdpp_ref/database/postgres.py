@@ -12,7 +12,9 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.pq import TransactionStatus
 
-from .driver import Adapter, WholeNumber, is_dead, why_no_connection
+from . import patience
+from .connecting import CONNECT, Connector
+from .driver import Adapter, why_no_connection
 from .errors import (
     Busy,
     DatabaseUnusable,
@@ -25,6 +27,7 @@ from .preamble import (
     LOCK_EXCLUSIVE,
     READ_DATA_VERSION,
     SNAPSHOT,
+    TRY_RECONCILE,
     WORK,
     Begun,
     Preamble,
@@ -47,15 +50,6 @@ STEP_LOCK = f"7663003, {_OF_TABLES}"
 
 # How often a statement runs before a connection of our own server process has it prepared.
 PREPARE_AFTER = 5
-# The URL may override these.  A server that vanishes is noticed within half a minute.
-CONNECT = {
-    "application_name": "pdpp-ref",
-    "connect_timeout": "5",
-    "keepalives_idle": "15",
-    "keepalives_interval": "5",
-    "keepalives_count": "3",
-    "client_encoding": "UTF8",
-}
 
 
 class Postgres(SchemaGuard, peewee.PostgresqlDatabase):
@@ -79,18 +73,18 @@ class Postgres(SchemaGuard, peewee.PostgresqlDatabase):
     def __init__(self, settings: dict[str, Any]) -> None:
         for_transactions, rest = split_options(settings.get("options"))
         self._settings = settings | {"options": rest}
+        self._server = Connector(self._settings)
         self._preamble = Preamble(for_transactions)
         super().__init__(settings.get("dbname") or "postgres", prefer_psycopg3=True)
+        # peewee's would let one thread connect at a time; each has a state of its own.
+        self._lock = nullcontext()
 
     def _connect(self) -> Any:
-        connection = psycopg.connect(**self._settings, autocommit=True, prepare_threshold=None)
-        # Sums of bigints are NUMERIC, and whole numbers: load them as ints, as on SQLite.
-        connection.adapters.register_loader("numeric", WholeNumber)
-        return connection
+        return self._server.connect()
 
     def connect(self, reuse_if_open: bool = False) -> bool:
         idle = not self.is_closed() and not self.in_transaction()
-        if reuse_if_open and idle and is_dead(self._state.conn):
+        if reuse_if_open and idle and self._server.is_dead(self._state.conn):
             self.close()
         return bool(super().connect(reuse_if_open))
 
@@ -98,13 +92,23 @@ class Postgres(SchemaGuard, peewee.PostgresqlDatabase):
         lost = not self.is_closed() and self._state.conn.closed
         if lost and not self.in_transaction():
             self.close()
+        elif not lost and self.in_transaction():
+            self._limit_next_lock()
         return super().cursor(named_cursor)
+
+    def _limit_next_lock(self) -> None:
+        """After a long wait the next one is shorter."""
+        left = patience.lock_ms()
+        if left < self._state.lock_ms and not self.transaction_lost():
+            self._state.lock_ms = left
+            self._state.conn.execute(f"SET LOCAL lock_timeout = {left}")
 
     def data_version(self) -> Any:
         """A value that changes with each commit that changes a row of the projection, as that updates the
         global row, and with this thread's connection; compare it for equality.  None if it is not known.
         """
         connection = self.connection()
+        self._server.refuse_if_down()
         if connection.prepare_threshold is None or self._preamble.settings or not self.is_checked:
             return None  # outside of a transaction, the session may be another client's
         with peewee.__exception_wrapper__:  # type: ignore[attr-defined]
@@ -118,6 +122,7 @@ class Postgres(SchemaGuard, peewee.PostgresqlDatabase):
         """Begin, apply the settings and read the schema's version, in one round trip."""
         how = how or WORK
         self.connect(reuse_if_open=True)
+        patience.begin_transaction()
         try:
             with peewee.__exception_wrapper__:  # type: ignore[attr-defined]
                 begun = self._begin(how, with_replica_time=how == SNAPSHOT and self._was_replica)
@@ -139,6 +144,7 @@ class Postgres(SchemaGuard, peewee.PostgresqlDatabase):
         is the one that the connection knows.  Only then may statements be prepared: they would exist in
         one server process alone, and for whichever client the pooler gives that to next.
         """
+        self._server.refuse_if_down()
         connection = self._state.conn
         was_ours = connection.prepare_threshold is not None
         try:
@@ -157,7 +163,10 @@ class Postgres(SchemaGuard, peewee.PostgresqlDatabase):
 
     def _send_preamble(self, how: str, with_replica_time: bool, *, ours: bool) -> Begun:
         checked = self.is_checked and how != EXCLUSIVE
-        text = self._preamble.text(how, checked=checked, with_replica_time=with_replica_time, ours=ours)
+        self._state.lock_ms = lock_ms = patience.lock_ms()
+        text = self._preamble.text(
+            how, lock_ms, checked=checked, with_replica_time=with_replica_time, ours=ours
+        )
         return read_begun(self._state.conn.cursor().execute(text, prepare=False))
 
     @contextmanager
@@ -247,9 +256,9 @@ class Postgres(SchemaGuard, peewee.PostgresqlDatabase):
             if wait:
                 self.execute_sql(f"SELECT pg_advisory_xact_lock({RECONCILE_LOCK})")
             else:
-                lock_ms = max(50, int(seconds * 1000))
+                self._state.lock_ms = lock_ms = max(50, int(seconds * 1000))
                 values = (lock_ms, max(1000, 4 * lock_ms))
-                (free, *_) = self.execute_sql(_TRY_RECONCILE, values).fetchone()
+                (free, *_) = self.execute_sql(TRY_RECONCILE, (RECONCILE_LOCK, *values)).fetchone()
                 if not free:
                     raise Busy
             yield
@@ -374,14 +383,6 @@ class Postgres(SchemaGuard, peewee.PostgresqlDatabase):
 
     def translate_placeholders(self, sql: str) -> str:
         return sql.replace("%", "%%").replace("?", "%s")
-
-
-_TRY_RECONCILE = f"""
-    SELECT
-        pg_try_advisory_xact_lock({RECONCILE_LOCK}),
-        set_config('lock_timeout', %s::text, TRUE),
-        set_config('statement_timeout', %s::text, TRUE)
-    """
 
 
 def from_url(url: str) -> Postgres:

@@ -12,9 +12,6 @@ from typing import Any, NamedTuple
 
 from .errors import DatabaseUnusable
 
-# A write that waits for a lock for longer than this gets Busy, as on SQLite.
-LOCK_TIMEOUT_MS = 5000
-
 # Without READ WRITE: whoever makes a role or a database read-only has a reason, such as a full disk.
 WORK = "BEGIN ISOLATION LEVEL READ COMMITTED"
 SNAPSHOT = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
@@ -68,25 +65,42 @@ READ_DATA_VERSION = """
     """
 
 
+# With its own limits for the rest of the transaction.
+TRY_RECONCILE = """
+    SELECT
+        pg_try_advisory_xact_lock(%s),
+        set_config('lock_timeout', %s::text, TRUE),
+        set_config('statement_timeout', %s::text, TRUE)
+    """
+
+
 @dataclass(frozen=True)
 class Preamble:
     """Builds the message.  `settings` are those of the URL; ours come after them."""
 
     settings: tuple[tuple[str, str], ...] = ()
-    _texts: dict[tuple[str, bool, bool, bool], str] = field(default_factory=dict)
+    _texts: dict[tuple[str, int, bool, bool, bool], str] = field(default_factory=dict)
 
     def text(
-        self, begin: str, *, checked: bool, with_replica_time: bool = False, ours: bool = False
+        self,
+        begin: str,
+        lock_ms: int,
+        *,
+        checked: bool,
+        with_replica_time: bool = False,
+        ours: bool = False,
     ) -> str:
-        """`checked`: read the schema's version; `ours`: nobody else has used the session."""
-        key = begin, checked, with_replica_time, ours
+        """`lock_ms`: how long to wait for a lock; `checked`: read the version; `ours`: nobody else has
+        used the session.
+        """
+        key = begin, lock_ms, checked, with_replica_time, ours
         if key not in self._texts:
             self._texts[key] = self._text(*key)
         return self._texts[key]
 
-    def _text(self, begin: str, checked: bool, with_replica_time: bool, ours: bool) -> str:
+    def _text(self, begin: str, lock_ms: int, checked: bool, with_replica_time: bool, ours: bool) -> str:
         # SET takes no snapshot, unlike SELECT set_config(), so the lock comes before it.
-        own = (("lock_timeout", str(LOCK_TIMEOUT_MS)), ("row_security", "off"))
+        own = (("lock_timeout", str(lock_ms)), ("row_security", "off"))
         # Others may have left another role in a pooler's session, or the tables of another owner.
         sets = [] if ours else ["SET LOCAL role TO DEFAULT", "SET LOCAL search_path TO DEFAULT"]
         sets += [_set_local(*setting) for setting in (*self.settings, *own)]

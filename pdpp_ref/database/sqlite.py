@@ -3,6 +3,7 @@ have the WAL-reset corruption bug that 3.51.3 fixed.
 """
 
 import logging
+import math
 import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -16,7 +17,8 @@ import peewee
 from playhouse.apsw_ext import APSWDatabase
 
 from .. import private_files
-from . import unused_space
+from . import patience, unused_space
+from .checkpoints import LONG_LOG_PAGES, LONG_LOG_WAIT_MS, PAGE_BYTES, Checkpoints
 from .errors import DatabaseUnusable, FileMoved, problem
 from .schema_guard import READ_SCHEMA, SchemaGuard
 from .sqlite_rows import among, chains_text, delete_text, flat, id_list, look_up_text, update_text
@@ -48,38 +50,6 @@ for _error in vars(apsw).values():
         peewee.EXCEPTIONS.setdefault(_error.__name__, peewee.DatabaseError)  # type: ignore[attr-defined]
 
 
-# At this size the write-ahead log is copied into the file, as SQLite does by itself.
-LOG_PAGES = 1_000
-# If some reader is always active, the log can never restart from its beginning, and grows without end.
-# From this size on (32 MiB) a writer makes new readers wait for the old ones, briefly and rarely.
-PAGE_BYTES = 4096
-LONG_LOG_PAGES, LONG_LOG_SECONDS, LONG_LOG_WAIT_MS = 8_000, 1.0, 100
-
-
-class _Checkpoints:
-    """Runs after each commit of a connection.  It never fails: the next commit tries again."""
-
-    def __init__(self) -> None:
-        self._asked = 0.0
-
-    def __call__(self, connection: apsw.Connection, _: str, pages: int) -> int:
-        if pages < LOG_PAGES:
-            return 0
-        is_long = pages >= LONG_LOG_PAGES and time.monotonic() - self._asked > LONG_LOG_SECONDS
-        mode = apsw.SQLITE_CHECKPOINT_PASSIVE
-        try:
-            if is_long:
-                self._asked, mode = time.monotonic(), apsw.SQLITE_CHECKPOINT_RESTART
-                connection.set_busy_timeout(LONG_LOG_WAIT_MS)
-            connection.wal_checkpoint(mode=mode)
-        except apsw.Error:
-            pass
-        finally:
-            if is_long:
-                connection.set_busy_timeout(PRAGMAS["busy_timeout"])
-        return 0
-
-
 class Sqlite(SchemaGuard, APSWDatabase):  # type: ignore[misc]  # playhouse has no stubs for it
     """One writer at a time locks the whole file, so rows need no locks."""
 
@@ -94,7 +64,7 @@ class Sqlite(SchemaGuard, APSWDatabase):  # type: ignore[misc]  # playhouse has 
         self._check_place()
         self._make_file()
         connection: apsw.Connection = super()._connect()
-        connection.set_wal_hook(_Checkpoints())
+        connection.set_wal_hook(Checkpoints(PRAGMAS["busy_timeout"]))
         return connection
 
     def lock(self, strength: str, of: str, wait: bool) -> str:
@@ -151,19 +121,23 @@ class Sqlite(SchemaGuard, APSWDatabase):  # type: ignore[misc]  # playhouse has 
         if lock_type != "DEFERRED" and self.connection().readonly("main"):
             self.close()
             self.connect()
-        if lock_type == NOW:
-            self._begin_now()
-        else:
+        if lock_type == "DEFERRED":
             super().begin(lock_type)
+        else:
+            self._begin_write(wait=lock_type != NOW)
         if self.is_checked:
             self._check_schema()
 
-    def _begin_now(self) -> None:
-        self.connection().set_busy_timeout(0)
+    def _begin_write(self, *, wait: bool) -> None:
+        patience.begin_transaction()
+        left = math.ceil(patience.lock_seconds() * 1000) if wait else 0
+        began = time.monotonic()
+        self.connection().set_busy_timeout(min(left, PRAGMAS["busy_timeout"]))
         try:
             super().begin()
         finally:
             self.connection().set_busy_timeout(PRAGMAS["busy_timeout"])
+            patience.has_waited(time.monotonic() - began)
 
     def _check_schema(self) -> None:
         """Inside the transaction that has just begun, so that nobody can change it until the end."""

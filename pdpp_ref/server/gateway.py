@@ -19,6 +19,7 @@ from flask import Flask
 
 from ..access import AccessRecord
 from ..authentication import BearerTokens
+from ..database import impatient
 from .hot_reads import HotReads
 from .lanes import Lanes, Place
 from .refusals import Refused, refusal
@@ -97,6 +98,10 @@ class Request:
 
         Raises Refused.
         """
+        with impatient(waited=place.waited):
+            return self._respond(sender, place)
+
+    def _respond(self, sender: Sender, place: Place) -> tuple[Head, bytes | FileBody] | None:
         parts: Iterable[bytes] = self._app.wsgi_app(self._environ(), self._start)
         if isinstance(parts, FileBody):
             return self._head, parts

@@ -9,7 +9,7 @@ import asyncio
 import re
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
@@ -22,7 +22,7 @@ from ..authentication import BearerTokens
 from ..blueprints.middleware import final_headers, new_request_id
 from ..blueprints.sessions import OwnerSessions
 from ..credentials import FIGURES
-from ..database import Busy, db
+from ..database import Busy, db, impatient
 from ..schemas import dataset
 from ..schemas.server import Health
 from ..services import summary as summaries
@@ -38,6 +38,13 @@ _HEALTHY = msgspec.json.encode(Health(status="ok")) + b"\n"
 # With any other, a request is left to its route.
 _USUAL_HOST = re.compile(rb"[A-Za-z0-9.-]{1,253}(?::\d{1,5})?|\[[0-9a-f:]{2,39}\](?::\d{1,5})?")
 _UNUSUAL = {b"content-length", b"transfer-encoding", b"expect", b"upgrade", b"range"}
+
+
+Route = Callable[[Any, dict[bytes, bytes]], bytes | None]
+
+# Whoever waits longer than that for the database does it in a thread of the application.
+LATE_SECONDS = 0.5
+ANSWER_SECONDS = 2.0
 
 
 class Answer(NamedTuple):
@@ -67,13 +74,14 @@ class HotReads:
         self._auto: AutoReconcile = app.extensions["auto_reconcile"]
         self._hosts = frozenset(host.encode() for host in app.config["TRUSTED_HOSTS"] or ())
         self._fresh: _Fresh | None = None
-        self._routes: dict[bytes, Callable[[Any, dict[bytes, bytes]], bytes | None]] = {
+        self._routes: dict[bytes, Route] = {
             b"/healthz": self._healthz,
             b"/_ref/dataset/summary": self._summary,
             HERO: self._hero,
         }
         # A database in another process may not answer, which must not hold up the event loop.
         self._threads = None if db.is_in_process else ThreadPoolExecutor(2, thread_name_prefix="hot")
+        self._late: Future[bytes | None] | None = None
 
     async def answer(self, scope: Any) -> Answer | None:
         """None if the request is left to its route."""
@@ -87,9 +95,22 @@ class HotReads:
         if self._threads is None or route == self._healthz:
             body = route(scope, headers)
         else:
-            loop = asyncio.get_running_loop()
-            body = await loop.run_in_executor(self._threads, route, scope, headers)
+            body = await self._in_thread(self._threads, route, scope, headers)
         return None if body is None else self._made(scope, body, began)
+
+    async def _in_thread(
+        self, threads: ThreadPoolExecutor, route: Route, scope: Any, headers: dict[bytes, bytes]
+    ) -> bytes | None:
+        """None too if the database takes its time, and from then on until it has answered."""
+        if self._late is not None and not self._late.done():
+            return None
+        asked = threads.submit(_impatiently, route, scope, headers)
+        done, _ = await asyncio.wait([asyncio.wrap_future(asked)], timeout=LATE_SECONDS)
+        if not done:
+            if not asked.cancel():
+                self._late = asked
+            return None
+        return asked.result()
 
     def _made(self, scope: Any, body: bytes, began: float) -> Answer:
         path = scope["path"]
@@ -160,3 +181,8 @@ class HotReads:
             revision=hero(summary, now).revision,
             arrived_at=to_moment(arrived) if arrived else None,
         )
+
+
+def _impatiently(route: Route, scope: Any, headers: dict[bytes, bytes]) -> bytes | None:
+    with impatient(ANSWER_SECONDS):
+        return route(scope, headers)

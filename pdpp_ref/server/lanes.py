@@ -4,6 +4,7 @@ A request waits for its turn without a thread, and not for long.
 """
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -11,9 +12,10 @@ from typing import Any
 from .refusals import Refused
 
 WAIT_SECONDS = 4.0
-READS, WRITES, STREAMS = 8, 6, 24
+READS, WRITES, STREAMS, PROBES = 8, 6, 24, 4
 
 SAFE = ("GET", "HEAD", "OPTIONS")
+HEALTH = (b"/healthz", b"/readyz")
 
 
 class Lanes:
@@ -23,21 +25,32 @@ class Lanes:
         self._reads = asyncio.Semaphore(READS)
         self._writes = asyncio.Semaphore(WRITES)
         self._streams = asyncio.Semaphore(STREAMS)
+        self._probes = asyncio.Semaphore(PROBES)
 
     @asynccontextmanager
     async def enter(self, scope: Any) -> AsyncIterator["Place"]:
         """A place in the request's lane, for as long as the block runs.  Raises Refused."""
-        is_write = scope["method"] not in SAFE and not scope["raw_path"].startswith(b"/owner/")
-        place = Place(self._writes if is_write else self._reads, self._streams)
+        place = Place(self._lane(scope["method"], scope["raw_path"]), self._streams)
         await place.take()
         try:
             yield place
         finally:
             place.give_back()
 
+    def _lane(self, method: str, path: bytes) -> asyncio.Semaphore:
+        if path in HEALTH:
+            return self._probes
+        is_read = method in SAFE or path.startswith(b"/owner/")
+        return self._reads if is_read else self._writes
+
 
 class Place:
-    """A request's place in a lane; `leave` changes it for one among responses that are made while sent."""
+    """A request's place in a lane; `leave` changes it for one among responses that are made while sent.
+
+    `waited` is for how many seconds the request waited for it.
+    """
+
+    waited = 0.0
 
     def __init__(self, lane: asyncio.Semaphore, streams: asyncio.Semaphore) -> None:
         self._lane, self._streams = lane, streams
@@ -46,11 +59,13 @@ class Place:
         if not self._lane.locked():
             await self._lane.acquire()
             return
+        began = time.monotonic()
         try:
             async with asyncio.timeout(WAIT_SECONDS):
                 await self._lane.acquire()
         except TimeoutError:
             raise Refused("server_busy") from None
+        self.waited = time.monotonic() - began
 
     async def leave(self) -> None:
         """Raises Refused if too many are made while they are sent."""

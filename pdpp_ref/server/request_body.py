@@ -2,14 +2,21 @@
 
 import asyncio
 import errno
+import logging
+import os
 import tempfile
+from collections.abc import Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from typing import IO, Any, NamedTuple
 
 from ..authentication import BearerTokens
 from ..blueprints.limits import MAX_BLOB_BYTES, MAX_FORM_BYTES, MAX_INGEST_BYTES
 from ..credentials import WRITE, Caller
+from ..database import impatient
 from .refusals import Refused
+
+log = logging.getLogger(__name__)
 
 MAX_BODY_BYTES = max(MAX_INGEST_BYTES, MAX_BLOB_BYTES)
 SILENT_SECONDS = 30.0  # for which a client may send nothing of its body
@@ -32,19 +39,32 @@ class Body:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.file.close()
+        with suppress(OSError):  # what could not be written before
+            self.file.close()
 
     def write(self, part: bytes) -> None:
-        """Raises Refused if the disk has no room for it."""
-        try:
+        """Raises Refused if the temporary folder has no room for it, or can't be used."""
+        with _storing():
             self.file.write(part)
-        except OSError as error:
-            raise Refused("insufficient_storage" if error.errno in _FULL else "internal_error") from None
         self.size += len(part)
+
+    def finish(self) -> None:
+        """Write what `write` has not yet, and prepare to read.  Raises Refused too."""
+        with _storing():
+            self.file.seek(0)
 
     @property
     def is_on_disk(self) -> bool:
         return self.size > IN_MEMORY_BYTES
+
+
+@contextmanager
+def _storing() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        log.error("a body can't be stored in the temporary folder: %s", os.strerror(error.errno or 0))
+        raise Refused("insufficient_storage" if error.errno in _FULL else "storage_unavailable") from None
 
 
 class Limit(NamedTuple):
@@ -67,9 +87,9 @@ async def receive_body(scope: Any, receive: Any, bearers: BearerTokens, threads:
         if declared > limit.size:
             raise Refused(limit.code)
         await _receive(body, limit, receive, threads)
-        body.file.seek(0)
+        body.finish()
     except BaseException:
-        body.file.close()
+        body.__exit__()
         raise
     return body
 
@@ -124,4 +144,9 @@ async def _look_up(bearers: BearerTokens, authorization: str) -> Caller | None:
     """In the database.  Raises its errors, and TimeoutError."""
     loop = asyncio.get_running_loop()
     async with asyncio.timeout(LOOK_UP_SECONDS):
-        return await loop.run_in_executor(_look_ups, bearers.caller, authorization)
+        return await loop.run_in_executor(_look_ups, _find, bearers, authorization)
+
+
+def _find(bearers: BearerTokens, authorization: str) -> Caller | None:
+    with impatient(LOOK_UP_SECONDS):
+        return bearers.caller(authorization)

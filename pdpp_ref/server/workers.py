@@ -9,6 +9,7 @@ import signal
 import socket
 import sys
 import time
+from contextlib import suppress
 from functools import partial
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
@@ -17,6 +18,7 @@ import uvicorn
 from flask import Flask
 
 from ..database import db
+from ..services.auto_reconcile import AutoReconcile
 from ..services.housekeeping import Housekeeping
 from ..services.prepared_files import PreparedFiles
 from ..shared_memory import be_process
@@ -59,6 +61,8 @@ class Workers:
         while not self._signals:
             wait([process.sentinel for process in self._processes.values()], POLL_SECONDS)
             self._replace_ended()
+            if os.getpid() == 1:
+                self._reap_orphans()
         self._stop()
 
     def _share(self) -> None:
@@ -83,6 +87,15 @@ class Workers:
                 time.sleep(RESTART_SECONDS)
                 self._start(number)
 
+    def _reap_orphans(self) -> None:
+        """The first process of a container becomes the parent of processes whose own has ended."""
+        ours = {process.pid for process in self._processes.values()}
+        with suppress(ChildProcessError):
+            while ended := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+                if ended.si_pid in ours:
+                    return  # `_replace_ended` comes first
+                os.waitpid(ended.si_pid, 0)
+
     def _stop(self) -> None:
         for opened in self._sockets:
             opened.close()
@@ -104,6 +117,8 @@ class Workers:
         # Until uvicorn handles them; at the end it raises again those that it has handled.
         for each in STOPS:
             signal.signal(each, partial(_exit, server))
+        auto: AutoReconcile = self._app.extensions["auto_reconcile"]
+        auto.publish()
         housekeeping: Housekeeping = self._app.extensions["housekeeping"]
         housekeeping.start()
         code = 0

@@ -4,9 +4,10 @@ import logging
 import threading
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from ..database import PROBLEM_TEXT, Busy, problem
+from ..shared_memory import SharedNumbers
 from ..timestamps import utc_now
 from . import reconcile
 from .cooldown import Cooldown
@@ -23,6 +24,21 @@ class RunPass(Protocol):
     """One bounded pass over a projection; see `reconcile.run_pass`."""
 
     def __call__(self, limits: reconcile.Limits, *, wait: bool) -> reconcile.Pass: ...
+
+
+class Attempts(NamedTuple):
+    """The passes that reads and operators have started, in all processes of a server.
+
+    `consecutive_failures` and `retry_after_seconds` are the largest of any process.
+    """
+
+    attempts: int
+    failures: int
+    consecutive_failures: int
+    retry_after_seconds: float
+
+
+_ATTEMPTS, _FAILURES, _IN_A_ROW, _RETRY_AT = range(4)
 
 
 class AutoReconcile:
@@ -51,6 +67,7 @@ class AutoReconcile:
         self.last_error: str | None = None
         self._one = threading.Lock()
         self._next_click = 0.0
+        self._shared = SharedNumbers(4)
 
     @property
     def running(self) -> bool:
@@ -123,12 +140,12 @@ class AutoReconcile:
         except Busy:
             raise
         except Exception as error:
-            self._record(describe(error), failed=True)
             if counts:
                 self.cooldown.failed(self.projection)
+            self._record(describe(error), failed=True)
             raise
-        self._record(aside.why(), failed=bool(done.failed))
         self.cooldown.succeeded(self.projection)
+        self._record(aside.why(), failed=bool(done.failed))
         return done
 
     def found_fresh(self) -> None:
@@ -137,12 +154,25 @@ class AutoReconcile:
             self.last_error = None
             self.cooldown.succeeded(self.projection)
             self.aside.forget()
+            self.publish()
+
+    def of_all_processes(self) -> Attempts:
+        attempts, failures, in_a_row, retry_at = zip(*self._shared.of_each(0, count=4), strict=True)
+        waits = map(self.cooldown.until, retry_at)
+        return Attempts(int(sum(attempts)), int(sum(failures)), int(max(in_a_row)), max(waits))
+
+    def publish(self) -> None:
+        """Show the others this process's state; at its start too: its number may have been another's."""
+        retry_at = self.cooldown.retry_at(self.projection)
+        self._shared.set({_IN_A_ROW: self.consecutive_failures, _RETRY_AT: retry_at})
 
     def _record(self, error: str | None, failed: bool) -> None:
         self.attempts += 1
         self.last_attempt_at = utc_now()
         self.last_error = error
         self.failures += failed
+        self._shared.add({_ATTEMPTS: 1, _FAILURES: int(failed)})
+        self.publish()
 
 
 def describe(error: Exception) -> str:

@@ -26,7 +26,14 @@ class Cooldown:
 
     def remaining(self, of: Hashable) -> float:
         """Seconds until the next attempt is allowed; 0 if it is."""
-        retry_at = self.entries.get(of, (0, 0.0))[1]
+        return self.until(self.retry_at(of))
+
+    def retry_at(self, of: Hashable) -> float:
+        """On the clock; 0 if there is no wait."""
+        return self.entries.get(of, (0, 0.0))[1]
+
+    def until(self, retry_at: float) -> float:
+        """Seconds, also for another process of this machine."""
         return max(0.0, retry_at - self.clock()) if retry_at else 0.0
 
     def failed(self, of: Hashable) -> None:

@@ -2,7 +2,7 @@
 
 from concurrent.futures import Future, ThreadPoolExecutor
 
-from ..database import check_ready, db
+from ..database import check_ready, db, impatient
 
 WAIT_SECONDS = 2.0
 
@@ -24,8 +24,9 @@ class Readiness:
 
 def _ask() -> None:
     try:
-        db.connect(reuse_if_open=True)
-        check_ready()
+        with impatient(WAIT_SECONDS):
+            db.connect(reuse_if_open=True)
+            check_ready()
     except BaseException:
         db.close()  # whatever state it is in, the next question starts with a new connection
         raise

@@ -4,14 +4,16 @@ A limit on the size of a process's files is a disk that is full at a moment of o
 """
 
 import resource
+import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from tests.support import command
 from tests.support.factories import TOKEN, DatabaseProbe
 from tests.support.server_process import Server
 
@@ -30,13 +32,15 @@ def server(tmp_path: Path) -> Iterator[Server]:
 
 @contextmanager
 def full(server: Server) -> Iterator[None]:
-    pid, unlimited = server.process.pid, (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
+    unlimited = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
     largest = max(file.stat().st_size for file in server.database.parent.iterdir())
-    resource.prlimit(pid, resource.RLIMIT_FSIZE, (largest + 20_000, resource.RLIM_INFINITY))
+    for process in server.processes():
+        resource.prlimit(process, resource.RLIMIT_FSIZE, (largest + 20_000, resource.RLIM_INFINITY))
     try:
         yield
     finally:
-        resource.prlimit(pid, resource.RLIMIT_FSIZE, unlimited)
+        for process in server.processes():
+            resource.prlimit(process, resource.RLIMIT_FSIZE, unlimited)
 
 
 def ask(server: Server, method: str, path: str, content: bytes = b"") -> httpx.Response:
@@ -70,3 +74,64 @@ def test_a_write_is_refused_and_a_retry_stores_each_once(
     (row,) = ask(server, "GET", "/_ref/dataset/size").json()["rows"]
     assert {name: row[name] for name in expected} == expected
     server.run("verify")
+
+
+@contextmanager
+def small_disk(folder: Path, kilobytes: int) -> Iterator[Path]:
+    folder.mkdir()
+    done = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={kilobytes}k", "none", folder], check=False)
+    if done.returncode:
+        pytest.skip("a small disk needs the right to mount one")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+def test_a_full_temporary_folder_is_507_and_holds_nothing(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "temporary", 800) as folder:
+        starting = Server(tmp_path / "served", WORKERS=1)
+        starting.environment["TMPDIR"] = str(folder)
+        with starting as server:
+            ask(server, "POST", "/v1/ingest/notes?connector_id=files", b'{"key":"0","data":{}}')
+            for content in (b"a" * 2_000_000, b"a" * 900_000):
+                refused = ask(server, "POST", FILE_OF_A, content)
+                assert refused.status_code == 507
+                assert refused.json()["error"]["code"] == "insufficient_storage"
+            subprocess.run(["mount", "-o", "remount,size=8m", folder], check=True)
+            assert ask(server, "POST", FILE_OF_A, b"a" * 2_000_000).status_code == 201
+
+
+def test_a_full_disk_is_the_reason_that_is_given(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "served", 4_000) as folder:
+        filler = folder / "filler"
+        with Server(folder, WORKERS=1) as server:
+            assert ask(server, "POST", "/v1/ingest/notes?connector_id=files", LINES).status_code == 200
+            fill_up(filler)
+            for path in ("/v1/ingest/more?connector_id=files", "/v1/ingest/notes?connector_id=other"):
+                refused = ask(server, "POST", path, LINES)
+                assert refused.status_code == 503
+                assert "is full" in refused.json()["error"]["message"]
+            deleted = ask(server, "DELETE", "/v1/streams/notes/records?connector_id=files")
+            assert deleted.status_code in (204, 503), "it needs little room"
+            assert ask(server, "GET", "/_ref/dataset/summary").status_code == 200
+            filler.unlink()
+            deleted = ask(server, "DELETE", "/v1/streams/notes/records?connector_id=files")
+            assert deleted.status_code in (204, 404)
+            assert ask(server, "POST", "/v1/ingest/more?connector_id=files", LINES).status_code == 200
+        for file in folder.glob("pdpp-ref.sqlite3*"):
+            file.unlink()
+        fill_up(filler)
+        done = command.run("summary", env=server.environment)
+        assert done.returncode == 2
+        assert done.stderr.decode().splitlines()[-1] == (
+            "Error: the disk is full; free some space and try again"
+        )
+        filler.unlink()
+        server.run("summary")
+
+
+def fill_up(file: Path) -> None:
+    with suppress(OSError), file.open("wb", buffering=0) as writing:
+        while writing.write(b"x" * 4096):
+            pass

@@ -3,6 +3,7 @@
 import os
 import signal
 import socket
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -85,6 +86,28 @@ def test_running_requests_end_and_new_ones_are_refused(server: Server, number: s
     assert answer.startswith(b"HTTP/1.1 200")
     assert b'"records_accepted":1' in answer
     assert server.process.wait(60) == 0
+
+
+class FirstProcess(Server):
+    """The first process of a container, which has to look after others' children too."""
+
+    under = ("unshare", "--pid", "--fork", "--mount-proc", "--kill-child")
+
+
+def test_as_the_first_process_of_a_container_it_ends_and_leaves_no_zombies(tmp_path: Path) -> None:
+    if subprocess.run(["unshare", "--pid", "--fork", "--mount-proc", "true"], check=False).returncode:
+        pytest.skip("it needs the right to make a container")
+    with FirstProcess(tmp_path, WORKERS=2) as server:
+        (first,) = children(server.process.pid)
+        worker = min(children(first))
+        # A process whose parent ends becomes a child of the first one.
+        orphan = f"nsenter --target {first} --pid --mount sh -c 'sleep 0.2 & exec true'"
+        subprocess.run(["sh", "-c", orphan], check=True)
+        os.kill(worker, signal.SIGKILL)
+        time.sleep(0.5)  # the orphan has ended by then
+        until(lambda: len(children(first) - {worker}) == 2 and not any(map(is_gone, children(first))))
+        os.kill(first, signal.SIGTERM)
+        assert server.process.wait(60) == 0
 
 
 def test_a_hangup_changes_nothing(server: Server) -> None:

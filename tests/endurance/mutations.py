@@ -1108,9 +1108,33 @@ MUTATIONS = [
     ),
     Mutation(
         "a lane for reads",
-        "        place = Place(self._writes if is_write else self._reads, self._streams)",
-        "        place = Place(self._writes, self._streams)",
+        "        return self._reads if is_read else self._writes",
+        "        return self._writes",
         "tests/integration/test_lanes.py",
+    ),
+    Mutation(
+        "a limit for the answers of a database",
+        "        if waited > limit or (self.watch and self.watch.is_down):",
+        "        if False:",
+        "tests/integration/test_outages.py",
+    ),
+    Mutation(
+        "leaving hot reads to their routes while the database is late",
+        "        if self._late is not None and not self._late.done():",
+        "        if False:",
+        "tests/integration/test_hot_reads.py -k late",
+    ),
+    Mutation(
+        "connecting in parallel",
+        "        self._lock = nullcontext()",
+        "",
+        "tests/integration/test_outages.py -k same_time",
+    ),
+    Mutation(
+        "counting all waits of a request for locks",
+        "        _mine.waited += seconds",
+        "        pass",
+        "tests/integration/test_patience.py",
     ),
     Mutation(
         "staying on this site after signing in",

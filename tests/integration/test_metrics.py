@@ -3,6 +3,7 @@
 import io
 import json
 import threading
+import time
 from typing import Any
 
 import pytest
@@ -10,13 +11,14 @@ from flask import Flask
 from flask.testing import FlaskClient
 from prometheus_client.parser import text_string_to_metric_families
 
-from pdpp_ref import access_log
+from pdpp_ref import access_log, shared_memory, tokens
 from pdpp_ref.database import db
 from pdpp_ref.schemas.dataset import SCOPES
 from pdpp_ref.services import readiness
+from pdpp_ref.services.auto_reconcile import AutoReconcile
 from pdpp_ref.services.readiness import Readiness
 from pdpp_ref.timestamps import is_time
-from tests.support.factories import TOKEN, DatabaseProbe, fill, mark, upsert, write
+from tests.support.factories import PASSWORD, TOKEN, Clock, DatabaseProbe, fill, mark, upsert, write
 
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
 
@@ -128,6 +130,63 @@ def test_a_scrape_does_no_maintenance_and_reports_what_there_is_to_do(
     )
     assert found["pdpp_reconcile_consecutive_failures", ()] == 1
     assert 0 < found["pdpp_reconcile_cooldown_seconds", ()] <= 30
+
+
+def test_without_the_database_metrics_are_those_of_the_processes(app: Flask, probe: DatabaseProbe) -> None:
+    fill(1)
+    assert scrape(app)["pdpp_database_up", ()] == 1
+    named = tokens.create("monitoring", ("figures",), None, None)
+    probe("UPDATE pdpp_ref_schema SET version = version + 1")
+    found = scrape(app)
+    assert found["pdpp_database_up", ()] == 0
+    assert found["pdpp_reconcile_attempts_total", ()] == 0
+    assert found["pdpp_request_seconds_count", ("GET", "/_ref/metrics", "200")] == 1
+    assert ("pdpp_retained_record_count", ()) not in found
+    client = app.test_client()
+    assert client.get("/_ref/openapi.json", headers=BEARER).status_code == 200
+    assert client.get("/owner/login").status_code == 200
+    assert client.post("/owner/login", json={"password": PASSWORD}).status_code == 302
+    assert client.get("/dashboard").status_code == 503
+    client.delete_cookie("pdpp_owner_session")
+    for path in ("/_ref/metrics", "/_ref/openapi.json"):
+        response = client.get(path, headers={"Authorization": f"Bearer {named}"})
+        assert response.status_code == 503
+        assert response.headers["Retry-After"]
+
+
+def test_attempts_are_those_of_all_processes(
+    app: Flask, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    auto: AutoReconcile = app.extensions["auto_reconcile"]
+
+    def be(number: int) -> None:
+        """Another process, which has the same memory, and a state of its own."""
+        shared_memory.be_process(number)
+        auto.cooldown.entries.clear()
+
+    monkeypatch.setattr("pdpp_ref.shared_memory._Process.number", 0)
+    for number, errors in enumerate((["broken"], ["broken", "broken"], [None])):
+        be(number)
+        for error in errors:
+            auto._record(error)
+    found = scrape(app)
+    assert found["pdpp_reconcile_attempts_total", ()] == 4
+    assert found["pdpp_reconcile_failures_total", ()] == 3
+    assert found["pdpp_reconcile_consecutive_failures", ()] == 2
+    assert found["pdpp_reconcile_cooldown_seconds", ()] == 60
+    clock.advance(50)
+    assert scrape(app)["pdpp_reconcile_cooldown_seconds", ()] == 10
+    be(1)
+    auto.publish()  # as its successor does
+    assert scrape(app)["pdpp_reconcile_consecutive_failures", ()] == 1
+
+
+def test_no_duration_is_negative(app: Flask, probe: DatabaseProbe) -> None:
+    fill(1)
+    probe("UPDATE retained_size_global SET computed_at = '2999-01-01T00:00:00.000Z'")
+    assert scrape(app)["pdpp_projection_computed_age_seconds", ()] == 0
+    app.extensions["access_record"].add("", "GET", "/healthz", 200, time.perf_counter() + 60)
+    assert scrape(app)["pdpp_request_seconds_sum", ("GET", "/healthz", "200")] == 0
 
 
 def steps(app: Flask) -> int:

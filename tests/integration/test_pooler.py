@@ -184,7 +184,8 @@ def test_a_beginning_is_one_round_trip(pooled: str) -> None:
 
 
 def test_a_wait_for_a_lock_ends(pooled: str, direct: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pdpp_ref.database.preamble.LOCK_TIMEOUT_MS", 200)
+    monkeypatch.setattr("pdpp_ref.database.patience.LOCK_SECONDS", 0.2)
+    monkeypatch.setattr("pdpp_ref.database.patience.LEAST_SECONDS", 0.1)
     write(upsert("a"))
     db.close()
     database.connect(pooled, Path())

@@ -94,6 +94,12 @@ def test_no_act_continues(
         assert all_rows(probe) == before
 
 
+WITHOUT_DATABASE = (
+    *("/healthz", "/static/style.css", "/_ref/metrics", "/_ref/openapi.json"),
+    "/owner/login",
+)
+
+
 def test_every_route_but_liveness_and_files_is_503(
     app: Flask, why: str, change: Callable[[], None], probe: DatabaseProbe
 ) -> None:
@@ -104,10 +110,12 @@ def test_every_route_but_liveness_and_files_is_503(
     reported = {"upgraded": "upgraded", "unfinished": "not finished"}[why]
     seen = 0
     for path, method, body in routes(app):
+        if path.startswith("/owner/logout"):  # which works, and would sign this client out
+            continue
         answer = client.open(path, method=method, headers=BEARER, data=body)
         answer.close()
-        if path in ("/healthz", "/static/style.css"):
-            assert answer.status_code == 200
+        if path.partition("?")[0] in WITHOUT_DATABASE:
+            assert answer.status_code < 500
             continue
         assert answer.status_code == 503, path
         assert reported in answer.text, path

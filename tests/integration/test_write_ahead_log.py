@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from pdpp_ref.database import (
+    checkpoints,
     db,
     fetch_all,
     read_snapshot,
-    sqlite,
 )
 from tests.conftest import Backend
 from tests.support.factories import fill, upsert, write
@@ -22,8 +22,8 @@ pytestmark = [pytest.mark.only("sqlite"), pytest.mark.usefixtures("app")]
 def test_the_log_stays_bounded_while_some_reader_is_always_at_work(
     backend: Backend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sqlite, "LONG_LOG_PAGES", 1_000)
-    monkeypatch.setattr(sqlite, "LONG_LOG_SECONDS", 0.05)
+    monkeypatch.setattr(checkpoints, "LONG_LOG_PAGES", 1_000)
+    monkeypatch.setattr(checkpoints, "LONG_LOG_SECONDS", 0.05)
     ended = threading.Event()
 
     def read() -> None:
@@ -46,9 +46,9 @@ def test_the_log_stays_bounded_while_some_reader_is_always_at_work(
 
 
 def test_a_reader_that_stays_holds_up_no_writer_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sqlite, "LOG_PAGES", 1)
-    monkeypatch.setattr(sqlite, "LONG_LOG_PAGES", 1)
-    monkeypatch.setattr(sqlite, "LONG_LOG_SECONDS", 0)
+    monkeypatch.setattr(checkpoints, "LOG_PAGES", 1)
+    monkeypatch.setattr(checkpoints, "LONG_LOG_PAGES", 1)
+    monkeypatch.setattr(checkpoints, "LONG_LOG_SECONDS", 0)
     began, ended = threading.Event(), threading.Event()
 
     def stay() -> None:

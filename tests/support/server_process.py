@@ -72,6 +72,12 @@ class Server:
         self.process.kill()
         self.process.wait()
 
+    def processes(self) -> tuple[int, ...]:
+        """Its own and those that serve."""
+        pid = self.process.pid
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        return (pid, *map(int, children))
+
     def run(self, *arguments: str, given: str = "") -> None:
         done = command.run(*arguments, env=self.environment, stdin=given.encode())
         assert done.returncode == 0, done.stderr.decode()

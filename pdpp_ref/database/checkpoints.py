@@ -1,0 +1,37 @@
+"""When SQLite's write-ahead log is copied into the file."""
+
+import time
+
+import apsw
+
+# At this size the write-ahead log is copied into the file, as SQLite does by itself.
+LOG_PAGES = 1_000
+# If some reader is always active, the log can never restart from its beginning, and grows without end.
+# From this size on (32 MiB) a writer makes new readers wait for the old ones, briefly and rarely.
+PAGE_BYTES = 4096
+LONG_LOG_PAGES, LONG_LOG_SECONDS, LONG_LOG_WAIT_MS = 8_000, 1.0, 100
+
+
+class Checkpoints:
+    """Runs after each commit of a connection.  It never fails: the next commit tries again."""
+
+    def __init__(self, busy_ms: int) -> None:
+        self._busy_ms = busy_ms
+        self._asked = 0.0
+
+    def __call__(self, connection: apsw.Connection, _: str, pages: int) -> int:
+        if pages < LOG_PAGES:
+            return 0
+        is_long = pages >= LONG_LOG_PAGES and time.monotonic() - self._asked > LONG_LOG_SECONDS
+        mode = apsw.SQLITE_CHECKPOINT_PASSIVE
+        try:
+            if is_long:
+                self._asked, mode = time.monotonic(), apsw.SQLITE_CHECKPOINT_RESTART
+                connection.set_busy_timeout(LONG_LOG_WAIT_MS)
+            connection.wal_checkpoint(mode=mode)
+        except apsw.Error:
+            pass
+        finally:
+            if is_long:
+                connection.set_busy_timeout(self._busy_ms)
+        return 0
