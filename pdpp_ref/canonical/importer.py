@@ -107,7 +107,11 @@ class _Batch:
     def is_full(self) -> bool:
         pending = len(self.changes) + len(self.states) + len(self.rejected)
         old = time.monotonic() - self.began > BATCH_SECONDS
-        return max(pending, len(self.contacts)) >= BATCH_RECORDS or self.size >= BATCH_BYTES or (old and pending > 0)
+        return (
+            max(pending, len(self.contacts)) >= BATCH_RECORDS
+            or self.size >= BATCH_BYTES
+            or (old and pending > 0)
+        )
 
 
 class Importer:

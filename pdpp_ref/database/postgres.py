@@ -192,6 +192,14 @@ class Postgres(SchemaGuard, peewee.PostgresqlDatabase):
             model._meta.strict_tables = False  # all tables are, there
         super().create_tables(models, **options)
 
+    def sorting_on_disk(self) -> Any:
+        return nullcontext()  # it always may
+
+    def rows(self, sql: str, values: Sequence[Any]) -> Iterator[tuple[Any, ...]]:
+        with self._state.conn.cursor("rows") as cursor:
+            cursor.execute(self.translate_placeholders(sql), values)
+            yield from cursor
+
     def is_corrupt(self) -> bool:
         """Unknown: the server has checksums and tools of its own."""
         return False

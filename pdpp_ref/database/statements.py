@@ -54,6 +54,12 @@ def fetch_all(sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         return list(db.execute_sql(db.translate_placeholders(sql), values).fetchall())
 
 
+def fetch_lazily(sql: str, values: Sequence[Any] = ()) -> Iterator[tuple[Any, ...]]:
+    """The rows of one SELECT inside a transaction, few of them in memory at a time."""
+    with _fetching():
+        yield from db.rows(sql, values)
+
+
 def fetch_as(kind: Callable[..., T], sql: str, values: Sequence[Any] = ()) -> list[T]:
     """The rows of one SELECT, each as `kind(*row)`: its columns are in the order of the type's fields."""
     return [kind(*row) for row in fetch_all(sql, values)]
