@@ -5,7 +5,6 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from flask import Flask
-from werkzeug.middleware.proxy_fix import ProxyFix
 
 from . import credentials, instance_folder, notices, startup
 from .authentication import BearerTokens
@@ -28,6 +27,7 @@ from .blueprints.owner import formatting
 from .blueprints.sessions import OwnerSessions
 from .config import PREFIX, InvalidSetting, Settings
 from .instance_folder import PACKAGE
+from .proxies import TrustedProxies
 from .services.background_rebuild import BackgroundRebuild
 from .services.prepared_files import PreparedFiles
 from .services.readiness import Readiness
@@ -82,8 +82,7 @@ def _flask(settings: Settings, overrides: Mapping[str, Any]) -> Flask:
     app.config.from_mapping({name.upper(): value for name, value in vars(settings).items()})
     app.config["TRUSTED_HOSTS"] = list(settings.trusted_hosts) or None
     if proxies := settings.trusted_proxies:
-        fixed = ProxyFix(app.wsgi_app, x_for=proxies, x_proto=proxies, x_host=proxies)
-        app.wsgi_app = fixed  # type: ignore[method-assign]
+        app.wsgi_app = TrustedProxies(app.wsgi_app, proxies)  # type: ignore[method-assign]
     return app
 
 

@@ -355,7 +355,7 @@ class Sqlite(SchemaGuard, APSWDatabase):  # type: ignore[misc]  # playhouse has 
 
     @contextmanager
     def sorting_on_disk(self) -> Iterator[None]:
-        """Statements in the block may sort more than fits into memory.  Begin no transaction outside of it."""
+        """Statements in the block may sort more than fits into memory.  Transactions begin inside it."""
         self.execute_sql("PRAGMA temp_store = file")
         try:
             yield
