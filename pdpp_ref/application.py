@@ -9,6 +9,7 @@ from flask import Flask
 from . import credentials, instance_folder, notices, startup
 from .authentication import BearerTokens
 from .blueprints import (
+    alerting_metrics,
     auth,
     connector_api,
     connector_deletes,
@@ -66,6 +67,7 @@ def create_app(
     for part in (*owner, *protocol, formatting, metrics, document, operator_api):
         app.register_blueprint(part.blueprint)
     metrics.init_app(app)
+    alerting_metrics.init_app(app)
     return app
 
 
@@ -82,7 +84,7 @@ def _flask(settings: Settings, overrides: Mapping[str, Any]) -> Flask:
     app.config.from_mapping({name.upper(): value for name, value in vars(settings).items()})
     app.config["TRUSTED_HOSTS"] = list(settings.trusted_hosts) or None
     if proxies := settings.trusted_proxies:
-        app.wsgi_app = TrustedProxies(app.wsgi_app, proxies)  # type: ignore[method-assign]
+        app.wsgi_app = TrustedProxies(app.wsgi_app, proxies)  # type: ignore[assignment,method-assign]
     return app
 
 

@@ -2,7 +2,7 @@
 
     python -m tests.support.check_deploy
 
-Needs nginx, caddy, openssl and systemd-analyze, as packages of the system.  A program that is missing is a
+Needs nginx, caddy, openssl, promtool and systemd-analyze, as packages of the system.  A program that is missing is a
 failure.  The Containerfile is checked by `podman build`, which needs its base image from a registry.
 """
 
@@ -167,15 +167,27 @@ def check_proxy(port: int, prefix: str) -> None:
         assert (guess.status_code, again.status_code) == (401, 429)
 
 
+def check_alerts(folder: Path) -> None:
+    for file in (DEPLOY / "prometheus-rules.yml", Path(__file__).with_name("prometheus-rules-test.yml")):
+        shutil.copy(file, folder)
+    for command in (
+        ["check", "rules", "prometheus-rules.yml"],
+        ["test", "rules", "prometheus-rules-test.yml"],
+    ):
+        subprocess.run(["promtool", *command], cwd=folder, stdout=subprocess.DEVNULL, check=True)
+
+
 def main() -> None:
-    needed = ("systemd-analyze", "nginx", "caddy", "openssl")
+    needed = ("systemd-analyze", "nginx", "caddy", "openssl", "promtool")
     if missing := [name for name in needed if not shutil.which(name)]:
         sys.exit(
-            f"Not found: {', '.join(missing)}.  On Debian: apt-get install systemd nginx caddy openssl"
+            f"Not found: {', '.join(missing)}.  On Debian: apt-get install systemd nginx caddy openssl prometheus"
         )
     with tempfile.TemporaryDirectory() as name:
         check_unit(Path(name))
         print("The unit is valid.")
+        check_alerts(Path(name))
+        print("Each alert fires when it should.")
     examples = (
         (nginx, "nginx.conf", ""),
         (nginx, "nginx-prefix.conf", "/pdpp"),
