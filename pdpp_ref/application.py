@@ -25,10 +25,10 @@ from .blueprints import (
 )
 from .blueprints.openapi import document
 from .blueprints.owner import formatting
+from .blueprints.proxies import TrustedProxies
 from .blueprints.sessions import OwnerSessions
 from .config import PREFIX, InvalidSetting, Settings
 from .instance_folder import PACKAGE
-from .proxies import TrustedProxies
 from .services.background_rebuild import BackgroundRebuild
 from .services.prepared_files import PreparedFiles
 from .services.readiness import Readiness

@@ -17,7 +17,7 @@ from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from .. import backup_time
-from ..database import Busy, db, read_snapshot
+from ..database import Busy, condition, db, read_snapshot
 from ..lane_use import LaneUse
 from ..projection.rows import global_row
 from ..queries import silence
@@ -54,8 +54,8 @@ def _read() -> _Stored | None:
             progress = summary.progress_of(totals) if running else None
             return _Stored(
                 arrivals=silence.longest(),
-                size_bytes=db.size_bytes(),
-                lag_seconds=db.lag_seconds(),
+                size_bytes=condition.size_bytes(),
+                lag_seconds=condition.lag_seconds(),
                 rebuilt=progress.counted / max(1, progress.total) if progress else None,
             )
     except (Busy, peewee.DatabaseError):

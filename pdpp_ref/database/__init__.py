@@ -22,6 +22,7 @@ from .errors import (
     DiskTooFull,
     problem,
 )
+from .large_reads import fetch_lazily, sorting_on_disk
 from .proxy import db
 from .sqlite import PRAGMAS
 from .statements import (
@@ -34,7 +35,6 @@ from .statements import (
     fetch_column,
     fetch_dicts,
     fetch_each,
-    fetch_lazily,
     fetch_value,
     fetch_version_chains,
     for_key_share,
@@ -66,6 +66,7 @@ __all__ = [
     "DiskTooFull",
     "byte_length",
     "check_ready",
+    "condition",
     "connect",
     "db",
     "exclusive_transaction",
@@ -92,6 +93,7 @@ __all__ = [
     "read_snapshot",
     "reconcile_transaction",
     "replicated_until",
+    "sorting_on_disk",
     "step_transaction",
     "transaction_lost",
     "using",

@@ -192,26 +192,6 @@ class Postgres(SchemaGuard, peewee.PostgresqlDatabase):
             model._meta.strict_tables = False  # all tables are, there
         super().create_tables(models, **options)
 
-    def sorting_on_disk(self) -> Any:
-        return nullcontext()  # it always may
-
-    def rows(self, sql: str, values: Sequence[Any]) -> Iterator[tuple[Any, ...]]:
-        with self._state.conn.cursor("rows") as cursor:
-            cursor.execute(self.translate_placeholders(sql), values)
-            yield from cursor
-
-    def size_bytes(self) -> int:
-        """Of the whole database, as the server counts it."""
-        (size,) = self.execute_sql("SELECT pg_database_size(current_database())").fetchone()
-        return int(size)
-
-    def lag_seconds(self) -> float | None:
-        """How old a replica's data is, 0 if it has all that has arrived; None on a primary."""
-        if not self.is_replica():
-            return None
-        (seconds,) = self.execute_sql(_LAG).fetchone()
-        return None if seconds is None else max(0.0, float(seconds))
-
     def is_corrupt(self) -> bool:
         """Unknown: the server has checksums and tools of its own."""
         return False
@@ -399,14 +379,6 @@ class Postgres(SchemaGuard, peewee.PostgresqlDatabase):
 
 _ARRAYS = {"BIGAUTO": "bigint", "BIGINT": "bigint", "TEXT": "text", "BOOL": "boolean", "BLOB": "bytea"}
 
-_LAG = """
-    SELECT
-        CASE
-            WHEN pg_last_wal_receive_lsn() = pg_last_wal_replay_lsn()
-            THEN 0
-            ELSE EXTRACT(EPOCH FROM clock_timestamp() - pg_last_xact_replay_timestamp())::float8
-        END
-    """
 _TRY_RECONCILE = f"""
     SELECT
         pg_try_advisory_xact_lock({RECONCILE_LOCK}),

@@ -353,25 +353,6 @@ class Sqlite(SchemaGuard, APSWDatabase):  # type: ignore[misc]  # playhouse has 
         with self._another_connection() as connection:
             return unused_space.compact(connection)
 
-    @contextmanager
-    def sorting_on_disk(self) -> Iterator[None]:
-        """Statements in the block may sort more than fits into memory.  Transactions begin inside it."""
-        self.execute_sql("PRAGMA temp_store = file")
-        try:
-            yield
-        finally:
-            self.execute_sql(f"PRAGMA temp_store = {PRAGMAS['temp_store']}")
-
-    def rows(self, sql: str, values: Sequence[Any]) -> Iterator[tuple[Any, ...]]:
-        return iter(self.execute_sql(sql, values))
-
-    def size_bytes(self) -> int:
-        """Of the file and its log, as they are on the disk."""
-        return Path(self.database).stat().st_size + unused_space.log_bytes(self.database)
-
-    def lag_seconds(self) -> float | None:
-        return None
-
     def is_corrupt(self) -> bool:
         """Whether pages, indexes or checked columns contradict each other.  It reads the whole file."""
         return tuple(self.execute_sql("PRAGMA integrity_check(1)").fetchone()) != ("ok",)

@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 
 @contextmanager
-def _fetching() -> Iterator[None]:
+def fetching() -> Iterator[None]:
     """Raise peewee's errors for failures while rows are fetched, as for failures of a statement.
 
     peewee itself translates only the latter.  Text of a corrupt file may not be UTF-8.
@@ -50,14 +50,8 @@ def execute_many(sql: str, rows: Sequence[Iterable[Any]]) -> None:
 
 def fetch_all(sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
     """The rows of one SELECT, or of a statement with RETURNING."""
-    with _fetching():
+    with fetching():
         return list(db.execute_sql(db.translate_placeholders(sql), values).fetchall())
-
-
-def fetch_lazily(sql: str, values: Sequence[Any] = ()) -> Iterator[tuple[Any, ...]]:
-    """The rows of one SELECT inside a transaction, few of them in memory at a time."""
-    with _fetching():
-        yield from db.rows(sql, values)
 
 
 def fetch_as(kind: Callable[..., T], sql: str, values: Sequence[Any] = ()) -> list[T]:
@@ -77,7 +71,7 @@ def fetch_value(sql: str, values: Sequence[Any] = ()) -> Any:
 
 def fetch_dicts(sql: str, values: Sequence[Any] = ()) -> list[dict[str, Any]]:
     """The rows of one SELECT, by column name."""
-    with _fetching():
+    with fetching():
         cursor = db.execute_sql(db.translate_placeholders(sql), values)
         names = db.columns(cursor)
         return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()] if names else []
@@ -92,7 +86,7 @@ def fetch_each(
     """
     rows: list[tuple[Any, ...]] = []
     for part in _parts(keys):
-        with _fetching():
+        with fetching():
             rows += db.execute_sql(*db.look_up(sql, values, part)).fetchall()
     return rows
 
@@ -106,7 +100,7 @@ def fetch_version_chains(
     """
     rows: list[tuple[Any, ...]] = []
     for part in _parts(versions):
-        with _fetching():
+        with fetching():
             found = db.execute_sql(*db.chains(columns, stream_id, part)).fetchall()
             rows += [row[: len(columns) + 1] for row in found]
     return rows

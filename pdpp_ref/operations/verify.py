@@ -12,12 +12,12 @@ from typing import Any, NamedTuple
 
 from ..database import (
     byte_length,
-    db,
     fetch_all,
     fetch_as,
     fetch_dicts,
     fetch_value,
     read_snapshot,
+    sorting_on_disk,
 )
 from ..models.measures import EXTENTS, MEASURE_NAMES, retains_anything
 from ..projection.grains import (
@@ -78,7 +78,7 @@ class _Counted:
 
 def differences() -> Iterator[Difference]:
     """Every value that differs from the recomputed one, all read in one snapshot, in constant memory."""
-    with db.sorting_on_disk(), read_snapshot():
+    with sorting_on_disk(), read_snapshot():
         counted, arrivals = _count_streams(), _count_arrivals()
         connections = dict(fetch_all("SELECT id, connector_instance_id FROM connections"))
         connectors = dict(fetch_all("SELECT id, connector_id FROM connections"))

@@ -9,7 +9,7 @@ import pytest
 from flask import Flask
 
 from pdpp_ref import backup_time
-from pdpp_ref.database import db
+from pdpp_ref.database import condition, db
 from pdpp_ref.queries import silence
 from pdpp_ref.server.lanes import Lanes
 from pdpp_ref.timestamps import to_moment
@@ -84,7 +84,7 @@ def test_requests_that_have_a_thread_are_counted_by_lane(app: Flask) -> None:
 @pytest.mark.only("postgres")
 def test_only_a_replica_lags(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
     assert ("pdpp_replica_lag_seconds", ()) not in scrape(app)
-    monkeypatch.setattr(db.obj, "lag_seconds", lambda: 7.5)
+    monkeypatch.setattr(condition, "lag_seconds", lambda: 7.5)
     assert scrape(app)["pdpp_replica_lag_seconds", ()] == 7.5
 
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 _PREFIX = "HTTP_X_FORWARDED_PREFIX"
 _PREFIXES = re.compile(r"(?:(?:/[A-Za-z0-9._~-]+)*/?(?:, ?|$))+")
-_RAW = ("REQUEST_URI", "RAW_URI")  # see blueprints/routing.py
+_RAW = ("REQUEST_URI", "RAW_URI")  # see routing.py
 
 
 class TrustedProxies:
