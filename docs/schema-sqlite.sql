@@ -106,6 +106,7 @@ CREATE TABLE "records" (
 CREATE INDEX "records_stream_id_version_json_bytes" ON "records" ("stream_id", "version", "json_bytes");
 CREATE INDEX records_by_json_bytes ON records (json_bytes, stream_id, key) WHERE NOT has_rollup;
 CREATE INDEX records_record_time ON records (stream_id, record_time) WHERE record_time IS NOT NULL;
+CREATE INDEX records_with_rollup ON records (stream_id, version) WHERE has_rollup;
 
 -- One version, until history is pruned; a tombstone has no data and 0 bytes.
 --

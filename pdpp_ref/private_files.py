@@ -173,3 +173,12 @@ def _rename(part: Path, path: Path) -> None:
     if (rename and ctypes.get_errno() == errno.EEXIST) or os.path.lexists(path):
         raise FileExistsError
     part.rename(path)
+
+
+def identity_of(file: Path) -> tuple[int, int] | None:
+    """The device and inode of a file; None if it can't be read."""
+    try:
+        status = file.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino

@@ -64,8 +64,10 @@ def parse_time(text: str) -> str | None:
             moment = datetime.fromisoformat(text)
         except ValueError:
             return to_text(_read(text))
+        # This is the format of `to_text`, read in a third of the time: an import reads a time in each line.
         if moment.tzinfo in (UTC, None) and text[7] == "-" and text[13:17:3] == "::" and text[11:13] < "24":
-            # The format of `to_text`, read in a third of the time: an import reads a time in each line.
+            if len(text) == 24 and text[10::9] == "T." and text[23] == "Z":
+                return text
             return f"{text[:10]}T{text[11:19]}.{moment.microsecond // 1000:03}Z"
         return to_text(moment)
     except (ValueError, OverflowError):

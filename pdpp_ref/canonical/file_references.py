@@ -33,6 +33,20 @@ def of_record(stream_id: int, key: str) -> list[BoundFile]:
     )
 
 
+def keys_with_files(stream_id: int, keys: Sequence[str]) -> set[str]:
+    """Those of the records that have files."""
+    rows = fetch_each(
+        """
+        SELECT key
+        FROM blob_bindings
+        WHERE stream_id = ? AND key = :each
+        """,
+        [stream_id],
+        keys,
+    )
+    return {key for (key,) in rows}
+
+
 def only_named_by(stream_id: int, key: str, old: Sequence[int], retained: Sequence[int]) -> list[BoundFile]:
     """The files that old versions name in their data, and retained ones do not.
 

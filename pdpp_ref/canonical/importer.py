@@ -37,7 +37,7 @@ from . import activation, export_streams, exported_files, records
 from .errors import BlobTooLarge, DigestMismatch, NotFound, TempStorageFull
 from .export_progress import ExportProgress, Options
 
-BATCH_RECORDS = 2_000
+BATCH_RECORDS = 5_000
 BATCH_BYTES = 4 * 1024 * 1024
 BATCH_SECONDS = 1.0
 TRIES_WHEN_BUSY = 5
@@ -106,12 +106,9 @@ class _Batch:
 
     def is_full(self) -> bool:
         pending = len(self.changes) + len(self.states) + len(self.rejected)
-        old = time.monotonic() - self.began > BATCH_SECONDS
-        return (
-            max(pending, len(self.contacts)) >= BATCH_RECORDS
-            or self.size >= BATCH_BYTES
-            or (old and pending > 0)
-        )
+        if max(pending, len(self.contacts)) >= BATCH_RECORDS or self.size >= BATCH_BYTES:
+            return True
+        return pending > 0 and time.monotonic() - self.began > BATCH_SECONDS
 
 
 class Importer:
@@ -185,6 +182,9 @@ class Importer:
         if not line or line.isspace():
             return
         message = self._reader.read(line)
+        if isinstance(message, Change) and self._destination is not None:
+            self._add(message, line)
+            return
         if self._target is None and not (self.report.exports or isinstance(message, ExportBegin)):
             raise NoConnection
         if isinstance(message, ExportMessage):
@@ -193,6 +193,13 @@ class Importer:
             raise Rejected("is outside of an export; name its connection: --connection NAME")
         else:
             self._act_on(message, line)
+
+    def _add(self, change: Change, line: bytes) -> None:
+        batch = self._batch
+        self._export.count(change)
+        batch.changes.append(change)
+        batch.sources.append((self.report.lines, line))
+        batch.size += len(line)
 
     def _is_homeless(self, message: Message) -> bool:
         return self._destination is None and isinstance(message, Change | ActivateVersion)
@@ -204,12 +211,7 @@ class Importer:
         return stream.target if stream else self._target
 
     def _act_on(self, message: Message, line: bytes) -> None:
-        if isinstance(message, Change):
-            self._export.count(message)
-            self._batch.changes.append(message)
-            self._batch.sources.append((self.report.lines, line))
-            self._batch.size += len(line)
-        elif isinstance(message, State):
+        if isinstance(message, State):
             self._batch.states.append((self.report.lines, message.line))
             self._batch.size += len(line)
             if message.stream is not None:

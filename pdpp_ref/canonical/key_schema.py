@@ -43,6 +43,9 @@ class StreamKeys:
 
     def accepted(self, changes: Sequence[Change], refused: list[tuple[int, str]]) -> list[Change]:
         """Changes that fit the stream's other records; `refused` gets the positions of the others."""
+        if all(change.key_schema is None for change in changes):  # they all fit
+            self._holds_records = self._holds_records or any(change.data is not None for change in changes)
+            return list(changes)
         fitting = []
         for place, change in enumerate(changes):
             if reason := self._refusal(change):

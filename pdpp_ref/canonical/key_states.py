@@ -1,16 +1,20 @@
 """The current state of keys, as a write needs it."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 import msgspec
 
-from ..database import fetch_all, fetch_column, fetch_each
+from ..database import fetch_column, fetch_each
 from ..parsing.messages import Change
 
 KEYS_PER_PAGE = 2_000
 
+Place = tuple[int, str]  # a stream and a key
+Events = Mapping[int, Mapping[str, Sequence[Change]]]
 
-class KeyState(msgspec.Struct):
+
+class KeyState(msgspec.Struct, gc=False):
     """A key before the next change; once it is deleted, `data` is None and `size` 0.
 
     `time` is when this version was emitted, or else arrived; `versions` and `history` are the number
@@ -31,31 +35,54 @@ class KeyState(msgspec.Struct):
     blob_bytes: int = 0
 
 
-def load_key_states(
-    stream_id: int, events: Mapping[str, Sequence[Change]]
-) -> tuple[dict[str, KeyState], set[str]]:
-    """The states of those keys that the stream has or had; and keys whose rollup is lost or not expected.
+class StoredKeys(NamedTuple):
+    """The states of those keys that a stream has or had; and keys whose rollup is lost or not expected."""
 
-    `events` are the changes that are about to be made, by key.
+    states: dict[str, KeyState]
+    wrong_rollups: set[str]
+
+
+def load_key_states(events: Events) -> dict[int, StoredKeys]:
+    """What is stored of keys, by stream.
+
+    `events` are the changes that are about to be made, by stream and key.  The number of statements does
+    not depend on the number of streams.
     """
-    keys = sorted(events)
-    states = _load_live(stream_id, keys)
-    with_rollup: set[str] = set()
-    deleted: dict[int, str] = {}
-    for key, version, versions, history, blob_count, blob_bytes in _load_rollups(stream_id, keys):
-        with_rollup.add(key)
-        if key not in states:
-            deleted[version] = key
-            states[key] = KeyState(version, 0, None, None, None, True, None, "", 0, 0)
-        state = states[key]
+    places = [(stream_id, key) for stream_id, of_stream in events.items() for key in sorted(of_stream)]
+    states = _load_live(places)
+    with_rollup = _add_rollups(states, places, events)
+    found = {stream_id: StoredKeys({}, set()) for stream_id in events}
+    for place, state in states.items():
+        stream_id, key = place
+        found[stream_id].states[key] = state
+        if state.has_rollup != (place in with_rollup):
+            found[stream_id].wrong_rollups.add(key)
+    return found
+
+
+def _add_rollups(states: dict[Place, KeyState], places: Sequence[Place], events: Events) -> set[Place]:
+    """Add to the states what rollups say, deleted keys included.  Returns the keys that have one."""
+    with_rollup: set[Place] = set()
+    deleted: dict[tuple[int, int], Place] = {}
+    for stream_id, key, version, versions, history, blob_count, blob_bytes in _load_rollups(places):
+        place = stream_id, key
+        with_rollup.add(place)
+        if place not in states:
+            deleted[stream_id, version] = place
+            states[place] = KeyState(version, 0, None, None, None, True, None, "", 0, 0)
+        state = states[place]
         state.versions, state.history = versions, history
         state.blob_count, state.blob_bytes = blob_count, blob_bytes
     # The time of a delete matters only for an event that has a time itself.
-    timed = [version for version, key in deleted.items() if any(each.emitted_at for each in events[key])]
-    for version, emitted_at, ingested_at in _load_times(stream_id, timed):
-        state = states[deleted[version]]
+    timed = [
+        version
+        for version, (stream_id, key) in deleted.items()
+        if any(each.emitted_at for each in events[stream_id][key])
+    ]
+    for stream_id, version, emitted_at, ingested_at in _load_times(timed):
+        state = states[deleted[stream_id, version]]
         state.emitted_at, state.time = emitted_at, emitted_at or ingested_at
-    return states, {key for key, state in states.items() if state.has_rollup != (key in with_rollup)}
+    return with_rollup
 
 
 def stored_keys(table: str, stream_id: int) -> Iterator[str]:
@@ -75,51 +102,72 @@ def stored_keys(table: str, stream_id: int) -> Iterator[str]:
         after = page[-1]
 
 
-def _load_live(stream_id: int, keys: Sequence[str]) -> dict[str, KeyState]:
+def _load_live(places: Sequence[Place]) -> dict[Place, KeyState]:
     rows = fetch_each(
         """
         SELECT
-            key, version, json_bytes, data, table_version, record_time, has_rollup, emitted_at, ingested_at
+            stream_id, key, version, json_bytes, data, table_version, record_time, has_rollup, emitted_at,
+            ingested_at
         FROM records
-        WHERE stream_id = ? AND key = :each
+        WHERE (stream_id, key) = :each
         """,
-        [stream_id],
-        keys,
+        [],
+        places,
     )
     states = {}
-    for key, version, size, data, table_version, record_time, has_rollup, emitted_at, ingested_at in rows:
+    for (
+        stream_id,
+        key,
+        version,
+        size,
+        data,
+        table_version,
+        record_time,
+        has_rollup,
+        emitted_at,
+        ingested_at,
+    ) in rows:
         time = emitted_at or ingested_at
-        states[key] = KeyState(
+        states[stream_id, key] = KeyState(
             version, size, data, table_version, record_time, bool(has_rollup), emitted_at, time, 1, size
         )
     return states
 
 
-def _load_rollups(stream_id: int, keys: Sequence[str]) -> list[tuple[str, int, int, int, int, int]]:
-    """(key, newest version, versions, their bytes, files, their bytes) of keys with a rollup."""
-    if not fetch_all("SELECT 1 FROM retained_size_record WHERE stream_id = ? LIMIT 1", [stream_id]):
-        return []
-    rows: list[tuple[str, int, int, int, int, int]] = fetch_each(
+def _load_rollups(places: Sequence[Place]) -> list[tuple[int, str, int, int, int, int, int]]:
+    """(stream, key, newest version, versions, their bytes, files, their bytes) of keys with a rollup."""
+    streams = fetch_each(
         """
-        SELECT key, version, record_history_count, record_history_json_bytes, blob_count, blob_bytes
-        FROM retained_size_record
-        WHERE stream_id = ? AND key = :each
+        SELECT id
+        FROM streams
+        WHERE EXISTS (SELECT 1 FROM retained_size_record WHERE stream_id = streams.id) AND id = :each
         """,
-        [stream_id],
-        keys,
+        [],
+        list({stream_id for stream_id, _ in places}),
+    )
+    with_some = {stream_id for (stream_id,) in streams}
+    rows: list[tuple[int, str, int, int, int, int, int]] = fetch_each(
+        """
+        SELECT
+            stream_id, key, version, record_history_count, record_history_json_bytes, blob_count, blob_bytes
+        FROM retained_size_record
+        WHERE (stream_id, key) = :each
+        """,
+        [],
+        [place for place in places if place[0] in with_some],
     )
     return rows
 
 
-def _load_times(stream_id: int, versions: Sequence[int]) -> list[tuple[int, str | None, str]]:
-    """(version, emitted_at, ingested_at) of versions."""
-    rows: list[tuple[int, str | None, str]] = fetch_each(
+def _load_times(versions: Sequence[tuple[int, int]]) -> list[tuple[int, int, str | None, str]]:
+    """(stream, version, emitted_at, ingested_at) of versions."""
+    rows: list[tuple[int, int, str | None, str]] = fetch_each(
         """
-        SELECT version, emitted_at, ingested_at
+        SELECT stream_id, version, emitted_at, ingested_at
         FROM record_changes
-        WHERE stream_id = ? AND version = :each
+        WHERE (stream_id, version) = :each
         """,
-        [stream_id],
+        [],
         versions,
     )
     return rows

@@ -6,13 +6,14 @@ from typing import NamedTuple
 
 from ..database import (
     execute,
+    fetch_all,
     fetch_as,
-    fetch_column,
     fetch_value,
+    insert_many,
     placeholders,
     write_transaction,
 )
-from ..models import STORED_STREAM_COLUMNS, StoredStream, Stream, locking
+from ..models import STORED_STREAM_COLUMNS, StoredStream, Stream, locking, new_id
 from ..models.locking import LockedConnection
 from ..parsing.messages import Change
 from ..projection import marks
@@ -20,6 +21,7 @@ from ..timestamps import utc_now
 from . import claims, erased
 from .batch_storage import store
 from .errors import ConnectorMismatch, StreamNotFound
+from .key_states import load_key_states
 from .restoring import Section
 from .stream_batch import (
     Counts,
@@ -116,15 +118,32 @@ def _write(
         if (secret := erased.secret_of_list()) is not None:
             for batch in batches:
                 batch.counts.erased = _leave_out_erased(target, batch.stream.name, changes, places, secret)
-        for batch in batches:
-            of_stream = places.get(batch.stream.name, [])
-            batch.reject(each for each in rejections if each.stream == batch.stream.name)
-            if of_stream:
-                batch.plan([changes[place] for place in of_stream], section)
+        _plan(batches, changes, places, rejections, section)
         if creates:
             claims.claim(connection.id, target.connection, batches)
         store(batches, connection.id)
     return batches
+
+
+def _plan(
+    batches: Sequence[StreamBatch],
+    changes: Sequence[Change],
+    places: dict[str, list[int]],
+    rejections: Sequence[Rejection],
+    section: Section | None,
+) -> None:
+    """Plan each stream's share, with one read of what is stored for all of them."""
+    rejected: dict[str | None, list[Rejection]] = {}
+    for each in rejections:
+        rejected.setdefault(each.stream, []).append(each)
+    for batch in batches:
+        batch.reject(rejected.get(batch.stream.name, ()))
+        if of_stream := places.get(batch.stream.name):
+            batch.accept([changes[place] for place in of_stream], section)
+    found = load_key_states({batch.id: batch.keys_to_load for batch in batches})
+    for batch in batches:
+        if places.get(batch.stream.name):
+            batch.plan(found[batch.id])
 
 
 def _leave_out_erased(
@@ -204,18 +223,18 @@ def lock_streams(
 
     A stream that is deleted while this waits for its lock is missing.
     """
-    if creates and not creates <= _existing_names(connection.id, creates):
+    if creates and not creates <= _known_streams(connection.id, creates).keys():
         locking.lock_connection_for_update(connection.id)
-        for name in sorted(creates - _existing_names(connection.id, creates)):
-            _create_stream(connection, name)
+        _create_streams(connection, creates - _known_streams(connection.id, creates).keys())
     return locking.lock_streams_for_update(connection.id, sorted(names))
 
 
-def _existing_names(connection_id: int, names: Collection[str]) -> set[str]:
-    return set(
-        fetch_column(
+def _known_streams(connection_id: int, names: Collection[str]) -> dict[str, int]:
+    """The ids of those streams that exist, by name."""
+    return dict(
+        fetch_all(
             f"""
-            SELECT name
+            SELECT name, id
             FROM streams
             WHERE connection_id = ? AND name IN ({placeholders(names)})
             """,
@@ -224,11 +243,11 @@ def _existing_names(connection_id: int, names: Collection[str]) -> set[str]:
     )
 
 
-def _create_stream(connection: LockedConnection, name: str) -> None:
-    stream_id = Stream.insert(
-        connection=connection.id,
-        name=name,
-        created_at=utc_now(),
-        rejections_seen=connection.unattributed_rejections,
-    ).execute()
-    marks.add_stream(stream_id, connection.id)
+def _create_streams(connection: LockedConnection, names: Collection[str]) -> None:
+    now, seen = utc_now(), connection.unattributed_rejections
+    insert_many(
+        Stream,
+        ("connection_id", "name", "last_version", "created_at", "rejections_seen", "incarnation"),
+        [(connection.id, name, 0, now, seen, new_id()) for name in sorted(names)],
+    )
+    marks.add_streams(sorted(_known_streams(connection.id, names).values()))

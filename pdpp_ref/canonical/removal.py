@@ -22,8 +22,11 @@ from ..models import locking
 from ..models.locking import DeletedStream
 from . import blobs
 
-# Limits of one step: rows, and bytes of texts or files.  At least one row is removed.
+# Limits of one step: rows, bytes of texts or files, and seconds after which no new part is begun.  At least
+# one row is removed.
 ROWS_PER_STEP = 2_000
+SECONDS_PER_STEP = 0.1
+ROWS_AT_ONCE = 250
 BYTES_PER_STEP = 16 * 1024 * 1024
 FILES_PER_STEP = 100
 COST_OF_STREAM = 10  # rows that take as long as removing a stream's own row
@@ -121,10 +124,16 @@ class _Step:
         self.rows = 0
         self._room = ROWS_PER_STEP
         self._bytes = BYTES_PER_STEP
+        self._deadline = time.monotonic() + SECONDS_PER_STEP
+
+    @property
+    def _is_full(self) -> bool:
+        is_late = self.rows > 0 and time.monotonic() > self._deadline
+        return is_late or self._room <= 0 or self._bytes <= 0
 
     def run(self) -> bool:
         """False if nothing is left."""
-        while self._room > 0 and self._bytes > 0:
+        while not self._is_full:
             stream = locking.lock_deleted_stream()
             if stream is None:
                 return False
@@ -166,14 +175,15 @@ class _Step:
     def _remove_parts(self, stream: DeletedStream) -> bool:
         """True if none is left."""
         while self.position.part < len(_PARTS):
-            if self._room <= 0 or self._bytes <= 0 or not self._remove_rows(stream.id):
+            if self._is_full:
                 return False
-            self.position = _Position(stream.incarnation, self.position.part + 1)
+            if self._remove_rows(stream.id):
+                self.position = _Position(stream.incarnation, self.position.part + 1)
         return True
 
     def _remove_rows(self, stream_id: int) -> bool:
         """Remove rows of the current part.  True if none is left."""
-        part, room = _PARTS[self.position.part], self._room
+        part, room = _PARTS[self.position.part], min(self._room, ROWS_AT_ONCE)
         after = part.first if self.position.after is None else self.position.after
         rows = fetch_all(
             f"""

@@ -5,29 +5,32 @@ It runs in small, independent transactions: an interrupted run has pruned less, 
 Long histories are found by their rollups.  If these can't be right, they are derived again first.
 """
 
-import hashlib
 import time
 from collections.abc import Callable, Iterator, Sequence
+from itertools import accumulate
 from typing import NamedTuple
 
+import peewee
+
 from ..database import (
-    execute_many,
-    execute_one,
+    delete_many,
     fetch_all,
     fetch_as,
-    fetch_value,
     read_snapshot,
+    update_many,
     write_transaction,
 )
-from ..models import STORED_STREAM_COLUMNS, StoredStream, locking
-from ..models.measures import MEASURE_NAMES
+from ..models import STORED_STREAM_COLUMNS, RecordChange, RetainedSizeRecord, StoredStream, locking
+from ..models.measures import MEASURE_NAMES, MEASURES
 from ..projection import counting, deltas, marks, record_rollups
 from ..projection.deltas import Delta
 from . import blobs, file_references
 from .file_references import BoundFile
+from .histories import History, Rollup, is_right, latest_pruned, live_versions, load_chains
 
 KEYS_PER_TRANSACTION = 500
 VERSIONS_PER_TRANSACTION = 2_000
+BYTES_PER_TRANSACTION = 16 * 1024 * 1024
 DERIVING_SECONDS = 0.1
 ANY_VERSION = 2**62
 
@@ -37,37 +40,6 @@ class Pruned(NamedTuple):
 
     versions: int = 0
     json_bytes: int = 0
-
-
-class _Rollup(NamedTuple):
-    """A key's rollup: its newest version, how many there are, the live one's measures, and its files."""
-
-    key: str
-    version: int
-    record_count: int
-    current_json_bytes: int
-    versions: int
-    history_json_bytes: int
-    files: int
-
-
-class _History(NamedTuple):
-    """A key's newest versions, newest first; `is_live`: it has a live record."""
-
-    versions: list["_Version"]
-    is_live: bool
-
-
-class _Version(NamedTuple):
-    """A version; `at` is when it was emitted, or else arrived."""
-
-    version: int
-    key: str
-    previous: int | None
-    json_bytes: int
-    at: str
-    pruned_at: str | None
-    pruned_digest: str | None
 
 
 def prune(
@@ -118,6 +90,7 @@ class _StreamPruning:
         """One for each transaction that has pruned something."""
         is_wrong = not _rollups_add_up(self.stream.id)
         while not self.is_done:
+            began = time.monotonic()
             with write_transaction():
                 stream = locking.lock_stream_for_update(self.stream.id)
                 if stream is None or not self._is_still(stream):
@@ -133,6 +106,7 @@ class _StreamPruning:
                     done = self._prune()
             if done.versions:
                 yield done
+            time.sleep((time.monotonic() - began) / 4)  # others get their turn
 
     def _is_still(self, stream: StoredStream) -> bool:
         """SQLite reuses the id of the last stream for the next one, once it is deleted."""
@@ -145,47 +119,66 @@ class _StreamPruning:
 
     def _prune(self) -> Pruned:
         """Prune some records, within the limits of a transaction."""
-        delta, done, unbound = Delta(), Pruned(), set[str]()
-        wrong = None
         rollups = self._next_rollups()
         self.is_done = not rollups
-        for rollup in rollups:
-            room = VERSIONS_PER_TRANSACTION - done.versions
-            history = _load_history(self.stream.id, rollup, self.keep + room)
-            if history is None:
-                wrong = rollup.key
-                break
-            retained, gone = history.versions[: self.keep], history.versions[self.keep :]
-            ended = self._ended_files(rollup, history.is_live, retained, gone)
-            _remove(self.stream.id, rollup, retained, gone, delta)
-            unbound.update(file_references.end(self.stream.id, rollup.key, ended, delta))
-            sizes = sum(one.json_bytes for one in gone)
-            done = Pruned(done.versions + len(gone), done.json_bytes + sizes)
-            if len(gone) == room:
-                break  # this record may have more: the next transaction begins with it
-            self.after = rollup.key
-        blobs.drop_unbound(unbound)
-        if done.versions:
-            deltas.record(self.stream.connection_id, {self.stream.id: delta})
+        part = rollups[: _fitting(rollups, self.keep)]
+        histories, wrong = self._load_histories(part)
+        done = self._remove(histories) if histories else Pruned()
+        if histories and wrong is None and histories[-1].is_complete:
+            self.after = histories[-1].rollup.key
         if wrong is not None:
             self._mark_wrong(wrong)
         return done
 
-    def _ended_files(
-        self, rollup: _Rollup, is_live: bool, retained: Sequence[_Version], gone: Sequence[_Version]
-    ) -> list[BoundFile]:
-        """The files that the record refers to no more."""
-        if not is_live and rollup.versions - len(gone) == 1:
-            return file_references.of_record(self.stream.id, rollup.key)
-        if not (rollup.files and gone):
-            return []
-        old, new = ([one.version for one in versions] for versions in (gone, retained))
-        return file_references.only_named_by(self.stream.id, rollup.key, old, new)
+    def _load_histories(self, rollups: Sequence[Rollup]) -> tuple[list[History], str | None]:
+        """The histories of records, up to one whose rollup can't be right, and the key of that one."""
+        most = self.keep + VERSIONS_PER_TRANSACTION
+        live = live_versions(self.stream.id, [rollup.key for rollup in rollups])
+        chains = load_chains(self.stream.id, [rollup.version for rollup in rollups], most)
+        histories: list[History] = []
+        for rollup in rollups:
+            versions = chains.get(rollup.version, [])
+            if not is_right(rollup, live.get(rollup.key), versions, most):
+                return histories, rollup.key
+            retained, gone = versions[: self.keep], versions[self.keep :]
+            histories.append(History(rollup, rollup.key in live, retained, gone))
+        return histories, None
 
-    def _next_rollups(self) -> list[_Rollup]:
+    def _remove(self, histories: Sequence[History]) -> Pruned:
+        delta, unbound = Delta(), set[str]()
+        ended = self._ended_files(histories)
+        _remove_versions(self.stream.id, histories)
+        for history in histories:
+            for one in history.gone:
+                delta.remove_version(one.version, one.json_bytes)
+            key = history.rollup.key
+            unbound.update(file_references.end(self.stream.id, key, ended.get(key, []), delta))
+        blobs.drop_unbound(unbound)
+        deltas.record(self.stream.connection_id, {self.stream.id: delta})
+        sizes = sum(one.json_bytes for history in histories for one in history.gone)
+        return Pruned(sum(len(history.gone) for history in histories), sizes)
+
+    def _ended_files(self, histories: Sequence[History]) -> dict[str, list[BoundFile]]:
+        """By key, the files that records refer to no more."""
+        with_files = file_references.keys_with_files(
+            self.stream.id, [each.rollup.key for each in histories]
+        )
+        ended = {}
+        for history in histories:
+            key = history.rollup.key
+            if key not in with_files:
+                continue
+            if history.is_only_tombstone:
+                ended[key] = file_references.of_record(self.stream.id, key)
+            else:
+                old, new = ([one.version for one in each] for each in (history.gone, history.retained))
+                ended[key] = file_references.only_named_by(self.stream.id, key, old, new)
+        return ended
+
+    def _next_rollups(self) -> list[Rollup]:
         """Rollups of the next keys with more than `keep` versions."""
         return fetch_as(
-            _Rollup,
+            Rollup,
             """
             SELECT
                 key, version, record_count, current_record_json_bytes, record_history_count,
@@ -246,113 +239,48 @@ def _rollups_add_up(stream_id: int) -> bool:
     return records == versions >= 0 and current == history >= 0 and not any(files)
 
 
-def _load_history(stream_id: int, rollup: _Rollup, most: int) -> _History | None:
-    """A record's newest versions, at most so many; None if its rollup can't be right."""
-    live = fetch_all(
-        """
-        SELECT version, json_bytes
-        FROM records
-        WHERE stream_id = ? AND key = ?
-        """,
-        (stream_id, rollup.key),
+def _fitting(rollups: Sequence[Rollup], keep: int) -> int:
+    """How many of the records fit one transaction; at least 1, which may have more than that."""
+    versions = accumulate(rollup.versions - keep for rollup in rollups)
+    sizes = accumulate(rollup.history_json_bytes for rollup in rollups)
+    fit = sum(
+        number <= VERSIONS_PER_TRANSACTION and size <= BYTES_PER_TRANSACTION
+        for number, size in zip(versions, sizes, strict=True)
     )
-    if (rollup.record_count, rollup.current_json_bytes) != (len(live), live[0][1] if live else 0):
-        return None
-    versions = _load_chain(stream_id, rollup.key, rollup.version, most)
-    if versions is None:
-        return None
-    # The newest version of a live record is the live one; that of a deleted one has no data.
-    newest = versions[0]
-    if (newest.version != live[0][0]) if live else newest.json_bytes:
-        return None
-    count, size = len(versions), sum(one.json_bytes for one in versions)
-    if versions[-1].previous is None:
-        is_right = (rollup.versions, rollup.history_json_bytes) == (count, size)
-    else:
-        is_right = rollup.versions > count and rollup.history_json_bytes >= size
-    return _History(versions, bool(live)) if is_right else None
+    return max(1, fit)
 
 
-def _load_chain(stream_id: int, key: str, newest: int, most: int) -> list[_Version] | None:
-    """At most so many versions of a key, from `newest` back; None if a link does not lead to one."""
-    versions: list[_Version] = []
-    version: int | None = newest
-    while version is not None and len(versions) < most:
-        rows = fetch_as(
-            _Version,
-            """
-            SELECT
-                version, key, previous_version, json_bytes, COALESCE(emitted_at, ingested_at), pruned_at,
-                pruned_digest
-            FROM record_changes
-            WHERE stream_id = ? AND version = ?
-            """,
-            (stream_id, version),
-        )
-        if not rows or rows[0].key != key or (versions and version >= versions[-1].version):
-            return None
-        versions.append(rows[0])
-        version = rows[0].previous
-    return versions
-
-
-def _remove(
-    stream_id: int, rollup: _Rollup, retained: Sequence[_Version], gone: Sequence[_Version], delta: Delta
-) -> None:
-    """Remove old versions of a record, and store the time and digest of the latest pruned one."""
-    pruned_at, pruned_digest = _latest_pruned(stream_id, retained, gone)
+def _remove_versions(stream_id: int, histories: Sequence[History]) -> None:
+    """Remove old versions of records, and store the time and digest of the latest pruned one of each."""
+    latest = latest_pruned(stream_id, histories)
     # The chain continues with the rest: nothing, or versions that the next transaction removes.
-    execute_one(
-        """
-        UPDATE record_changes
-        SET previous_version = ?, pruned_at = ?, pruned_digest = ?
-        WHERE stream_id = ? AND version = ?
-        """,
-        (gone[-1].previous, pruned_at, pruned_digest, stream_id, retained[-1].version),
-    )
-    execute_many(
-        """
-        UPDATE record_changes
-        SET pruned_at = NULL, pruned_digest = NULL
-        WHERE stream_id = ? AND version = ?
-        """,
-        [(stream_id, one.version) for one in retained[:-1] if one.pruned_at is not None],
-    )
-    execute_many(
-        "DELETE FROM record_changes WHERE stream_id = ? AND version = ?",
-        [(stream_id, one.version) for one in gone],
-    )
-    execute_one(
-        """
-        UPDATE retained_size_record
-        SET record_history_count = record_history_count - ?,
-            record_history_json_bytes = record_history_json_bytes - ?
-        WHERE stream_id = ? AND key = ?
-        """,
-        (len(gone), sum(one.json_bytes for one in gone), stream_id, rollup.key),
-    )
-    for one in gone:
-        delta.remove_version(one.version, one.json_bytes)
+    links = [
+        (history.gone[-1].previous, *mark, stream_id, history.retained[-1].version)
+        for history, mark in zip(histories, latest, strict=True)
+    ]
+    unmarked = [
+        (None, None, stream_id, one.version)
+        for history in histories
+        for one in history.retained[:-1]
+        if one.pruned_at is not None
+    ]
+    gone = [(stream_id, one.version) for history in histories for one in history.gone]
+    sums = [
+        (stream_id, history.rollup.key, len(history.gone), sum(one.json_bytes for one in history.gone))
+        for history in histories
+    ]
+    found = [
+        update_many(RecordChange, ("previous_version", *_MARK_COLUMNS), links, _VERSION_KEY),
+        update_many(RecordChange, _MARK_COLUMNS, unmarked, _VERSION_KEY),
+        delete_many(RecordChange, _VERSION_KEY, gone),
+        update_many(RetainedSizeRecord, _SUM_COLUMNS, sums, _SUM_COLUMNS[:2], _SUBTRACT),
+    ]
+    if found != [len(links), len(unmarked), len(gone), len(sums)]:
+        raise peewee.OperationalError("a row that was to be changed was not")
 
 
-def _latest_pruned(
-    stream_id: int, retained: Sequence[_Version], gone: Sequence[_Version]
-) -> tuple[str | None, str | None]:
-    """The time of the latest version ever pruned of a record, and the digest of its data.
-
-    If two have the same time, it is the later version.  The mark on a version stands for versions
-    before it.
-    """
-    at, digest, latest = "", None, None
-    for place, one in enumerate((*retained, *gone)):
-        if place >= len(retained) and one.at > at:
-            at, digest, latest = one.at, None, one
-        if one.pruned_at is not None and one.pruned_at > at:
-            at, digest, latest = one.pruned_at, one.pruned_digest, None
-    if latest is not None:
-        data = fetch_value(
-            "SELECT data FROM record_changes WHERE stream_id = ? AND version = ?",
-            (stream_id, latest.version),
-        )
-        digest = "" if data is None else hashlib.sha256(data.encode()).hexdigest()
-    return at or None, digest
+_VERSION_KEY = ("stream_id", "version")
+_MARK_COLUMNS = ("pruned_at", "pruned_digest", *_VERSION_KEY)
+_HISTORY_MEASURES = tuple(measure.name for measure in MEASURES if measure.table == "record_changes")
+_SUM_COLUMNS = ("stream_id", "key", *_HISTORY_MEASURES)
+_SUBTRACT = ", ".join(f"{name} = {name} - :{name}" for name in _HISTORY_MEASURES)

@@ -11,7 +11,7 @@ from ..projection.deltas import Delta
 from ..timestamps import utc_now
 from . import restoring, unchanged
 from .key_schema import StreamKeys
-from .key_states import KeyState, load_key_states
+from .key_states import KeyState, StoredKeys, load_key_states
 
 NO_TIME = ""  # for a record without a time, sent again after its time field was declared
 
@@ -73,7 +73,11 @@ class StreamBatch:
         self.id = self.stream.id
         self.has_new_time_field = False
         self.states: dict[str, KeyState] = {}
+        self.live: set[str] = set()  # keys of records that are live before this write
+        # The changes to plan, also by key; and those whose version is stored under its number.
         self.fitting: Sequence[Change] = ()
+        self.events: dict[str, list[Change]] = {}
+        self.stored: Sequence[Change] = ()
         # Keys whose rollup is lost, or exists although the record does not say so.
         self.wrong_rollups: set[str] = set()
         self.version = self.stream.last_version
@@ -93,27 +97,33 @@ class StreamBatch:
                 newest = each.table_version if known is None else max(known, each.table_version)
                 self.stream.rejected_table_version = newest
 
-    def plan(self, changes: Sequence[Change], section: restoring.Section | None = None) -> None:
-        """Plan the changes, in order; those that don't fit the stream are `refused`.
+    def accept(self, changes: Sequence[Change], section: restoring.Section | None = None) -> None:
+        """Take the changes that are to be planned, in order; those that don't fit the stream are `refused`.
 
         `section` is that of the export they come from, if there is one.
         """
         fitting = self.keys.accepted(changes, self.refused)
         self.reject(Rejection(table_version=changes[place].table_version) for place, _ in self.refused)
-        stored: list[Change] = []
         if section is not None:
-            self.section, fitting, stored = restoring.place(section, self.stream, fitting)
-        self.fitting = [*stored, *fitting]
+            self.section, fitting, self.stored = restoring.place(section, self.stream, fitting)
+        self.fitting = fitting
         self._declare_time_field(fitting)
-        events: dict[str, list[Change]] = {}
         for change in fitting:
-            events.setdefault(change.key, []).append(change)
-        known = events | {change.key: [change] for change in stored if change.key not in events}
-        self.states, self.wrong_rollups = load_key_states(self.id, known)
-        self.batch = unchanged.Batch(self.id, self.states, events, self.now)
-        for change in stored:
+            self.events.setdefault(change.key, []).append(change)
+
+    @property
+    def keys_to_load(self) -> dict[str, list[Change]]:
+        """The keys of all changes, with those to be made."""
+        return {change.key: [change] for change in self.stored} | self.events
+
+    def plan(self, found: StoredKeys) -> None:
+        """Plan the changes; `found` is what is stored of their keys."""
+        self.states, self.wrong_rollups = found
+        self.live = {key for key, state in self.states.items() if state.data is not None}
+        self.batch = unchanged.Batch(self.id, self.states, self.events, self.now)
+        for change in self.stored:
             self._plan_stored(change)
-        for change in fitting:
+        for change in self.fitting:
             self._plan(change)
         if self.section is not None:
             self.section = replace(self.section, through=self.version)
@@ -131,6 +141,8 @@ class StreamBatch:
         before = self.states.get(change.key)
         if change.exported is not None and change.exported.version is not None:
             self._restore(change, change.exported, before)
+        elif before is None and change.data is not None:
+            self._upsert(change, change.data, None)
         elif change.key in self.batch.replayed or self.batch.is_unchanged(change, before):
             self.counts.unchanged += 1
             if before is not None and before.data is not None and change.data is not None:
@@ -181,12 +193,22 @@ class StreamBatch:
         else:
             self.counts.updated += 1
             self._is_replaced(before)
-        size = len(data.encode())
+        size = len(data) if data.isascii() else len(data.encode())
         time = self._time_of(change)
-        row = self._append(change, data, size, before, time)
+        state = self._append(change, data, size, before, time)
         self.delta.add_current(size)
-        has_rollup = self.states[change.key].has_rollup
-        self.current[change.key] = (*row[:-1], change.table_version, time, has_rollup)
+        self.current[change.key] = (
+            self.id,
+            state.version,
+            change.key,
+            data,
+            size,
+            change.emitted_at,
+            self.now,
+            change.table_version,
+            time,
+            state.has_rollup,
+        )
 
     def _is_replaced(self, before: KeyState) -> None:
         self.delta.remove_current(before.version, before.size)
@@ -195,11 +217,12 @@ class StreamBatch:
 
     def _append(
         self, change: Change, data: str | None, size: int, before: KeyState | None, time: str | None = None
-    ) -> Row:
-        """Add a version.  Returns its row of record_changes."""
+    ) -> KeyState:
+        """Add a version.  Returns the key's new state."""
         self.version += 1
-        row = (self.id, self.version, change.key, data, size, change.emitted_at, self.now)
-        self.history.append((*row, before and before.version))
+        previous = before.version if before is not None else None
+        row = (self.id, self.version, change.key, data, size, change.emitted_at, self.now, previous)
+        self.history.append(row)
         self.delta.add_version(size)
         state = KeyState(
             self.version,
@@ -219,13 +242,14 @@ class StreamBatch:
             state.blob_count, state.blob_bytes = before.blob_count, before.blob_bytes
         self.states[change.key] = state
         self.batch.add(change.key, state, size)
-        return self.history[-1]
+        return state
 
     # ---- files ---------------------------------------------------------------------------------
 
     def live_upserts(self) -> dict[str, str]:
         """The data of the keys of upserts, unchanged ones included, that are live afterwards."""
-        upserts = {change.key: change.data for change in self.fitting if change.data is not None}
+        changes = (*self.stored, *self.fitting)
+        upserts = {change.key: change.data for change in changes if change.data is not None}
         return {
             key: data
             for key, data in upserts.items()
@@ -305,7 +329,7 @@ class StreamBatch:
     def remove_older(self, keys: Sequence[str], version: int) -> None:
         """Plan to delete those of the records with an older table version; those without one stay."""
         events = {key: [Change(self.stream.name, key, None)] for key in keys}
-        self.states, self.wrong_rollups = load_key_states(self.id, events)
+        self.states, self.wrong_rollups = load_key_states({self.id: events})[self.id]
         self.batch = unchanged.Batch(self.id, {}, {}, self.now)
         for key, (gone,) in events.items():
             state = self.states.get(key)
@@ -316,7 +340,7 @@ class StreamBatch:
     # ---- rows to store -------------------------------------------------------------------------
 
     def stream_values(self) -> Row:
-        """The values of the UPDATE in _store_streams."""
+        """The values of `_store_streams`."""
         stream = self.stream
         return (
             self.version,
@@ -342,7 +366,7 @@ class StreamBatch:
                 yield (self.id, key, state.version, self.now, is_live, state.size, *measures)
 
     def metadata_rows(self) -> Iterator[Row]:
-        """The values of the UPDATE in _store_metadata; a record that is deleted needs none."""
+        """The values of `_store_metadata`; a record that is deleted needs none."""
         for key in self.metadata_only:
             if self.current.get(key, True):
                 state = self.states[key]

@@ -21,7 +21,7 @@ class _Plain(logging.Handler):
         output.report(record.getMessage())
 
 
-class _Json(logging.Formatter):
+class JsonFormatter(logging.Formatter):
     """Never the text of an exception: it may have a path or personal data."""
 
     def format(self, record: logging.LogRecord) -> str:
@@ -56,6 +56,6 @@ def serve(level: str) -> None:
     """The same, for a server, which also logs each request as `info`."""
     set_level(level)
     for handler in logging.getLogger().handlers:
-        handler.setFormatter(_Json())
+        handler.setFormatter(JsonFormatter())
     if level == "info":
         AccessLog.stream = sys.stderr

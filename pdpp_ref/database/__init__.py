@@ -27,6 +27,7 @@ from .proxy import db
 from .sqlite import PRAGMAS
 from .statements import (
     byte_length,
+    delete_many,
     execute,
     execute_many,
     execute_one,
@@ -42,6 +43,7 @@ from .statements import (
     for_update,
     insert_many,
     placeholders,
+    update_many,
 )
 from .transactions import (
     check_ready,
@@ -69,6 +71,7 @@ __all__ = [
     "condition",
     "connect",
     "db",
+    "delete_many",
     "exclusive_transaction",
     "execute",
     "execute_many",
@@ -96,6 +99,7 @@ __all__ = [
     "sorting_on_disk",
     "step_transaction",
     "transaction_lost",
+    "update_many",
     "using",
     "why_unusable",
     "write_attempt",

@@ -19,6 +19,7 @@ from .errors import (
     of_driver,
     problem,
 )
+from .postgres_rows import chains_text, delete_text, given, look_up_text, update_text
 from .preamble import (
     EXCLUSIVE,
     LOCK_EXCLUSIVE,
@@ -277,11 +278,30 @@ class Postgres(SchemaGuard, peewee.PostgresqlDatabase):
         """Send all rows in one statement, as an array for each column: in binary, because the driver is
         slow at writing such text.
         """
-        types = (_ARRAYS[model._meta.columns[name].field_type] for name in columns)
-        arrays = ", ".join(f"%b::{name}[]" for name in types)
-        sql = insert_text(model._meta.table_name, columns, identity, f"SELECT * FROM unnest({arrays})")
+        selected = f"SELECT * FROM {given(model, columns)}"
+        self._execute_rows(insert_text(model._meta.table_name, columns, identity, selected), rows)
+
+    def update_rows(
+        self,
+        model: type[peewee.Model],
+        columns: tuple[str, ...],
+        rows: Sequence[Sequence[Any]],
+        identity: tuple[str, ...],
+        sets: str,
+    ) -> int:
+        """Each row is looked up by itself (see `look_up`); its place holds, as the row is locked."""
+        return self._execute_rows(update_text(model, columns, identity, sets), rows)
+
+    def delete_rows(
+        self, model: type[peewee.Model], identity: tuple[str, ...], rows: Sequence[Sequence[Any]]
+    ) -> int:
+        return self._execute_rows(delete_text(model, identity), rows)
+
+    def _execute_rows(self, sql: str, rows: Sequence[Sequence[Any]]) -> int:
         with self._in_transaction():
-            self.cursor().execute(sql, [list(column) for column in zip(*rows, strict=True)])
+            cursor = self.cursor()
+            cursor.execute(sql, [list(column) for column in zip(*rows, strict=True)])
+            return int(cursor.rowcount)
 
     def execute_each(self, sql: str, rows: Sequence[Iterable[Any]]) -> None:
         with self._in_transaction():
@@ -294,45 +314,16 @@ class Postgres(SchemaGuard, peewee.PostgresqlDatabase):
         """Without LATERAL, the planner assumes that a stream without statistics is small, and reads all
         of it for a handful of keys.
         """
-        kind = "text" if isinstance(keys[0], str) else "bigint"
-        lateral = f"""
-            SELECT found.*
-            FROM unnest(%b::{kind}[]) AS wanted(each)
-            CROSS JOIN LATERAL (
-                {self.translate_placeholders(sql).replace(":each", "wanted.each")}
-                LIMIT 1
-            ) AS found
-            """
-        return lateral, [list(keys), *values]
+        columns = list(zip(*keys, strict=True)) if isinstance(keys[0], tuple) else [keys]
+        kinds = ["text" if isinstance(column[0], str) else "bigint" for column in columns]
+        sql = look_up_text(self.translate_placeholders(sql), kinds)
+        return sql, [*map(list, columns), *values]
 
     def chains(
-        self, columns: Sequence[str], stream_id: int, versions: Sequence[int]
+        self, columns: Sequence[str], stream_id: int, versions: Sequence[int], most: int
     ) -> tuple[str, Sequence[Any]]:
         """LATERAL for the same reason."""
-        names = ", ".join(columns)
-        sql = f"""
-            WITH RECURSIVE chain AS (
-                SELECT wanted.each AS head, c.*
-                FROM unnest(%b::bigint[]) AS wanted(each)
-                CROSS JOIN LATERAL (
-                    SELECT {names}, version AS at, previous_version AS previous
-                    FROM record_changes
-                    WHERE stream_id = %s AND version = wanted.each
-                    LIMIT 1
-                ) AS c
-                UNION ALL
-                SELECT chain.head, c.*
-                FROM chain
-                CROSS JOIN LATERAL (
-                    SELECT {names}, version AS at, previous_version AS previous
-                    FROM record_changes
-                    WHERE stream_id = %s AND version = chain.previous AND version < chain.at
-                    LIMIT 1
-                ) AS c
-            )
-            SELECT * FROM chain
-            """
-        return sql, [list(versions), stream_id, stream_id]
+        return chains_text(tuple(columns)), [list(versions), stream_id, stream_id, most]
 
     def is_replica(self) -> bool:
         """As the server said when the transaction began; a driver may remember a pooler's answer."""
@@ -376,8 +367,6 @@ class Postgres(SchemaGuard, peewee.PostgresqlDatabase):
     def translate_placeholders(self, sql: str) -> str:
         return sql.replace("%", "%%").replace("?", "%s")
 
-
-_ARRAYS = {"BIGAUTO": "bigint", "BIGINT": "bigint", "TEXT": "text", "BOOL": "boolean", "BLOB": "bytea"}
 
 _TRY_RECONCILE = f"""
     SELECT

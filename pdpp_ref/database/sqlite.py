@@ -19,6 +19,7 @@ from .. import private_files
 from . import unused_space
 from .errors import DatabaseUnusable, FileMoved, problem
 from .schema_guard import READ_SCHEMA, SchemaGuard
+from .sqlite_rows import chains_text, delete_text, flat, look_up_text, update_text
 from .statements import insert_text, placeholders
 
 log = logging.getLogger(__name__)
@@ -123,7 +124,7 @@ class Sqlite(SchemaGuard, APSWDatabase):  # type: ignore[misc]  # playhouse has 
             log.warning("others can read the database file, and its permissions can't be changed")
         self.execute_sql("PRAGMA journal_mode = wal")
         self._file = Path(self.database)
-        self._identity = _identity_of(self._file)
+        self._identity = private_files.identity_of(self._file)
 
     def _make_file(self) -> None:
         """Create a new file with mode 0600; SQLite would leave that to the umask."""
@@ -136,7 +137,7 @@ class Sqlite(SchemaGuard, APSWDatabase):  # type: ignore[misc]  # playhouse has 
         A deleted file stays usable to whoever has it open: writes to it would be acknowledged, and
         lost when the last connection closes.
         """
-        if self._identity and _identity_of(self._file) != self._identity:
+        if self._identity and private_files.identity_of(self._file) != self._identity:
             raise FileMoved
 
     def create_tables(self, models: Iterable[type[peewee.Model]], **options: Any) -> None:
@@ -246,6 +247,27 @@ class Sqlite(SchemaGuard, APSWDatabase):  # type: ignore[misc]  # playhouse has 
         sql = insert_text(model._meta.table_name, columns, identity, values)
         self.connection().cursor().executemany(sql, rows)
 
+    def update_rows(
+        self,
+        model: type[peewee.Model],
+        columns: tuple[str, ...],
+        rows: Sequence[Sequence[Any]],
+        identity: tuple[str, ...],
+        sets: str,
+    ) -> int:
+        return self._change_rows(update_text(model._meta.table_name, columns, identity, sets), rows)
+
+    def delete_rows(
+        self, model: type[peewee.Model], identity: tuple[str, ...], rows: Sequence[Sequence[Any]]
+    ) -> int:
+        return self._change_rows(delete_text(model._meta.table_name, identity), rows)
+
+    def _change_rows(self, sql: str, rows: Sequence[Sequence[Any]]) -> int:
+        connection = self.connection()
+        before = connection.total_changes()
+        connection.cursor().executemany(sql, rows)
+        return int(connection.total_changes() - before)
+
     def execute_each(self, sql: str, rows: Sequence[Iterable[Any]]) -> None:
         self.connection().cursor().executemany(sql, rows)
 
@@ -256,27 +278,12 @@ class Sqlite(SchemaGuard, APSWDatabase):  # type: ignore[misc]  # playhouse has 
             return []
 
     def look_up(self, sql: str, values: Sequence[Any], keys: Sequence[Any]) -> tuple[str, Sequence[Any]]:
-        return sql.replace("= :each", f"IN ({placeholders(keys)})"), [*values, *keys]
+        return look_up_text(sql, keys), [*values, *flat(keys)]
 
     def chains(
-        self, columns: Sequence[str], stream_id: int, versions: Sequence[int]
+        self, columns: Sequence[str], stream_id: int, versions: Sequence[int], most: int
     ) -> tuple[str, Sequence[Any]]:
-        sql = f"""
-            WITH RECURSIVE chain(head, at, previous) AS (
-                SELECT version, version, previous_version
-                FROM record_changes
-                WHERE stream_id = ? AND version IN ({placeholders(versions)})
-                UNION ALL
-                SELECT chain.head, c.version, c.previous_version
-                FROM chain
-                JOIN record_changes c
-                    ON c.stream_id = ? AND c.version = chain.previous AND c.version < chain.at
-            )
-            SELECT chain.head, {", ".join(columns)}
-            FROM chain
-            JOIN record_changes ON stream_id = ? AND version = chain.at
-            """
-        return sql, [stream_id, *versions, stream_id, stream_id]
+        return chains_text(columns, len(versions)), [stream_id, *versions, stream_id, most, stream_id]
 
     def translate_placeholders(self, sql: str) -> str:
         return sql
@@ -370,14 +377,6 @@ class Sqlite(SchemaGuard, APSWDatabase):  # type: ignore[misc]  # playhouse has 
 
 _READS = {"SELECT", "WITH"}
 _WRITES = {"INSERT", "UPDATE", "DELETE", "REPLACE"}
-
-
-def _identity_of(file: Path) -> tuple[int, int] | None:
-    try:
-        status = file.stat()
-    except OSError:
-        return None
-    return status.st_dev, status.st_ino
 
 
 def from_url(url: str, instance: Path) -> Sqlite:

@@ -3,6 +3,7 @@
 A statement is written whole, with `?` for its values; each driver gets the placeholders that it knows.
 """
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from contextlib import contextmanager
 from functools import cache
@@ -13,6 +14,7 @@ import peewee
 from .proxy import db
 
 KEYS_PER_QUERY = 500
+ALL_VERSIONS = 2**62
 
 T = TypeVar("T")
 
@@ -77,12 +79,14 @@ def fetch_dicts(sql: str, values: Sequence[Any] = ()) -> list[dict[str, Any]]:
         return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()] if names else []
 
 
-def fetch_each(
-    sql: str, values: Sequence[Any], keys: Sequence[str] | Sequence[int]
-) -> list[tuple[Any, ...]]:
+Keys = Sequence[str] | Sequence[int] | Sequence[tuple[int, str]] | Sequence[tuple[int, int]]
+
+
+def fetch_each(sql: str, values: Sequence[Any], keys: Keys) -> list[tuple[Any, ...]]:
     """The rows of a SELECT that ends with `column = :each`, which stands for each of the keys.
 
-    Each key has at most one row, and gets its own index look-up, whatever the planner expects.
+    Keys of two columns are pairs: `(stream_id, key) = :each`.  Each key has at most one row, and gets its
+    own index look-up, whatever the planner expects.
     """
     rows: list[tuple[Any, ...]] = []
     for part in _parts(keys):
@@ -92,17 +96,16 @@ def fetch_each(
 
 
 def fetch_version_chains(
-    columns: Sequence[str], stream_id: int, versions: Sequence[int]
+    columns: Sequence[str], stream_id: int, versions: Sequence[int], most: int = ALL_VERSIONS
 ) -> list[tuple[Any, ...]]:
-    """Rows of record_changes, from each of the versions back along `previous_version`.
+    """Rows of record_changes, from each of the versions back along `previous_version`, so many at most.
 
     Each row begins with the version at the head of its chain; its columns follow.
     """
     rows: list[tuple[Any, ...]] = []
     for part in _parts(versions):
         with fetching():
-            found = db.execute_sql(*db.chains(columns, stream_id, part)).fetchall()
-            rows += [row[: len(columns) + 1] for row in found]
+            rows += db.execute_sql(*db.chains(columns, stream_id, part, most)).fetchall()
     return rows
 
 
@@ -128,6 +131,33 @@ def insert_many(
             db.insert_rows(model, columns, rows, identity)
 
 
+def update_many(
+    model: type[peewee.Model],
+    columns: tuple[str, ...],
+    rows: Sequence[Sequence[Any]],
+    identity: tuple[str, ...],
+    sets: str = "",
+) -> int:
+    """Change rows that the transaction has locked, each found by its `identity`.  Returns how many.
+
+    `sets` is the SET clause, in which `:name` is the value given for a column; without it, the columns
+    get these values.  On PostgreSQL this is one statement for all rows.
+    """
+    if not rows:
+        return 0
+    sets = sets or ", ".join(f"{name} = :{name}" for name in columns if name not in identity)
+    with peewee.__exception_wrapper__:  # type: ignore[attr-defined]
+        return int(db.update_rows(model, columns, rows, identity, sets))
+
+
+def delete_many(model: type[peewee.Model], identity: tuple[str, ...], rows: Sequence[Sequence[Any]]) -> int:
+    """Delete rows that the transaction has locked, each found by its `identity`.  Returns how many."""
+    if not rows:
+        return 0
+    with peewee.__exception_wrapper__:  # type: ignore[attr-defined]
+        return int(db.delete_rows(model, identity, rows))
+
+
 # ---- parts of a statement ----------------------------------------------------------------------
 
 
@@ -139,6 +169,19 @@ def placeholders(values: Sized) -> str:
 def byte_length(column: str) -> str:
     """The UTF-8 length of a text column."""
     return f"octet_length({column})"
+
+
+def equal_to_given(names: Sequence[str]) -> str:
+    """`a = :a AND b = :b`"""
+    return " AND ".join(f"{name} = :{name}" for name in names)
+
+
+_GIVEN = re.compile(r":(\w+)")
+
+
+def with_given(sql: str, value: Callable[[str], str]) -> str:
+    """SQL with each `:name` replaced by `value(name)`."""
+    return _GIVEN.sub(lambda match: value(match[1]), sql)
 
 
 def for_no_key_update(of: str = "", *, wait: bool = True) -> str:

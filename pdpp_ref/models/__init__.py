@@ -1,6 +1,6 @@
 """The tables.  Canonical ones hold what was received; the projection's rows are derived from them."""
 
-from .base import Table
+from .base import Table, new_id
 from .canonical import (
     Blob,
     BlobBinding,
@@ -75,6 +75,7 @@ __all__ = [
     "Token",
     "TransferState",
     "UnclaimedFile",
+    "new_id",
 ]
 
 # Each table comes after those that it refers to.

@@ -246,6 +246,10 @@ Record.add_index(
         "WHERE record_time IS NOT NULL"
     )
 )
+# A rebuild compares these with the rows of RetainedSizeRecord, and reads no other record for that.
+Record.add_index(
+    SQL("CREATE INDEX IF NOT EXISTS records_with_rollup ON records (stream_id, version) WHERE has_rollup")
+)
 # The versions that name the version before them: RetainedSizeRecord is derived from these.
 RecordChange.add_index(
     SQL(

@@ -39,6 +39,8 @@ def check_name(what: str, name: str, mark: str = "") -> str:
 
     `mark` stands for halves of surrogate pairs (see `json_lines.mark_surrogates`).
     """
+    if name.isascii() and 0 < len(name) <= MAX_NAME_BYTES and "\0" not in name and not mark:
+        return name  # as nearly all are
     refused = InvalidKey if what == "key" else Rejected
     if not name:
         raise refused(f"{what} is empty")

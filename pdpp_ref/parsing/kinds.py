@@ -31,7 +31,7 @@ class Exported(msgspec.Struct, frozen=True):
     files: tuple[FileReference, ...] = ()
 
 
-class Change(msgspec.Struct, frozen=True):
+class Change(msgspec.Struct, frozen=True, gc=False):
     """One record to write.  `data` is canonical JSON text, or None for a delete.
 
     `record_time_field` is the field of the data that was declared to hold the time at which the

@@ -15,6 +15,7 @@ from . import exports
 from .declarations import Declarations
 from .json_lines import (
     BYTE_ORDER_MARK,
+    MAX_DEPTH,
     MAX_LINE_BYTES,
     MAX_VALUES,
     Rejected,
@@ -151,6 +152,8 @@ class Reader:
     def read(self, line: bytes) -> Message:
         """One line's message.  Raises Rejected with the reason, or exports.Unsupported."""
         try:
+            if len(line) <= MAX_DEPTH:  # neither too long nor too deep, as most are
+                return self._take(line, "", line)
             if len(line) > MAX_LINE_BYTES and self._export is None:
                 raise TooLarge(f"longer than {MAX_LINE_BYTES:,} bytes")
             if self._export is None:

@@ -1,9 +1,9 @@
 """Counting a stream's measures from its canonical rows, and summing those of the grains above."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from ..database import fetch_all
-from ..models.measures import COUNT_MEASURES, MEASURES, Measure
+from ..database import fetch_all, fetch_each
+from ..models.measures import COUNT_MEASURES, MEASURE_NAMES, MEASURES, Measure
 from .grains import CONNECTION, GLOBAL, STREAM, Grain
 
 
@@ -16,6 +16,42 @@ def count_versions(stream_id: int, after: int, through: int) -> dict[str, int]:
         for measure, value in zip(measures, row, strict=True):
             counted[measure.name] = int(value or 0)
     return counted
+
+
+def count_streams(stream_ids: Sequence[int], through: int) -> dict[int, dict[str, int]]:
+    """The measures of each of several streams, none of which has a version after `through`."""
+    counted = {stream_id: dict.fromkeys(MEASURE_NAMES, 0) for stream_id in stream_ids}
+    for table in dict.fromkeys(measure.table for measure in MEASURES):
+        measures = [measure for measure in MEASURES if measure.table == table]
+        rows = fetch_each(
+            f"""
+            SELECT stream_id, {", ".join(measure.expression for measure in measures)}
+            FROM {table}
+            WHERE version > 0 AND version <= ? AND stream_id = :each
+            GROUP BY stream_id
+            """,
+            [through],
+            stream_ids,
+        )
+        for stream_id, *values in rows:
+            counted[stream_id] |= {
+                measure.name: int(value) for measure, value in zip(measures, values, strict=True)
+            }
+    return counted
+
+
+def in_groups(versions: Mapping[int, int], most: int) -> Iterator[dict[int, int]]:
+    """Streams, each with its number of versions, in groups with at most so many; a larger one is alone."""
+    group: dict[int, int] = {}
+    size = 0
+    for stream_id, number in versions.items():
+        if group and size + number > most:
+            yield group
+            group, size = {}, 0
+        group[stream_id] = number
+        size += number
+    if group:
+        yield group
 
 
 def count_query(table: str, measures: Iterable[Measure]) -> str:

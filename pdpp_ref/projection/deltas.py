@@ -4,18 +4,19 @@ Everything here runs inside the transaction of the canonical write, and locks ro
 `models/locking.py` states.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import peewee
 
-from ..database import db, execute, fetch_all, fetch_value, transaction_lost
+from ..database import db, execute, fetch_value, transaction_lost
 from ..models import locking
 from ..models.locking import LockedGrainRow
 from ..models.measures import MEASURE_NAMES, retains_anything
 from . import connectors, marks
-from .grains import CONNECTION, GLOBAL, STREAM, Grain, change_row
+from .dirty_rows import has_lost_a_row
+from .grains import CONNECTION, GLOBAL, STREAM, Grain, change_rows
 
 
 class Adjustment(NamedTuple):
@@ -122,7 +123,7 @@ def _apply_or_mark(apply: Callable[[], object], mark: Callable[[], object]) -> N
 def _apply(connection_id: int, deltas: Mapping[int, Delta]) -> None:
     rows = locking.lock_grain_rows(STREAM.table, STREAM.key, [*deltas])
     total = dict.fromkeys(CONNECTION.columns, 0)
-    clean: list[tuple[int, Delta]] = []
+    clean: dict[int, Iterable[int]] = {}
     if len(rows) < len(deltas):
         marks.mark_streams(deltas.keys() - rows.keys(), connection_id)
     for stream_id, row in rows.items():
@@ -131,15 +132,14 @@ def _apply(connection_id: int, deltas: Mapping[int, Delta]) -> None:
             _adjust_checkpoint(stream_id, delta)
             marks.keep_earliest_mark(STREAM, stream_id, row)
         else:
-            clean.append((stream_id, delta))
+            clean[stream_id] = delta.measures.values()
             for name, change in delta.measures.items():
                 total[name] += change
             total["stream_count"] += _change_of_count(row, delta.measures)
     if any(row.dirty for row in rows.values()):
         _propagate_dirty(connection_id)
-    for stream_id, delta in clean:
-        change_row(STREAM, STREAM.add, delta.measures.values(), stream_id)
     if clean:
+        change_rows(STREAM, STREAM.add, clean)
         _apply_above(connection_id, total)
 
 
@@ -162,7 +162,7 @@ def _apply_above(connection_id: int, changes: dict[str, int]) -> None:
     _add(CONNECTION, connection_id, connection, changes)
     counts = {"connection_count": _change_of_count(connection, changes)}
     total = _apply_to_global(connection_id, {**changes, **counts})
-    if (total is None or total.dirty) and _has_lost_a_row(connection_id):
+    if (total is None or total.dirty) and has_lost_a_row(connection_id):
         # The connection's extents have been replaced from the rows that remain.
         marks.mark_connections([connection_id])
 
@@ -182,23 +182,8 @@ def _apply_to_global(connection_id: int, changes: dict[str, int]) -> LockedGrain
 def _add(grain: Grain, key: int, row: LockedGrainRow, changes: dict[str, int]) -> None:
     """Add to one row, which is locked, unless it is dirty."""
     if not row.dirty:
-        change_row(grain, grain.add, (changes[name] for name in grain.columns), key)
+        change_rows(grain, grain.add, {key: [changes[name] for name in grain.columns]})
     marks.keep_earliest_mark(grain, key, row)
-
-
-def _has_lost_a_row(connection_id: int) -> bool:
-    """Whether another program has deleted the row of one of the connection's streams."""
-    rows = fetch_all(
-        """
-        SELECT 1
-        FROM streams s
-        LEFT JOIN retained_size_stream r ON r.stream_id = s.id
-        WHERE r.stream_id IS NULL AND s.connection_id = ?
-        LIMIT 1
-        """,
-        [connection_id],
-    )
-    return bool(rows)
 
 
 def _lock_row(grain: Grain, key: int) -> LockedGrainRow | None:

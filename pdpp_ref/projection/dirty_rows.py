@@ -5,6 +5,7 @@ gets a dirty one.
 `models/locking.py` has the order of the locks.
 """
 
+import random
 from collections.abc import Collection
 
 from ..database import (
@@ -19,54 +20,11 @@ from ..database import (
 from ..timestamps import utc_now
 
 DISCOVER_ROWS = 1_000
+CHECKED_STREAMS = 200
 
 
-def discover_streams() -> tuple[list[int], bool]:
-    """Add missing rows of streams.  Returns the connection of each, and whether there are no more."""
-    missing = len(
-        fetch_all(
-            """
-            SELECT s.id
-            FROM streams s
-            JOIN connections c ON c.id = s.connection_id
-            LEFT JOIN retained_size_stream r ON r.stream_id = s.id
-            WHERE r.stream_id IS NULL
-            LIMIT ?
-            """,
-            [DISCOVER_ROWS],
-        )
-    )
-    if not missing:
-        return [], True
-    connections = fetch_column(
-        f"""
-        INSERT INTO retained_size_stream
-            (stream_id, connection_id, connection_name, stream_name, dirty, rollups_dirty,
-            days_disordered, generation, stale_since)
-        SELECT
-            s.id, s.connection_id, c.connector_instance_id, s.name, TRUE, TRUE, TRUE,
-            (
-                SELECT COALESCE(MAX(d.generation), 0) + 1
-                FROM retained_size_stream_days d
-                WHERE d.stream_id = s.id
-            ),
-            ?
-        FROM streams s
-        JOIN connections c ON c.id = s.connection_id
-        LEFT JOIN retained_size_stream r ON r.stream_id = s.id
-        WHERE r.stream_id IS NULL
-        LIMIT ?
-        {for_no_key_update("s", wait=False)}
-        {for_key_share("c", wait=False)}
-        RETURNING connection_id
-        """,
-        [utc_now(), DISCOVER_ROWS],
-    )
-    return connections, len(connections) == missing < DISCOVER_ROWS
-
-
-def discover_connections() -> bool:
-    """Add missing rows of connections.  Returns whether there are no more."""
+def discover_connections() -> tuple[int, bool]:
+    """Add missing rows of connections.  Returns how many, and whether there are no more."""
     missing = len(
         fetch_all(
             """
@@ -80,7 +38,7 @@ def discover_connections() -> bool:
         )
     )
     if not missing:
-        return True
+        return 0, True
     added = execute(
         f"""
         INSERT INTO retained_size_connection
@@ -101,7 +59,104 @@ def discover_connections() -> bool:
         """,
         [utc_now(), DISCOVER_ROWS],
     )
-    return added == missing < DISCOVER_ROWS
+    return added, added == missing < DISCOVER_ROWS
+
+
+def discover_streams(limit: int) -> list[int]:
+    """Add missing rows of streams, and return the connection of each.
+
+    A lost row would make the sum of its connection wrong, so all streams of up to `limit` connections that
+    are about to be summed are checked.  Elsewhere a lost row makes no total wrong: there some streams are
+    checked, others each time, so that no pass walks the list of all.
+    """
+    missing = {*_missing_of_connections(limit), *_missing_somewhere()}
+    if not missing:
+        return []
+    return fetch_column(
+        f"""
+        INSERT INTO retained_size_stream
+            (stream_id, connection_id, connection_name, stream_name, dirty, rollups_dirty,
+            days_disordered, generation, stale_since)
+        SELECT
+            s.id, s.connection_id, c.connector_instance_id, s.name, TRUE, TRUE, TRUE,
+            (
+                SELECT COALESCE(MAX(d.generation), 0) + 1
+                FROM retained_size_stream_days d
+                WHERE d.stream_id = s.id
+            ),
+            ?
+        FROM streams s
+        JOIN connections c ON c.id = s.connection_id
+        LEFT JOIN retained_size_stream r ON r.stream_id = s.id
+        WHERE r.stream_id IS NULL AND s.id IN ({placeholders(missing)})
+        {for_no_key_update("s", wait=False)}
+        {for_key_share("c", wait=False)}
+        RETURNING connection_id
+        """,
+        [utc_now(), *missing],
+    )
+
+
+def _missing_of_connections(limit: int) -> list[int]:
+    """Streams without a row, of the next connections to be summed."""
+    return fetch_column(
+        """
+        SELECT s.id
+        FROM (
+            SELECT d.connection_id
+            FROM retained_size_connection d
+            WHERE d.dirty
+                AND NOT EXISTS (
+                    SELECT 1
+                    FROM retained_size_stream t
+                    WHERE t.dirty AND t.connection_id = d.connection_id
+                )
+            ORDER BY d.connection_id
+            LIMIT ?
+        ) AS c
+        JOIN streams s ON s.connection_id = c.connection_id
+        LEFT JOIN retained_size_stream r ON r.stream_id = s.id
+        WHERE r.stream_id IS NULL
+        LIMIT ?
+        """,
+        (limit, DISCOVER_ROWS),
+    )
+
+
+def _missing_somewhere() -> list[int]:
+    """Streams without a row, from a random place in the list on."""
+    newest = fetch_value("SELECT MAX(id) FROM streams") or 0
+    return fetch_column(
+        """
+        SELECT s.id
+        FROM (
+            SELECT id, connection_id
+            FROM streams
+            WHERE id > ?
+            ORDER BY id
+            LIMIT ?
+        ) AS s
+        LEFT JOIN retained_size_stream r ON r.stream_id = s.id
+        WHERE r.stream_id IS NULL AND s.connection_id IS NOT NULL
+        LIMIT ?
+        """,
+        (random.randint(0, max(0, newest - CHECKED_STREAMS)), CHECKED_STREAMS, DISCOVER_ROWS),
+    )
+
+
+def has_lost_a_row(connection_id: int) -> bool:
+    """Whether another program has deleted the row of one of the connection's streams."""
+    rows = fetch_all(
+        """
+        SELECT 1
+        FROM streams s
+        LEFT JOIN retained_size_stream r ON r.stream_id = s.id
+        WHERE r.stream_id IS NULL AND s.connection_id = ?
+        LIMIT 1
+        """,
+        [connection_id],
+    )
+    return bool(rows)
 
 
 def lock_dirty_streams(limit: int) -> list[tuple[int, int]]:

@@ -1,27 +1,25 @@
 """The three grains as data: their tables and columns, and the statements that change one of their rows."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import peewee
 
-from ..database import (
-    execute,
-    execute_one,
-    fetch_all,
-)
+from ..database import execute, execute_one, fetch_all, fetch_each, placeholders, update_many
+from ..models import RetainedSizeConnection, RetainedSizeGlobal, RetainedSizeStream
 from ..models.measures import MEASURE_NAMES
 from ..timestamps import is_time, utc_now
 
 SNAPSHOT_RETENTION_DAYS = 400  # rows: a year of growth, and the month before it to compare with
 
+KEYS_PER_QUERY = 500
 _MEASURES = ", ".join(MEASURE_NAMES)
 
 
 @dataclass(frozen=True)
 class Grain:
-    """A grain's table, its additive columns, SQL for the extents of a row, and its daily snapshots.
+    """A grain's model, its additive columns, SQL for the extents of a row, and its daily snapshots.
 
     `names` are columns of names, each with SQL for it: its value is the row's key.
 
@@ -29,45 +27,43 @@ class Grain:
     day.  A snapshot has the generation of the day's last change and the one before its first, so two
     snapshots are known to be neighbours if no change in between belongs elsewhere.
 
-    The statements are built once: they run for every stream of every write and every pass.
+    The statements are built once: they run for the streams of every write and every pass.
     """
 
-    table: str
+    model: type[peewee.Model]
     key: str
     columns: tuple[str, ...]
     extents: str
     days: str
     names: tuple[tuple[str, str], ...] = ()
 
+    @property
+    def table(self) -> str:
+        return str(self.model._meta.table_name)
+
     @cached_property
     def add(self) -> str:
-        """Add to a row.  Values: the day, the time, a change for each column, the row's key."""
-        sums = ", ".join(f"{name} = {name} + ?" for name in self.columns)
+        """The SET clause that adds to rows; see `change_rows`."""
+        sums = ", ".join(f"{name} = {name} + :{name}" for name in self.columns)
         return f"""
-            UPDATE {self.table}
-            SET generation = generation + 1,
-                days_disordered = days_disordered OR SUBSTR(COALESCE(computed_at, ''), 1, 10) > ?,
-                computed_at = ?,
+                generation = generation + 1,
+                days_disordered = days_disordered OR {_IS_LATER_DAY},
+                computed_at = :computed_at,
                 {sums},
-                {self.extents}
-            WHERE {self.key} = ?
-            """
+                {self.extents}"""
 
     @cached_property
     def replace(self) -> str:
-        """Replace a row's columns and clean it.  Values: the day, the time, each column, the row's key."""
-        measures = ", ".join(f"{name} = ?" for name in self.columns)
+        """The SET clause that replaces the columns of rows, and cleans them."""
+        measures = ", ".join(f"{name} = :{name}" for name in self.columns)
         return f"""
-            UPDATE {self.table}
-            SET generation = generation + 1,
-                days_disordered = days_disordered OR SUBSTR(COALESCE(computed_at, ''), 1, 10) > ?,
-                computed_at = ?,
+                generation = generation + 1,
+                days_disordered = days_disordered OR {_IS_LATER_DAY},
+                computed_at = :computed_at,
                 dirty = FALSE,
                 stale_since = NULL,
                 {measures},
-                {self.extents}
-            WHERE {self.key} = ?
-            """
+                {self.extents}"""
 
     @cached_property
     def skip_generation(self) -> str:
@@ -79,9 +75,8 @@ class Grain:
             WHERE {self.key} = ?
             """
 
-    @cached_property
-    def snapshot_day(self) -> str:
-        """Copy a row to the snapshot of a day.  Values: the day, whether it is unknown, the row's key.
+    def snapshot_day(self, keys: Sequence[int]) -> str:
+        """Copy rows to the snapshots of a day.  Values: the day, whether it is unknown, the rows' keys.
 
         If the clock has shown another day since the snapshot was written, the snapshot is linked to the
         one before it, provided that this is where the clock comes from.
@@ -91,7 +86,7 @@ class Grain:
             INSERT INTO {self.days} ({self.key}, day, unknown, previous_generation, generation, {_MEASURES})
             SELECT {self.key}, ?, ?, generation - 1, generation, {_MEASURES}
             FROM {self.table}
-            WHERE {self.key} = ?
+            WHERE {self.key} IN ({placeholders(keys)})
             ON CONFLICT ({self.key}, day) DO UPDATE
             SET unknown = excluded.unknown,
                 {measures},
@@ -108,7 +103,7 @@ class Grain:
                     ELSE {self.days}.previous_generation
                 END,
                 generation = excluded.generation
-            RETURNING previous_generation, generation
+            RETURNING {self.key}, previous_generation, generation
             """
 
     @cached_property
@@ -126,6 +121,9 @@ class Grain:
                 )
             """
 
+
+# Whether a row was last changed on a later day than today, by its clock.
+_IS_LATER_DAY = "SUBSTR(COALESCE(computed_at, ''), 1, 10) > SUBSTR(:computed_at, 1, 10)"
 
 # Whether a stream's record times are unknown if it has records.
 _MAY_BE_UNDATED = """EXISTS (
@@ -227,7 +225,7 @@ _GLOBAL_EXTENTS = """
                 END"""
 
 STREAM = Grain(
-    table="retained_size_stream",
+    model=RetainedSizeStream,
     key="stream_id",
     columns=MEASURE_NAMES,
     extents=_STREAM_EXTENTS.strip(),
@@ -242,7 +240,7 @@ STREAM = Grain(
     ),
 )
 CONNECTION = Grain(
-    table="retained_size_connection",
+    model=RetainedSizeConnection,
     key="connection_id",
     columns=(*MEASURE_NAMES, "stream_count"),
     extents=_CONNECTION_EXTENTS.strip(),
@@ -250,7 +248,7 @@ CONNECTION = Grain(
     names=(("connection_name", "SELECT connector_instance_id FROM connections WHERE id = ?"),),
 )
 GLOBAL = Grain(
-    table="retained_size_global",
+    model=RetainedSizeGlobal,
     key="id",
     columns=(*MEASURE_NAMES, "stream_count", "connection_count"),
     extents=_GLOBAL_EXTENTS.strip(),
@@ -258,34 +256,41 @@ GLOBAL = Grain(
 )
 
 
-def change_row(grain: Grain, statement: str, values: Iterable[int], key: int) -> None:
-    """Run the grain's `add` or `replace` with a value for each column, and record the day's snapshot."""
-    now = utc_now()
-    execute_one(statement, (now[:10], now, *values, key))
-    _record_day(grain, key, now[:10])
+def change_rows(grain: Grain, sets: str, changes: Mapping[int, Iterable[int]]) -> None:
+    """Change rows by the grain's `add` or `replace`, and record the day's snapshots.
 
-
-def record_gap(grain: Grain, key: int) -> None:
-    """Before a dirty row is replaced: from the day of the mark until today, its measures are unknown.
-
-    Snapshots of earlier days hold: the row was exact until it was marked.
+    `changes` has the row's key, with a value for each of the grain's columns.
     """
-    rows = fetch_all(
+    now = utc_now()
+    rows = [(key, now, *values) for key, values in changes.items()]
+    columns = (grain.key, "computed_at", *grain.columns)
+    if update_many(grain.model, columns, rows, (grain.key,), sets) != len(rows):
+        raise peewee.OperationalError("a row that was to be changed was not")
+    _record_day(grain, list(changes), now[:10])
+
+
+def record_gaps(grain: Grain, keys: Sequence[int]) -> None:
+    """Before dirty rows are replaced: from the day of the mark until today, their measures are unknown.
+
+    Snapshots of earlier days hold: a row was exact until it was marked.
+    """
+    rows = fetch_each(
         f"""
-        SELECT dirty, stale_since, computed_at
+        SELECT {grain.key}, dirty, stale_since, computed_at
         FROM {grain.table}
-        WHERE {grain.key} = ?
+        WHERE {grain.key} = :each
         """,
-        [key],
+        [],
+        keys,
     )
-    if not rows:
+    if len(rows) != len(keys):
         raise peewee.OperationalError("a row that was to be replaced does not exist")
-    ((dirty, stale_since, computed_at),) = rows
-    since = day_marked(stale_since, computed_at)
-    if dirty and since != utc_now()[:10]:
-        execute_one(grain.skip_generation, (since or "", key))
-        if since:
-            _record_day(grain, key, since, unknown=True)
+    for key, dirty, stale_since, computed_at in rows:
+        since = day_marked(stale_since, computed_at)
+        if dirty and since != utc_now()[:10]:
+            execute_one(grain.skip_generation, (since or "", key))
+            if since:
+                _record_day(grain, [key], since, unknown=True)
 
 
 def day_marked(stale_since: str | None, computed_at: str | None) -> str | None:
@@ -293,12 +298,14 @@ def day_marked(stale_since: str | None, computed_at: str | None) -> str | None:
     return next((text[:10] for text in (stale_since, computed_at) if text and is_time(text)), None)
 
 
-def _record_day(grain: Grain, key: int, day: str, unknown: bool = False) -> None:
-    """Give the day's snapshot the row's measures and generation."""
-    recorded = fetch_all(grain.snapshot_day, (day, unknown, key))
-    if not recorded:
-        raise peewee.OperationalError("a day that was to be recorded was not")
-    ((previous, generation),) = recorded
-    # Only the first change of a day adds a row, and there are no more rows than changes.
-    if generation == previous + 1 > SNAPSHOT_RETENTION_DAYS:
-        execute(grain.expire_snapshots, (key, key))
+def _record_day(grain: Grain, keys: Sequence[int], day: str, unknown: bool = False) -> None:
+    """Give the day's snapshots the measures and generations of the rows."""
+    for start in range(0, len(keys), KEYS_PER_QUERY):
+        part = keys[start : start + KEYS_PER_QUERY]
+        recorded = fetch_all(grain.snapshot_day(part), (day, unknown, *part))
+        if len(recorded) != len(part):
+            raise peewee.OperationalError("a day that was to be recorded was not")
+        for key, previous, generation in recorded:
+            # Only the first change of a day adds a row, and there are no more rows than changes.
+            if generation == previous + 1 > SNAPSHOT_RETENTION_DAYS:
+                execute(grain.expire_snapshots, (key, key))

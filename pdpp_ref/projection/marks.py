@@ -4,19 +4,29 @@ A mark is stored in the transaction of the write that makes it necessary, and pr
 the stream's connection and the global row.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
-from ..database import execute, execute_many, placeholders
-from ..models import locking
+from ..database import execute, placeholders, update_many
+from ..models import RetainedSizeStream, locking
 from ..models.locking import LockedGrainRow
 from ..timestamps import utc_now
 from .grains import CONNECTION, GLOBAL, STREAM, Grain
 
 
-def add_stream(stream_id: int, connection_id: int) -> None:
-    """Add the row of a stream that has just been created: empty, and so exact."""
-    _add(STREAM, stream_id, {"connection_id": connection_id, "computed_at": utc_now()})
+def add_streams(stream_ids: Collection[int]) -> None:
+    """Add the rows of streams that have just been created: empty, and so exact."""
+    execute(
+        f"""
+        INSERT INTO retained_size_stream
+            (stream_id, connection_id, connection_name, stream_name, computed_at)
+        SELECT s.id, s.connection_id, c.connector_instance_id, s.name, ?
+        FROM streams s
+        JOIN connections c ON c.id = s.connection_id
+        WHERE s.id IN ({placeholders(stream_ids)})
+        """,
+        (utc_now(), *stream_ids),
+    )
 
 
 def add_connection(connection_id: int) -> None:
@@ -125,17 +135,17 @@ def mark_all() -> None:
     stream that is created meanwhile is exact from its first record on.
     """
     now = utc_now()
-    names = ", ".join(f"{name} = ({sql})" for name, sql in STREAM.names)
-    execute_many(
+    names = ", ".join(f"{name} = ({sql.replace('?', ':stream_id')})" for name, sql in STREAM.names)
+    update_many(
+        RetainedSizeStream,
+        ("stream_id", "stale_since"),
+        [(stream_id, now) for stream_id in locking.lock_all_streams()],
+        ("stream_id",),
         f"""
-        UPDATE retained_size_stream
-        SET dirty = TRUE,
-            rollups_dirty = TRUE,
-            stale_since = CASE WHEN stale_since < ? THEN stale_since ELSE ? END,
-            {names}
-        WHERE stream_id = ?
-        """,
-        [(now, now, *(key for _ in STREAM.names), key) for key in locking.lock_all_streams()],
+        dirty = TRUE,
+        rollups_dirty = TRUE,
+        stale_since = CASE WHEN stale_since < :stale_since THEN stale_since ELSE :stale_since END,
+        {names}""",
     )
     execute("DELETE FROM retained_size_recounts")
     execute("DELETE FROM retained_size_record_recounts")

@@ -10,6 +10,8 @@ The work is done in bounded, independent steps, and in two parts:
 - **Settling**, by key, once all versions are counted.  The rollup of a key is its count, its live version,
   and its files.  A step that settles first counts the versions written since the last one.
 
+Small streams in which no key has a history are found several at a time: there is nothing to derive.
+
 A step locks the stream as a writer does, so nobody writes at the same time.  Whatever a writer does with
 a wrong rollup before it is settled does not matter, because settling replaces it.  After that it is right,
 and writers change it exactly.  Pruning waits until all are settled.
@@ -30,6 +32,7 @@ from ..database import (
     placeholders,
 )
 from . import rollup_rows
+from .counting import in_groups
 from .rollup_rows import Count, Files, LiveRecord, Rollup, Version
 
 # Limits of one step: versions, most of them in indexes alone; whole rows of versions; their bytes, because
@@ -52,13 +55,22 @@ def derive(limit: int, deadline: float, *, wait: bool) -> None:
     if not locked:
         return
     done: list[int] = []
-    for derivation in _derivations(locked):
-        if not derivation.run(deadline):
-            break
-        done.append(derivation.id)
-        if time.monotonic() > deadline:
+    for group in in_groups(locked, CHUNK_VERSIONS):
+        if not _derive_group(group, done, deadline) or time.monotonic() > deadline:
             break
     _finish(done)
+
+
+def _derive_group(group: Mapping[int, int], done: list[int], deadline: float) -> bool:
+    """Add the streams that have been derived to `done`.  False if time ran out first."""
+    if len(group) > 1:
+        done += rollup_rows.streams_without_history(list(group))
+    left = {stream_id: last for stream_id, last in group.items() if stream_id not in done}
+    for derivation in _derivations(left) if left else ():
+        if not derivation.run(deadline):
+            return False
+        done.append(derivation.id)
+    return True
 
 
 def derive_stream(stream_id: int, last: int, deadline: float) -> None:
@@ -97,7 +109,7 @@ def _lock_streams(limit: int, wait: bool) -> dict[int, int]:
 
 
 def _lock_dirty_streams(limit: int, *, wait: bool) -> list[tuple[int, int]]:
-    """(id, last version) of dirty streams, in the order of their ids.
+    """(id, last version) of dirty streams, by connection and id, as the index of dirty rows has them.
 
     `wait=False` leaves out those that a writer has locked; otherwise this waits for the writer.
     """
@@ -107,7 +119,7 @@ def _lock_dirty_streams(limit: int, *, wait: bool) -> list[tuple[int, int]]:
         FROM retained_size_stream r
         JOIN streams s ON s.id = r.stream_id
         WHERE r.dirty AND r.rollups_dirty
-        ORDER BY s.id
+        ORDER BY r.connection_id, r.stream_id
         LIMIT ?
         {for_no_key_update("s", wait=wait)}
         """,

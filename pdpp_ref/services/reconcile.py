@@ -10,7 +10,7 @@ and no lock is held for longer than a pass.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
@@ -23,6 +23,7 @@ from ..database import (
     execute_one,
     fetch_all,
     fetch_column,
+    fetch_each,
     fetch_value,
     for_no_key_update,
     lock_attempt,
@@ -32,12 +33,19 @@ from ..database import (
 from ..models import RecountCheckpoint
 from ..models.measures import MEASURE_NAMES
 from ..projection import connectors, record_rollups
-from ..projection.counting import count_versions, sum_of_connections, sum_of_streams
+from ..projection.counting import (
+    count_streams,
+    count_versions,
+    in_groups,
+    sum_of_connections,
+    sum_of_streams,
+)
 from ..projection.dirty_rows import (
     clean_connections,
     count_dirty_rows,
     discover_connections,
     discover_streams,
+    has_lost_a_row,
     lock_dirty_connections,
     lock_dirty_streams,
 )
@@ -46,8 +54,8 @@ from ..projection.grains import (
     GLOBAL,
     STREAM,
     Grain,
-    change_row,
-    record_gap,
+    change_rows,
+    record_gaps,
 )
 from ..projection.marks import mark_all, mark_connections, mark_global
 
@@ -85,19 +93,20 @@ def run_pass(limits: Limits, *, wait: bool = True) -> Pass:
     """
     deadline = time.monotonic() + limits.seconds
     with reconcile_transaction(wait=wait, seconds=limits.seconds):
-        discovered, all_streams = discover_streams()
+        # Connections first: of those that are added, all streams are checked.
+        added, all_connections = discover_connections()
+        discovered = discover_streams(limits.rows)
         # A pass that has added rows holds locks on streams, and must not wait for a writer.
-        record_rollups.derive(limits.rows, deadline, wait=wait and not discovered)
+        record_rollups.derive(limits.rows, deadline, wait=wait and not (added or discovered))
         counted = _count_streams(limits.rows, deadline)
-        all_connections = discover_connections()
         # Marks propagate by themselves, unless a row was lost or another program marked one table alone.
         mark_connections(clean_connections({*discovered, *counted}))
         summed = 0
-        if all_streams and all_connections:
+        if all_connections:
             summed = _sum_connections(limits.rows - len(counted), bool(counted), deadline)
         done = Pass(len(counted), summed)
-        complete = all_streams and all_connections and done.reconciled < limits.rows
-        return _finalize_global_row(done, complete, changed=bool(discovered or done.reconciled))
+        complete = all_connections and done.reconciled < limits.rows
+        return _finalize_global_row(done, complete, changed=bool(added or discovered or done.reconciled))
 
 
 def _finalize_global_row(done: Pass, complete: bool, changed: bool) -> Pass:
@@ -227,12 +236,35 @@ def _dirty_below() -> int:
 def _count_streams(limit: int, deadline: float) -> list[int]:
     """Count dirty streams.  Returns the connection of each stream that was counted completely."""
     counted: list[int] = []
-    for stream_id, connection_id in lock_dirty_streams(limit):
-        is_late = time.monotonic() > deadline
-        if (counted and is_late) or not _count_stream(stream_id, deadline):
+    connections = dict(lock_dirty_streams(limit))
+    for group in in_groups(_versions_to_count(list(connections)), CHUNK_VERSIONS):
+        if counted and time.monotonic() > deadline:
             break
-        counted.append(connection_id)
+        if len(group) > 1:
+            _replace(STREAM, count_streams(list(group), max(group.values())))
+        elif not all(_count_stream(stream_id, deadline) for stream_id in group):
+            break
+        counted += [connections[stream_id] for stream_id in group]
     return counted
+
+
+def _versions_to_count(stream_ids: Sequence[int]) -> dict[int, int]:
+    """How many versions each stream has, in order; those with a checkpoint have too many for one chunk.
+
+    Their rows are locked, so no writer can commit to the streams.
+    """
+    rows = fetch_each(
+        """
+        SELECT
+            id, last_version, EXISTS (SELECT 1 FROM retained_size_recounts c WHERE c.stream_id = streams.id)
+        FROM streams
+        WHERE id = :each
+        """,
+        [],
+        stream_ids,
+    )
+    versions = {stream_id: CHUNK_VERSIONS + 1 if begun else last for stream_id, last, begun in rows}
+    return {stream_id: versions[stream_id] for stream_id in stream_ids if stream_id in versions}
 
 
 def _count_stream(stream_id: int, deadline: float) -> bool:
@@ -252,7 +284,7 @@ def _count_stream(stream_id: int, deadline: float) -> bool:
     if through < last:
         RecountCheckpoint.insert(stream=stream_id, through_version=through, **measures).execute()
         return False
-    _replace(STREAM, stream_id, measures)
+    _replace(STREAM, {stream_id: measures})
     return True
 
 
@@ -281,7 +313,10 @@ def _sum_connections(limit: int, begun: bool, deadline: float) -> int:
 
 
 def _sum_connection(connection_id: int) -> bool:
-    """False if a stream was marked while this waited for the lock; then the connection stays dirty."""
+    """False if a stream was marked while this waited for the lock, or one has no row that could be summed.
+
+    Then the connection stays dirty.
+    """
     is_stream_dirty = fetch_all(
         """
         SELECT 1
@@ -291,19 +326,23 @@ def _sum_connection(connection_id: int) -> bool:
         """,
         [connection_id],
     )
-    if is_stream_dirty:
+    if is_stream_dirty or has_lost_a_row(connection_id):
         return False
-    _replace(CONNECTION, connection_id, sum_of_streams(connection_id))
+    _replace(CONNECTION, {connection_id: sum_of_streams(connection_id)})
     return True
 
 
 def _sum_global() -> None:
-    _replace(GLOBAL, 1, sum_of_connections())
+    _replace(GLOBAL, {1: sum_of_connections()})
     connectors.sum_all()
     execute_one("UPDATE retained_size_global SET rebuild_status = 'idle', rebuild_total = NULL")
 
 
-def _replace(grain: Grain, key: int, measures: dict[str, int]) -> None:
-    """Store recomputed measures and clear the mark, in the transaction that computed them."""
-    record_gap(grain, key)
-    change_row(grain, grain.replace, (measures[name] for name in grain.columns), key)
+def _replace(grain: Grain, rows: Mapping[int, Mapping[str, int]]) -> None:
+    """Store recomputed measures and clear the marks, in the transaction that computed them."""
+    record_gaps(grain, list(rows))
+    change_rows(
+        grain,
+        grain.replace,
+        {key: [measures[name] for name in grain.columns] for key, measures in rows.items()},
+    )

@@ -486,8 +486,9 @@ def mark_what_exists(grain: Grain, key: int, _: Any) -> None:
     database.execute(mark, (utc_now(), key))
 
 
-def clear_without_reconcile(grain: Grain, key: int, _: Any) -> None:
-    database.execute(f"UPDATE {grain.table} SET dirty = FALSE WHERE {grain.key} = ?", [key])
+def clear_without_reconcile(grain: Grain, rows: Any) -> None:
+    for key in rows:
+        database.execute(f"UPDATE {grain.table} SET dirty = FALSE WHERE {grain.key} = ?", [key])
 
 
 def forget_a_failed_delta(*arguments: Any) -> None:

@@ -8,7 +8,7 @@ from bs4 import BeautifulSoup
 from flask import Flask
 from flask.testing import FlaskClient
 
-from tests.support.factories import PASSWORD, TOKEN
+from tests.support.factories import PASSWORD, TOKEN, Clock
 
 BROWSER = {"Accept": "text/html,application/xhtml+xml"}
 
@@ -228,3 +228,26 @@ def test_secrets_that_are_not_set_are_generated_stored_and_shown_once(
     returning = again.test_client()
     returning.set_cookie("pdpp_owner_session", client.get_cookie("pdpp_owner_session").value)  # type: ignore[union-attr]
     assert returning.get("/dashboard").status_code == 200
+
+
+def test_a_known_browser_is_not_locked_out_by_others(app: Flask, client: FlaskClient, clock: Clock) -> None:
+    """Both come from the same network."""
+    assert client.post("/owner/login", json={"password": PASSWORD}).status_code == 302
+    client.post("/owner/logout")
+    others = app.test_client()
+    guesses = [others.post("/owner/login", json={"password": "guess"}).status_code for _ in range(12)]
+    assert guesses == [401] * 10 + [429] * 2
+    assert others.post("/owner/login", json={"password": PASSWORD}).status_code == 429
+    assert client.post("/owner/login", json={"password": PASSWORD}).status_code == 302
+    others.set_cookie("pdpp_known_browser", "forged.cookie", path="/owner/login")
+    assert others.post("/owner/login", json={"password": PASSWORD}).status_code == 429
+    clock.advance(60)
+    assert others.post("/owner/login", json={"password": PASSWORD}).status_code == 302
+
+
+def test_the_time_to_wait_is_exact(client: FlaskClient, clock: Clock) -> None:
+    for _ in range(10):
+        client.post("/owner/login", json={"password": "guess"})
+    clock.advance(20.5)
+    refused = client.post("/owner/login", json={"password": "guess"})
+    assert (refused.status_code, refused.headers["Retry-After"]) == (429, "40")

@@ -66,6 +66,20 @@ def _small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(removal, "FILES_PER_STEP", 1)
 
 
+def test_a_step_ends_when_its_time_is_over(probe: DatabaseProbe, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(removal, "SECONDS_PER_STEP", 0)
+    monkeypatch.setattr(removal, "ROWS_AT_ONCE", 3)
+    fill(8)
+    deletion.delete_stream("laptop", "notes")
+    work = removal.Removal()
+    assert work.step()
+    assert work.rows == 3
+    while work.step():
+        pass
+    assert probe("SELECT COUNT(*) FROM record_changes") == [(0,)]
+    assert probe("SELECT COUNT(*) FROM streams") == [(0,)]
+
+
 def whole(connection: bool) -> None:
     if connection:
         deletion.delete_connection("laptop")

@@ -14,6 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pdpp_ref import tokens
+from pdpp_ref.database import db, fetch_all, read_snapshot
+from pdpp_ref.server import hot_reads
 from pdpp_ref.server.hot_reads import HotReads
 from pdpp_ref.services import freshness
 from tests.support.factories import PASSWORD, TOKEN, Clock, DatabaseProbe, delete, fill, mark, upsert, write
@@ -91,7 +93,7 @@ def both(app: Flask, monkeypatch: pytest.MonkeyPatch) -> Iterator[Both]:
 def _nothing_is_arriving(monkeypatch: pytest.MonkeyPatch) -> None:
     """For some seconds after each record, the hero changes by itself."""
     monkeypatch.setattr(freshness, "ARRIVING", timedelta(0))
-    monkeypatch.setattr("pdpp_ref.server.hot_reads.ARRIVING", timedelta(0))
+    monkeypatch.setattr(hot_reads, "ARRIVING", timedelta(0))
 
 
 def revision(both: Both) -> str:
@@ -201,6 +203,33 @@ def test_a_database_of_a_newer_program_is_left_to_the_route(both: Both, probe: D
     assert both.left_to_its_route(SUMMARY, **BEARER) == 503
     probe("UPDATE pdpp_ref_schema SET version = version - 1")
     assert same(both.get(SUMMARY, **BEARER))[0] == 200
+
+
+def test_a_new_connection_is_a_new_version_of_the_data(app: Flask) -> None:
+    """Each connection counts by itself, so the same number can stand for other data."""
+    fill(1)
+    read_snapshot_once()
+    version = db.data_version()
+    assert db.data_version() == version
+    db.close()
+    db.connect()
+    read_snapshot_once()
+    assert db.data_version() != version
+
+
+def read_snapshot_once() -> None:
+    """Then PostgreSQL is known to be asked directly, and not through a pooler."""
+    with read_snapshot():
+        fetch_all("SELECT 1")
+
+
+def test_a_poll_while_records_are_arriving_is_left_to_the_route(
+    both: Both, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for place in (freshness, hot_reads):
+        monkeypatch.setattr(place, "ARRIVING", timedelta(seconds=60))
+    fill(20)
+    assert both.left_to_its_route(HERO, f"seen={revision(both)}", **both.cookie) == 204
 
 
 def test_another_programs_change_is_seen(both: Both, probe: DatabaseProbe) -> None:

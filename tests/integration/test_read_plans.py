@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from pdpp_ref.database import fetch_all
+from pdpp_ref.database import db, fetch_all, write_transaction
 from pdpp_ref.models.measures import TOTAL
 from pdpp_ref.queries import (
     changes,
@@ -111,3 +111,26 @@ def test_lists_and_rankings_read_what_they_show(
             assert "TEMP B-TREE" not in plan, (sql, plan)
             assert "Sort" not in plan, (sql, plan)
     assert ordered >= 3
+
+
+@pytest.mark.only("postgres")
+@pytest.mark.usefixtures("app")
+@pytest.mark.parametrize(
+    ("condition", "values", "keys"),
+    [
+        ("(stream_id, key) = :each", [], [(1, "0000000"), (1, "another")]),
+        ("stream_id = ? AND key = :each", [1], ["0000000", "another"]),
+    ],
+)
+def test_a_row_is_looked_up_by_its_key_whatever_the_statistics_say(
+    probe: DatabaseProbe, condition: str, values: list[int], keys: list[Any]
+) -> None:
+    """With one record in each stream, any index that begins with the stream looks as good."""
+    for stream in "abc":
+        fill(1, stream)
+    probe("VACUUM ANALYZE")
+    wanted = db.look_up(f"SELECT key, version FROM records WHERE {condition}", values, keys)
+    with write_transaction():
+        plan = db.execute_sql(f"EXPLAIN {wanted[0]}", wanted[1]).fetchall()
+    assert "records_pkey" in str(plan)
+    assert db.execute_sql(*wanted).fetchall() == [("0000000", 1)]

@@ -84,10 +84,12 @@ def test_a_rebuild_of_what_is_right_changes_no_row(stored: list[Any], probe: Dat
         "UPDATE record_changes SET previous_version = 999",
     ],
 )
-@pytest.mark.parametrize("steps", ["small", "large"])
+@pytest.mark.parametrize("steps", ["small", "large", "of several streams"])
 def test_a_rebuild_puts_wrong_rows_flags_and_links_right(
     damage: str, steps: str, stored: list[Any], probe: DatabaseProbe, request: pytest.FixtureRequest
 ) -> None:
+    if steps == "of several streams":
+        write(upsert("other", 1, "photos"))
     links = probe(LINKS)
     probe(damage)
     assert list(verify.differences()) != []
@@ -97,6 +99,17 @@ def test_a_rebuild_puts_wrong_rows_flags_and_links_right(
     assert probe(ALL) == stored
     assert probe(LINKS) == links
     assert probe("SELECT key FROM records WHERE has_rollup ORDER BY key") == [("changed",), ("file",)]
+    assert list(verify.differences()) == []
+
+
+def test_among_small_streams_a_version_that_is_not_live_gets_its_row(probe: DatabaseProbe) -> None:
+    for stream in ("notes", "photos", "letters"):
+        write(upsert("a", 1, stream), upsert("b", 22, stream))
+    probe(
+        "DELETE FROM records WHERE key = 'b' AND stream_id = (SELECT id FROM streams WHERE name = 'photos')"
+    )
+    rebuild()
+    assert probe(ALL) == [("b", 2, 0, 0, 1, 2, 0, 0)]
     assert list(verify.differences()) == []
 
 

@@ -11,7 +11,16 @@ from pdpp_ref.canonical.activation import Activated
 from pdpp_ref.canonical.errors import ConnectorMismatch
 from pdpp_ref.operations import verify
 from pdpp_ref.parsing.messages import Change
-from tests.support.factories import Calendar, DatabaseProbe, delete, stored, upsert, write
+from tests.support.factories import (
+    Calendar,
+    DatabaseProbe,
+    delete,
+    statements,
+    stored,
+    upsert,
+    whole,
+    write,
+)
 
 pytestmark = pytest.mark.usefixtures("app")
 
@@ -71,6 +80,21 @@ def test_versions_are_dense_per_stream(probe: DatabaseProbe) -> None:
     for stream, count in ((1, 10), (2, 5)):
         versions = probe("SELECT version FROM record_changes WHERE stream_id = ? ORDER BY version", stream)
         assert versions == [(version,) for version in range(1, count + 1)]
+
+
+def test_a_write_costs_the_same_statements_for_any_number_of_streams() -> None:
+    costs = []
+    for streams in (2, 40):
+        names = [f"{streams}-{number}" for number in range(streams)]
+        write(*(upsert("old", 1, name) for name in names), *(delete("gone", name) for name in names))
+        with statements() as seen:
+            write(
+                *(upsert("old", 2, name) for name in names),
+                *(upsert("new", 1, name) for name in names),
+                *(delete("new", name) for name in names),
+            )
+        costs.append(whole(seen))
+    assert costs[0] == costs[1]
 
 
 def test_a_write_that_fails_stores_nothing(probe: DatabaseProbe) -> None:

@@ -16,7 +16,16 @@ from pdpp_ref.canonical.retention import Pruned, prune
 from pdpp_ref.operations import verify
 from pdpp_ref.parsing.messages import Change
 from pdpp_ref.services import reconcile
-from tests.support.factories import DatabaseProbe, delete, mark, remove_deleted, statements, upsert, write
+from tests.support.factories import (
+    DatabaseProbe,
+    delete,
+    mark,
+    remove_deleted,
+    statements,
+    upsert,
+    whole,
+    write,
+)
 
 pytestmark = pytest.mark.usefixtures("app")
 
@@ -76,6 +85,29 @@ def test_a_long_history_goes_in_several_transactions(
     assert prune(2, progress=steps.append) == Pruned(18, 18)
     assert [done.versions for done in steps] == [3, 6, 9, 12, 15, 18]
     assert list(verify.differences()) == []
+
+
+def test_pruning_costs_the_same_statements_for_any_number_of_records() -> None:
+    costs = []
+    for stream, keys in (("few", 2), ("many", 40)):
+        for number in range(3):
+            write(*(upsert(str(key), number, stream) for key in range(keys)))
+        with statements() as seen:
+            assert prune(1, stream=stream).versions == 2 * keys
+        costs.append(whole(seen))
+    assert costs[0] == costs[1]
+
+
+def test_a_transaction_ends_after_so_many_bytes(
+    probe: DatabaseProbe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retention, "BYTES_PER_TRANSACTION", 5)
+    for key in "abc":
+        change(key, 2)
+    steps: list[Pruned] = []
+    prune(1, progress=steps.append)
+    assert [done.versions for done in steps] == [2, 3]
+    assert probe.wrong_but_clean() == []
 
 
 def test_one_that_is_interrupted_is_run_again(

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from pdpp_ref.canonical import records
-from pdpp_ref.database import execute, fetch_all, write_transaction
+from pdpp_ref.database import fetch_all, write_transaction
 from pdpp_ref.models import locking
 from pdpp_ref.projection import counting, deltas, dirty_rows, marks
 from pdpp_ref.projection.grains import (
@@ -15,6 +15,7 @@ from pdpp_ref.projection.grains import (
     GLOBAL,
     STREAM,
     Grain,
+    change_rows,
 )
 from pdpp_ref.services import reconcile
 from pdpp_ref.services.reconcile import Limits, Pass
@@ -48,9 +49,7 @@ def clear_without_compare(patched: pytest.MonkeyPatch) -> None:
         for grain in (STREAM, CONNECTION, GLOBAL):
             for (key,) in fetch_all(f"SELECT {grain.key} FROM {grain.table} WHERE dirty"):
                 figures = count(grain, key)
-                execute(
-                    grain.replace, ("2026-01-01", "now", *(figures[name] for name in grain.columns), key)
-                )
+                change_rows(grain, grain.replace, {key: [figures[name] for name in grain.columns]})
         return Pass(fresh=True)
 
     patched.setattr(reconcile, "run_pass", run_pass)

@@ -5,9 +5,10 @@
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from itertools import groupby
 from typing import Any
 
 import psycopg
@@ -152,6 +153,16 @@ def statements() -> Iterator[list[str]]:
     seen: list[str] = []
     with traced(seen.append):
         yield seen
+
+
+def whole(seen: Sequence[str]) -> list[str]:
+    """The statements as the program ran them, with lists of values cut short.
+
+    SQLite's driver reports a statement once for each row of values.
+    """
+    named = [re.sub('"s[0-9a-f]{32}"', "a savepoint", sql) for sql in seen]
+    short = [re.sub(r"\?(, \?)+|(%s|\(\?, \?\))(, (%s|\(\?, \?\)))+", "...", sql) for sql in named]
+    return [sql for sql, _ in groupby(short)] if isinstance(db.obj, Sqlite) else short
 
 
 @contextmanager
