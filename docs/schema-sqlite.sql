@@ -341,6 +341,7 @@ CREATE INDEX retained_size_connection_by_record_history_json_bytes ON retained_s
 CREATE INDEX retained_size_connection_by_blob_count ON retained_size_connection (blob_count DESC, connection_name);
 CREATE INDEX retained_size_connection_by_blob_bytes ON retained_size_connection (blob_bytes DESC, connection_name);
 CREATE INDEX retained_size_connection_by_total_retained_bytes ON retained_size_connection ((current_record_json_bytes + record_history_json_bytes + blob_bytes) DESC, connection_name);
+CREATE INDEX retained_size_connection_silent ON retained_size_connection (latest_ingested_at, connection_id);
 CREATE INDEX retained_size_connection_times_unknown ON retained_size_connection (connection_id) WHERE record_times_unknown;
 
 -- One row.  `rebuild_total` is how many versions there were to count when a rebuild began.

@@ -5,11 +5,11 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from flask import Flask
-from werkzeug.middleware.proxy_fix import ProxyFix
 
 from . import credentials, instance_folder, notices, startup
 from .authentication import BearerTokens
 from .blueprints import (
+    alerting_metrics,
     auth,
     connector_api,
     connector_deletes,
@@ -25,6 +25,7 @@ from .blueprints import (
 )
 from .blueprints.openapi import document
 from .blueprints.owner import formatting
+from .blueprints.proxies import TrustedProxies
 from .blueprints.responses import FinalResponse
 from .blueprints.sessions import OwnerSessions
 from .config import PREFIX, InvalidSetting, Settings
@@ -77,6 +78,7 @@ def create_app(
     for part in (*owner, *protocol, formatting, metrics, document, operator_api):
         app.register_blueprint(part.blueprint)
     metrics.init_app(app)
+    alerting_metrics.init_app(app)
     return app
 
 
@@ -93,8 +95,7 @@ def _flask(settings: Settings, overrides: Mapping[str, Any]) -> Flask:
     app.config.from_mapping({name.upper(): value for name, value in vars(settings).items()})
     app.config["TRUSTED_HOSTS"] = list(settings.trusted_hosts) or None
     if proxies := settings.trusted_proxies:
-        fixed = ProxyFix(app.wsgi_app, x_for=proxies, x_proto=proxies, x_host=proxies)
-        app.wsgi_app = fixed  # type: ignore[method-assign]
+        app.wsgi_app = TrustedProxies(app.wsgi_app, proxies)  # type: ignore[assignment,method-assign]
     return app
 
 

@@ -51,6 +51,21 @@ BROWSER_COOKIE, BROWSER_SECONDS = "pdpp_known_browser", 365 * 24 * 3600
 FORM_TYPES = ("application/x-www-form-urlencoded", "multipart/form-data", "text/plain")
 
 
+WITHHELD = (
+    "The browser does not say which page sent this (Origin: null). Use https, or allow it for this site "
+    "in the browser's privacy settings."
+)
+ELSEWHERE = (
+    "This request came from a page at another address than this server's. If it is the right page, the "
+    "proxy in front of the server must pass on Host with its port, or PDPP_TRUSTED_PROXIES must be set."
+)
+EXPIRED = "The form has expired. Go back, reload it and try again."
+NO_COOKIE = (
+    "The browser did not send the form's cookie. Allow cookies for this site; with "
+    "PDPP_SESSION_COOKIE_SECURE, use https."
+)
+
+
 class ReturnTo(Struct):
     return_to: Annotated[str, Meta(description="A path of this server.")] = ""
 
@@ -60,8 +75,8 @@ class _View(Protocol):
 
 
 def init_app(app: Flask) -> None:
-    # Only forms are checked: see `check_form`.
-    app.config.update(WTF_CSRF_CHECK_DEFAULT=False, WTF_CSRF_TIME_LIMIT=None)
+    # Only forms are checked: see `check_form`.  Browsers may send no Referer; `_check_origin` does without.
+    app.config.update(WTF_CSRF_CHECK_DEFAULT=False, WTF_CSRF_TIME_LIMIT=None, WTF_CSRF_SSL_STRICT=False)
     csrf.init_app(app)
     app.before_request(_check_origin)
     app.after_request(_record_use)
@@ -192,10 +207,13 @@ def _check_origin() -> None:
     """
     if request.method in SAFE_METHODS:
         return
-    origin = request.headers.get("Origin")
-    site = request.headers.get("Sec-Fetch-Site", "none")
-    if (origin is not None and _host_of(origin) != request.host) or site not in ("same-origin", "none"):
+    origin, site = request.headers.get("Origin"), request.headers.get("Sec-Fetch-Site")
+    if site not in (None, "same-origin", "none"):
         raise ApiError("cross_site_request")
+    if origin == "null" and site is None:
+        raise ApiError("cross_site_request", WITHHELD)
+    if origin not in (None, "null") and _host_of(origin) != request.host:
+        raise ApiError("cross_site_request", ELSEWHERE)
 
 
 def _host_of(origin: str) -> str | None:
@@ -212,8 +230,8 @@ def check_form() -> None:
     try:
         csrf.protect()
     except CSRFError:
-        message = "The form has expired. Go back, reload it and try again."
-        raise ApiError("csrf_token_required", message) from None
+        has_cookie = current_app.config["SESSION_COOKIE_NAME"] in request.cookies
+        raise ApiError("csrf_token_required", EXPIRED if has_cookie else NO_COOKIE) from None
 
 
 _SIGNED_IN: dict[int, Responses] = {302: "Signed in; redirects to `return_to`."}
@@ -223,7 +241,7 @@ _SIGNED_IN: dict[int, Responses] = {302: "Signed in; redirects to `return_to`."}
 @operation("The form to sign in with", {200: PAGE, **_SIGNED_IN}, query=ReturnTo)
 def login_form(query: ReturnTo) -> Any:
     target = local_path(query.return_to)
-    return redirect(target) if is_owner() else render(LoginPage(target))
+    return _redirect_to(target) if is_owner() else render(LoginPage(target))
 
 
 @blueprint.post("/owner/login")
@@ -249,7 +267,11 @@ def login() -> Any:
         raise ApiError("invalid_password")
     _sessions().start()
     _remember_browser()
-    return redirect(target)
+    return _redirect_to(target)
+
+
+def _redirect_to(path: str) -> Any:
+    return redirect(request.script_root + path)
 
 
 def _is_right(password: str) -> bool:

@@ -32,7 +32,9 @@ ERRORS = {
     "invalid_expand": Meaning(400, "No stream has declared a relation, so nothing can be expanded."),
     "unsupported_version": Meaning(400, "This server does not speak this version of the protocol."),
     "digest_mismatch": Meaning(400, "The bytes received do not have this digest. Send them again."),
-    "unknown_host": Meaning(400, "This server does not answer to the requested host name."),
+    "unknown_host": Meaning(
+        400, "This server does not answer to the requested host name. Add it to PDPP_TRUSTED_HOSTS."
+    ),
     "owner_session_required": Meaning(
         401, "Sign in as the owner, or send a bearer token that has the scope."
     ),

@@ -16,7 +16,13 @@ MOST_KNOWN = 1_000
 
 
 class _Interface(SecureCookieSessionInterface):
-    """Sets another cookie too, after that of the session, which clients expect first."""
+    """Sets another cookie too, after that of the session, which clients expect first.
+
+    Behind a path prefix, cookies are for what is below it.
+    """
+
+    def get_cookie_path(self, app: Flask) -> str:
+        return app.config["SESSION_COOKIE_PATH"] or request.script_root or super().get_cookie_path(app)
 
     def open_session(self, app: Flask, request: Request) -> SecureCookieSession | None:
         if "HTTP_COOKIE" not in request.environ:  # Flask prepares to check one before it looks for it

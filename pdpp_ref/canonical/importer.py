@@ -106,7 +106,7 @@ class _Batch:
 
     def is_full(self) -> bool:
         pending = len(self.changes) + len(self.states) + len(self.rejected)
-        if pending >= BATCH_RECORDS or self.size >= BATCH_BYTES:
+        if max(pending, len(self.contacts)) >= BATCH_RECORDS or self.size >= BATCH_BYTES:
             return True
         return pending > 0 and time.monotonic() - self.began > BATCH_SECONDS
 

@@ -34,6 +34,7 @@ def _json(row: ConnectionRow) -> str:
         "total_retained_bytes": row.total_retained_bytes,
         "fresh": bool(row.is_exact),
         "last_arrival": row.last_arrival,
+        "number": row.number,
     }
     return msgspec.json.encode(fields).decode()
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 import peewee
 
-from .. import database, private_files
+from .. import backup_time, database, instance_folder, private_files
 from ..canonical import retention
 from ..database import DatabaseUnusable, db, problem
 from ..operations import transfer
@@ -54,7 +54,7 @@ def back_up(file: Path) -> None:
     instance folder.
     """
     name = shown_name(file.name)
-    with opened_database():
+    with opened_database() as settings:
         try:
             db.back_up(str(file))
         except FileExistsError:
@@ -69,6 +69,7 @@ def back_up(file: Path) -> None:
             if problem(error) == "input_output":
                 raise TemporaryFailure(f"{name} can't be written and was removed; try again") from None
             raise
+    backup_time.remember(instance_folder.path_for(settings))
     if private_files.is_open_to_others(file):
         click.echo(f"Others can read {name}: its file system has no permissions.", err=True)
     answer(f"Backed up {file.stat().st_size:,} bytes.")

@@ -22,6 +22,7 @@ from .errors import (
     DiskTooFull,
     problem,
 )
+from .large_reads import fetch_lazily, sorting_on_disk
 from .patience import impatient, is_exhausted
 from .proxy import db
 from .sqlite import PRAGMAS
@@ -71,6 +72,7 @@ __all__ = [
     "among",
     "byte_length",
     "check_ready",
+    "condition",
     "connect",
     "db",
     "delete_many",
@@ -83,6 +85,7 @@ __all__ = [
     "fetch_column",
     "fetch_dicts",
     "fetch_each",
+    "fetch_lazily",
     "fetch_value",
     "fetch_version_chains",
     "for_key_share",
@@ -100,6 +103,7 @@ __all__ = [
     "read_snapshot",
     "reconcile_transaction",
     "replicated_until",
+    "sorting_on_disk",
     "step_transaction",
     "transaction_lost",
     "update_many",

@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 
 @contextmanager
-def _fetching() -> Iterator[None]:
+def fetching() -> Iterator[None]:
     """Raise peewee's errors for failures while rows are fetched, as for failures of a statement.
 
     peewee itself translates only the latter.  Text of a corrupt file may not be UTF-8.
@@ -53,7 +53,7 @@ def execute_many(sql: str, rows: Sequence[Iterable[Any]]) -> None:
 
 def fetch_all(sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
     """The rows of one SELECT, or of a statement with RETURNING."""
-    with _fetching():
+    with fetching():
         return list(db.execute_sql(db.translate_placeholders(sql), values).fetchall())
 
 
@@ -74,7 +74,7 @@ def fetch_value(sql: str, values: Sequence[Any] = ()) -> Any:
 
 def fetch_dicts(sql: str, values: Sequence[Any] = ()) -> list[dict[str, Any]]:
     """The rows of one SELECT, by column name."""
-    with _fetching():
+    with fetching():
         cursor = db.execute_sql(db.translate_placeholders(sql), values)
         names = db.columns(cursor)
         return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()] if names else []
@@ -91,7 +91,7 @@ def fetch_each(sql: str, values: Sequence[Any], keys: Keys) -> list[tuple[Any, .
     """
     rows: list[tuple[Any, ...]] = []
     for part in _parts(keys):
-        with _fetching():
+        with fetching():
             rows += db.execute_sql(*db.look_up(sql, values, part)).fetchall()
     return rows
 
@@ -105,7 +105,7 @@ def fetch_version_chains(
     """
     rows: list[tuple[Any, ...]] = []
     for part in _parts(versions):
-        with _fetching():
+        with fetching():
             rows += db.execute_sql(*db.chains(columns, stream_id, part, most)).fetchall()
     return rows
 

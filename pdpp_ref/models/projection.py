@@ -246,6 +246,13 @@ RetainedSizeRecord.add_index(
         "ON retained_size_record (stream_id, version) WHERE record_count = 0"
     )
 )
+# Which connections are silent for longest.
+RetainedSizeConnection.add_index(
+    SQL(
+        "CREATE INDEX IF NOT EXISTS retained_size_connection_silent "
+        "ON retained_size_connection (latest_ingested_at, connection_id)"
+    )
+)
 # One stream with unknown record times makes those of its connection unknown.
 for _model in (RetainedSizeStream, RetainedSizeConnection):
     _table = _model._meta.table_name

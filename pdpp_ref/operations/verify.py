@@ -17,6 +17,7 @@ from ..database import (
     fetch_dicts,
     fetch_value,
     read_snapshot,
+    sorting_on_disk,
 )
 from ..models.measures import EXTENTS, MEASURE_NAMES, retains_anything
 from ..projection.grains import (
@@ -76,8 +77,8 @@ class _Counted:
 
 
 def differences() -> Iterator[Difference]:
-    """Every value that differs from the recomputed one, all read in one snapshot."""
-    with read_snapshot():
+    """Every value that differs from the recomputed one, all read in one snapshot, in constant memory."""
+    with sorting_on_disk(), read_snapshot():
         counted, arrivals = _count_streams(), _count_arrivals()
         connections = dict(fetch_all("SELECT id, connector_instance_id FROM connections"))
         connectors = dict(fetch_all("SELECT id, connector_id FROM connections"))

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from ..database import byte_length, fetch_all
+from ..database import byte_length, fetch_lazily
 from ..models.measures import MEASURE_NAMES
 from .differences import Difference
 
@@ -18,7 +18,7 @@ def differences() -> Iterator[Difference]:
 def _rollups() -> Iterator[Difference]:
     """A record with one version and no file may do without a rollup."""
     width = len(_COLUMNS)
-    for connection, stream, key, dirty, has_row, is_right, *values in fetch_all(_wrong_rollups()):
+    for connection, stream, key, dirty, has_row, is_right, *values in fetch_lazily(_wrong_rollups()):
         row = ("record", connection, stream, key)
         stored, counted = values[:width], values[width : 2 * width]
         has_rollup, changed_at, newest_at = values[2 * width :]
@@ -115,7 +115,7 @@ def _wrong_rollups() -> str:
 
 def _links() -> Iterator[Difference]:
     """The version that each version names as the key's version before it."""
-    rows = fetch_all(
+    rows = fetch_lazily(
         """
         SELECT
             c.connector_instance_id,

@@ -28,7 +28,9 @@ _TYPES: Mapping[type, str | None] = {
     bool: "boolean",
     NoneType: None,
 }
-_REMEMBERED = 64  # combinations of types to cache; a usual stream has one
+# More parts than fit one name, however short they are.
+MAX_KEY_PROPERTIES = MAX_NAME_BYTES // 3
+_REMEMBERED = 128  # types in all combinations that are cached; a usual stream has one combination
 _NUMBER = re.compile(r"(-?)(0|[1-9]\d*)(?:\.(\d+))?(?:[eE]([+-]?)0*(\d+))?", re.ASCII)
 
 
@@ -95,6 +97,8 @@ class KeyProperties:
 
     def __init__(self, names: Sequence[str], mark: str = "") -> None:
         """Raises Rejected for names that can't be those of properties."""
+        if len(names) > MAX_KEY_PROPERTIES:
+            raise Rejected(f"key_properties has more than {MAX_KEY_PROPERTIES:,} names")
         for name in names:
             check_name("a name in key_properties", name, mark)
         if len(set(names)) < len(names):
@@ -133,7 +137,7 @@ class KeyProperties:
             if kind not in _TYPES:
                 raise InvalidKey(_not_single(name))
         schema = tuple((name, _TYPES[kind]) for name, kind in zip(self.names, kinds, strict=True))
-        if len(self._schemas) < _REMEMBERED:
+        if len(self._schemas) * len(self.names) < _REMEMBERED:
             self._schemas[kinds] = schema
         return schema
 

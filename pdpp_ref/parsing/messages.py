@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from . import exports
+from .declarations import Declarations
 from .json_lines import (
     BYTE_ORDER_MARK,
     MAX_DEPTH,
@@ -143,10 +144,8 @@ class Reader:
         for field in time_fields.values():
             check_name("field", field)
         self._stream = stream
-        self._schemas: dict[str, KeyProperties | str] = {}  # or why the SCHEMA was refused
         self._given = time_fields
-        self._default_time_field = time_fields.get(None)
-        self._time_fields = {name: field for name, field in time_fields.items() if name is not None}
+        self._declared = Declarations(time_fields)
         self._checked: str | None = None  # the last stream name that was checked
         self._export: exports.ExportReader | None = None
 
@@ -189,8 +188,8 @@ class Reader:
         kind, named, version = heading(line, mark)
         reason.stream = _name_or_none(self._stream if named == "" else named)
         reason.table_version = version
-        if kind == "SCHEMA" and reason.stream is not None:
-            self._schemas[reason.stream] = str(reason)
+        if kind == "SCHEMA" and reason.stream is not None and self._stream in (None, reason.stream):
+            self._declared.refuse_schema(reason.stream, str(reason))
 
     def _take(self, line: bytes, mark: str, received: bytes) -> Message:
         """A line's message; `line` and `mark` are those of `mark_surrogates`.
@@ -244,24 +243,18 @@ class Reader:
     def _take_schema(self, line: bytes, mark: str) -> Schema:
         schema = decode(line, _schema)
         stream = self._stream_of("SCHEMA", schema.stream, mark)
-        self._schemas[stream] = KeyProperties(schema.key_properties or [], mark)
-        self._declare(stream, _time_field(schema, mark))
+        keys = KeyProperties(schema.key_properties or [], mark)
+        self._declared.add_schema(stream, keys, _time_field(schema, mark))
         return Schema(stream)
 
     def _take_declaration(self, line: bytes, mark: str) -> Schema:
         declaration = decode(line, _declaration)
         stream = self._stream_of("STREAM", declaration.stream, mark)
         field = declaration.record_time_field
-        self._declare(stream, None if field is None else check_name("record_time_field", field, mark))
+        if field is not None:
+            check_name("record_time_field", field, mark)
+        self._declared.add_time_field(stream, field)
         return Schema(stream)
-
-    def _declare(self, stream: str, time_field: str | None) -> None:
-        if None in self._given or stream in self._given:
-            return
-        if time_field is None:
-            self._time_fields.pop(stream, None)
-        else:
-            self._time_fields[stream] = time_field
 
     def _change(self, message: _Line, mark: str) -> Change:
         stream = message.stream
@@ -283,7 +276,7 @@ class Reader:
         return Change(stream, key, text, emitted_at, None, *self._record_time(stream, message.data))
 
     def _singer_change(self, stream: str, message: _Line, record: dict[str, Any], mark: str) -> Change:
-        properties = self._schemas.get(stream)
+        properties = self._declared.keys(stream)
         if not isinstance(properties, KeyProperties):
             raise Rejected(_no_schema(properties))
         text = to_json(record, mark)
@@ -308,7 +301,7 @@ class Reader:
 
     def _record_time(self, stream: str, data: Mapping[str, Any]) -> tuple[str | None, str | None]:
         """When the thing happened, and the field that was declared to say so."""
-        field = self._time_fields.get(stream, self._default_time_field)
+        field = self._declared.time_field(stream)
         if field is None:
             return None, None
         value = data.get(field)

@@ -9,7 +9,7 @@ from ..models.measures import TOTAL_SQL
 class ConnectionRow(NamedTuple):
     """`total_retained_bytes` is None if it was never counted, `last_arrival` if nothing ever arrived.
 
-    `is_exact`: the size is not waiting to be reconciled.
+    `is_exact`: the size is not waiting to be reconciled.  `number` is how metrics name it.
     """
 
     connection: str
@@ -18,6 +18,7 @@ class ConnectionRow(NamedTuple):
     total_retained_bytes: int | None
     is_exact: bool
     last_arrival: str | None
+    number: int
 
 
 def rows() -> list[ConnectionRow]:
@@ -31,7 +32,8 @@ def rows() -> list[ConnectionRow]:
             COUNT(s.id),
             CASE WHEN r.computed_at IS NOT NULL THEN {TOTAL_SQL} END,
             COALESCE(NOT r.dirty, FALSE),
-            MAX(s.last_ingested_at)
+            MAX(s.last_ingested_at),
+            c.id
         FROM connections c
         LEFT JOIN retained_size_connection r ON r.connection_id = c.id
         LEFT JOIN streams s ON s.connection_id = c.id

@@ -40,7 +40,7 @@ class Gateway:
         self._hot = HotReads(app)
         self._record: AccessRecord = app.extensions["access_record"]
         self._bearers: BearerTokens = app.extensions["bearer_tokens"]
-        self._lanes = Lanes()
+        self._lanes = Lanes(app.extensions["lane_use"])
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="request")
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:

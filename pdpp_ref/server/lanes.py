@@ -7,8 +7,9 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, Literal
 
+from ..lane_use import LaneUse
 from .refusals import Refused
 
 WAIT_SECONDS = 4.0
@@ -18,14 +19,32 @@ SAFE = ("GET", "HEAD", "OPTIONS")
 HEALTH = (b"/healthz", b"/readyz")
 
 
+class _Lane(asyncio.Semaphore):
+    """Counts who is in it."""
+
+    def __init__(self, name: str, places: int, use: LaneUse) -> None:
+        super().__init__(places)
+        self._name, self._use = name, use
+
+    async def acquire(self) -> Literal[True]:
+        await super().acquire()
+        self._use.add(self._name, 1)
+        return True
+
+    def release(self) -> None:
+        self._use.add(self._name, -1)
+        super().release()
+
+
 class Lanes:
     """Of one process."""
 
-    def __init__(self) -> None:
-        self._reads = asyncio.Semaphore(READS)
-        self._writes = asyncio.Semaphore(WRITES)
-        self._streams = asyncio.Semaphore(STREAMS)
-        self._probes = asyncio.Semaphore(PROBES)
+    def __init__(self, use: LaneUse) -> None:
+        use.begin()
+        self._reads = _Lane("reads", READS, use)
+        self._writes = _Lane("writes", WRITES, use)
+        self._streams = _Lane("streams", STREAMS, use)
+        self._probes = _Lane("probes", PROBES, use)
 
     @asynccontextmanager
     async def enter(self, scope: Any) -> AsyncIterator["Place"]:

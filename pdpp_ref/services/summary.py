@@ -89,7 +89,7 @@ def load(auto: AutoReconcile) -> Summary:
             state=state,
             last_error=auto.last_error if totals.dirty else None,
             failures=auto.consecutive_failures,
-            progress=_progress(totals) if state == "rebuilding" else None,
+            progress=progress_of(totals) if state == "rebuilding" else None,
             replica=is_replica(),
             set_aside=set_aside,
             all_but_these=bool(set_aside) and auto.aside.are_all(),
@@ -121,6 +121,7 @@ def _top_connectors() -> list[TopConnector]:
     return [TopConnector(*row) for row in rows]
 
 
-def _progress(totals: GlobalRow) -> Progress:
+def progress_of(totals: GlobalRow) -> Progress:
+    """That of a running rebuild."""
     total = totals.rebuild_total or 0
     return Progress(max(0, total - versions_left()), total)

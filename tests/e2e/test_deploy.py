@@ -108,7 +108,7 @@ class TestUnit:
         assert str(done.returncode) == unit["RestartPreventExitStatus"]
 
 
-@pytest.mark.parametrize("name", ["nginx.conf", "Caddyfile"])
+@pytest.mark.parametrize("name", ["nginx.conf", "nginx-prefix.conf", "Caddyfile", "Caddyfile-prefix"])
 def test_proxies_pass_requests_to_the_port_of_the_server(name: str) -> None:
     assert f"127.0.0.1:{PORT}" in (DEPLOY / name).read_text()
 

@@ -595,7 +595,7 @@ MUTATIONS = [
     ),
     Mutation(
         "remembering that a SCHEMA was refused",
-        "            self._schemas[reason.stream] = str(reason)",
+        "            self._declared.refuse_schema(reason.stream, str(reason))",
         "            pass",
         "tests/unit/test_messages.py -k refused_schema",
     ),

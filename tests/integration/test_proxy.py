@@ -1,13 +1,16 @@
 """Behind a proxy: who is believed about the other side, and which names are answered to."""
 
+import html
+import re
 from collections.abc import Callable
 from typing import Any
 
 import httpx
 import pytest
 from flask import Flask
+from werkzeug.test import Client
 
-from tests.support.factories import PASSWORD
+from tests.support.factories import PASSWORD, TOKEN, upsert, write
 from tests.support.server_process import served
 
 Make = Callable[..., Flask]
@@ -70,3 +73,141 @@ def test_the_session_cookie_is_hidden_from_scripts_and_other_sites(
         assert {"HttpOnly", "SameSite=Lax", f"Path={path}"} <= attributes
         assert ("Secure" in attributes) == bool(settings)
         assert "Domain" not in cookie
+
+
+# ---- a path prefix -----------------------------------------------------------------------------
+
+PREFIX = "/data"
+LINK = re.compile(r'(href|src|action|hx-get|data-icon)="(/[^"]*)"')
+
+
+def behind(app: Flask, **headers: str) -> Client:
+    """A browser that knows the server by an address with the prefix, which the proxy removes."""
+
+    def proxy(environ: Any, start: Any) -> Any:
+        for name in ("PATH_INFO", "REQUEST_URI", "RAW_URI"):
+            if name in environ:
+                assert environ[name].startswith(f"{PREFIX}/")
+                environ[name] = environ[name].removeprefix(PREFIX)
+        return app(environ | {"HTTP_X_FORWARDED_PREFIX": PREFIX} | headers, start)
+
+    return Client(proxy)
+
+
+@pytest.fixture
+def prefixed(make_app: Make) -> Client:
+    browser = behind(make_app(TRUSTED_PROXIES=1))
+    response = browser.post(
+        f"{PREFIX}/owner/login", json={"password": PASSWORD}, headers={"Accept": "text/html"}
+    )
+    assert (response.status_code, response.headers["Location"]) == (302, f"{PREFIX}/dashboard")
+    paths = [re.search("Path=([^;]*)", each) for each in response.headers.getlist("Set-Cookie")]
+    assert [found and found[1] for found in paths] == [PREFIX, f"{PREFIX}/owner/login"]
+    return browser
+
+
+def test_every_link_of_every_page_has_the_prefix(prefixed: Client) -> None:
+    write(upsert("k", stream="a/b"))
+    seen, left = set[str](), {f"{PREFIX}/dashboard"}
+    while left:
+        seen.add(page := left.pop())
+        response = prefixed.get(page, headers={"Accept": "text/html"}, buffered=True)
+        assert response.status_code in (200, 204), page
+        if response.mimetype == "text/html":
+            links = LINK.findall(response.text)
+            assert not [link for _, link in links if not link.startswith(f"{PREFIX}/")], page
+            to_follow = {html.unescape(link).partition("#")[0] for kind, link in links if kind != "action"}
+            left |= to_follow - seen
+    assert any("/dashboard/records?" in page for page in seen)
+    assert any("/static/" in page for page in seen)
+
+
+def test_a_visitor_is_sent_back_to_a_page_under_the_prefix(make_app: Make) -> None:
+    app = make_app(TRUSTED_PROXIES=1)
+    browser = behind(app)
+    response = browser.get(f"{PREFIX}/dashboard/tokens", headers={"Accept": "text/html"})
+    assert response.headers["Location"] == f"{PREFIX}/owner/login?return_to=/dashboard/tokens"
+    form = browser.get(response.headers["Location"], headers={"Accept": "text/html"}).text
+    sent = dict(re.findall(r'name="(csrf_token|return_to)" value="([^"]*)"', form))
+    signed_in = browser.post(f"{PREFIX}/owner/login", data=sent | {"password": PASSWORD})
+    assert signed_in.headers["Location"] == f"{PREFIX}/dashboard/tokens"
+    poll = behind(app, HTTP_HX_REQUEST="true").get(f"{PREFIX}/dashboard/hero")
+    assert poll.headers["HX-Redirect"].startswith(f"{PREFIX}/owner/login?")
+
+
+def test_names_with_slashes_are_found_under_the_prefix(prefixed: Client) -> None:
+    write(upsert("k", stream="a/b"))
+    path = f"{PREFIX}/v1/streams/a%2Fb/records/k"
+    response = prefixed.get(path, headers={"Authorization": f"Bearer {TOKEN}"})
+    assert response.status_code == 200, response.text
+
+
+@pytest.mark.parametrize(
+    ("proxies", "sent"), [(0, "/data"), (1, "//evil.example"), (1, "https://evil.example"), (1, '/"><b>')]
+)
+def test_no_other_prefix_is_believed(make_app: Make, proxies: int, sent: str) -> None:
+    client = make_app(TRUSTED_PROXIES=proxies).test_client()
+    response = client.get("/", headers={"X-Forwarded-Prefix": sent})
+    assert response.headers["Location"] == "/dashboard"
+
+
+# ---- where a form comes from -------------------------------------------------------------------
+
+
+def sign_in(app: Flask, site: str, **headers: str) -> Any:
+    """The response to the form of the page at `site`, and not to its password sent as JSON."""
+    client = app.test_client()
+    form = client.get("/owner/login", base_url=site, headers={"Accept": "text/html", **headers}).text
+    (token,) = re.findall(r'name="csrf_token" value="([^"]*)"', form)
+    sent = {"csrf_token": token, "password": PASSWORD}
+    return client.post("/owner/login", base_url=site, data=sent, headers=headers)
+
+
+@pytest.mark.parametrize(
+    ("site", "headers"),
+    [
+        ("https://data.example", {}),  # without Referer or Origin
+        ("https://data.example", {"Origin": "null", "Sec-Fetch-Site": "same-origin"}),
+        ("http://localhost:8443", {"Origin": "http://localhost:8443"}),
+        (
+            "http://127.0.0.1",
+            {
+                "X-Forwarded-Host": "data.example",
+                "X-Forwarded-Port": "8443",
+                "X-Forwarded-Proto": "https",
+                "Origin": "https://data.example:8443",
+            },
+        ),
+        (
+            "http://data.example",
+            {"X-Forwarded-Port": "443", "X-Forwarded-Proto": "https", "Origin": "https://data.example"},
+        ),
+    ],
+)
+def test_forms_work_without_a_referer_and_at_any_port(
+    make_app: Make, site: str, headers: dict[str, str]
+) -> None:
+    assert sign_in(make_app(TRUSTED_PROXIES=1), site, **headers).status_code == 302
+
+
+@pytest.mark.parametrize(
+    ("headers", "advice"),
+    [
+        ({"Origin": "null"}, "Use https"),
+        ({"Origin": "https://data.example:8443"}, "PDPP_TRUSTED_PROXIES"),
+        ({"Origin": "https://data.example:8443", "Sec-Fetch-Site": "same-origin"}, "PDPP_TRUSTED_PROXIES"),
+    ],
+)
+def test_a_form_that_is_refused_says_what_to_set(
+    make_app: Make, headers: dict[str, str], advice: str
+) -> None:
+    response = sign_in(make_app(), "http://data.example", **headers)
+    assert response.status_code == 403
+    assert advice in response.get_json()["error"]["message"]
+
+
+def test_a_cookie_that_is_lost_on_http_is_named(make_app: Make) -> None:
+    client = make_app(SESSION_COOKIE_SECURE=True).test_client(use_cookies=False)
+    response = client.post("/owner/login", data={"csrf_token": "of the form", "password": PASSWORD})
+    assert response.status_code == 403
+    assert "PDPP_SESSION_COOKIE_SECURE" in response.get_json()["error"]["message"]

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from pdpp_ref.canonical import deletion, records
+from pdpp_ref.canonical import deletion, importer, records
 from pdpp_ref.canonical.errors import NotFound
 from pdpp_ref.canonical.importer import Importer
 from tests.support.factories import TOKEN, DatabaseProbe, upsert, write
@@ -87,3 +87,16 @@ def test_a_delete_never_creates_anything(probe: DatabaseProbe, monkeypatch: pyte
     assert probe("SELECT * FROM connections") == []
     assert probe("SELECT * FROM streams WHERE connection_id IS NOT NULL") == []
     assert probe.wrong_but_clean() == []
+
+
+def test_streams_without_records_fill_a_batch_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    contacts = []
+
+    def write(*given: Any) -> records.Written:
+        contacts.append(given[3])
+        return records.Written(records.Counts(), [])
+
+    monkeypatch.setattr(records, "write", write)
+    monkeypatch.setattr(importer, "BATCH_RECORDS", 10)
+    feed(*({"type": "SCHEMA", "stream": f"s{n}", "key_properties": ["id"]} for n in range(25)))
+    assert [len(each) for each in contacts] == [10, 10, 5]

@@ -3,6 +3,7 @@
 import pytest
 
 from pdpp_ref.canonical import blobs, retention
+from pdpp_ref.database import db
 from pdpp_ref.operations import verify
 from pdpp_ref.timestamps import days_before
 from tests.support.factories import MEASURES, Calendar, DatabaseProbe, delete, mark, stored, upsert, write
@@ -21,6 +22,17 @@ def test_exact_figures_have_no_differences() -> None:
     assert found() == []
     write(upsert("a"), upsert("a", 2), upsert("p", stream="photos"))
     assert found() == []
+
+
+@pytest.mark.only("sqlite")
+def test_it_sorts_on_the_disk_and_not_in_memory(probe: DatabaseProbe) -> None:
+    write(upsert("a"))
+    probe("UPDATE retained_size_global SET record_count = 5, stream_count = 5")
+    differences = verify.differences()
+    next(differences)
+    assert db.execute_sql("PRAGMA temp_store").fetchone() == (1,)
+    assert list(differences)
+    assert db.execute_sql("PRAGMA temp_store").fetchone() == (2,)
 
 
 @pytest.mark.parametrize("grain", ["stream", "connection", "global"])
