@@ -80,7 +80,7 @@ class HotReads:
             HERO: self._hero,
         }
         # A database in another process may not answer, which must not hold up the event loop.
-        self._threads = None if db.is_in_process else ThreadPoolExecutor(2, thread_name_prefix="hot")
+        self._threads = None if db.is_in_process else ThreadPoolExecutor(1, thread_name_prefix="hot")
         self._late: Future[bytes | None] | None = None
 
     async def answer(self, scope: Any) -> Answer | None:
