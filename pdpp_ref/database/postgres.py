@@ -257,8 +257,8 @@ class Postgres(SchemaGuard, peewee.PostgresqlDatabase):
                 self.execute_sql(f"SELECT pg_advisory_xact_lock({RECONCILE_LOCK})")
             else:
                 self._state.lock_ms = lock_ms = max(50, int(seconds * 1000))
-                values = (lock_ms, max(1000, 4 * lock_ms))
-                (free, *_) = self.execute_sql(TRY_RECONCILE, (RECONCILE_LOCK, *values)).fetchone()
+                attempt = TRY_RECONCILE.format(lock=RECONCILE_LOCK)
+                (free, *_) = self.execute_sql(attempt, (lock_ms, max(1000, 4 * lock_ms))).fetchone()
                 if not free:
                     raise Busy
             yield

@@ -68,7 +68,7 @@ READ_DATA_VERSION = """
 # With its own limits for the rest of the transaction.
 TRY_RECONCILE = """
     SELECT
-        pg_try_advisory_xact_lock(%s),
+        pg_try_advisory_xact_lock({lock}),
         set_config('lock_timeout', %s::text, TRUE),
         set_config('statement_timeout', %s::text, TRUE)
     """
@@ -104,9 +104,6 @@ class Preamble:
         # Others may have left another role in a pooler's session, or the tables of another owner.
         sets = [] if ours else ["SET LOCAL role TO DEFAULT", "SET LOCAL search_path TO DEFAULT"]
         sets += [_set_local(*setting) for setting in (*self.settings, *own)]
-        # A plan is stored for the session.  One that reads a small table as a whole would still do so when
-        # the table has grown by millions of rows; a write looks its rows up.
-        sets += [] if begin == SNAPSHOT else [_set_local("enable_seqscan", "off")]
         columns = ["pg_backend_pid()", "pg_is_in_recovery()"]
         columns += ["version", "unfinished"] if checked else ["NULL", "FALSE"]
         columns += [] if begin == SNAPSHOT else [DURABLE]
