@@ -23,6 +23,9 @@ from ..timestamps import utc_now
 DISCOVER_ROWS = 1_000
 CHECKED_STREAMS = 200
 
+# Its own state: that of the module belongs to the whole program.
+_chance = random.Random()
+
 
 def discover_connections() -> tuple[int, bool]:
     """Add missing rows of connections.  Returns how many, and whether there are no more."""
@@ -141,7 +144,7 @@ def _missing_somewhere() -> list[int]:
         WHERE r.stream_id IS NULL AND s.connection_id IS NOT NULL
         LIMIT ?
         """,
-        (random.randint(0, max(0, newest - CHECKED_STREAMS)), CHECKED_STREAMS, DISCOVER_ROWS),
+        (_chance.randint(0, max(0, newest - CHECKED_STREAMS)), CHECKED_STREAMS, DISCOVER_ROWS),
     )
 
 
