@@ -240,16 +240,19 @@ def _compare(
     arrivals: Arrivals,
 ) -> Iterator[Difference]:
     """One row and its daily snapshots; `more` are its names, and the rows below it that retain anything."""
-    rows = fetch_dicts(f"SELECT * FROM {grain.table} WHERE {grain.key} = ?", [key])
+    expected = {**counted.columns(grain), **more}
+    # By name: in a damaged file, names of columns may be damaged too.
+    columns = ", ".join((*expected, "dirty", "generation", "days_disordered"))
+    rows = fetch_dicts(f"SELECT {columns} FROM {grain.table} WHERE {grain.key} = ?", [key])
     stored = rows[0] if rows else None
-    for name, value in {**counted.columns(grain), **more}.items():
+    for name, value in expected.items():
         if not stored or stored[name] != value:
             is_dirty = not stored or bool(stored["dirty"])
             yield Difference(row, name, stored[name] if stored else None, value, is_dirty)
     if stored:
         days = fetch_dicts(
             f"""
-            SELECT *
+            SELECT day, generation, {", ".join(counted.measures)}
             FROM {grain.days}
             WHERE {grain.key} = ?
             ORDER BY generation

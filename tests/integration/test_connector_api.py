@@ -89,13 +89,13 @@ def test_bad_lines_are_reported_and_good_ones_stored(connector: FlaskClient, sum
         (b'{"key":5,"data":{}}', "invalid_record_identity"),
         (b'{"key":"a"}', "invalid_record"),
         (b'{"key":"a","data":{},"stream":"other"}', "invalid_record"),
-        (b'{"key":"a","data":{"x":"' + b"x" * 500 + b'"}}', "record_too_large"),
+        (b'{"key":"a","data":{"x":"' + b"x" * 5_000 + b'"}}', "record_too_large"),
     ],
 )
 def test_a_program_learns_why_a_line_was_rejected(
     connector: FlaskClient, monkeypatch: pytest.MonkeyPatch, line: bytes, code: str
 ) -> None:
-    monkeypatch.setattr(messages, "MAX_LINE_BYTES", 100)
+    monkeypatch.setattr(messages, "MAX_LINE_BYTES", 4_000)
     response = send(connector, lines("a") + line)
     (rejection,) = response.get_json()["rejections"]
     assert (rejection["code"], rejection["input_index"]) == (code, 1)
