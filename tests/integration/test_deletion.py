@@ -60,6 +60,12 @@ def _of_everything(probe: DatabaseProbe) -> None:
     probe("INSERT INTO key_spellings VALUES (?, '1', '1.0')", ids("laptop", "notes")["id"])
 
 
+@pytest.fixture(autouse=True)
+def _unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """How far a step gets in its time is the machine's affair."""
+    monkeypatch.setattr(removal, "SECONDS_PER_STEP", 60)
+
+
 @pytest.fixture
 def _small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(removal, "ROWS_PER_STEP", 1)

@@ -259,7 +259,7 @@ def test_a_lost_row_elsewhere_is_found_in_time_and_no_pass_walks_the_list_of_all
     first, last = probe("SELECT MIN(id), MAX(id) FROM streams")[0]
     probe("DELETE FROM retained_size_stream WHERE stream_id = ?", last)
     begins = iter([first - 1, last - 1])
-    monkeypatch.setattr(dirty_rows.random, "randint", lambda *_: next(begins))
+    monkeypatch.setattr(dirty_rows._chance, "randint", lambda *_: next(begins))
     lost = "SELECT COUNT(*) FROM retained_size_stream"
     mark()
     assert run_pass(UNHURRIED).fresh
