@@ -82,10 +82,10 @@ def resolve() -> None:
 def _raw_path() -> str | None:
     """The path as requested, if it is the one that Werkzeug has decoded."""
     script = request.environ.get("SCRIPT_NAME", "")
-    decoded = script + request.environ.get("PATH_INFO", "")
+    decoded = "/" + (script + request.environ.get("PATH_INFO", "")).lstrip("/")  # as Werkzeug does
     for name in RAW:
         asked = _SCHEME_AND_HOST.sub("", request.environ.get(name, ""), count=1).partition("?")[0]
-        asked = "/" + asked.lstrip("/")  # as servers do
+        asked = "/" + asked.lstrip("/")
         try:
             is_same = unquote_to_bytes(asked.encode("latin-1")) == decoded.encode("latin-1")
         except UnicodeError:
