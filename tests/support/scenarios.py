@@ -36,7 +36,7 @@ from pdpp_ref.database.postgres import Postgres
 from pdpp_ref.database.sqlite import Sqlite
 from pdpp_ref.operations import transfer
 from pdpp_ref.parsing.messages import Change
-from pdpp_ref.projection import record_rollups
+from pdpp_ref.projection import apart, record_rollups
 from pdpp_ref.services import reconcile
 from tests.support.factories import delete, mark, remove_deleted, upsert, write
 from tests.support.probe import DatabaseProbe
@@ -344,7 +344,7 @@ def small_steps(monkeypatch: Any) -> None:
     """Let everything that works in parts have several, and as many on a busy machine as on a quiet one."""
     milliseconds = itertools.count()
     clock = SimpleNamespace(monotonic=lambda: next(milliseconds) / 1000, sleep=time.sleep)
-    for module in (reconcile, record_rollups, retention, importer):
+    for module in (apart, reconcile, record_rollups, retention, importer):
         monkeypatch.setattr(module, "time", clock)
     monkeypatch.setattr(reconcile, "CHUNK_VERSIONS", 1)
     for name in ("CHUNK_VERSIONS", "CHUNK_ROWS", "CHUNK_KEYS"):
