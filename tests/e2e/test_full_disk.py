@@ -122,6 +122,7 @@ def test_a_full_disk_is_the_reason_that_is_given(tmp_path: Path) -> None:
         for file in folder.glob("pdpp-ref.sqlite3*"):
             file.unlink()
         fill_up(filler)
+        fill_up(folder / "more")
         done = command.run("summary", env=server.environment)
         assert done.returncode == 2
         assert done.stderr.decode().splitlines()[-1] == (

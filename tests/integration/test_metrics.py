@@ -168,7 +168,9 @@ def test_attempts_are_those_of_all_processes(
     for number, errors in enumerate((["broken"], ["broken", "broken"], [None])):
         be(number)
         for error in errors:
-            auto._record(error)
+            if error:
+                auto.cooldown.failed(auto.projection)
+            auto._record(error, failed=bool(error))
     found = scrape(app)
     assert found["pdpp_reconcile_attempts_total", ()] == 4
     assert found["pdpp_reconcile_failures_total", ()] == 3

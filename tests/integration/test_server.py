@@ -155,6 +155,15 @@ def test_a_refused_upload_reads_its_response(ask: Ask) -> None:
     assert json.loads(body)["error"]["code"] == "bearer_token_required"
 
 
+def test_a_client_that_sends_no_more_still_gets_its_response(app: Flask) -> None:
+    app.view_functions["auth.login_form"] = lambda: str(time.sleep(0.5))
+    with served(app) as port, socket.create_connection(("127.0.0.1", port), timeout=60) as client:
+        client.sendall(b"GET /owner/login HTTP/1.1\r\nHost: x\r\n\r\n")
+        client.shutdown(socket.SHUT_WR)
+        answer = b"".join(iter(lambda: client.recv(65536), b""))
+    assert answer.startswith(b"HTTP/1.1 200")
+
+
 def test_a_head_that_does_not_arrive_ends_the_connection(
     app: Flask, ask: Ask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
