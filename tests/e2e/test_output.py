@@ -308,7 +308,7 @@ class Clock:
         time.sleep(60)
 
 reconcile.time = Clock
-reconcile.run_until_fresh.__defaults__ = (reconcile.Limits(1, 0), lambda _: None)
+reconcile.run_until_fresh.__defaults__ = (reconcile.Limits(1, 0), lambda _: None, None)
 main(sys.argv[1:], prog_name="pdpp-ref")
 """
 
