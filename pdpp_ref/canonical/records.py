@@ -225,7 +225,9 @@ def lock_streams(
     """
     if creates and not creates <= _known_streams(connection.id, creates).keys():
         locking.lock_connection_for_update(connection.id)
-        _create_streams(connection, creates - _known_streams(connection.id, creates).keys())
+        # Another writer may have created all of them while this one waited.
+        if missing := creates - _known_streams(connection.id, creates).keys():
+            _create_streams(connection, missing)
     return locking.lock_streams_for_update(connection.id, sorted(names))
 
 

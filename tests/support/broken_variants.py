@@ -45,7 +45,7 @@ def clear_without_compare(patched: pytest.MonkeyPatch) -> None:
             return counting.sum_of_streams(key)
         return counting.sum_of_connections()
 
-    def run_pass(_: Limits, *, wait: bool = True) -> Pass:
+    def run_pass(_: Limits, *, wait: bool = True, aside: object = None) -> Pass:
         for grain in (STREAM, CONNECTION, GLOBAL):
             for (key,) in fetch_all(f"SELECT {grain.key} FROM {grain.table} WHERE dirty"):
                 figures = count(grain, key)
