@@ -211,6 +211,8 @@ def prepared_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def make_app(
     request: pytest.FixtureRequest, backend: Backend, clock: Clock, tmp_path: Path
 ) -> Iterator[Callable[..., Flask]]:
+    apps: list[Flask] = []
+
     def make(**settings: Any) -> Flask:
         db.close() if db.obj and not db.is_closed() else None
         file = tmp_path / "test.sqlite3"
@@ -223,11 +225,14 @@ def make_app(
             "SECRET_KEY": "a key for tests alone",
         }
         made = create_app(defaults | settings, clock=clock)
+        apps.append(made)
         made.test_client_class = CheckedClient
         made.jinja_env.bytecode_cache = TEMPLATES
         return made
 
     yield make
+    for made in apps:  # the database is reset next, which a rebuild would disturb
+        made.extensions["background_rebuild"].wait()
     if db.obj and not db.is_closed():
         db.close()
 
