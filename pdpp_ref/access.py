@@ -18,7 +18,7 @@ STATUSES = (
 )
 BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
 _STATUS_TEXT = {status: str(status) for status in STATUSES}
-_COUNT, _SUM = len(BOUNDS) + 1, len(BOUNDS) + 2  # after the buckets, of which the last has no bound
+_COUNT, _SUM = len(BOUNDS) + 1, len(BOUNDS) + 2  # after the buckets; the last bucket has no bound
 _NUMBERS = len(BOUNDS) + 3
 
 

@@ -114,7 +114,7 @@ class Connector:
         return connection
 
     def refuse_if_down(self) -> None:
-        """Nobody impatient waits for a server of which others know that it does not answer."""
+        """Nobody impatient waits for a server that does not answer others."""
         if self._watch.is_down and patience.answer_seconds() is not None:
             raise ConnectionTimeout("no answer")
 

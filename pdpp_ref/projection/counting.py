@@ -19,7 +19,7 @@ def count_versions(stream_id: int, after: int, through: int) -> dict[str, int]:
 
 
 def count_streams(stream_ids: Sequence[int], through: int) -> dict[int, dict[str, int]]:
-    """The measures of each of several streams, none of which has a version after `through`."""
+    """The measures of each of several streams.  None has a version after `through`."""
     counted = {stream_id: dict.fromkeys(MEASURE_NAMES, 0) for stream_id in stream_ids}
     for table in dict.fromkeys(measure.table for measure in MEASURES):
         measures = [measure for measure in MEASURES if measure.table == table]

@@ -35,7 +35,9 @@ def batches(
         case "connection":
             return map(_connections, in_batches(_connection_ids(connection)))
         case "stream":
-            return map(_streams, in_batches(_stream_ids(connection, stream)))
+            return map(
+                _streams, in_batches(stream_ids({"c.connector_instance_id": connection, "s.name": stream}))
+            )
     raise KeyError(grain)
 
 
@@ -77,20 +79,6 @@ def _connections(ids: Sequence[int]) -> list[ConnectionRow]:
     )
 
 
-def _stream_ids(connection: str | None, stream: str | None) -> list[int]:
-    where, values = where_equal({"c.connector_instance_id": connection, "s.name": stream})
-    return fetch_column(
-        f"""
-        SELECT s.id
-        FROM connections c
-        JOIN streams s ON s.connection_id = c.id
-        {where}
-        ORDER BY c.connector_instance_id, s.name
-        """,
-        values,
-    )
-
-
 def _streams(ids: Sequence[int]) -> list[StreamRow]:
     return fetch_rows(
         StreamRow,
@@ -103,6 +91,21 @@ def _streams(ids: Sequence[int]) -> list[StreamRow]:
         ORDER BY c.connector_instance_id, s.name
         """,
         ids,
+    )
+
+
+def stream_ids(wanted: dict[str, str | None]) -> list[int]:
+    """Of the streams `s` of connections `c` with these values, if given, by connection and name."""
+    where, values = where_equal(wanted)
+    return fetch_column(
+        f"""
+        SELECT s.id
+        FROM connections c
+        JOIN streams s ON s.connection_id = c.id
+        {where}
+        ORDER BY c.connector_instance_id, s.name
+        """,
+        values,
     )
 
 

@@ -5,9 +5,9 @@ from typing import Any
 
 import msgspec
 
-from ..database import fetch_all, fetch_column, fetch_value, placeholders
+from ..database import fetch_all, fetch_value, placeholders
 from ..projection.rows import valid_time
-from .sizes import in_batches, where_equal
+from .sizes import in_batches, stream_ids, where_equal
 
 
 class ReadStream(msgspec.Struct, frozen=True):
@@ -38,17 +38,7 @@ def batches(connector: str | None, connection: str | None) -> Iterator[list[Read
 
     The snapshot must last until all are read.
     """
-    where, values = where_equal({"c.connector_instance_id": connection, "c.connector_id": connector})
-    ids = fetch_column(
-        f"""
-        SELECT s.id
-        FROM connections c
-        JOIN streams s ON s.connection_id = c.id
-        {where}
-        ORDER BY c.connector_instance_id, s.name
-        """,
-        values,
-    )
+    ids = stream_ids({"c.connector_instance_id": connection, "c.connector_id": connector})
     return (_find(f"WHERE s.id IN ({placeholders(batch)})", batch) for batch in in_batches(ids))
 
 

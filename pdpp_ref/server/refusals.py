@@ -26,7 +26,7 @@ class Refusal(NamedTuple):
 
 
 def refusal(code: str, path: str) -> Refusal:
-    """The response to a request for the path, of which the connection can't be used again."""
+    """The response to a request for the path; its connection is closed then."""
     error = errors.ApiError(code)
     request_id = new_request_id()
     body = msgspec.json.encode(errors.body(error.status, error.code, error.message, request_id)) + b"\n"

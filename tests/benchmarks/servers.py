@@ -19,7 +19,7 @@ TOKEN = "the operator of a benchmark"
 BARE = "tests.benchmarks.bare:app"
 WORKERS = "2"
 STARTS_WITHIN = 60  # seconds
-# How each server is told to serve a bare Flask route; `{port}` is filled in.
+# The command of each server for a bare Flask route; `{port}` is filled in.
 COMMANDS = {
     "granian": ("granian", "--interface", "wsgi", "--workers", WORKERS, "--blocking-threads", "1", "--no-ws",
                 "--log-level", "error", "--port", "{port}", BARE),

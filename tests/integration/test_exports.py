@@ -61,7 +61,7 @@ def table(text: str | bytes) -> list[dict[str, str]]:
 
 
 def begun(owner: FlaskClient, path: str = "/dashboard?format=csv") -> tuple[TestResponse, Iterator[bytes]]:
-    """A response of which no more is read than is asked for."""
+    """A response that is read only as far as asked for."""
     response = FlaskClient.open(owner, path)
     assert response.status_code == 200
     return response, response.iter_encoded()

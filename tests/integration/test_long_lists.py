@@ -37,7 +37,7 @@ def make_streams(probe: DatabaseProbe, number: int, length: int = 1_000) -> None
 
 
 def begun(client: FlaskClient, path: str) -> tuple[TestResponse, Iterator[bytes]]:
-    """A response of which no more is read than is asked for."""
+    """A response that is read only as far as asked for."""
     response = FlaskClient.open(client, path)
     assert response.status_code == 200
     return response, response.iter_encoded()

@@ -35,7 +35,7 @@ def _few_values(backend: Backend, app: object) -> None:
 
 
 def add_streams(probe: DatabaseProbe, connections: int, streams: int) -> None:
-    """So many connections, and streams of them, none of which has a row in the projection."""
+    """So many connections and streams, without rows in the projection."""
     numbers = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {})"
     at = "'2026-01-01T00:00:00.000Z'"
     probe("BEGIN")
