@@ -27,6 +27,7 @@ class Version(NamedTuple):
     previous: int | None
     json_bytes: int
     at: str
+    ingested_at: str
     pruned_at: str | None
     pruned_digest: str | None
 
@@ -45,7 +46,7 @@ class History(NamedTuple):
     @property
     def is_complete(self) -> bool:
         """Whether no more is left to remove."""
-        return self.gone[-1].previous is None
+        return not self.gone or self.gone[-1].previous is None
 
     @property
     def is_only_tombstone(self) -> bool:
@@ -139,6 +140,7 @@ _VERSION_COLUMNS = (
     "previous_version",
     "json_bytes",
     "COALESCE(emitted_at, ingested_at)",
+    "ingested_at",
     "pruned_at",
     "pruned_digest",
 )
