@@ -50,7 +50,7 @@ class Policy(NamedTuple):
         if self.before is None:
             return self.keep
         recent = (place for place, one in enumerate(versions, 1) if one.ingested_at >= self.before)
-        return max(self.keep, *recent)
+        return max([self.keep, *recent])
 
 
 class Pruned(NamedTuple):
@@ -119,7 +119,8 @@ class _Candidate(NamedTuple):
 class StreamPruning:
     """Pruning one stream: records whose newest version is `after` or older are done.
 
-    `wrong` is a key whose rollup was wrong.  `is_exact`: a preview has left nothing out.
+    `wrong` is a key whose rollup was wrong, and `last_version` that of the stream at the last step.
+    `is_exact`: a preview has left nothing out.
     """
 
     def __init__(self, stream: StoredStream, policy: Policy, after: int = 0) -> None:
@@ -127,6 +128,7 @@ class StreamPruning:
         self.wrong: str | None = None
         self.is_done = False
         self.is_exact = True
+        self.last_version = stream.last_version
         self._must_derive = False
 
     def prepare(self) -> None:
@@ -140,6 +142,7 @@ class StreamPruning:
         if stream is None or not self._is_still(stream):
             self.is_done = True
             return Pruned()
+        self.last_version = stream.last_version
         if self._must_derive:
             self._mark_rollups("")
         self._must_derive = False
