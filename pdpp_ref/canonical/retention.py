@@ -155,9 +155,11 @@ class StreamPruning:
     def preview(self) -> Pruned:
         """What would be pruned of the next records.  It writes nothing, and wrong rollups are skipped."""
         candidates, through = self._next_candidates()
-        total = Pruned()
+        total, most = Pruned(), None
+        if self.policy.before is None and not any(each.rollup.files for each in candidates):
+            most = self.policy.keep + 1  # the rest is what the rollup has more
         while candidates:
-            histories, wrong = self._load_histories([each.rollup for each in candidates])
+            histories, wrong = self._load_histories([each.rollup for each in candidates], most)
             total = total.plus(self._foreseen(histories))
             candidates = candidates[len(histories) + 1 :] if wrong is not None else []
             self.is_exact &= wrong is None
@@ -186,9 +188,11 @@ class StreamPruning:
             self._mark_wrong(candidates[len(histories)])
         return done
 
-    def _load_histories(self, rollups: Sequence[Rollup]) -> tuple[list[History], str | None]:
+    def _load_histories(
+        self, rollups: Sequence[Rollup], most: int | None = None
+    ) -> tuple[list[History], str | None]:
         """The histories of records, up to one whose rollup can't be right, and the key of that one."""
-        most = self.policy.keep + VERSIONS_PER_TRANSACTION
+        most = most or self.policy.keep + VERSIONS_PER_TRANSACTION
         live = live_versions(self.stream.id, [rollup.key for rollup in rollups])
         chains = load_chains(self.stream.id, [rollup.version for rollup in rollups], most)
         histories: list[History] = []
