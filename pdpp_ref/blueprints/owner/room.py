@@ -33,9 +33,9 @@ Keep = Annotated[int, Meta(ge=1, le=MAX_KEEP)]
 class RoomQuery(Struct):
     connection: Connection = ""
     stream: Stream = ""
-    keep: Annotated[
-        Keep | None, Meta(description="Preview retaining so many versions of each record.")
-    ] = None
+    keep: Annotated[Keep | None, Meta(description="Preview retaining so many versions of each record.")] = (
+        None
+    )
     before: Annotated[
         str, Meta(description="Preview pruning what arrived before this day, as 2026-01-31.")
     ] = ""
