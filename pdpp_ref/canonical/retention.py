@@ -17,23 +17,30 @@ from ..database import (
     delete_many,
     fetch_all,
     fetch_as,
-    read_snapshot,
     update_many,
     write_transaction,
 )
 from ..models import STORED_STREAM_COLUMNS, RecordChange, RetainedSizeRecord, StoredStream, locking
-from ..models.measures import MEASURE_NAMES, MEASURES
-from ..projection import counting, deltas, marks, record_rollups
+from ..models.measures import MEASURES
+from ..projection import deltas, marks, record_rollups
 from ..projection.deltas import Delta
 from . import blobs, file_references
 from .file_references import BoundFile
-from .histories import History, Rollup, Version, is_right, latest_pruned, live_versions, load_chains
+from .histories import (
+    History,
+    Rollup,
+    Version,
+    is_right,
+    latest_pruned,
+    live_versions,
+    load_chains,
+    rollups_add_up,
+)
 
 KEYS_PER_TRANSACTION = 500
 VERSIONS_PER_TRANSACTION = 2_000
 BYTES_PER_TRANSACTION = 16 * 1024 * 1024
 DERIVING_SECONDS = 0.1
-ANY_VERSION = 2**62
 
 
 class Policy(NamedTuple):
@@ -133,7 +140,7 @@ class StreamPruning:
 
     def prepare(self) -> None:
         """Before the first step, outside a transaction: look whether the rollups can be right."""
-        is_wrong = not _rollups_add_up(self.stream.id)
+        is_wrong = not rollups_add_up(self.stream.id)
         self._must_derive = is_wrong
 
     def step(self) -> Pruned:
@@ -314,43 +321,6 @@ class StreamPruning:
 
     def _mark_rollups(self, key: str) -> None:
         marks.mark_rollups(self.stream.id, self.stream.connection_id, key)
-
-
-def _rollups_add_up(stream_id: int) -> bool:
-    """Whether the rollups of a stream can be right: with the other records, they add up to its measures."""
-    columns = ", ".join(MEASURE_NAMES)
-    sums = ", ".join(f"COALESCE(SUM({name}), 0)" for name in MEASURE_NAMES)
-    with read_snapshot():
-        rows = fetch_all(
-            f"""
-            SELECT dirty, {columns}
-            FROM retained_size_stream
-            WHERE stream_id = ?
-            """,
-            [stream_id],
-        )
-        if not rows:
-            return False
-        dirty, *whole = rows[0]
-        if dirty:
-            counted = counting.count_versions(stream_id, 0, ANY_VERSION)
-            whole = [counted[name] for name in MEASURE_NAMES]
-        (of_rollups,) = fetch_all(
-            f"""
-            SELECT {sums}
-            FROM (
-                SELECT {columns}
-                FROM retained_size_record
-                WHERE stream_id = ?
-            ) AS rollups
-            """,
-            [stream_id],
-        )
-    records, current, versions, history, *files = (
-        all_of_them - int(part) for all_of_them, part in zip(whole, of_rollups, strict=True)
-    )
-    # A record without a rollup is one version and no file.
-    return records == versions >= 0 and current == history >= 0 and not any(files)
 
 
 def _fitting(rollups: Sequence[Rollup], keep: int) -> int:

@@ -346,7 +346,7 @@ def test_a_connection_is_deleted_after_its_page_has_said_what_goes(
     done = soup(owner, answer.headers["Location"])
     shown = text(done, "#done")
     assert shown.startswith("Connection laptop was deleted")
-    assert "with 2 records, 4 versions and 1 file : 210 B" in shown
+    assert "with 2 records, 4 versions and 1 file: 210 B" in shown
     assert done.select("#done time")
     keep_house(app)
     assert probe("SELECT COUNT(*) FROM streams") == [(1,)]
