@@ -258,8 +258,8 @@ CREATE UNIQUE INDEX "tokens_digest" ON "tokens" ("digest");
 --
 -- `id` is that of the form, so that sending it twice is one request.  Without names it is for all
 -- connections, or all streams.  `keep` and `before` are as in `canonical.retention.Policy`, and `expected`
--- is how many versions that concerned at first.  Streams before `stream_id` are done, and of that one the
--- records whose newest version is `through_version` or older.
+-- is how many versions that concerned at first.  Streams before `next_stream` are done, and of that one
+-- the records whose newest version is `through_version` or older.
 CREATE TABLE "prunings" (
     "id" TEXT COLLATE "C" NOT NULL PRIMARY KEY,
     "connection" TEXT COLLATE "C",
@@ -269,7 +269,7 @@ CREATE TABLE "prunings" (
     "expected" BIGINT NOT NULL DEFAULT 0,
     "started_at" TEXT COLLATE "C" NOT NULL,
     "finished_at" TEXT COLLATE "C",
-    "stream_id" BIGINT NOT NULL DEFAULT 0,
+    "next_stream" BIGINT NOT NULL DEFAULT 0,
     "through_version" BIGINT NOT NULL DEFAULT 0,
     "versions" BIGINT NOT NULL DEFAULT 0,
     "json_bytes" BIGINT NOT NULL DEFAULT 0,

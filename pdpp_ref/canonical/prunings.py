@@ -41,7 +41,7 @@ class Report(NamedTuple):
     expected: int
     started_at: str
     finished_at: str | None
-    stream_id: int
+    next_stream: int
     through_version: int
     versions: int
     json_bytes: int
@@ -132,13 +132,13 @@ class Prunings:
         """The stream to continue with; None if all are done."""
         if self._current is not None:
             request, pruning = self._current
-            place = (report.id, report.stream_id, report.through_version)
+            place = (report.id, report.next_stream, report.through_version)
             if (request, pruning.stream.id, pruning.after) == place and not pruning.is_done:
                 return pruning
         stream = _next_stream(report)
         if stream is None:
             return None
-        after = report.through_version if stream.id == report.stream_id else 0
+        after = report.through_version if stream.id == report.next_stream else 0
         pruning = StreamPruning(stream, report.request.policy, after)
         pruning.prepare()
         self._current = (report.id, pruning)
@@ -175,7 +175,7 @@ def _next_stream(report: Report) -> StoredStream | None:
         ORDER BY streams.id
         LIMIT 1
         """,
-        (report.stream_id, report.connection, report.stream),
+        (report.next_stream, report.connection, report.stream),
     )
     return found[0] if found else None
 
@@ -185,7 +185,7 @@ def _store(report: Report, stream_id: int, done: Pruned, pruning: StreamPruning)
     execute_one(
         """
         UPDATE prunings
-        SET stream_id = ?,
+        SET next_stream = ?,
             through_version = ?,
             versions = versions + ?,
             json_bytes = json_bytes + ?,

@@ -51,8 +51,8 @@ class Pruning(Table):
 
     `id` is that of the form, so that sending it twice is one request.  Without names it is for all
     connections, or all streams.  `keep` and `before` are as in `canonical.retention.Policy`, and `expected`
-    is how many versions that concerned at first.  Streams before `stream_id` are done, and of that one the
-    records whose newest version is `through_version` or older.
+    is how many versions that concerned at first.  Streams before `next_stream` are done, and of that one
+    the records whose newest version is `through_version` or older.
     """
 
     id = TextField(primary_key=True)
@@ -63,7 +63,7 @@ class Pruning(Table):
     expected = count()
     started_at = TextField()
     finished_at = TextField(null=True)
-    stream_id = count()
+    next_stream = count()
     through_version = count()
     versions = count()
     json_bytes = count()
