@@ -8,7 +8,7 @@ import peewee
 
 from .. import backup_time, database, instance_folder, private_files
 from ..canonical import retention
-from ..database import DatabaseUnusable, db, problem
+from ..database import DatabaseUnavailable, DatabaseUnusable, db, problem
 from ..operations import transfer
 from .common import (
     answer,
@@ -97,7 +97,8 @@ def copy_to(url: str | None) -> None:
             with progress("rows compared") as show:
                 rows = transfer.copy(target, lambda _, done: show(done))
         except DatabaseUnusable as error:
-            raise UsageError(str(error).replace("PDPP_DATABASE_URL", "--to")) from None
+            why = TemporaryFailure if isinstance(error, DatabaseUnavailable) else UsageError
+            raise why(str(error).replace("PDPP_DATABASE_URL", "--to")) from None
         except transfer.TargetChanged:
             raise UsageError(
                 "the database of --to is not what the unfinished copy has sent to it: somebody else has "
