@@ -140,6 +140,18 @@ def _shown(seconds: Sequence[float]) -> str:
     return f"{statistics.median(seconds):.1f} / {max(seconds):.1f}"
 
 
+def show_round(name: str, last: Recovered, cluster: Cluster, ways: Sequence[Way]) -> None:
+    """Check what is stored, and print one line."""
+    for way in ways:
+        check_stored(cluster, way, at_end=False)
+    wrong = sum(len(way.seen.wrong) for way in ways)
+    click.echo(
+        f"{name}: new leader after {last.leader:.1f} s, writes after {max(last.written.values()):.1f} s, "
+        f"wrong: {wrong}",
+        err=True,
+    )
+
+
 def run_trial(times: int, minutes: float, ways: Sequence[str], faults: Sequence[str], folder: Path) -> int:
     cluster = Cluster(folder)
     clients: list[Way] = []
@@ -154,20 +166,13 @@ def run_trial(times: int, minutes: float, ways: Sequence[str], faults: Sequence[
             clients[-1].start()
         time.sleep(CALM_SECONDS)
         until = time.monotonic() + minutes * 60
-        for number in range(times):
-            if time.monotonic() > until:
-                break
-            for fault in faults:
-                rounds[fault].append(one_round(fault, cluster, clients))
-                for way in clients:
-                    check_stored(cluster, way, at_end=False)
-                last = rounds[fault][-1]
-                wrong = sum(len(way.seen.wrong) for way in clients)
-                click.echo(
-                    f"{number + 1}/{times} {fault}: new leader after {last.leader:.1f} s, "
-                    f"writes after {max(last.written.values()):.1f} s, wrong: {wrong}",
-                    err=True,
-                )
+        try:
+            for number in range(times):
+                for fault in faults if time.monotonic() < until else ():
+                    rounds[fault].append(one_round(fault, cluster, clients))
+                    show_round(f"{number + 1}/{times} {fault}", rounds[fault][-1], cluster, clients)
+        except TimeoutError as late:
+            clients[0].seen.wrong.append(str(late))
         for way in clients:
             way.stop()
             check_stored(cluster, way, at_end=True)
