@@ -11,7 +11,7 @@ from ..canonical import foresight, retention
 from ..canonical.foresight import Foreseen
 from ..canonical.prunings import Request
 from ..canonical.retention import Policy, Pruned
-from ..database import DatabaseUnusable, db, problem
+from ..database import DatabaseUnavailable, DatabaseUnusable, db, problem
 from ..operations import transfer
 from ..parsing.messages import Rejected
 from ..parsing.times import time_of
@@ -151,7 +151,8 @@ def copy_to(url: str | None) -> None:
             with progress("rows compared") as show:
                 rows = transfer.copy(target, lambda _, done: show(done))
         except DatabaseUnusable as error:
-            raise UsageError(str(error).replace("PDPP_DATABASE_URL", "--to")) from None
+            why = TemporaryFailure if isinstance(error, DatabaseUnavailable) else UsageError
+            raise why(str(error).replace("PDPP_DATABASE_URL", "--to")) from None
         except transfer.TargetChanged:
             raise UsageError(
                 "the database of --to is not what the unfinished copy has sent to it: somebody else has "
