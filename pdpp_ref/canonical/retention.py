@@ -16,6 +16,7 @@ from ..database import (
     delete_many,
     fetch_all,
     fetch_as,
+    fetch_value,
     read_snapshot,
     update_many,
     write_transaction,
@@ -60,6 +61,24 @@ def prune(
             total = Pruned(total.versions + done.versions, total.json_bytes + done.json_bytes)
             progress(total)
     return total
+
+
+def count_beyond(keep: int, connection: str | None = None, stream: str | None = None) -> int:
+    """How many versions `prune` will prune, if all rollups are right."""
+    return int(
+        fetch_value(
+            """
+            SELECT COALESCE(SUM(r.record_history_count - ?), 0)
+            FROM retained_size_record r
+            JOIN streams s ON s.id = r.stream_id
+            JOIN connections c ON c.id = s.connection_id
+            WHERE r.record_history_count > ?
+                AND c.connector_instance_id = COALESCE(?, c.connector_instance_id)
+                AND s.name = COALESCE(?, s.name)
+            """,
+            (keep, keep, connection, stream),
+        )
+    )
 
 
 def _streams(connection: str | None, stream: str | None) -> list[StoredStream]:

@@ -10,10 +10,10 @@ from .common import (
     id_of_connection,
     id_of_stream,
     opened_database,
-    progress,
     shown_name,
 )
 from .errors import UsageError
+from .progress import progress
 
 
 @click.command("delete")

@@ -1,6 +1,7 @@
 """Commands for stored data: pruning old versions, backing up, copying to another database."""
 
 from errno import EDQUOT, ENOSPC
+from functools import partial
 from pathlib import Path
 
 import click
@@ -16,10 +17,10 @@ from .common import (
     id_of_connection,
     id_of_stream,
     opened_database,
-    progress,
     shown_name,
 )
 from .errors import TemporaryFailure, UsageError
+from .progress import progress
 
 
 @click.command("prune-history")
@@ -40,7 +41,8 @@ def prune_history(keep: int, connection: str | None, stream: str | None) -> None
             connection_id = id_of_connection(connection)
             if stream is not None:
                 id_of_stream(connection, connection_id, stream)
-        with progress("versions forgotten") as show:
+        beyond = partial(retention.count_beyond, keep, connection, stream)
+        with progress("versions forgotten", count_all=beyond) as show:
             gone = retention.prune(keep, connection, stream, lambda done: show(done.versions))
     answer(f"Forgot {gone.versions:,} versions, {gone.json_bytes:,} bytes.")
 
@@ -56,7 +58,8 @@ def back_up(file: Path) -> None:
     name = shown_name(file.name)
     with opened_database() as settings:
         try:
-            db.back_up(str(file))
+            with progress("bytes copied") as show:
+                db.back_up(str(file), lambda done, total: show(done, (done, total)))
         except FileExistsError:
             raise UsageError(f"{name} exists; name a new file") from None
         except OSError as error:
@@ -94,8 +97,11 @@ def copy_to(url: str | None) -> None:
             raise UsageError("name the database to fill: --to URL, or PDPP_COPY_TO")
         try:
             target = database.from_url(url, Path())
-            with progress("rows compared") as show:
-                rows = transfer.copy(target, lambda _, done: show(done))
+            with progress("rows copied") as show:
+                rows = transfer.copy(
+                    target,
+                    lambda moved: show(moved.sent, (moved.sent + moved.compared, 2 * moved.total)),
+                )
         except DatabaseUnusable as error:
             raise UsageError(str(error).replace("PDPP_DATABASE_URL", "--to")) from None
         except transfer.TargetChanged:

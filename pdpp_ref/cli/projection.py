@@ -22,10 +22,10 @@ from .common import (
     id_of_connection,
     id_of_stream,
     opened_database,
-    progress,
     shown_name,
 )
 from .errors import TemporaryFailure, UsageError
+from .progress import progress
 
 SHOWN_FAILURES = 20
 

@@ -3,7 +3,7 @@
 Writes run under READ COMMITTED and lock the rows that they change; a read is a REPEATABLE READ snapshot.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
@@ -361,7 +361,7 @@ class Postgres(SchemaGuard, peewee.PostgresqlDatabase):
             """
         )
 
-    def back_up(self, path: str) -> None:
+    def back_up(self, path: str, progress: Callable[[int, int], None] = lambda *_: None) -> None:
         raise DatabaseUnusable(
             "PostgreSQL has a program for it; run: pg_dump --format=custom --file=FILE URL"
         )
