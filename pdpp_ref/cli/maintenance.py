@@ -100,7 +100,7 @@ def copy_to(url: str | None) -> None:
             with progress("rows copied") as show:
                 rows = transfer.copy(
                     target,
-                    lambda moved: show(moved.sent, (moved.sent + moved.compared, 2 * moved.total)),
+                    lambda moved: show(moved.done // 2, (moved.done, moved.total)),
                 )
         except DatabaseUnusable as error:
             raise UsageError(str(error).replace("PDPP_DATABASE_URL", "--to")) from None

@@ -10,6 +10,7 @@ from .. import startup
 from ..database import db, fetch_all, write_transaction
 from ..models import locking
 from ..operations import verify
+from ..operations.verify import Difference
 from ..projection import marks
 from ..schemas import dataset
 from ..services import reconcile
@@ -105,16 +106,20 @@ def verify_totals() -> None:
     """Recompute everything from the records, change nothing, and print every difference."""
     found = 0
     with opened_database():
-        for difference in verify.differences():
-            found += 1
-            where = " ".join([difference.row[0], *map(shown_name, difference.row[1:])])
-            known = " (marked: will be recomputed)" if difference.dirty else ""
-            answer(
-                f"{where}: {difference.column} is {difference.stored}, "
-                f"recomputed it is {difference.counted}{known}"
-            )
+        with progress("versions checked") as show:
+            for difference in verify.differences(lambda done, total: show(done, (done, total))):
+                found += 1
+                answer(_line(difference))
         marked = bool(fetch_all("SELECT 1 FROM retained_size_global WHERE dirty"))
         if db.is_corrupt():
             raise DamagedFile
     answer(f"{found:,} differences." if found else "No differences." + (" Totals are marked." * marked))
     sys.exit(1 if found else 0)
+
+
+def _line(difference: Difference) -> str:
+    where = " ".join([difference.row[0], *map(shown_name, difference.row[1:])])
+    known = " (marked: will be recomputed)" if difference.dirty else ""
+    return (
+        f"{where}: {difference.column} is {difference.stored}, recomputed it is {difference.counted}{known}"
+    )

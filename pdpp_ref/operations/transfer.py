@@ -66,10 +66,14 @@ Row = tuple[Any, ...]
 
 
 class Moved(NamedTuple):
-    """How many rows have arrived, and been compared, of how many."""
+    """How far a copy has come.  Each row is sent and then compared, so it counts twice.
 
-    sent: int
-    compared: int
+    `comparing`: all rows of the table have arrived, and are being compared.
+    """
+
+    table: str
+    comparing: bool
+    done: int
     total: int
 
 
@@ -246,7 +250,7 @@ class _Sending:
 
     def __init__(self, target: peewee.Database, sent: Sent, total: int, progress: Progress) -> None:
         self._target, self._sent, self._progress = target, sent, progress
-        self._moved = Moved(sum(rows for rows, _ in sent.tables.values()), 0, total)
+        self._done, self._total = sum(rows for rows, _ in sent.tables.values()), 2 * total
 
     def run(self) -> None:
         """Raises TransferMismatch.  At the end it sends dirty rows to count from."""
@@ -274,7 +278,7 @@ class _Sending:
                 insert_many(model, tuple(_names(model)), batch)
                 self._sent.add(model, batch)
                 self._sent.store()
-            self._show(sent=len(batch))
+            self._show(model, len(batch), comparing=False)
 
     def _compare(self, model: type[Table]) -> None:
         """Read a table in both databases again."""
@@ -287,12 +291,11 @@ class _Sending:
                 raise TransferMismatch(_table(model))
             if not ours:
                 return
-            self._show(compared=len(ours))
+            self._show(model, len(ours), comparing=True)
 
-    def _show(self, *, sent: int = 0, compared: int = 0) -> None:
-        before = self._moved
-        self._moved = before._replace(sent=before.sent + sent, compared=before.compared + compared)
-        self._progress(self._moved)
+    def _show(self, model: type[Table], rows: int, *, comparing: bool) -> None:
+        self._done += rows
+        self._progress(Moved(_table(model), comparing, self._done, self._total))
 
 
 def _send_dirty_rows(model: type[Table], target: peewee.Database) -> None:
