@@ -40,7 +40,9 @@ def serve(host: str, port: int) -> None:
     sockets = _listen(host, port)
     with cli_errors():
         app = create_app()
-    _serve(app, sockets, host, port, "with the owner password (forgotten? set PDPP_OWNER_PASSWORD)")
+    _serve(
+        app, sockets, host, port, "with the owner password (forgotten? pdpp-ref password prints a new one)"
+    )
 
 
 @click.command()
