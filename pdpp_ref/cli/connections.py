@@ -9,11 +9,12 @@ import msgspec
 from ..queries import connections
 from ..queries.connections import ConnectionRow
 from .common import answer, opened_database, shown_name
+from .settings_help import Command
 
 HEADINGS = ("connection", "connector", "streams", "bytes", "last arrival")
 
 
-@click.command("connections")
+@click.command("connections", cls=Command)
 def list_connections() -> None:
     """List the connections with connector, number of streams, size and last arrival.
 

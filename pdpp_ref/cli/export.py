@@ -23,6 +23,7 @@ from . import output
 from .common import checked, id_of_connection, id_of_stream, opened_database, shown_name
 from .errors import TemporaryFailure, UsageError
 from .progress import Show, progress
+from .settings_help import Command
 
 FILE_NAMES = "[0-9a-f]{64}"
 READ_BYTES = 1024 * 1024
@@ -36,7 +37,7 @@ class Incomplete(click.ClickException):
     exit_code = 1
 
 
-@click.command("export")
+@click.command("export", cls=Command)
 @click.argument("file", required=False, type=click.Path(path_type=Path, allow_dash=True))
 @click.option("--connection", callback=checked, help="Export only this connection.")
 @click.option("--stream", callback=checked, help="Export only this stream of the connection.")

@@ -24,6 +24,7 @@ from . import output, rejects
 from .common import checked, opened_database, shown_name
 from .errors import TemporaryFailure, UsageError
 from .progress import Show, progress
+from .settings_help import Command
 
 LISTED = 1_000  # rejected lines; the rest are only counted
 AGAIN = "Run the same import again: records already stored are skipped"
@@ -31,7 +32,7 @@ AGAIN = "Run the same import again: records already stored are skipped"
 Lines = Iterator[Line | None]
 
 
-@click.command("import")
+@click.command("import", cls=Command)
 @click.argument("file", required=False, type=click.Path(path_type=Path, allow_dash=True))
 @click.option(
     "--connection",

@@ -21,9 +21,10 @@ from .common import (
 )
 from .errors import TemporaryFailure, UsageError
 from .progress import progress
+from .settings_help import Command
 
 
-@click.command("prune-history")
+@click.command("prune-history", cls=Command)
 @click.option(
     "--keep", required=True, type=click.IntRange(1), help="Number of versions of each record to keep."
 )
@@ -47,7 +48,7 @@ def prune_history(keep: int, connection: str | None, stream: str | None) -> None
     answer(f"Forgot {gone.versions:,} versions, {gone.json_bytes:,} bytes.")
 
 
-@click.command("backup")
+@click.command("backup", cls=Command)
 @click.argument("file", type=click.Path(path_type=Path))
 def back_up(file: Path) -> None:
     """Copy the SQLite database to a new FILE, as it is now; the server can keep running.
@@ -84,7 +85,7 @@ def _no_room(name: str) -> TemporaryFailure:
     )
 
 
-@click.command("copy")
+@click.command("copy", cls=Command)
 @click.option("--to", "url", help="URL of the database to fill.")
 def copy_to(url: str | None) -> None:
     """Copy everything to another database, and compare every row.  The source is not changed.

@@ -6,9 +6,10 @@ from .. import credentials, instance_folder
 from ..config import Settings
 from .common import answer, cli_errors
 from .errors import UsageError
+from .settings_help import Command
 
 
-@click.command("password")
+@click.command("password", cls=Command)
 def password() -> None:
     """Replace the owner's password, and print the new one, this once.
 

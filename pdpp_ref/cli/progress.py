@@ -111,7 +111,8 @@ class _Bar:
             bar_template=f"{'[%(bar)s]  ' if total else ''}%(info)s{ERASE_REST}",
             update_min_steps=0,
         )
-        bar.start = time.time() - (time.monotonic() - self._began)  # click estimates the rest from it
+        # click estimates from it how much time is left.
+        bar.start = bar.last_eta = time.time() - (time.monotonic() - self._began)
         return bar
 
     def _text(self, has_bar: bool) -> str:

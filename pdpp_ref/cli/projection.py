@@ -27,11 +27,12 @@ from .common import (
 )
 from .errors import TemporaryFailure, UsageError
 from .progress import progress
+from .settings_help import Command
 
 SHOWN_FAILURES = 20
 
 
-@click.command("summary")
+@click.command("summary", cls=Command)
 def show_summary() -> None:
     """Print the JSON of GET /_ref/dataset/summary."""
     with opened_database() as settings:
@@ -39,7 +40,7 @@ def show_summary() -> None:
     answer(msgspec.json.format(msgspec.json.encode(body), indent=2).decode())
 
 
-@click.command("mark-dirty")
+@click.command("mark-dirty", cls=Command)
 @click.option("--connection", callback=checked, help="Mark this connection, not the global row.")
 @click.option("--stream", callback=checked, help="Mark this stream of the connection.")
 def mark_dirty(connection: str | None, stream: str | None) -> None:
@@ -63,14 +64,14 @@ def mark_dirty(connection: str | None, stream: str | None) -> None:
     answer(f"Marked {marked}.  The next reads recompute it; so does: pdpp-ref reconcile")
 
 
-@click.command("reconcile")
+@click.command("reconcile", cls=Command)
 def reconcile_dirty() -> None:
     """Recompute everything that is marked."""
     with opened_database():
         _recompute(reconcile.run_until_fresh)
 
 
-@click.command("rebuild")
+@click.command("rebuild", cls=Command)
 def rebuild() -> None:
     """Recompute everything from the records; an interrupted rebuild resumes."""
     with opened_database():
@@ -101,7 +102,7 @@ def _place(row: RowSetAside) -> str:
     return connection if row.stream is None else f"stream {shown_name(row.stream)} of {connection}"
 
 
-@click.command("verify")
+@click.command("verify", cls=Command)
 def verify_totals() -> None:
     """Recompute everything from the records, change nothing, and print every difference."""
     found = 0

@@ -18,6 +18,7 @@ from ..server import Workers, listen
 from . import logs, output
 from .common import cli_errors
 from .errors import UsageError
+from .settings_help import Command
 
 PORT = 7663
 USUAL_WORKERS = 4  # at most, unless PDPP_WORKERS says more
@@ -30,7 +31,7 @@ _port = click.option(
 )
 
 
-@click.command()
+@click.command(cls=Command)
 @_host
 @_port
 def serve(host: str, port: int) -> None:
@@ -45,7 +46,7 @@ def serve(host: str, port: int) -> None:
     )
 
 
-@click.command()
+@click.command(cls=Command)
 @_host
 @_port
 def demo(host: str, port: int) -> None:
