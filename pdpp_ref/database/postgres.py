@@ -201,7 +201,9 @@ class Postgres(SchemaGuard, peewee.PostgresqlDatabase):
         if version < MINIMUM:
             raise DatabaseUnusable(f"PostgreSQL {version} is too old; use {MINIMUM} or newer")
         if self.execute_sql("SHOW server_encoding").fetchone() != ("UTF8",):
-            raise DatabaseUnusable("the database's encoding is not UTF8; create one with: createdb -E UTF8")
+            raise DatabaseUnusable(
+                "the database's encoding is not UTF8; create one with: createdb -E UTF8 -T template0 NAME"
+            )
 
     def create_tables(self, models: Iterable[type[peewee.Model]], **options: Any) -> None:
         for model in (models := tuple(models)):
