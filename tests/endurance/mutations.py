@@ -1083,10 +1083,10 @@ MUTATIONS = [
         "tests/integration/test_hot_reads.py -k connection",
     ),
     Mutation(
-        "leaving a poll during arrivals to the route",
-        '        return None if is_arriving else b""',
-        '        return b""',
-        "tests/integration/test_hot_reads.py -k arriving",
+        "the hero's revision while records are arriving",
+        "        return self.arriving if is_arriving else self.settled",
+        "        return self.settled",
+        "tests/integration/test_hot_reads.py -k settles",
     ),
     Mutation(
         "checking that a prepared file is still the same after a read",

@@ -1,6 +1,8 @@
 """A server process with a folder, a port and settings of its own."""
 
 import os
+import select
+import signal
 import socket
 import subprocess
 import threading
@@ -22,6 +24,14 @@ from tests.support.factories import PASSWORD, TOKEN, DatabaseProbe
 
 if TYPE_CHECKING:
     from playwright.sync_api import BrowserContext
+
+
+@contextmanager
+def closing_descriptor(descriptor: int) -> Iterator[int]:
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager
@@ -69,13 +79,20 @@ class Server:
         pytest.fail("the server did not come up")
 
     def __exit__(self, *_: object) -> None:
-        self.process.kill()
+        """Kill its processes, and wait until the system has closed all that they had open."""
+        for pid in self.processes():
+            with suppress(ProcessLookupError), closing_descriptor(os.pidfd_open(pid)) as ended:
+                os.kill(pid, signal.SIGKILL)
+                select.select([ended], [], [])
         self.process.wait()
 
     def processes(self) -> tuple[int, ...]:
-        """Its own and those that serve."""
+        """Its own and those that serve; none if it has ended."""
         pid = self.process.pid
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        try:
+            children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        except FileNotFoundError:
+            return ()
         return (pid, *map(int, children))
 
     def run(self, *arguments: str, given: str = "") -> None:
