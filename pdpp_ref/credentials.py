@@ -68,8 +68,15 @@ class Credentials:
     @property
     def session_fingerprint(self) -> str:
         """Stored in each session.  It changes with the password, which ends older sessions."""
-        key = self.secret_key.encode()
-        return hmac.new(key, self._password.encode(), hashlib.sha256).hexdigest()[:32]
+        return self._derived(self._password)
+
+    @property
+    def form_token(self) -> str:
+        """The secret of all forms of the owner's pages.  It changes with the password, as sessions end."""
+        return self._derived("forms " + self.session_fingerprint)
+
+    def _derived(self, text: str) -> str:
+        return hmac.new(self.secret_key.encode(), text.encode(), hashlib.sha256).hexdigest()[:32]
 
 
 def load(folder: Path, *, password: str = "", token: str = "", secret_key: str = "") -> Credentials:

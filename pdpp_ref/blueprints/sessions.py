@@ -50,6 +50,7 @@ class OwnerSessions:
         self._app = app
         self._cookie = str(app.config["SESSION_COOKIE_NAME"])
         self._fingerprint = credentials.session_fingerprint
+        self._form_token = credentials.form_token
         self._known: dict[str, float] = {}  # cookies, and until when each need not be checked again
         self._in_header = re.compile(rf"(?:^|; ?){re.escape(self._cookie)}=([\w.-]+)(?=;|$)".encode())
 
@@ -58,6 +59,9 @@ class OwnerSessions:
         session.permanent = True
         session["owner"] = self._fingerprint
         session["renewed"] = int(time.time())
+        # The same in every session of this owner: forms that are open in another tab stay valid after a new
+        # sign-in.  It is not taken from the session before, which somebody else may have planted.
+        session["csrf_token"] = self._form_token
 
     def is_owners(self) -> bool:
         """Whether the request's session is the owner's, which is renewed if it is due."""

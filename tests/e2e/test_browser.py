@@ -249,7 +249,7 @@ def test_without_javascript_the_page_is_complete(
     before = records(page)
     server.add_record()
     page.get_by_role("button", name="Refresh totals now").click()
-    expect(page.locator(".outcome")).to_contain_text("everything is counted")
+    expect(page.locator(".outcome")).to_contain_text("everything was counted")
     expect(counted(page)).to_have_attribute("value", str(before + 1))
     page.get_by_role("link", name="Versions").click()
     expect(page.locator("[aria-sort=descending]")).to_have_text("Versions")
