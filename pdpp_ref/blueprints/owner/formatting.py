@@ -10,6 +10,7 @@ from markupsafe import Markup
 from ...models.measures import BYTE_MEASURES, COUNT_MEASURES, MEASURES, Measures
 from ...queries.growth import COMPARED_DAYS
 from ...timestamps import to_moment
+from ..return_paths import here
 from .pages import connection_url, record_url, stream_url
 
 blueprint = Blueprint("formatting", __name__)
@@ -29,6 +30,7 @@ def _add_globals(state: BlueprintSetupState) -> None:
         connection_url=connection_url,
         stream_url=stream_url,
         record_url=record_url,
+        here=here,
     )
 
 
