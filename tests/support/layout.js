@@ -18,6 +18,16 @@
     }
     return blocks.get(element);
   };
+  // The box that cuts off what is beyond it, as that of a long name in a list.
+  const cuts = new Map();
+  const cutOf = (element) => {
+    if (!element || element === document.body) return null;
+    if (!cuts.has(element)) {
+      const isCut = getComputedStyle(element).overflowY === "hidden";
+      cuts.set(element, isCut ? element.getBoundingClientRect() : cutOf(element.parentElement));
+    }
+    return cuts.get(element);
+  };
   // Where ink may be: within the padding of its card, but from the upper border to the lower one.
   const insides = new Map();
   const insideOf = (card) => {
@@ -44,8 +54,8 @@
     const block = blockOf(element);
     for (const box of range.getClientRects()) {
       // A line's box is higher than its letters.
-      const inset = box.height * 0.15;
-      if (box.width) inks.push({ element, block, of: node, name: `“${short(node.data)}”`, left: box.left, right: box.right, top: box.top + inset, bottom: box.bottom - inset });
+      const inset = box.height * 0.15, cut = cutOf(element);
+      if (box.width && !(cut && box.top + inset > cut.bottom)) inks.push({ element, block, of: node, name: `“${short(node.data)}”`, left: box.left, right: box.right, top: box.top + inset, bottom: box.bottom - inset });
     }
   }
   for (const element of document.body.querySelectorAll(DRAWN)) {
