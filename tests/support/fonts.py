@@ -10,7 +10,9 @@ PACKAGES = {
 }
 
 
-ADVICE = "The layout is tested in fonts that are not installed; run `make setup-tests`, or apt-get install {}"
+ADVICE = (
+    "The layout is tested in fonts that are not installed; run `make setup-tests`, or apt-get install {}"
+)
 
 
 def missing() -> list[str]:
@@ -23,5 +25,7 @@ def _is_installed(font: str) -> bool:
     program = shutil.which("fc-match")
     if program is None:
         return False
-    found = subprocess.run([program, "--format=%{family}", font], capture_output=True, text=True, check=True)
+    found = subprocess.run(
+        [program, "--format=%{family}", font], capture_output=True, text=True, check=True
+    )
     return font in found.stdout.split(",")

@@ -1,11 +1,12 @@
 """Every page and every state that the owner can see, with data that strains the layout.
 
-A new page of the server gets a line in `pages`: the sweep of the layout, the check of accessibility and the
+A new page of the server gets a line in EVERYTHING or in `about`: the sweep of the layout, the check of accessibility and the
 screenshots then have it.
 """
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import quote, urlencode
@@ -32,6 +33,16 @@ class Address(NamedTuple):
     path: str
 
 
+EVERYTHING = (
+    Address("dashboard", "/dashboard"),
+    Address("search", "/dashboard?q=mail&sort=growth"),
+    Address("nothing found", "/dashboard?q=none&days=365"),
+    Address("tokens", "/dashboard/tokens"),
+    Address("question", "/dashboard/tokens?revoke=reader"),
+    Address("error", "/dashboard/connections/none"),
+)
+
+
 class View(NamedTuple):
     """A page in a state that its server is in now."""
 
@@ -50,20 +61,14 @@ class View(NamedTuple):
         self.prepare(page)
 
 
-def pages(connection: str, stream: str, key: str) -> tuple[Address, ...]:
-    """The pages about a connection, a stream of it and a record of that, and those about everything."""
+def about(record: tuple[str, str, str]) -> tuple[Address, ...]:
+    """The pages about a record, its stream and its connection, in the order connection, stream, record."""
+    connection, stream, key = record
     of_stream = {"connection": connection, "stream": stream}
     return (
-        Address("dashboard", "/dashboard"),
         Address("connection", f"/dashboard/connections/{quote(connection, safe='')}"),
         Address("stream", f"/dashboard/streams?{urlencode(of_stream)}"),
         Address("record", f"/dashboard/records?{urlencode(of_stream | {'key': key})}"),
-        Address("search", f"/dashboard?{urlencode({'q': connection[:200], 'sort': 'growth'})}"),
-        Address("nothing found", "/dashboard?q=none&days=365"),
-        Address("tokens", "/dashboard/tokens"),
-        Address("question", "/dashboard/tokens?revoke=reader"),
-        Address("error", "/dashboard/connections/none"),
-        Address("sign in", "/owner/login"),
     )
 
 
@@ -71,38 +76,35 @@ def every_view(place: Path) -> Iterator[View]:
     """Each page with the demo, with names that are long or blank, and with terabytes; each state of the hero."""
     quiet = {"HERO_POLL_SECONDS": 3600, "RECONCILE_COOLDOWN_SECONDS": 3600, "LOG_LEVEL": "error"}
     with Server(place / "new", **quiet) as server:
+        yield View("sign in", server, "/owner/login")
         yield View("empty", server, "/dashboard")
     with Server(place / "sample", "demo", **quiet) as server:
         yield View("arriving", server, "/dashboard")
+        server.set_last_arrival(datetime(2026, 1, 1, tzinfo=UTC))
         server.run("token", "new", "reader", "--scope", "write,read,erase", "--connection", LONG)
-        yield from _pages(server, "demo", SAMPLE)
+        yield from _pages(server, "demo", EVERYTHING + about(SAMPLE))
         yield View("refreshed", server, "/dashboard", refresh)
-        yield View("download", server, pages(*SAMPLE)[3].path, download)
+        yield View("download", server, about(SAMPLE)[-1].path, download)
         yield View("out of reach", server, "/dashboard", cut_off)
+        for state in unwell(server):
+            yield from _pages(server, state, EVERYTHING[:1] + about(SAMPLE)[:1])
+        server.run("rebuild")
         strain(server)
         yield from strained(server)
-        yield from _states(server)
+        for state in unwell(server):
+            yield from _pages(server, f"{state} terabytes", EVERYTHING[:1])
 
 
 def strained(server: Server) -> Iterator[View]:
     """Pages of the names that `strain` has added, and pages with terabytes."""
     for title, name in (("long", LONG), ("words", WORDS), ("blank", BLANKS[0])):
-        yield from _pages(server, title, (name,) * 3, until="search")
-    yield from _pages(server, "terabytes", SAMPLE, until="record")
+        yield from _pages(server, title, about((name,) * 3))
+    yield from _pages(server, "terabytes", EVERYTHING[:1] + about(SAMPLE))
 
 
-def _pages(server: Server, title: str, of: tuple[str, str, str], until: str = "") -> Iterator[View]:
-    for name, path in pages(*of):
-        if name == until:
-            return
-        yield View(name if name == "sign in" else f"{title}: {name}", server, path)
-
-
-def _states(server: Server) -> Iterator[View]:
-    paths = [address.path for address in pages(*SAMPLE)[:3]]
-    for state in unwell(server):
-        for path in paths:
-            yield View(f"{state}: {path}", server, path)
+def _pages(server: Server, title: str, addresses: Iterable[Address]) -> Iterator[View]:
+    for name, path in addresses:
+        yield View(f"{title}: {name}", server, path)
 
 
 def strain(server: Server) -> None:

@@ -80,8 +80,12 @@ def main(step: int) -> None:
     found = 0
     # Half of a sweep waits for the browser, which has a process of its own.
     with ProcessPoolExecutor() as pool:
-        for dress, flaws_found in zip(DRESSES, pool.map(sweep, DRESSES, [widths] * len(DRESSES)), strict=True):
-            print(f"{dress.font}, text at {dress.size} %: {len(flaws_found)} flaws", *flaws_found, sep="\n  ")
+        for dress, flaws_found in zip(
+            DRESSES, pool.map(sweep, DRESSES, [widths] * len(DRESSES)), strict=True
+        ):
+            print(
+                f"{dress.font}, text at {dress.size} %: {len(flaws_found)} flaws", *flaws_found, sep="\n  "
+            )
             found += len(flaws_found)
     sys.exit(1 if found else 0)
 
