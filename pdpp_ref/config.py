@@ -200,6 +200,11 @@ class Settings:
     unclaimed_file_hours: int = _setting(
         Number(1, 8_760), 24, "for how many hours of uptime a file waits for its record, at least"
     )
+    database_wait_seconds: int = _setting(
+        Number(0, 3_600),
+        60,
+        "how long a start, or an import at any time, waits for a database server that does not answer",
+    )
     copy_to: str = _setting(
         Text(), "", "`--to` of `pdpp-ref copy`, if the URL has a password", shown="none", secret=True
     )

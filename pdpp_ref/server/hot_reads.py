@@ -27,7 +27,7 @@ from ..schemas import dataset
 from ..schemas.server import Health
 from ..services import summary as summaries
 from ..services.auto_reconcile import AutoReconcile
-from ..services.freshness import ARRIVING, hero
+from ..services.freshness import ARRIVING, has_just_arrived, hero
 from ..timestamps import to_moment
 from .responses import header_list
 
@@ -55,12 +55,21 @@ class Answer(NamedTuple):
 
 
 class _Fresh(NamedTuple):
-    """What is answered while the database is at a version.  `revision` is the hero's."""
+    """What is answered while the database is at a version.
+
+    The hero's revision is `arriving` for some seconds after `arrived_at`, and then `settled`.
+    """
 
     version: Any
     body: bytes
-    revision: str
-    arrived_at: datetime | None
+    settled: str
+    arriving: str
+    arrived_at: str | None
+
+    @property
+    def revision(self) -> str:
+        is_arriving = has_just_arrived(self.arrived_at, datetime.now(UTC))
+        return self.arriving if is_arriving else self.settled
 
 
 class HotReads:
@@ -151,10 +160,7 @@ class HotReads:
         if not seen.startswith(b"seen=fresh-") or not self._sessions.is_known(headers.get(b"cookie", b"")):
             return None
         fresh = self._read()
-        if fresh is None or seen[5:].decode("latin-1") != fresh.revision:
-            return None
-        is_arriving = fresh.arrived_at and datetime.now(UTC) - fresh.arrived_at < ARRIVING
-        return None if is_arriving else b""
+        return b"" if fresh and seen[5:].decode("latin-1") == fresh.revision else None
 
     # ---- the database --------------------------------------------------------------------------------
 
@@ -173,13 +179,14 @@ class HotReads:
         summary = summaries.load(self._auto)
         if summary.state != "fresh":
             return None
-        arrived = summary.totals.latest_ingested_at
-        now = datetime.now(UTC)
+        arrived_at = summary.totals.latest_ingested_at
+        moment = to_moment(arrived_at) if arrived_at else datetime.now(UTC)
         return _Fresh(
             version=version,
             body=msgspec.json.encode(dataset.summary_body(summary)) + b"\n",
-            revision=hero(summary, now).revision,
-            arrived_at=to_moment(arrived) if arrived else None,
+            settled=hero(summary, moment + ARRIVING).revision,
+            arriving=hero(summary, moment).revision,
+            arrived_at=arrived_at,
         )
 
 

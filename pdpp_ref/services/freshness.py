@@ -59,6 +59,7 @@ def hero(summary: Summary, now: datetime) -> Hero:
     totals = summary.totals
     counted, to_count = summary.progress or (None, None)
     kind = _kind(summary, now)
+    is_arriving = kind == "fresh" and has_just_arrived(totals.latest_ingested_at, now)
     return Hero(
         kind=kind,
         total_bytes=totals.total_retained_bytes,
@@ -67,7 +68,7 @@ def hero(summary: Summary, now: datetime) -> Hero:
         stream_count=totals.stream_count,
         connection_count=totals.connection_count,
         as_of=totals.computed_at,
-        arrived_at=_recent(totals.latest_ingested_at, now) if kind == "fresh" else None,
+        arrived_at=totals.latest_ingested_at if is_arriving else None,
         counted=counted,
         to_count=to_count,
         connections_behind=_connections_behind(summary) if kind == "partly" else None,
@@ -78,10 +79,8 @@ def _connections_behind(summary: Summary) -> int:
     return len({row.connector_instance_id for row in summary.set_aside})
 
 
-def _recent(arrived_at: str | None, now: datetime) -> str | None:
-    if arrived_at and timedelta(0) <= now - to_moment(arrived_at) < ARRIVING:
-        return arrived_at
-    return None
+def has_just_arrived(arrived_at: str | None, now: datetime) -> bool:
+    return arrived_at is not None and timedelta(0) <= now - to_moment(arrived_at) < ARRIVING
 
 
 def _kind(summary: Summary, now: datetime) -> Kind:

@@ -13,6 +13,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -21,11 +22,12 @@ from typing import NamedTuple
 from urllib.parse import quote, urlencode
 from urllib.request import HTTPCookieProcessor, Request, build_opener
 
+from pdpp_ref.services.freshness import ARRIVING
 from tests.benchmarks import corpus
 from tests.benchmarks.figures import COMMAND, run
 from tests.benchmarks.places import Place
 from tests.benchmarks.results import Load, Memory, Spread
-from tests.benchmarks.servers import BARE_NAMES, PASSWORD, TOKEN, Server, fetch, our_kind
+from tests.benchmarks.servers import BARE_NAMES, COMMANDS, PASSWORD, TOKEN, Server, fetch
 
 WITHOUT = "or leave out the load with --no-load."
 AGAINST_TOKEN = "AGAINST_TOKEN"  # the variable with the bearer token for --against
@@ -73,7 +75,7 @@ def measure(
         ours = running.enter_context(Server.ours(environment))
         targets = _targets(ours, environment)
         body = fetch(targets[0].url, targets[0].headers)[1]
-        bares = {kind: running.enter_context(Server.bare(kind, len(body))) for kind in _bare_kinds()}
+        bares = {kind: running.enter_context(Server.bare(kind, len(body))) for kind in COMMANDS}
         others = [Target(BARE_NAMES[kind], BARE, server.url, {}) for kind, server in bares.items()]
         found = _in_turn([*targets, *others, *_against(against)], place.kind, IDLE, rounds, seconds)
         memory = [Memory(place.kind, OURS, ours.memory_mb())]
@@ -141,7 +143,8 @@ def _targets(server: Server, environment: Mapping[str, str]) -> list[Target]:
 
 
 def _signed_in(server: Server) -> tuple[str, str]:
-    """The owner's cookie, and the revision that the dashboard shows."""
+    """The owner's cookie, and the revision that the dashboard shows once no more records are arriving."""
+    time.sleep(ARRIVING.total_seconds() + 1)
     cookies = HTTPCookieProcessor()
     opener = build_opener(cookies)
     body = json.dumps({"password": PASSWORD}).encode()
@@ -162,10 +165,6 @@ def _against(url: str | None) -> list[Target]:
 
 def _bearer(token: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {token}"}
-
-
-def _bare_kinds() -> list[str]:
-    return list(dict.fromkeys(["granian", our_kind()]))
 
 
 # ---- asking --------------------------------------------------------------------------------------

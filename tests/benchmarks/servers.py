@@ -8,7 +8,6 @@ import sys
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from importlib import metadata
 from pathlib import Path
 from urllib.request import Request, urlopen
 
@@ -25,20 +24,12 @@ COMMANDS = {
                 "--log-level", "error", "--port", "{port}", BARE),
     "uvicorn": ("uvicorn", "--interface", "wsgi", "--workers", WORKERS, "--no-access-log", "--log-level", "error",
                 "--port", "{port}", BARE),
-    "waitress": ("waitress", "--threads", "8", "--listen", "127.0.0.1:{port}", BARE),
 }  # fmt: skip
 
 BARE_NAMES = {
     "granian": f"bare Flask, granian with {WORKERS} workers",
     "uvicorn": f"bare Flask, uvicorn with {WORKERS} workers",
-    "waitress": "bare Flask, waitress with 8 threads",
 }
-
-
-def our_kind() -> str:
-    """The server that pdpp-ref depends on."""
-    needed = " ".join(metadata.requires("pdpp-ref") or [])
-    return next(kind for kind in ("granian", "uvicorn", "waitress") if kind in needed)
 
 
 class Server:

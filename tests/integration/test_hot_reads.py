@@ -224,13 +224,17 @@ def read_snapshot_once() -> None:
         fetch_all("SELECT 1")
 
 
-def test_a_poll_while_records_are_arriving_is_left_to_the_route(
+def test_the_hero_settles_some_seconds_after_records_arrived(
     both: Both, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for place in (freshness, hot_reads):
         monkeypatch.setattr(place, "ARRIVING", timedelta(seconds=60))
     fill(20)
-    assert both.left_to_its_route(HERO, f"seen={revision(both)}", **both.cookie) == 204
+    arriving = f"seen={revision(both)}"
+    assert same(both.get(HERO, arriving, **both.cookie))[0] == 204
+    monkeypatch.setattr(freshness, "ARRIVING", timedelta(0))
+    assert both.left_to_its_route(HERO, arriving, **both.cookie) == 200
+    assert same(both.get(HERO, f"seen={revision(both)}", **both.cookie))[0] == 204
 
 
 def test_another_programs_change_is_seen(both: Both, probe: DatabaseProbe) -> None:

@@ -39,6 +39,7 @@ EVERYTHING = (
     Address("nothing found", "/dashboard?q=none&days=365"),
     Address("tokens", "/dashboard/tokens"),
     Address("question", "/dashboard/tokens?revoke=reader"),
+    Address("room", "/dashboard/room?keep=1"),
     Address("error", "/dashboard/connections/none"),
 )
 
@@ -68,6 +69,8 @@ def about(record: tuple[str, str, str]) -> tuple[Address, ...]:
     return (
         Address("connection", f"/dashboard/connections/{quote(connection, safe='')}"),
         Address("stream", f"/dashboard/streams?{urlencode(of_stream)}"),
+        Address("room of a stream", f"/dashboard/room?{urlencode(of_stream | {'keep': '1'})}"),
+        Address("delete a stream", f"/dashboard/delete?{urlencode(of_stream)}"),
         Address("record", f"/dashboard/records?{urlencode(of_stream | {'key': key})}"),
     )
 

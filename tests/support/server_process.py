@@ -1,6 +1,8 @@
 """A server process with a folder, a port and settings of its own."""
 
 import os
+import select
+import signal
 import socket
 import subprocess
 import threading
@@ -9,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 from urllib.request import urlopen
 
 import pytest
@@ -22,6 +24,14 @@ from tests.support.factories import PASSWORD, TOKEN, DatabaseProbe
 
 if TYPE_CHECKING:
     from playwright.sync_api import BrowserContext
+
+
+@contextmanager
+def closing_descriptor(descriptor: int) -> Iterator[int]:
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager
@@ -41,10 +51,11 @@ def served(app: Flask) -> Iterator[int]:
 class Server:
     """`pdpp-ref serve` or `demo` as a process with a folder, a port and settings of its own.
 
-    `under` is the beginning of a command that runs another one.
+    `under` is the beginning of a command that runs another one; `log` is a file for its messages.
     """
 
     under: tuple[str, ...] = ()
+    log: IO[bytes] | None = None
 
     def __init__(self, folder: Path, command: str = "serve", **settings: int | str) -> None:
         with socket.create_server(("127.0.0.1", 0)) as free:
@@ -59,7 +70,8 @@ class Server:
         self.environment |= {f"PDPP_{name}": str(value) for name, value in own.items()}
 
     def __enter__(self) -> "Server":
-        self.process = subprocess.Popen([*self.under, command.PROGRAM, *self.call], env=self.environment)
+        call = [*self.under, command.PROGRAM, *self.call]
+        self.process = subprocess.Popen(call, env=self.environment, stdout=self.log, stderr=self.log)
         until = time.monotonic() + 60
         while self.process.poll() is None and time.monotonic() < until:
             with suppress(OSError), urlopen(f"{self.url}/owner/login", timeout=5):
@@ -69,13 +81,20 @@ class Server:
         pytest.fail("the server did not come up")
 
     def __exit__(self, *_: object) -> None:
-        self.process.kill()
+        """Kill its processes, and wait until the system has closed all that they had open."""
+        for pid in self.processes():
+            with suppress(ProcessLookupError), closing_descriptor(os.pidfd_open(pid)) as ended:
+                os.kill(pid, signal.SIGKILL)
+                select.select([ended], [], [])
         self.process.wait()
 
     def processes(self) -> tuple[int, ...]:
-        """Its own and those that serve."""
+        """Its own and those that serve; none if it has ended."""
         pid = self.process.pid
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        try:
+            children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        except FileNotFoundError:
+            return ()
         return (pid, *map(int, children))
 
     def run(self, *arguments: str, given: str = "") -> None:

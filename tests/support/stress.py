@@ -78,8 +78,9 @@ def mark_something(chance: random.Random, _: int) -> int:
 def read_and_reconcile(chance: random.Random, _: int) -> int:
     auto = AutoReconcile(Limits(rows=chance.choice([1, 3, 64]), seconds=0.05), Cooldown(0.01))
     summary.read(auto)
-    # On a busy machine a read's pass may give up at its time-out, as it should.
-    assert auto.last_error in (None, f"reconcile failed: {PROBLEM_TEXT['slow']}")
+    # On a busy machine a pass, or one row of it, may reach its time-out, as it should.
+    if auto.last_error and not auto.last_error.endswith(PROBLEM_TEXT["slow"]):
+        raise AssertionError(auto.last_error)
     return auto.attempts
 
 
