@@ -12,7 +12,8 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect, sync_playwright
 
 from tests.support.factories import PASSWORD
-from tests.support.screenshots import chromium_path, unwell
+from tests.support.owner_pages import unwell
+from tests.support.screenshots import chromium_path
 from tests.support.server_process import Server
 
 # What a slow machine may take for anything that happens sooner or later.
@@ -538,18 +539,6 @@ def test_the_first_view_is_small(new_page: Callable[..., Page], server: Server) 
     assert len(sizes) >= 4
     print(f"first view: {sum(sizes):,.0f} bytes in {len(sizes)} responses")
     assert sum(sizes) < 60_000
-
-
-@pytest.mark.parametrize("width", [320, 390, 768, 1280, 1920, 3840])
-def test_no_width_scrolls_sideways(page: Page, width: int) -> None:
-    page.set_viewport_size({"width": width, "height": 900})
-    for path in (
-        "/dashboard",
-        "/dashboard/connections/laptop",
-        "/dashboard/streams?connection=laptop&stream=notes",
-    ):
-        page.goto(page.url.split("/dashboard")[0] + path)
-        assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
 def test_an_empty_page_fills_while_the_first_import_runs(

@@ -1,5 +1,6 @@
 """Formatting numbers and times on a page, and values that all templates share."""
 
+import unicodedata
 from collections.abc import Iterable
 from itertools import accumulate
 
@@ -16,6 +17,9 @@ from .pages import connection_url, record_url, stream_url
 blueprint = Blueprint("formatting", __name__)
 
 PARTS = {measure.name: place for place, measure in enumerate(BYTE_MEASURES, 1)}
+# Letters by their category, which are drawn as nothing; and how many characters of a blank name are listed.
+BLANK_LETTERS = "\u115f\u1160\u2800\u3164\uffa0"
+SHOWN_CODES = 3
 UNITS = ("kB", "MB", "GB", "TB", "PB", "EB")
 
 
@@ -38,6 +42,16 @@ def _add_globals(state: BlueprintSetupState) -> None:
 def size(value: int) -> Markup:
     """A number of bytes in decimal units with three digits; the exact number is in the markup."""
     return _markup(_size(value))
+
+
+@blueprint.app_template_filter()
+def name(value: str) -> Markup:
+    """A name that somebody else chose, in its own direction; one that shows nothing is described."""
+    if any(_is_visible(character) for character in value):
+        return Markup("<bdi>{}</bdi>").format(value)
+    codes = " ".join(f"U+{ord(character):04X}" for character in value[:SHOWN_CODES])
+    more = "…" if len(value) > SHOWN_CODES else ""
+    return Markup('<span class="unknown">blank ({}{})</span>').format(codes, more)
 
 
 @blueprint.app_template_filter()
@@ -91,6 +105,10 @@ def _count(value: int) -> str:
 
 def _zero(value: int) -> str:
     return "" if value else ' class="zero"'
+
+
+def _is_visible(character: str) -> bool:
+    return unicodedata.category(character)[0] not in "ZC" and character not in BLANK_LETTERS
 
 
 def _markup(text: str) -> Markup:
