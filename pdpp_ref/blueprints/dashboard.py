@@ -9,6 +9,7 @@ from typing import Any
 import peewee
 from flask import Blueprint, Response, current_app, flash, redirect, request, url_for
 
+from ..canonical import retention_rules
 from ..database import Busy, DatabaseNotReady
 from ..queries import browsing, growth, listings
 from ..schemas import downloads
@@ -192,6 +193,7 @@ def stream(query: StreamQuery) -> str | Response:
             raise ApiError("stream_not_found")
         place = browsing.Place(query.q, query.after, query.before)
         records = browsing.page(detail.row.id, place, LISTED_RECORDS)
+        rules = retention_rules.rules(query.connection, query.stream)
     return render(
         StreamPage(
             state=_hero(summary).kind,
@@ -201,6 +203,7 @@ def stream(query: StreamQuery) -> str | Response:
             records=detail.records,
             files=detail.files,
             all_searched=detail.all_searched,
+            rule=rules[0] if rules else None,
         )
     )
 

@@ -12,6 +12,7 @@ from urllib.parse import urlencode
 from flask import url_for
 from msgspec import structs
 
+from ...canonical.retention_rules import Rule
 from ...projection.rows import ProjectionRow
 from ...queries.browsing import BrowsedFile, BrowsedPage, BrowsedVersion
 from ...queries.growth import RANGES, Day
@@ -152,7 +153,8 @@ class RecordsView:
 class StreamPage:
     """A stream with a page of its records, and its largest records and files.
 
-    `all_searched` is False if only its newest versions were searched for these.
+    `all_searched` is False if only its newest versions were searched for these.  `rule` says how many
+    versions of its records the server retains.
     """
 
     template: ClassVar[str] = "stream.html"
@@ -163,6 +165,7 @@ class StreamPage:
     records: list[ItemRow]
     files: list[ItemRow]
     all_searched: bool
+    rule: Rule | None = None
 
 
 @dataclass(frozen=True)
