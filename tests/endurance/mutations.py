@@ -1199,9 +1199,15 @@ MUTATIONS = [
     ),
     Mutation(
         "staying on this site after signing in",
-        '    if not path or not path.startswith("/") or path[1:2] in ("/", "\\\\"):\n        return home',
-        "    if not path:\n        return home",
+        '    if not path or not path.startswith("/") or path[1:2] in ("/", "\\\\"):\n        return HOME',
+        "    if not path:\n        return HOME",
         "tests/integration/test_auth.py -k no_other_site",
+    ),
+    Mutation(
+        "a forms' secret of its own for the owner",
+        '        session["csrf_token"] = self._credentials.form_token\n',
+        "",
+        "tests/integration/test_ways_on.py -k another_sign_in",
     ),
     Mutation(
         "errors from a fixed list",
