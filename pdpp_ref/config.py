@@ -268,6 +268,11 @@ class Settings:
         "for how many hours of uptime a file waits for its record, at least",
         commands=SERVERS,
     )
+    database_wait_seconds: int = _setting(
+        Number(0, 3_600),
+        60,
+        "how long a start, or an import at any time, waits for a database server that does not answer",
+    )
     copy_to: str = _setting(
         Text(),
         "",

@@ -72,6 +72,11 @@ class Credentials:
         """Stored in each session.  It changes with the password, which ends older sessions."""
         return _fingerprint(self.secret_key, self._password())
 
+    @property
+    def form_token(self) -> str:
+        """The secret of all forms of the owner's pages.  It changes with the password, as sessions end."""
+        return _fingerprint(self.secret_key, "forms " + self.session_fingerprint)
+
 
 def load(folder: Path, *, password: str = "", token: str = "", secret_key: str = "") -> Credentials:
     """The credentials that are set, or stored in `folder`, or generated now and stored there.
@@ -153,9 +158,9 @@ def _operator(folder: Path, token: str, new: dict[str, str]) -> Callable[[], str
     return _ReplacedFile(file, _stored(file, digest, "operator token", new, new_token))
 
 
-@lru_cache(maxsize=2)
-def _fingerprint(secret_key: str, password: str) -> str:
-    return hmac.new(secret_key.encode(), password.encode(), hashlib.sha256).hexdigest()[:32]
+@lru_cache(maxsize=4)
+def _fingerprint(secret_key: str, text: str) -> str:
+    return hmac.new(secret_key.encode(), text.encode(), hashlib.sha256).hexdigest()[:32]
 
 
 def _new_secret() -> str:

@@ -10,7 +10,9 @@ import peewee
 from . import database, instance_folder, migrations, notices
 from .canonical import erasure_file
 from .canonical.cleanup import Cleanup
+from .canonical.prunings import Prunings
 from .canonical.removal import Removal
+from .canonical.retention_rules import Rules
 from .config import Settings
 from .database import fetch_value
 from .services import cleaning
@@ -20,6 +22,8 @@ from .services.housekeeping import Housekeeping
 from .services.reconcile import Limits
 
 log = logging.getLogger(__name__)
+
+AGAIN_SECONDS = 1.0
 
 
 def open_database(settings: Settings) -> None:
@@ -32,19 +36,39 @@ def open_database(settings: Settings) -> None:
     url = settings.database_url
     folder = Path() if url else instance_folder.create(settings)
     database.connect(url, folder)
-    migrations.prepare()
-    _follow_erasures(settings)
+    _patiently(lambda: _prepare(settings), settings.database_wait_seconds)
     if not url:
         instance_folder.warn_if_open(folder)
+
+
+def _patiently(prepare: Callable[[], None], seconds: float) -> None:
+    """Try again for so long while a database server is away, or being replaced by another one."""
+    until, shown = time.monotonic() + seconds, ""
+    while True:
+        try:
+            return prepare()
+        except database.DatabaseUnavailable as reason:
+            if database.db.is_in_process or time.monotonic() >= until:
+                raise
+            if str(reason) != shown:
+                shown = str(reason)
+                log.warning("%s; waiting for up to %d s", shown, seconds)
+        database.db.close()
+        time.sleep(AGAIN_SECONDS)
+
+
+def _prepare(settings: Settings) -> None:
+    migrations.prepare()
+    _follow_erasures(settings)
 
 
 def _follow_erasures(settings: Settings) -> None:
     try:
         erasure_file.follow(instance_folder.path_for(settings))
     except database.Busy:
-        raise database.DatabaseUnusable("the database is busy with another writer; try again") from None
+        raise database.DatabaseUnavailable("the database is busy with another writer; try again") from None
     except peewee.DatabaseError as error:
-        raise database.DatabaseUnusable(database.why_unusable(error)) from error
+        raise database.why_unusable(error) from error
     except OSError as error:
         log.warning("the list of erasures in the instance folder can't be used: %s", error.strerror)
 
@@ -74,4 +98,13 @@ def auto_reconcile(settings: Settings, clock: Callable[[], float] = time.monoton
 def housekeeping(settings: Settings) -> Housekeeping:
     """The jobs of a server."""
     cleanup = Cleanup(settings.unclaimed_file_hours * 3600)
-    return Housekeeping([Removal().step, cleanup.step, cleaning.step, cleaning.shorten_log])
+    return Housekeeping(
+        [
+            Removal().step,
+            cleanup.step,
+            Prunings().step,
+            Rules().step,
+            cleaning.step,
+            cleaning.shorten_log,
+        ]
+    )

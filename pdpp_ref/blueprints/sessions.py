@@ -59,6 +59,9 @@ class OwnerSessions:
         session.permanent = True
         session["owner"] = self._credentials.session_fingerprint
         session["renewed"] = int(time.time())
+        # The same in every session of this owner: forms that are open in another tab stay valid after a new
+        # sign-in.  It is not taken from the session before, which somebody else may have planted.
+        session["csrf_token"] = self._credentials.form_token
 
     def is_owners(self) -> bool:
         """Whether the request's session is the owner's, which is renewed if it is due."""

@@ -14,6 +14,7 @@ from ..database import (
     PROBLEM_TEXT,
     Busy,
     DatabaseNotReady,
+    DatabaseUnavailable,
     DatabaseUnusable,
     fetch_column,
     fetch_value,
@@ -36,6 +37,8 @@ class DamagedFile(Exception):
 def cli_errors() -> Iterator[None]:
     try:
         yield
+    except DatabaseUnavailable as error:
+        raise TemporaryFailure(str(error)) from None
     except (InvalidSetting, DatabaseUnusable) as error:
         raise UsageError(str(error)) from None
     except Busy:

@@ -85,7 +85,7 @@ def import_lines(
     descriptor = _opened(file)
     with rejects.opened(rejects_file, descriptor, *_outputs()) as rejects_store:
         lines = _lines(file, descriptor, rejects_store)
-        with opened_database():
+        with opened_database() as settings:
             report = _ImportReport(rejects_store)
             work = importer.Importer(
                 records.Target(name, _connector_of(name, connector)) if name else None,
@@ -96,6 +96,7 @@ def import_lines(
                 on_skipped=report.skipped,
                 time_fields=time_fields,
                 exports=Options(connection, connector, lambda digest: _file_of(folder, digest)),
+                outage_seconds=settings.database_wait_seconds,
             )
             with _explained_failures(work.report):
                 with progress("lines", part=lambda: _part_read(descriptor)) as report.show:

@@ -19,7 +19,7 @@ from playhouse.apsw_ext import APSWDatabase
 from .. import private_files
 from . import patience, unused_space
 from .checkpoints import LONG_LOG_PAGES, LONG_LOG_WAIT_MS, PAGE_BYTES, Checkpoints
-from .errors import DatabaseUnusable, FileMoved, problem
+from .errors import DatabaseUnavailable, DatabaseUnusable, FileMoved, problem
 from .schema_guard import READ_SCHEMA, SchemaGuard
 from .sqlite_rows import among, chains_text, delete_text, flat, id_list, look_up_text, update_text
 from .statements import insert_text, placeholders
@@ -347,7 +347,15 @@ class Sqlite(SchemaGuard, APSWDatabase):  # type: ignore[misc]  # playhouse has 
         """Whether pages, indexes or checked columns contradict each other.  It reads the whole file."""
         return tuple(self.execute_sql("PRAGMA integrity_check(1)").fetchone()) != ("ok",)
 
-    def why_unusable(self, error: BaseException) -> str:
+    def check_engine(self) -> None:
+        """Nothing to do: there is only one."""
+
+    def why_unusable(self, error: BaseException) -> DatabaseUnusable:
+        kind = problem(error)
+        why = DatabaseUnavailable if kind == "busy" else DatabaseUnusable
+        return why(self._why_unusable(kind))
+
+    def _why_unusable(self, kind: str) -> str:
         return {
             "not_a_database": "the file is not an SQLite database; point PDPP_DATABASE_URL elsewhere",
             "corrupt": "the database file is damaged; restore it from a backup",
@@ -355,7 +363,7 @@ class Sqlite(SchemaGuard, APSWDatabase):  # type: ignore[misc]  # playhouse has 
             "cannot_open": "the database file can't be opened; check PDPP_DATABASE_URL and its permissions",
             "busy": "the database is busy with another writer; try again",
             "full": "the disk is full; free some space and try again",
-        }.get(problem(error), "the database can't be used; check PDPP_DATABASE_URL")
+        }.get(kind, "the database can't be used; check PDPP_DATABASE_URL")
 
 
 _READS = {"SELECT", "WITH"}

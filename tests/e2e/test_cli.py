@@ -284,6 +284,9 @@ class TestMaintenance:
     def test_history_is_pruned_to_what_is_asked_for(self, run: Run) -> None:
         for text in ("one", "two", "three"):
             run("import", "--connection", "laptop", stdin=line("a", data={"t": text}))
+        done = run("prune-history", "--keep", "2", "--connection", "laptop", "--dry-run")
+        foreseen = "Would forget 2 versions, 20 bytes.  Nothing was changed."
+        assert done.stdout.splitlines() == ["laptop s: 2 versions, 20 bytes", foreseen]
         done = run("prune-history", "--keep", "2", "--connection", "laptop", "--stream", "s")
         assert (done.returncode, done.stdout) == (0, "Forgot 2 versions, 20 bytes.\n")
         assert run("verify").stdout == "No differences.\n"
@@ -294,6 +297,8 @@ class TestMaintenance:
         ("arguments", "reported"),
         [
             ([], "--keep"),
+            (["--keep", "1", "--before", "2026-01-31"], "--keep N or --before TIME"),
+            (["--before", "yesterday"], "--before"),
             (["--keep", "0"], "--keep"),
             (["--keep", "1", "--stream", "s"], "--stream needs --connection"),
             (["--keep", "1", "--connection", "phone"], "there is no connection phone"),

@@ -291,9 +291,9 @@ def test_a_signal_ends_an_import_with_its_counts(
 
 # An import that says when it writes.
 SAYS_WHEN_IT_WRITES = (
-    "import sys; from pdpp_ref.canonical import importer; from pdpp_ref.cli.main import main; "
-    "write = importer._retried; "
-    "importer._retried = lambda of: (print('writing', file=sys.stderr, flush=True), write(of))[1]; "
+    "import sys; from pdpp_ref.canonical import retrying; from pdpp_ref.cli.main import main; "
+    "write = retrying._while_busy; "
+    "retrying._while_busy = lambda of: (print('writing', file=sys.stderr, flush=True), write(of))[1]; "
     "main(['import', '--connection', 'c'])"
 )
 
