@@ -1266,8 +1266,8 @@ MUTATIONS = [
     ),
     Mutation(
         "days of a copy",
-        "    for model in GRAIN_TABLES:\n        _send_dirty_rows(model, target)",
-        "    pass",
+        "        for model in GRAIN_TABLES:\n            _send_dirty_rows(model, self._target)",
+        "        pass",
         "tests/integration/test_transfer.py -k growth",
     ),
     Mutation(
