@@ -47,7 +47,7 @@ def own() -> Iterator[postgres.Server]:
 def url(own: postgres.Server) -> Iterator[str]:
     with postgres.new_database(own.url, "pdpp") as found:
         yield found
-        db.close()
+        db.close() if db.obj else None
         own.start() if not own.running() else None
 
 
