@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 # Tests outside of tests/endurance that are longer with PDPP_TEST_LONG=1.
 LONG_TOO := tests/unit/test_archive.py tests/e2e/test_benchmarks.py tests/e2e/test_browser.py tests/e2e/test_hostile_requests.py tests/integration/test_listings.py tests/integration/test_reconcile.py tests/integration/test_unclaimed_files.py
 
-.PHONY: help setup setup-tests demo run test test-fast test-long lint audit bench bench-parallel real-input real-taps load trial-ha fuzz mutations screenshots check-deploy lock clean
+.PHONY: help setup setup-tests demo run test test-fast test-long lint audit bench bench-parallel real-input real-taps load trial-ha fuzz mutations screenshots sweep check-deploy lock clean
 
 help: ## Show the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -65,6 +65,9 @@ mutations: setup-tests ## Remove each safeguard from a copy, and check that a te
 
 screenshots: setup-tests ## Take screenshots of every state of the dashboard
 	@$(BIN)/python -m tests.support.screenshots
+
+sweep: setup-tests ## Look for flaws of the layout at every width; ARGS="--step 40" takes every tenth
+	@$(BIN)/python -m tests.support.sweep $(ARGS)
 
 setup: $(VENV)/.installed
 

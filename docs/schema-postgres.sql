@@ -83,6 +83,23 @@ CREATE TABLE "streams" (
 );
 CREATE UNIQUE INDEX "streams_connection_id_name" ON "streams" ("connection_id", "name");
 
+-- How many versions of each record of a stream the server retains by itself: the newest `keep`.
+--
+-- It has been applied to the records whose newest version is `through_version` or older; `applied_at` is
+-- when it last was to all.  `versions`, `json_bytes`, `files` and `file_bytes` are what it has removed.
+CREATE TABLE "retention_rules" (
+    "stream_id" BIGINT NOT NULL PRIMARY KEY,
+    "keep" BIGINT NOT NULL CHECK (keep >= 1),
+    "set_at" TEXT COLLATE "C" NOT NULL,
+    "through_version" BIGINT NOT NULL DEFAULT 0,
+    "applied_at" TEXT COLLATE "C",
+    "versions" BIGINT NOT NULL DEFAULT 0,
+    "json_bytes" BIGINT NOT NULL DEFAULT 0,
+    "files" BIGINT NOT NULL DEFAULT 0,
+    "file_bytes" BIGINT NOT NULL DEFAULT 0,
+    FOREIGN KEY ("stream_id") REFERENCES "streams" ("id") ON DELETE CASCADE
+);
+
 -- The live version of a key.  `table_version` is a Singer table version, if one was sent.
 --
 -- `has_rollup`: the key has more than this one version, or files; see RetainedSizeRecord.
@@ -236,6 +253,29 @@ CREATE TABLE "tokens" (
     "revoked_at" TEXT COLLATE "C"
 );
 CREATE UNIQUE INDEX "tokens_digest" ON "tokens" ("digest");
+
+-- What an owner has asked to prune: the server does it in steps, and it stays as a report.
+--
+-- `id` is that of the form, so that sending it twice is one request.  Without names it is for all
+-- connections, or all streams.  `keep` and `before` are as in `canonical.retention.Policy`, and `expected`
+-- is how many versions that concerned at first.  Streams before `next_stream` are done, and of that one
+-- the records whose newest version is `through_version` or older.
+CREATE TABLE "prunings" (
+    "id" TEXT COLLATE "C" NOT NULL PRIMARY KEY,
+    "connection" TEXT COLLATE "C",
+    "stream" TEXT COLLATE "C",
+    "keep" BIGINT NOT NULL,
+    "before" TEXT COLLATE "C",
+    "expected" BIGINT NOT NULL DEFAULT 0,
+    "started_at" TEXT COLLATE "C" NOT NULL,
+    "finished_at" TEXT COLLATE "C",
+    "next_stream" BIGINT NOT NULL DEFAULT 0,
+    "through_version" BIGINT NOT NULL DEFAULT 0,
+    "versions" BIGINT NOT NULL DEFAULT 0,
+    "json_bytes" BIGINT NOT NULL DEFAULT 0,
+    "files" BIGINT NOT NULL DEFAULT 0,
+    "file_bytes" BIGINT NOT NULL DEFAULT 0
+);
 
 -- The measures of one key that was changed, deleted or given a file.
 --

@@ -16,11 +16,14 @@ from .blueprints import (
     connector_files,
     dashboard,
     data_api,
+    delete_pages,
     download_pages,
     metrics,
     middleware,
     operator_api,
     record_pages,
+    retention_api,
+    room_pages,
     token_pages,
 )
 from .blueprints.openapi import document
@@ -73,9 +76,9 @@ def create_app(
     middleware.init_app(app)
     auth.init_app(app)
     document.init_app(app)
-    owner = (auth, dashboard, record_pages, download_pages, token_pages)
+    owner = (auth, dashboard, record_pages, room_pages, delete_pages, download_pages, token_pages)
     protocol = (connector_api, connector_files, connector_deletes, data_api)
-    for part in (*owner, *protocol, formatting, metrics, document, operator_api):
+    for part in (*owner, *protocol, formatting, metrics, document, operator_api, retention_api):
         app.register_blueprint(part.blueprint)
     metrics.init_app(app)
     alerting_metrics.init_app(app)

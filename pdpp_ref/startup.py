@@ -10,7 +10,9 @@ import peewee
 from . import database, instance_folder, migrations, notices
 from .canonical import erasure_file
 from .canonical.cleanup import Cleanup
+from .canonical.prunings import Prunings
 from .canonical.removal import Removal
+from .canonical.retention_rules import Rules
 from .config import Settings
 from .database import fetch_value
 from .services import cleaning
@@ -96,4 +98,13 @@ def auto_reconcile(settings: Settings, clock: Callable[[], float] = time.monoton
 def housekeeping(settings: Settings) -> Housekeeping:
     """The jobs of a server."""
     cleanup = Cleanup(settings.unclaimed_file_hours * 3600)
-    return Housekeeping([Removal().step, cleanup.step, cleaning.step, cleaning.shorten_log])
+    return Housekeeping(
+        [
+            Removal().step,
+            cleanup.step,
+            Prunings().step,
+            Rules().step,
+            cleaning.step,
+            cleaning.shorten_log,
+        ]
+    )

@@ -9,6 +9,7 @@ from typing import Any
 import peewee
 from flask import Blueprint, Response, current_app, flash, redirect, request, url_for
 
+from ..canonical import retention_rules
 from ..database import Busy, DatabaseNotReady
 from ..queries import browsing, growth, listings
 from ..schemas import downloads
@@ -18,7 +19,7 @@ from ..services.freshness import Hero, hero
 from ..services.summary import Summary
 from ..timestamps import utc_now
 from . import csv_export
-from .auth import check_form, local_path, owner_only
+from .auth import check_form, owner_only, redirect_to
 from .errors import ApiError
 from .extensions import auto_reconcile
 from .openapi.decorator import (
@@ -41,6 +42,7 @@ from .owner.pages import (
 )
 from .owner.requests import ConnectionByNameQuery, HeroQuery, ListQuery, StreamQuery
 from .responses import JSON, render, streamed
+from .return_paths import local_path
 
 blueprint = Blueprint("dashboard", __name__)
 
@@ -108,7 +110,7 @@ def hero_fragment(query: HeroQuery) -> str | Response:
 def refresh() -> Any:
     check_form()
     flash(utc_now(), _refreshed())
-    return redirect(local_path(request.form.get("return_to")), 303)
+    return redirect_to(local_path(request.form.get("return_to")), 303)
 
 
 def _refreshed() -> str:
@@ -191,6 +193,7 @@ def stream(query: StreamQuery) -> str | Response:
             raise ApiError("stream_not_found")
         place = browsing.Place(query.q, query.after, query.before)
         records = browsing.page(detail.row.id, place, LISTED_RECORDS)
+        rules = retention_rules.rules(query.connection, query.stream)
     return render(
         StreamPage(
             state=_hero(summary).kind,
@@ -200,6 +203,7 @@ def stream(query: StreamQuery) -> str | Response:
             records=detail.records,
             files=detail.files,
             all_searched=detail.all_searched,
+            rule=rules[0] if rules else None,
         )
     )
 

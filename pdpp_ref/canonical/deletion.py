@@ -28,21 +28,37 @@ def delete_record(connection: str, stream: str, key: str) -> None:
         raise RecordNotFound
 
 
-def delete_stream(connection: str, stream: str) -> None:
-    """Delete a stream with all its records and their history.  Raises NotFound."""
+def delete_stream(connection: str, stream: str, incarnation: str | None = None) -> None:
+    """Delete a stream with all its records and their history.
+
+    With an `incarnation`, only the stream that has it, and no later one of its name.  Raises NotFound.
+    """
     with write_transaction():
         row = known_stream(connection, stream)
         if not locking.lock_stream_for_delete(row.id):
+            raise StreamNotFound
+        if incarnation not in (
+            None,
+            fetch_value("SELECT incarnation FROM streams WHERE id = ?", [row.id]),
+        ):
             raise StreamNotFound
         execute("UPDATE streams SET connection_id = NULL WHERE id = ?", [row.id])
         deltas.remove_stream(row.id, row.connection_id)
 
 
-def delete_connection(connection: str) -> None:
-    """Delete a connection with its streams, state and unclaimed files.  Raises ConnectionNotFound."""
+def delete_connection(connection: str, created_at: str | None = None) -> None:
+    """Delete a connection with its streams, state and unclaimed files.
+
+    With `created_at`, only the one of that time, and no later one of its name.  Raises ConnectionNotFound.
+    """
     with write_transaction():
         connection_id = fetch_value(
-            "SELECT id FROM connections WHERE connector_instance_id = ?", [connection]
+            """
+            SELECT id
+            FROM connections
+            WHERE connector_instance_id = ? AND created_at = COALESCE(?, created_at)
+            """,
+            (connection, created_at),
         )
         if connection_id is None or not locking.lock_connection_for_delete(connection_id):
             raise ConnectionNotFound

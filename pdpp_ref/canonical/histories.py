@@ -4,7 +4,11 @@ import hashlib
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from ..database import fetch_each, fetch_version_chains
+from ..database import fetch_all, fetch_each, fetch_version_chains, read_snapshot
+from ..models.measures import MEASURE_NAMES
+from ..projection import counting
+
+ANY_VERSION = 2**62
 
 
 class Rollup(NamedTuple):
@@ -27,6 +31,7 @@ class Version(NamedTuple):
     previous: int | None
     json_bytes: int
     at: str
+    ingested_at: str
     pruned_at: str | None
     pruned_digest: str | None
 
@@ -45,11 +50,48 @@ class History(NamedTuple):
     @property
     def is_complete(self) -> bool:
         """Whether no more is left to remove."""
-        return self.gone[-1].previous is None
+        return not self.gone or self.gone[-1].previous is None
 
     @property
     def is_only_tombstone(self) -> bool:
         return not self.is_live and self.rollup.versions - len(self.gone) == 1
+
+
+def rollups_add_up(stream_id: int) -> bool:
+    """Whether the rollups of a stream can be right: with the other records, they add up to its measures."""
+    columns = ", ".join(MEASURE_NAMES)
+    sums = ", ".join(f"COALESCE(SUM({name}), 0)" for name in MEASURE_NAMES)
+    with read_snapshot():
+        rows = fetch_all(
+            f"""
+            SELECT dirty, {columns}
+            FROM retained_size_stream
+            WHERE stream_id = ?
+            """,
+            [stream_id],
+        )
+        if not rows:
+            return False
+        dirty, *whole = rows[0]
+        if dirty:
+            counted = counting.count_versions(stream_id, 0, ANY_VERSION)
+            whole = [counted[name] for name in MEASURE_NAMES]
+        (of_rollups,) = fetch_all(
+            f"""
+            SELECT {sums}
+            FROM (
+                SELECT {columns}
+                FROM retained_size_record
+                WHERE stream_id = ?
+            ) AS rollups
+            """,
+            [stream_id],
+        )
+    records, current, versions, history, *files = (
+        all_of_them - int(part) for all_of_them, part in zip(whole, of_rollups, strict=True)
+    )
+    # A record without a rollup is one version and no file.
+    return records == versions >= 0 and current == history >= 0 and not any(files)
 
 
 def live_versions(stream_id: int, keys: Sequence[str]) -> dict[str, tuple[int, int]]:
@@ -139,6 +181,7 @@ _VERSION_COLUMNS = (
     "previous_version",
     "json_bytes",
     "COALESCE(emitted_at, ingested_at)",
+    "ingested_at",
     "pruned_at",
     "pruned_digest",
 )

@@ -1,12 +1,13 @@
-"""Pruning old versions.  The newest versions of each record stay, and all measures stay exact.
+"""Pruning old versions.  The newest version of each record stays, and all measures stay exact.
 
 It runs in small, independent transactions: an interrupted run has pruned less, and can be run again.
+Records are visited in the order of their newest versions, so that a version says how far a stream is.
 
 Long histories are found by their rollups.  If these can't be right, they are derived again first.
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from itertools import accumulate
 from typing import NamedTuple
 
@@ -16,53 +17,91 @@ from ..database import (
     delete_many,
     fetch_all,
     fetch_as,
-    read_snapshot,
     update_many,
     write_transaction,
 )
 from ..models import STORED_STREAM_COLUMNS, RecordChange, RetainedSizeRecord, StoredStream, locking
-from ..models.measures import MEASURE_NAMES, MEASURES
-from ..projection import counting, deltas, marks, record_rollups
+from ..models.measures import MEASURES
+from ..projection import deltas, marks, record_rollups
 from ..projection.deltas import Delta
 from . import blobs, file_references
 from .file_references import BoundFile
-from .histories import History, Rollup, is_right, latest_pruned, live_versions, load_chains
+from .histories import (
+    History,
+    Rollup,
+    Version,
+    is_right,
+    latest_pruned,
+    live_versions,
+    load_chains,
+    rollups_add_up,
+)
 
 KEYS_PER_TRANSACTION = 500
 VERSIONS_PER_TRANSACTION = 2_000
 BYTES_PER_TRANSACTION = 16 * 1024 * 1024
 DERIVING_SECONDS = 0.1
-ANY_VERSION = 2**62
+
+
+class Policy(NamedTuple):
+    """The newest `keep` (at least 1) versions of each record stay; a tombstone counts as a version.
+
+    With `before`, a time, so do those that arrived then or later, and those between.
+    """
+
+    keep: int = 1
+    before: str | None = None
+
+    def retained(self, versions: Sequence[Version]) -> int:
+        """How many of a record's versions, newest first, stay."""
+        if self.before is None:
+            return self.keep
+        recent = (place for place, one in enumerate(versions, 1) if one.ingested_at >= self.before)
+        return max([self.keep, *recent])
 
 
 class Pruned(NamedTuple):
-    """The number of versions that were pruned, and the bytes of their data, without files."""
+    """The number of versions that were pruned, and the bytes of their data; and of files that ended."""
 
     versions: int = 0
     json_bytes: int = 0
+    files: int = 0
+    file_bytes: int = 0
+
+    def plus(self, more: "Pruned") -> "Pruned":
+        return Pruned(*(one + other for one, other in zip(self, more, strict=True)))
 
 
 def prune(
-    keep: int,
+    policy: Policy | int,
     connection: str | None = None,
     stream: str | None = None,
     progress: Callable[[Pruned], None] = lambda _: None,
 ) -> Pruned:
-    """Keep the newest `keep` (at least 1) versions of each record; a tombstone counts as a version.
+    """Prune the versions that do not stay by a policy; a number is that of the versions to keep.
 
     If only the tombstone of a deleted record stays, its files are deleted too.  `connection` and
     `stream` restrict pruning to those of that name.  Raises Busy or peewee.DatabaseError; versions
     pruned before that stay pruned.
     """
+    policy = Policy(policy) if isinstance(policy, int) else policy
     total = Pruned()
-    for row in _streams(connection, stream):
-        for done in _StreamPruning(row, keep).steps():
-            total = Pruned(total.versions + done.versions, total.json_bytes + done.json_bytes)
-            progress(total)
+    for row in streams(connection, stream):
+        pruning = StreamPruning(row, policy)
+        pruning.prepare()
+        while not pruning.is_done:
+            began = time.monotonic()
+            with write_transaction():
+                done = pruning.step()
+            if done.versions:
+                total = total.plus(done)
+                progress(total)
+            time.sleep((time.monotonic() - began) / 4)  # others get their turn
     return total
 
 
-def _streams(connection: str | None, stream: str | None) -> list[StoredStream]:
+def streams(connection: str | None, stream: str | None) -> list[StoredStream]:
+    """The streams of these names, in the order of their ids."""
     return fetch_as(
         StoredStream,
         f"""
@@ -77,36 +116,62 @@ def _streams(connection: str | None, stream: str | None) -> list[StoredStream]:
     )
 
 
-class _StreamPruning:
-    """Pruning one stream; keys up to `after` are done.  `wrong` is a key whose rollup was wrong."""
+class _Candidate(NamedTuple):
+    """A record with more versions than are to stay; `position` is its newest version."""
 
-    def __init__(self, stream: StoredStream, keep: int) -> None:
-        self.stream, self.keep = stream, keep
-        self.after = ""
+    position: int
+    rollup: Rollup
+
+
+class StreamPruning:
+    """Pruning one stream: records whose newest version is `after` or older are done.
+
+    `wrong` is a key whose rollup was wrong, and `last_version` that of the stream at the last step.
+    `is_exact`: a preview has left nothing out.
+    """
+
+    def __init__(self, stream: StoredStream, policy: Policy, after: int = 0) -> None:
+        self.stream, self.policy, self.after = stream, policy, after
         self.wrong: str | None = None
         self.is_done = False
+        self.is_exact = True
+        self.last_version = stream.last_version
+        self._must_derive = False
 
-    def steps(self) -> Iterator[Pruned]:
-        """One for each transaction that has pruned something."""
-        is_wrong = not _rollups_add_up(self.stream.id)
-        while not self.is_done:
-            began = time.monotonic()
-            with write_transaction():
-                stream = locking.lock_stream_for_update(self.stream.id)
-                if stream is None or not self._is_still(stream):
-                    return
-                if is_wrong:
-                    self._mark_rollups("")
-                is_wrong = False
-                if record_rollups.is_dirty(stream.id):
-                    deadline = time.monotonic() + DERIVING_SECONDS
-                    record_rollups.derive_stream(stream.id, stream.last_version, deadline)
-                    done = Pruned()
-                else:
-                    done = self._prune()
-            if done.versions:
-                yield done
-            time.sleep((time.monotonic() - began) / 4)  # others get their turn
+    def prepare(self) -> None:
+        """Before the first step, outside a transaction: look whether the rollups can be right."""
+        is_wrong = not rollups_add_up(self.stream.id)
+        self._must_derive = is_wrong
+
+    def step(self) -> Pruned:
+        """Prune some records, within the limits of a transaction, which is the caller's."""
+        stream = locking.lock_stream_for_update(self.stream.id)
+        if stream is None or not self._is_still(stream):
+            self.is_done = True
+            return Pruned()
+        self.last_version = stream.last_version
+        if self._must_derive:
+            self._mark_rollups("")
+        self._must_derive = False
+        if record_rollups.is_dirty(stream.id):
+            deadline = time.monotonic() + DERIVING_SECONDS
+            record_rollups.derive_stream(stream.id, stream.last_version, deadline)
+            return Pruned()
+        return self._prune()
+
+    def preview(self) -> Pruned:
+        """What would be pruned of the next records.  It writes nothing, and wrong rollups are skipped."""
+        candidates, through = self._next_candidates()
+        total, most = Pruned(), None
+        if self.policy.before is None and not any(each.rollup.files for each in candidates):
+            most = self.policy.keep + 1  # the rest is what the rollup has more
+        while candidates:
+            histories, wrong = self._load_histories([each.rollup for each in candidates], most)
+            total = total.plus(self._foreseen(histories))
+            candidates = candidates[len(histories) + 1 :] if wrong is not None else []
+            self.is_exact &= wrong is None
+        self.after = through
+        return total
 
     def _is_still(self, stream: StoredStream) -> bool:
         """SQLite reuses the id of the last stream for the next one, once it is deleted."""
@@ -118,31 +183,54 @@ class _StreamPruning:
         )
 
     def _prune(self) -> Pruned:
-        """Prune some records, within the limits of a transaction."""
-        rollups = self._next_rollups()
-        self.is_done = not rollups
-        part = rollups[: _fitting(rollups, self.keep)]
-        histories, wrong = self._load_histories(part)
-        done = self._remove(histories) if histories else Pruned()
-        if histories and wrong is None and histories[-1].is_complete:
-            self.after = histories[-1].rollup.key
+        candidates, through = self._next_candidates()
+        histories, wrong = self._load_histories([each.rollup for each in candidates])
+        ending = [history for history in histories if history.gone]
+        done = self._remove(ending) if ending else Pruned()
+        if wrong is None and (not histories or histories[-1].is_complete):
+            self.after = through
+            return done
+        self.is_done = False
         if wrong is not None:
-            self._mark_wrong(wrong)
+            self._mark_wrong(candidates[len(histories)])
         return done
 
-    def _load_histories(self, rollups: Sequence[Rollup]) -> tuple[list[History], str | None]:
+    def _load_histories(
+        self, rollups: Sequence[Rollup], most: int | None = None
+    ) -> tuple[list[History], str | None]:
         """The histories of records, up to one whose rollup can't be right, and the key of that one."""
-        most = self.keep + VERSIONS_PER_TRANSACTION
+        most = most or self.policy.keep + VERSIONS_PER_TRANSACTION
         live = live_versions(self.stream.id, [rollup.key for rollup in rollups])
         chains = load_chains(self.stream.id, [rollup.version for rollup in rollups], most)
         histories: list[History] = []
         for rollup in rollups:
-            versions = chains.get(rollup.version, [])
-            if not is_right(rollup, live.get(rollup.key), versions, most):
+            versions, loaded = self._with_old(rollup, chains.get(rollup.version, []), most)
+            if not is_right(rollup, live.get(rollup.key), versions, loaded):
                 return histories, rollup.key
-            retained, gone = versions[: self.keep], versions[self.keep :]
-            histories.append(History(rollup, rollup.key in live, retained, gone))
+            stay = self.policy.retained(versions)
+            histories.append(History(rollup, rollup.key in live, versions[:stay], versions[stay:]))
         return histories, None
+
+    def _with_old(self, rollup: Rollup, versions: list[Version], most: int) -> tuple[list[Version], int]:
+        """The versions, and more of them until one does not stay; at most so many were loaded."""
+        while len(versions) == most and self.policy.retained(versions) == most:
+            most *= 4
+            versions = load_chains(self.stream.id, [rollup.version], most).get(rollup.version, [])
+        return versions, most
+
+    def _foreseen(self, histories: Sequence[History]) -> Pruned:
+        """The same as `_remove`, without removing."""
+        ending = [history for history in histories if history.gone]
+        ended = self._ended_files(ending)
+        files = [file for each in ended.values() for file in each]
+        versions = sum(history.rollup.versions - len(history.retained) for history in ending)
+        sizes = sum(
+            history.rollup.history_json_bytes - sum(one.json_bytes for one in history.retained)
+            for history in ending
+        )
+        # Of a very long history, not all versions were searched for files.
+        self.is_exact &= all(each.is_complete or not each.rollup.files for each in ending)
+        return Pruned(versions, sizes, len(files), sum(file.byte_length for file in files))
 
     def _remove(self, histories: Sequence[History]) -> Pruned:
         delta, unbound = Delta(), set[str]()
@@ -155,8 +243,8 @@ class _StreamPruning:
             unbound.update(file_references.end(self.stream.id, key, ended.get(key, []), delta))
         blobs.drop_unbound(unbound)
         deltas.record(self.stream.connection_id, {self.stream.id: delta})
-        sizes = sum(one.json_bytes for history in histories for one in history.gone)
-        return Pruned(sum(len(history.gone) for history in histories), sizes)
+        freed = delta.measures
+        return Pruned(*(-freed[name] for name in (*_HISTORY_MEASURES, "blob_count", "blob_bytes")))
 
     def _ended_files(self, histories: Sequence[History]) -> dict[str, list[BoundFile]]:
         """By key, the files that records refer to no more."""
@@ -175,68 +263,64 @@ class _StreamPruning:
                 ended[key] = file_references.only_named_by(self.stream.id, key, old, new)
         return ended
 
-    def _next_rollups(self) -> list[Rollup]:
-        """Rollups of the next keys with more than `keep` versions."""
-        return fetch_as(
-            Rollup,
+    def _next_candidates(self) -> tuple[list[_Candidate], int]:
+        """Some of the next records that have more versions than are to stay, and how far they reach.
+
+        If there are no others, `is_done` is set.  Whoever prunes less than all of them takes it back.
+        """
+        rows = fetch_all(
             """
             SELECT
-                key, version, record_count, current_record_json_bytes, record_history_count,
-                record_history_json_bytes, blob_count
-            FROM retained_size_record
-            WHERE stream_id = ? AND key > ? AND record_history_count > ?
-            ORDER BY key
-            LIMIT ?
+                c.version, t.key, t.version, t.record_count, t.current_record_json_bytes,
+                t.record_history_count, t.record_history_json_bytes, t.blob_count
+            FROM (
+                SELECT key, version
+                FROM (
+                    SELECT key, version
+                    FROM records
+                    WHERE stream_id = ? AND has_rollup AND version > ?
+                    ORDER BY version
+                    LIMIT ?
+                ) AS live
+                UNION
+                SELECT key, version
+                FROM (
+                    SELECT key, version
+                    FROM retained_size_record
+                    WHERE stream_id = ? AND record_count = 0 AND version > ?
+                    ORDER BY version
+                    LIMIT ?
+                ) AS deleted
+                ORDER BY version
+                LIMIT ?
+            ) AS c
+            LEFT JOIN retained_size_record t ON t.stream_id = ? AND t.key = c.key
+            ORDER BY c.version
             """,
-            (self.stream.id, self.after, self.keep, KEYS_PER_TRANSACTION),
+            (
+                *(self.stream.id, self.after, KEYS_PER_TRANSACTION) * 2,
+                KEYS_PER_TRANSACTION,
+                self.stream.id,
+            ),
         )
+        found = [_Candidate(row[0], Rollup(*row[1:])) for row in rows if row[1] is not None]
+        longer = [each for each in found if each.rollup.versions > self.policy.keep]
+        fit = _fitting([each.rollup for each in longer], self.policy.keep)
+        self.is_done = fit >= len(longer) and len(rows) < KEYS_PER_TRANSACTION
+        if fit < len(longer):
+            return longer[:fit], longer[fit - 1].position
+        return longer, rows[-1][0] if rows else self.after
 
-    def _mark_wrong(self, key: str) -> None:
+    def _mark_wrong(self, candidate: _Candidate) -> None:
         """Derive the rollups again; a key that is still wrong after that is skipped, and stays marked."""
+        key = candidate.rollup.key
         self._mark_rollups(key)
         if key == self.wrong:
-            self.after = key
+            self.after = candidate.position
         self.wrong = key
 
     def _mark_rollups(self, key: str) -> None:
         marks.mark_rollups(self.stream.id, self.stream.connection_id, key)
-
-
-def _rollups_add_up(stream_id: int) -> bool:
-    """Whether the rollups of a stream can be right: with the other records, they add up to its measures."""
-    columns = ", ".join(MEASURE_NAMES)
-    sums = ", ".join(f"COALESCE(SUM({name}), 0)" for name in MEASURE_NAMES)
-    with read_snapshot():
-        rows = fetch_all(
-            f"""
-            SELECT dirty, {columns}
-            FROM retained_size_stream
-            WHERE stream_id = ?
-            """,
-            [stream_id],
-        )
-        if not rows:
-            return False
-        dirty, *whole = rows[0]
-        if dirty:
-            counted = counting.count_versions(stream_id, 0, ANY_VERSION)
-            whole = [counted[name] for name in MEASURE_NAMES]
-        (of_rollups,) = fetch_all(
-            f"""
-            SELECT {sums}
-            FROM (
-                SELECT {columns}
-                FROM retained_size_record
-                WHERE stream_id = ?
-            ) AS rollups
-            """,
-            [stream_id],
-        )
-    records, current, versions, history, *files = (
-        all_of_them - int(part) for all_of_them, part in zip(whole, of_rollups, strict=True)
-    )
-    # A record without a rollup is one version and no file.
-    return records == versions >= 0 and current == history >= 0 and not any(files)
 
 
 def _fitting(rollups: Sequence[Rollup], keep: int) -> int:

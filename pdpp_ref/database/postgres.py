@@ -3,7 +3,7 @@
 Writes run under READ COMMITTED and lock the rows that they change; a read is a REPEATABLE READ snapshot.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
@@ -206,7 +206,9 @@ class Postgres(SchemaGuard, peewee.PostgresqlDatabase):
         if version < MINIMUM:
             raise DatabaseUnusable(f"PostgreSQL {version} is too old; use {MINIMUM} or newer")
         if self.execute_sql("SHOW server_encoding").fetchone() != ("UTF8",):
-            raise DatabaseUnusable("the database's encoding is not UTF8; create one with: createdb -E UTF8")
+            raise DatabaseUnusable(
+                "the database's encoding is not UTF8; create one with: createdb -E UTF8 -T template0 NAME"
+            )
 
     def create_tables(self, models: Iterable[type[peewee.Model]], **options: Any) -> None:
         for model in (models := tuple(models)):
@@ -358,7 +360,7 @@ class Postgres(SchemaGuard, peewee.PostgresqlDatabase):
             """
         )
 
-    def back_up(self, path: str) -> None:
+    def back_up(self, path: str, progress: Callable[[int, int], None] = lambda *_: None) -> None:
         raise DatabaseUnusable(
             "PostgreSQL has a program for it; run: pg_dump --format=custom --file=FILE URL"
         )

@@ -11,10 +11,11 @@ from .canonical import (
     KeySpelling,
     Record,
     RecordChange,
+    RetentionRule,
     Stream,
     UnclaimedFile,
 )
-from .housekeeping import SchemaVersion, Token, TransferState
+from .housekeeping import Pruning, SchemaVersion, Token, TransferState
 from .projection import (
     MAY_RETAIN,
     STREAM_PREFIX,
@@ -57,6 +58,7 @@ __all__ = [
     "GrainRow",
     "KeySpelling",
     "MeasureColumns",
+    "Pruning",
     "Record",
     "RecordChange",
     "RecountCheckpoint",
@@ -65,6 +67,7 @@ __all__ = [
     "RetainedSizeGlobal",
     "RetainedSizeRecord",
     "RetainedSizeStream",
+    "RetentionRule",
     "RollupCheckpoint",
     "RollupCount",
     "SchemaVersion",
@@ -83,6 +86,7 @@ HOUSEKEEPING_TABLES: tuple[type[Table], ...] = (SchemaVersion, TransferState)
 CANONICAL_TABLES: tuple[type[Table], ...] = (
     Connection,
     Stream,
+    RetentionRule,
     Record,
     RecordChange,
     KeySpelling,
@@ -100,6 +104,7 @@ TABLES: tuple[type[Table], ...] = (
     *HOUSEKEEPING_TABLES,
     *CANONICAL_TABLES,
     Token,
+    Pruning,
     RetainedSizeRecord,
     *GRAIN_TABLES,
     RetainedSizeConnector,

@@ -238,6 +238,27 @@ class ConnectorState(Table):
         primary_key = peewee.CompositeKey("connection", "stream_name")
 
 
+class RetentionRule(Table):
+    """How many versions of each record of a stream the server retains by itself: the newest `keep`.
+
+    It has been applied to the records whose newest version is `through_version` or older; `applied_at` is
+    when it last was to all.  `versions`, `json_bytes`, `files` and `file_bytes` are what it has removed.
+    """
+
+    stream = ForeignKeyField(Stream, primary_key=True, on_delete="CASCADE")
+    keep = BigIntegerField(constraints=[peewee.Check("keep >= 1")])
+    set_at = TextField()
+    through_version = count()
+    applied_at = TextField(null=True)
+    versions = count()
+    json_bytes = count()
+    files = count()
+    file_bytes = count()
+
+    class Meta:
+        table_name = "retention_rules"
+
+
 # The measures of a record with one version follow from its length, so an import pays for one index.
 Record.add_index(rank("records", "json_bytes", ", stream_id, key", " WHERE NOT has_rollup"))
 Record.add_index(

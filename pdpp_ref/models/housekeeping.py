@@ -46,6 +46,34 @@ class TransferState(Table):
         table_name = "pdpp_ref_copying"
 
 
+class Pruning(Table):
+    """What an owner has asked to prune: the server does it in steps, and it stays as a report.
+
+    `id` is that of the form, so that sending it twice is one request.  Without names it is for all
+    connections, or all streams.  `keep` and `before` are as in `canonical.retention.Policy`, and `expected`
+    is how many versions that concerned at first.  Streams before `next_stream` are done, and of that one
+    the records whose newest version is `through_version` or older.
+    """
+
+    id = TextField(primary_key=True)
+    connection = TextField(null=True)
+    stream = TextField(null=True)
+    keep = BigIntegerField()
+    before = TextField(null=True)
+    expected = count()
+    started_at = TextField()
+    finished_at = TextField(null=True)
+    next_stream = count()
+    through_version = count()
+    versions = count()
+    json_bytes = count()
+    files = count()
+    file_bytes = count()
+
+    class Meta:
+        table_name = "prunings"
+
+
 class Token(Table):
     """A named bearer token.  `digest` is the SHA-256 of its text, which is not stored.
 

@@ -36,6 +36,38 @@ class DownloadForm(Form, kw_only=True):
     files: Annotated[Literal["", "yes"], Meta(description="A zip with the files, too.")] = ""
 
 
+class PruneForm(Form, kw_only=True):
+    """What to prune: in a stream, a connection or, without a name, everywhere.  `id` makes it one request,
+    however often it is sent.
+    """
+
+    id: str
+    connection: Connection = ""
+    stream: Stream = ""
+    keep: Annotated[str, Meta(description="How many versions of each record stay.")] = ""
+    before: Annotated[str, Meta(description="Versions that arrived on this day or later stay.")] = ""
+
+
+class RuleForm(Form, kw_only=True):
+    """A rule of a stream; without a number it is removed."""
+
+    connection: Connection
+    stream: Stream
+    keep: Annotated[str, Meta(description="How many versions of each record stay.")] = ""
+
+
+class DeleteForm(Form, kw_only=True):
+    """What to delete: a record, a stream or a connection.  `seen` identifies what the page has shown."""
+
+    connection: Connection
+    stream: Stream = ""
+    key: Key = ""
+    seen: str = ""
+    how: Annotated[Literal["delete", "erase"], Meta(description="A record's history is erased too.")] = (
+        "delete"
+    )
+
+
 class TokenForm(Form, kw_only=True):
     """The name of a token to revoke."""
 

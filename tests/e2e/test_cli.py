@@ -1,14 +1,11 @@
 """The commands as a user runs them: real processes, real files, real pipes."""
 
 import json
-import os
-import pty
 import select
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -287,6 +284,9 @@ class TestMaintenance:
     def test_history_is_pruned_to_what_is_asked_for(self, run: Run) -> None:
         for text in ("one", "two", "three"):
             run("import", "--connection", "laptop", stdin=line("a", data={"t": text}))
+        done = run("prune-history", "--keep", "2", "--connection", "laptop", "--dry-run")
+        foreseen = "Would forget 2 versions, 20 bytes.  Nothing was changed."
+        assert done.stdout.splitlines() == ["laptop s: 2 versions, 20 bytes", foreseen]
         done = run("prune-history", "--keep", "2", "--connection", "laptop", "--stream", "s")
         assert (done.returncode, done.stdout) == (0, "Forgot 2 versions, 20 bytes.\n")
         assert run("verify").stdout == "No differences.\n"
@@ -297,6 +297,8 @@ class TestMaintenance:
         ("arguments", "reported"),
         [
             ([], "--keep"),
+            (["--keep", "1", "--before", "2026-01-31"], "--keep N or --before TIME"),
+            (["--before", "yesterday"], "--before"),
             (["--keep", "0"], "--keep"),
             (["--keep", "1", "--stream", "s"], "--stream needs --connection"),
             (["--keep", "1", "--connection", "phone"], "there is no connection phone"),
@@ -335,20 +337,6 @@ class TestMaintenance:
             assert done.returncode == 2
             assert reported in done.stderr
         assert summary(run)["record_count"] == 2
-
-    def test_a_terminal_is_shown_a_bar(self, run: Run, environment: dict[str, str]) -> None:
-        master, terminal = pty.openpty()
-        with started([COMMAND, "rebuild"], env=environment, stderr=terminal) as rebuild:
-            os.close(terminal)
-            shown = b""
-            with suppress(OSError):  # how the end of a terminal is told
-                while part := os.read(master, 1000):
-                    shown += part
-            rebuild.wait(60)
-        os.close(master)
-        assert rebuild.returncode == 0
-        assert b"versions counted" in shown
-        assert b"2/2" in shown
 
     def test_a_locked_database_is_one_line_that_says_to_try_again(self, run: Run, backend: Backend) -> None:
         with backend.probe() as holder:

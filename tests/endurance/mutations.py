@@ -722,7 +722,7 @@ MUTATIONS = [
     ),
     Mutation(
         "noticing before pruning that rows are lost",
-        "        is_wrong = not _rollups_add_up(self.stream.id)",
+        "        is_wrong = not rollups_add_up(self.stream.id)",
         "        is_wrong = False",
         "tests/integration/test_retention.py -k 'lost_or_wrong and sqlite-2000'",
     ),

@@ -10,7 +10,10 @@ from flask.testing import FlaskClient
 from jinja2 import StrictUndefined
 
 from pdpp_ref import tokens
-from pdpp_ref.blueprints.owner import pages
+from pdpp_ref.blueprints.owner import pages, room
+from pdpp_ref.canonical import prunings
+from pdpp_ref.canonical.prunings import Request
+from pdpp_ref.canonical.retention import Policy
 from tests.support.factories import csrf_token, fill
 
 # What Flask and Flask-WTF add to the context of every template.
@@ -24,13 +27,19 @@ PAGES: dict[type[Any], str] = {
     pages.DownloadPage: "/dashboard/downloads/ID/page",
     pages.DownloadFragment: "/dashboard/downloads/ID/state",
     pages.TokensPage: "/dashboard/tokens?revoke=bank",
+    room.RoomPage: "/dashboard/room?connection=laptop&stream=notes&keep=1",
+    room.PreviewFragment: "/dashboard/room/count?before=2026-01-31",
+    room.PruningPage: "/dashboard/room/prunings/a",
+    room.PruningFragment: "/dashboard/room/prunings/a/state",
+    room.DeletePage: "/dashboard/delete?connection=laptop&stream=notes&key=0000001",
+    room.DonePage: "/dashboard/deleted",
     pages.LoginPage: "/owner/login",
     pages.ErrorPage: "/dashboard/connections/unknown",
 }
 
 
 def test_every_page_is_listed() -> None:
-    classes = [found for _, found in inspect.getmembers(pages, is_dataclass)]
+    classes = [found for module in (pages, room) for _, found in inspect.getmembers(module, is_dataclass)]
     assert {found for found in classes if hasattr(found, "template")} == PAGES.keys()
 
 
@@ -50,6 +59,7 @@ def test_a_template_receives_its_page_alone(app: Flask, owner: FlaskClient, kind
     fill(3)
     path = address(kind, app, owner)
     tokens.create("bank", ("read",), None, None)
+    prunings.ask("a", Request(Policy(1)), 0)
     contexts: list[dict[str, Any]] = []
 
     def record(_: Flask, context: dict[str, Any], **__: Any) -> None:
@@ -70,6 +80,7 @@ def test_a_template_uses_only_what_its_page_has(app: Flask, owner: FlaskClient, 
     fill(3)
     path = address(kind, app, owner)
     tokens.create("bank", ("read",), None, None)
+    prunings.ask("a", Request(Policy(1)), 0)
     app.jinja_env.undefined = StrictUndefined
     client = app.test_client() if kind is pages.LoginPage else owner
     response = client.get(path, headers={"Accept": "text/html"})

@@ -24,9 +24,11 @@ from pdpp_ref.canonical import (
     deletion,
     erasure,
     importer,
+    prunings,
     records,
     removal,
     retention,
+    retention_rules,
     state,
 )
 from pdpp_ref.canonical.erased import Names as ErasedNames
@@ -274,6 +276,20 @@ def gone(remove: Callable[..., None], *names: str) -> Callable[[], None]:
     return act
 
 
+def a_pruning() -> None:
+    prunings.ask("a request", prunings.Request(retention.Policy(1)), 3)
+    process = prunings.Prunings()
+    while process.step():
+        pass
+
+
+def a_rule() -> None:
+    retention_rules.set_rule("laptop", "notes", 1)
+    process = retention_rules.Rules()
+    while process.step():
+        pass
+
+
 def an_erasure() -> None:
     erasure.erase(ErasedNames("laptop", "notes", "a"))
 
@@ -322,6 +338,8 @@ ACTS = {
     "delete a stream during a recount": Act(
         gone(deletion.delete_stream, "laptop", "notes"), half_reconciled
     ),
+    "prune as an owner asks": Act(a_pruning, stored, is_one=False),
+    "apply a rule": Act(a_rule, stored, is_one=False),
     "prune": Act(lambda: retention.prune(1), stored, is_one=False),
     "prune during a recount": Act(lambda: retention.prune(1), half_reconciled, is_one=False),
     "write while rows are derived": Act(a_write, half_derived),

@@ -12,6 +12,7 @@ from urllib.parse import urlencode
 from flask import url_for
 from msgspec import structs
 
+from ...canonical.retention_rules import Rule
 from ...projection.rows import ProjectionRow
 from ...queries.browsing import BrowsedFile, BrowsedPage, BrowsedVersion
 from ...queries.growth import RANGES, Day
@@ -152,7 +153,8 @@ class RecordsView:
 class StreamPage:
     """A stream with a page of its records, and its largest records and files.
 
-    `all_searched` is False if only its newest versions were searched for these.
+    `all_searched` is False if only its newest versions were searched for these.  `rule` says how many
+    versions of its records the server retains.
     """
 
     template: ClassVar[str] = "stream.html"
@@ -163,6 +165,7 @@ class StreamPage:
     records: list[ItemRow]
     files: list[ItemRow]
     all_searched: bool
+    rule: Rule | None = None
 
 
 @dataclass(frozen=True)
@@ -244,21 +247,28 @@ class TokensPage:
     revoked: Token | None = None
 
 
+FormProblem = Literal["expired", "no_cookie"]
+
+
 @dataclass(frozen=True)
 class LoginPage:
-    """`return_to`: a path of this server.  `is_wrong`: a wrong password was sent."""
+    """`return_to`: a path of this server.  `problem`: why the form is shown again."""
 
     template: ClassVar[str] = "login.html"
     state: ClassVar[None] = None
     return_to: str
-    is_wrong: bool = False
+    problem: FormProblem | Literal["wrong"] | None = None
 
 
 @dataclass(frozen=True)
 class ErrorPage:
+    """`back_to`: the path of the form that was refused.  `again`: that of a page to try once more."""
+
     template: ClassVar[str] = "error.html"
     state: ClassVar[None] = None
     message: str
+    back_to: str | None = None
+    again: str | None = None
 
 
 def connection_url(name: str) -> str:
