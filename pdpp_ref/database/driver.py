@@ -40,6 +40,8 @@ def is_dead(connection: Any) -> bool:
 # English texts of the server, libpq and pgbouncer; the driver has no error code for a failed connection.
 _NO_ROOM = ("connection slots", "too many clients", "too many connections", "no more connections")
 _NO_PRIMARY = ("session is read-only", "server is in hot standby mode")
+_STARTING = ("starting up", "shutting down", "not yet accepting connections", "in recovery mode")
+_GONE = ("Connection refused", "server closed the connection", "Connection reset", "timeout expired")
 _NO_SERVER = ("server login", "server_login_retry", "cannot connect to server", "query_wait_timeout")
 
 
@@ -74,13 +76,13 @@ def _why_no_connection(error: BaseException, settings: dict[str, Any]) -> Databa
     if has_no_room(error):
         return DatabaseUnavailable("the PostgreSQL server accepts no more connections; try again")
     answer = psycopg.pq.PGconn.ping(psycopg.conninfo.make_conninfo(**settings).encode())
-    if answer == Ping.REJECT:
+    if answer == Ping.REJECT or any(part in str(error) for part in _STARTING):  # it may have started since
         return DatabaseUnavailable("the PostgreSQL server is starting; try again")
     if any(part in str(error) for part in _NO_PRIMARY):
         return DatabaseUnavailable("none of the hosts in PDPP_DATABASE_URL is a primary now; try again")
     if any(part in str(error) for part in _NO_SERVER):
         return DatabaseUnavailable("the pooler reaches no PostgreSQL server; try again")
-    if answer != Ping.OK:
+    if answer != Ping.OK or any(part in str(error) for part in _GONE):
         return DatabaseUnavailable(
             "no PostgreSQL server answers; check the host and port in PDPP_DATABASE_URL"
         )

@@ -47,7 +47,7 @@ def own() -> Iterator[postgres.Server]:
 def url(own: postgres.Server) -> Iterator[str]:
     with postgres.new_database(own.url, "pdpp") as found:
         yield found
-        db.close()
+        db.close() if db.obj else None
         own.start() if not own.running() else None
 
 
@@ -125,6 +125,9 @@ def test_a_command_without_a_server_ends_with_3(url: str, own: postgres.Server, 
             "the pooler reaches",
         ),
         ("FATAL: query_wait_timeout", "the pooler reaches"),
+        ("FATAL: the database system is not yet accepting connections", "is starting"),
+        ("FATAL: the database system is shutting down", "is starting"),
+        ("connection to server at 10.0.0.1 failed: Connection refused", "no PostgreSQL server answers"),
         ("FATAL: no more connections allowed (max_client_conn)", "accepts no more connections"),
     ],
 )
