@@ -1013,8 +1013,8 @@ MUTATIONS = [
     # ---- who may, and what is told
     Mutation(
         "the escaping of names",
-        '<a href="{{ view.row_address(row.name) }}"><bdi>{{ row.name }}</bdi></a>',
-        '<a href="{{ view.row_address(row.name) }}"><bdi>{{ row.name|safe }}</bdi></a>',
+        '<a href="{{ view.row_address(row.name) }}">{{ row.name|name }}</a>',
+        '<a href="{{ view.row_address(row.name) }}">{{ row.name|safe }}</a>',
         "tests/integration/test_dashboard.py -k hostile_names",
     ),
     Mutation(
