@@ -3,12 +3,13 @@ PYTHON ?= python3
 PORT ?= 7663
 MINUTES ?= 3
 SECONDS ?= 600
+TIMES ?= 20
 VENV := .venv
 BIN := $(VENV)/bin
 # Tests outside of tests/endurance that are longer with PDPP_TEST_LONG=1.
 LONG_TOO := tests/unit/test_archive.py tests/e2e/test_benchmarks.py tests/e2e/test_browser.py tests/e2e/test_hostile_requests.py tests/integration/test_listings.py tests/integration/test_reconcile.py tests/integration/test_unclaimed_files.py
 
-.PHONY: help setup setup-tests demo run test test-fast test-long lint audit bench bench-parallel real-input real-taps load fuzz mutations screenshots check-deploy lock clean
+.PHONY: help setup setup-tests demo run test test-fast test-long lint audit bench bench-parallel real-input real-taps load trial-ha fuzz mutations screenshots sweep check-deploy lock clean
 
 help: ## Show the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -52,6 +53,9 @@ real-taps: setup-tests ## Import from real Singer taps, twice, and kill one half
 load: setup-tests ## Run owners, operators and importers at once, for MINUTES
 	@$(BIN)/python -m tests.endurance.load --minutes $(MINUTES)
 
+trial-ha: setup-tests ## Let the primary of a PostgreSQL cluster fail, TIMES times in four ways; needs root
+	@$(BIN)/python -m tests.endurance.high_availability --times $(TIMES)
+
 fuzz: setup-tests ## Fuzz the parser of lines for SECONDS
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation -e '.[fuzz]'
 	@$(BIN)/python -m tests.endurance.fuzz -max_total_time=$(SECONDS)
@@ -61,6 +65,9 @@ mutations: setup-tests ## Remove each safeguard from a copy, and check that a te
 
 screenshots: setup-tests ## Take screenshots of every state of the dashboard
 	@$(BIN)/python -m tests.support.screenshots
+
+sweep: setup-tests ## Look for flaws of the layout at every width; ARGS="--step 40" takes every tenth
+	@$(BIN)/python -m tests.support.sweep $(ARGS)
 
 setup: $(VENV)/.installed
 

@@ -12,6 +12,7 @@ from . import notices
 
 PREFIX = "PDPP_"
 MOST_WORKERS = 8
+SERVERS = ("serve", "demo")
 TEST_PREFIX = "PDPP_TEST_"  # variables for the test suite, which the program ignores
 
 # Flask's own settings, with which `flask` and the server can be tuned: PDPP_SESSION_COOKIE_NAME, say.
@@ -140,15 +141,40 @@ class Declaration(NamedTuple):
     kind: Kind
     default: str
     meaning: str
+    commands: tuple[str, ...]
+    but_not: tuple[str, ...]
 
     @property
     def variable(self) -> str:
         return PREFIX + self.name
 
+    def is_of(self, command: str) -> bool:
+        """Whether the command obeys it."""
+        return command in self.commands if self.commands else command not in self.but_not
 
-def _setting(kind: Kind, default: Any, meaning: str, *, shown: str = "", secret: bool = False) -> Any:
-    """A field of Settings.  `shown` describes a default that is not a value; a secret is not printed."""
-    metadata = {"kind": kind, "meaning": meaning, "default": shown or str(default).lower()}
+
+def _setting(
+    kind: Kind,
+    default: Any,
+    meaning: str,
+    *,
+    commands: tuple[str, ...] = (),
+    but_not: tuple[str, ...] = (),
+    shown: str = "",
+    secret: bool = False,
+) -> Any:
+    """A field of Settings.
+
+    `commands` obey it; if none are named, all do, `but_not` those.  `shown` describes a default that is not
+    a value; a secret is not printed.
+    """
+    metadata = {
+        "kind": kind,
+        "meaning": meaning,
+        "default": shown or str(default).lower(),
+        "commands": commands,
+        "but_not": but_not,
+    }
     return field(default=default, repr=not secret, metadata=metadata)
 
 
@@ -165,43 +191,95 @@ class Settings:
         "`sqlite:///relative/path`, `sqlite:////absolute/path`, or `postgresql://user:password@host/database`",
         shown="a file in the instance folder",
         secret=True,
+        but_not=("demo", "password"),
     )
     owner_password: str = _setting(
-        Text(), "", "the owner's password", shown="generated, printed once", secret=True
+        Text(),
+        "",
+        "the owner's password",
+        shown="generated, printed once",
+        secret=True,
+        commands=(*SERVERS, "password"),
     )
     operator_token: str = _setting(
-        Text(), "", "the operator's bearer token", shown="generated, printed once", secret=True
+        Text(),
+        "",
+        "the operator's bearer token",
+        shown="generated, printed once",
+        secret=True,
+        commands=(*SERVERS, "token"),
     )
-    secret_key: str = _setting(Text(), "", "signs session cookies", shown="generated, stored", secret=True)
-    reconcile_max_rows: int = _setting(Number(1, 100_000), 64, "how many rows one read may recompute")
-    reconcile_budget_ms: int = _setting(Number(1, 60_000), 250, "how long one read may recompute, in ms")
+    secret_key: str = _setting(
+        Text(), "", "signs session cookies", shown="generated, stored", secret=True, commands=SERVERS
+    )
+    reconcile_max_rows: int = _setting(
+        Number(1, 100_000), 64, "how many rows one read may recompute", commands=(*SERVERS, "summary")
+    )
+    reconcile_budget_ms: int = _setting(
+        Number(1, 60_000), 250, "how long one read may recompute, in ms", commands=(*SERVERS, "summary")
+    )
     reconcile_cooldown_seconds: int = _setting(
-        Number(1, 86_400), 30, "wait after a failed pass; it doubles, up to 15 minutes"
+        Number(1, 86_400),
+        30,
+        "wait after a failed pass; it doubles, up to 15 minutes",
+        commands=(*SERVERS, "summary"),
     )
-    hero_poll_seconds: int = _setting(Number(1, 3_600), 10, "how often an open dashboard polls")
+    hero_poll_seconds: int = _setting(
+        Number(1, 3_600), 10, "how often an open dashboard polls", commands=SERVERS
+    )
     trusted_proxies: int = _setting(
-        Number(0, 10), 0, "number of reverse proxies whose X-Forwarded-* headers are trusted"
+        Number(0, 10),
+        0,
+        "number of reverse proxies whose X-Forwarded-* headers are trusted",
+        commands=SERVERS,
     )
     trusted_hosts: tuple[str, ...] = _setting(
-        Names(), (), "host names that the server answers to, separated by commas", shown="any"
+        Names(),
+        (),
+        "host names that the server answers to, separated by commas",
+        shown="any",
+        commands=SERVERS,
     )
     workers: int = _setting(
-        Number(0, MOST_WORKERS), 0, "number of processes that serve", shown="one per processor, at most 4"
+        Number(0, MOST_WORKERS),
+        0,
+        "number of processes that serve",
+        shown="one per processor, at most 4",
+        commands=SERVERS,
     )
-    session_cookie_secure: bool = _setting(Flag(), False, "send the session cookie over TLS only")
+    session_cookie_secure: bool = _setting(
+        Flag(), False, "send the session cookie over TLS only", commands=SERVERS
+    )
     instance_path: str = _setting(
-        Text(), "", "folder of the database and the generated secrets", shown="see below"
+        Text(),
+        "",
+        "folder of the database and the generated secrets",
+        shown="`instance/` in a checkout, else the user's data folder",
     )
     log_level: str = _setting(
         Choice(("info", "warning", "error")),
         "info",
         "the least severe messages that are logged; each request is logged as `info`",
+        but_not=("password",),
     )
     unclaimed_file_hours: int = _setting(
-        Number(1, 8_760), 24, "for how many hours of uptime a file waits for its record, at least"
+        Number(1, 8_760),
+        24,
+        "for how many hours of uptime a file waits for its record, at least",
+        commands=SERVERS,
+    )
+    database_wait_seconds: int = _setting(
+        Number(0, 3_600),
+        60,
+        "how long a start, or an import at any time, waits for a database server that does not answer",
     )
     copy_to: str = _setting(
-        Text(), "", "`--to` of `pdpp-ref copy`, if the URL has a password", shown="none", secret=True
+        Text(),
+        "",
+        "`--to` of `pdpp-ref copy`, if the URL has a password",
+        shown="none",
+        secret=True,
+        commands=("copy",),
     )
 
     @classmethod
@@ -224,7 +302,7 @@ def declarations() -> Iterator[Declaration]:
     """Every setting, in the order of the documentation."""
     for each in fields(Settings):
         data = each.metadata
-        yield Declaration(each.name.upper(), data["kind"], data["default"], data["meaning"])
+        yield Declaration(each.name.upper(), **data)
 
 
 def _parsed(declared: Declaration, value: str) -> Any:

@@ -11,6 +11,7 @@ import secrets
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
 from . import private_files
@@ -23,6 +24,7 @@ OF_RECORDS = frozenset({WRITE, READ, ERASE})
 # Tokens begin with it, so that programs which search files for secrets find them.
 PREFIX = "pdpp_"
 OPERATOR_FILE = "operator_token.hash"
+OWNER_FILE = "owner_password.hash"
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ class Credentials:
 
     secret_key: str = field(repr=False)
     new_secrets: dict[str, str] = field(repr=False)  # by name, to be shown once
-    _password: str = field(repr=False)
+    _password: Callable[[], str] = field(repr=False)
     _password_is_hashed: bool
     _token_digest: Callable[[], str] = field(repr=False)
 
@@ -58,8 +60,8 @@ class Credentials:
         if self._password_is_hashed:
             from werkzeug.security import check_password_hash  # commands start without it
 
-            return check_password_hash(self._password, password)
-        return hmac.compare_digest(digest(password), digest(self._password))
+            return check_password_hash(self._password(), password)
+        return hmac.compare_digest(digest(password), digest(self._password()))
 
     def is_operator(self, authorization: str) -> bool:
         """Whether an `Authorization` header has the operator's token."""
@@ -68,8 +70,12 @@ class Credentials:
     @property
     def session_fingerprint(self) -> str:
         """Stored in each session.  It changes with the password, which ends older sessions."""
-        key = self.secret_key.encode()
-        return hmac.new(key, self._password.encode(), hashlib.sha256).hexdigest()[:32]
+        return _fingerprint(self.secret_key, self._password())
+
+    @property
+    def form_token(self) -> str:
+        """The secret of all forms of the owner's pages.  It changes with the password, as sessions end."""
+        return _fingerprint(self.secret_key, "forms " + self.session_fingerprint)
 
 
 def load(folder: Path, *, password: str = "", token: str = "", secret_key: str = "") -> Credentials:
@@ -78,9 +84,19 @@ def load(folder: Path, *, password: str = "", token: str = "", secret_key: str =
     Raises OSError if the folder can't be read or written.
     """
     new: dict[str, str] = {}
-    hashed = password or _stored(folder / "owner_password.hash", _hash_password, "owner password", new)
+    known = _owner(folder, password, new)
     key = secret_key or _stored(folder / "secret_key", str, "key", {})
-    return Credentials(key, new, hashed, not password, _operator(folder, token, new))
+    return Credentials(key, new, known, not password, _operator(folder, token, new))
+
+
+def renew_owner_password(folder: Path) -> str:
+    """Replace the owner's password that is stored in `folder`.  Returns the new one.  Raises OSError.
+
+    Running servers use it from then on, and all sessions end.
+    """
+    secret = _new_secret()
+    private_files.replace(folder / OWNER_FILE, _hash_password(secret))
+    return secret
 
 
 def rotate_operator_token(folder: Path) -> str:
@@ -125,6 +141,14 @@ class _ReplacedFile:
         return self._content
 
 
+def _owner(folder: Path, password: str, new: dict[str, str]) -> Callable[[], str]:
+    """A function that returns the owner's password, or its hash if it is stored."""
+    if password:
+        return lambda: password
+    file = folder / OWNER_FILE
+    return _ReplacedFile(file, _stored(file, _hash_password, "owner password", new))
+
+
 def _operator(folder: Path, token: str, new: dict[str, str]) -> Callable[[], str]:
     """A function that returns the digest of the operator's token."""
     if token:
@@ -132,6 +156,11 @@ def _operator(folder: Path, token: str, new: dict[str, str]) -> Callable[[], str
         return lambda: given
     file = folder / OPERATOR_FILE
     return _ReplacedFile(file, _stored(file, digest, "operator token", new, new_token))
+
+
+@lru_cache(maxsize=4)
+def _fingerprint(secret_key: str, text: str) -> str:
+    return hmac.new(secret_key.encode(), text.encode(), hashlib.sha256).hexdigest()[:32]
 
 
 def _new_secret() -> str:

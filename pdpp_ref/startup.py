@@ -23,6 +23,8 @@ from .services.reconcile import Limits
 
 log = logging.getLogger(__name__)
 
+AGAIN_SECONDS = 1.0
+
 
 def open_database(settings: Settings) -> None:
     """Bind the database of the settings and bring it to this program's schema.
@@ -34,19 +36,39 @@ def open_database(settings: Settings) -> None:
     url = settings.database_url
     folder = Path() if url else instance_folder.create(settings)
     database.connect(url, folder)
-    migrations.prepare()
-    _follow_erasures(settings)
+    _patiently(lambda: _prepare(settings), settings.database_wait_seconds)
     if not url:
         instance_folder.warn_if_open(folder)
+
+
+def _patiently(prepare: Callable[[], None], seconds: float) -> None:
+    """Try again for so long while a database server is away, or being replaced by another one."""
+    until, shown = time.monotonic() + seconds, ""
+    while True:
+        try:
+            return prepare()
+        except database.DatabaseUnavailable as reason:
+            if database.db.is_in_process or time.monotonic() >= until:
+                raise
+            if str(reason) != shown:
+                shown = str(reason)
+                log.warning("%s; waiting for up to %d s", shown, seconds)
+        database.db.close()
+        time.sleep(AGAIN_SECONDS)
+
+
+def _prepare(settings: Settings) -> None:
+    migrations.prepare()
+    _follow_erasures(settings)
 
 
 def _follow_erasures(settings: Settings) -> None:
     try:
         erasure_file.follow(instance_folder.path_for(settings))
     except database.Busy:
-        raise database.DatabaseUnusable("the database is busy with another writer; try again") from None
+        raise database.DatabaseUnavailable("the database is busy with another writer; try again") from None
     except peewee.DatabaseError as error:
-        raise database.DatabaseUnusable(database.why_unusable(error)) from error
+        raise database.why_unusable(error) from error
     except OSError as error:
         log.warning("the list of erasures in the instance folder can't be used: %s", error.strerror)
 

@@ -8,6 +8,7 @@
 
   const hero = () => document.getElementById("hero");
   const banner = () => document.getElementById("offline");
+  const announcement = () => document.getElementById("announcement");
   const icon = () => document.getElementById("icon");
   const heading = () => document.querySelector("#hero-title span:last-child");
 
@@ -19,6 +20,7 @@
     banner().hidden = false;
     if (known) return;
     known = { title: document.title, icon: icon().href, heading: heading().textContent };
+    announcement().textContent = "";
     document.title = "Out of reach · " + known.title.split(" · ").slice(1).join(" · ");
     icon().href = banner().dataset.icon;
     // No state is certain while the server can't be reached.
@@ -50,7 +52,8 @@
     if (event.detail.xhr.status < 400) reached();
   });
   document.addEventListener("htmx:confirm", (event) => {
-    if (document.hidden || Date.now() < notBefore) event.preventDefault();
+    const isPoll = event.target === hero();
+    if (isPoll && (document.hidden || Date.now() < notBefore)) event.preventDefault();
   });
   document.addEventListener("visibilitychange", () => {
     if (!document.hidden) now();

@@ -36,8 +36,9 @@ from .openapi.decorator import (
     Security,
     operation,
 )
-from .owner.pages import LoginPage
+from .owner.pages import FormProblem, LoginPage
 from .responses import JSON, render, wants_html
+from .return_paths import came_from, here, local_path
 from .sessions import OwnerSessions
 
 blueprint = Blueprint("auth", __name__)
@@ -59,7 +60,7 @@ ELSEWHERE = (
     "This request came from a page at another address than this server's. If it is the right page, the "
     "proxy in front of the server must pass on Host with its port, or PDPP_TRUSTED_PROXIES must be set."
 )
-EXPIRED = "The form has expired. Go back, reload it and try again."
+EXPIRED = "The form has expired. Reload it and try again."
 NO_COOKIE = (
     "The browser did not send the form's cookie. Allow cookies for this site; with "
     "PDPP_SESSION_COOKIE_SECURE, use https."
@@ -189,14 +190,11 @@ def _sign_in_first() -> Response:
     if request.headers.get("HX-Request"):
         # A redirect would put the form inside the fragment's place; this moves the whole page.
         response = error_response("owner_session_required", "Sign in as the owner.", html=False)
-        response.headers["HX-Redirect"] = f"{login}?return_to=/dashboard"
+        response.headers["HX-Redirect"] = f"{login}?return_to={quote(came_from())}"
         return response
     if wants_html():
-        if request.method not in SAFE_METHODS:
-            return redirect(f"{login}?return_to=/dashboard")  # type: ignore[return-value]
-        # The path is already decoded: escape it again, and then once more as a parameter.
-        here = quote(request.path) + ("?" + request.query_string.decode() if request.query_string else "")
-        return redirect(f"{login}?return_to={quote(here)}")  # type: ignore[return-value]
+        target = here() if request.method in SAFE_METHODS else came_from()
+        return redirect(f"{login}?return_to={quote(target)}")  # type: ignore[return-value]
     raise ApiError("owner_session_required", "Sign in as the owner.")
 
 
@@ -225,13 +223,19 @@ def _host_of(origin: str) -> str | None:
 
 def check_form() -> None:
     """Forms carry a token.  JSON can't be sent cross-site without the server's consent."""
+    if (problem := _form_problem()) is not None:
+        raise ApiError("csrf_token_required", EXPIRED if problem == "expired" else NO_COOKIE)
+
+
+def _form_problem() -> FormProblem | None:
     if request.is_json or not request.mimetype:
-        return
+        return None
     try:
         csrf.protect()
     except CSRFError:
         has_cookie = current_app.config["SESSION_COOKIE_NAME"] in request.cookies
-        raise ApiError("csrf_token_required", EXPIRED if has_cookie else NO_COOKIE) from None
+        return "expired" if has_cookie else "no_cookie"
+    return None
 
 
 _SIGNED_IN: dict[int, Responses] = {302: "Signed in; redirects to `return_to`."}
@@ -241,7 +245,7 @@ _SIGNED_IN: dict[int, Responses] = {302: "Signed in; redirects to `return_to`."}
 @operation("The form to sign in with", {200: PAGE, **_SIGNED_IN}, query=ReturnTo)
 def login_form(query: ReturnTo) -> Any:
     target = local_path(query.return_to)
-    return _redirect_to(target) if is_owner() else render(LoginPage(target))
+    return redirect_to(target) if is_owner() else render(LoginPage(target))
 
 
 @blueprint.post("/owner/login")
@@ -258,20 +262,24 @@ def login_form(query: ReturnTo) -> Any:
     body={JSON: Login, FORM: LoginForm},
 )
 def login() -> Any:
+    target = local_path(request.form.get("return_to"))
+    if wants_html() and (problem := _form_problem()):
+        # Signed in meanwhile, in another tab; or else the form again, with a new token and cookie.
+        return redirect_to(target) if is_owner() else (render(LoginPage(target, problem)), 403)
     check_form()
     password = _password()
-    target = local_path(request.form.get("return_to"))
     if not _is_right(password):
         if wants_html() and not request.is_json:
-            return render(LoginPage(target, is_wrong=True)), 401
+            return render(LoginPage(target, "wrong")), 401
         raise ApiError("invalid_password")
     _sessions().start()
     _remember_browser()
-    return _redirect_to(target)
+    return redirect_to(target)
 
 
-def _redirect_to(path: str) -> Any:
-    return redirect(request.script_root + path)
+def redirect_to(path: str, status: int = 302) -> Any:
+    """To a path of this server, below its prefix."""
+    return redirect(request.script_root + path, status)
 
 
 def _is_right(password: str) -> bool:
@@ -322,16 +330,7 @@ def _password() -> str:
 @blueprint.post("/owner/logout")
 @operation("Sign out", {302: "Signed out."}, errors=("csrf_token_required", "body_too_large"))
 def logout() -> Any:
-    check_form()
+    if not (wants_html() and not is_owner()):  # somebody who is signed out already needs no form for it
+        check_form()
     session.clear()
     return redirect(url_for("auth.login_form"))
-
-
-def local_path(path: str | None) -> str:
-    """The path, if it is one of this server; else the dashboard.  Sign-in redirects to no other site."""
-    home = "/dashboard"
-    if not path or not path.startswith("/") or path[1:2] in ("/", "\\"):
-        return home
-    if any(ord(character) < 33 for character in path) or "\\" in path or urlsplit(path).netloc:
-        return home
-    return path

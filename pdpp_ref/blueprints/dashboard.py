@@ -19,7 +19,7 @@ from ..services.freshness import Hero, hero
 from ..services.summary import Summary
 from ..timestamps import utc_now
 from . import csv_export
-from .auth import check_form, local_path, owner_only
+from .auth import check_form, owner_only, redirect_to
 from .errors import ApiError
 from .extensions import auto_reconcile
 from .openapi.decorator import (
@@ -42,6 +42,7 @@ from .owner.pages import (
 )
 from .owner.requests import ConnectionByNameQuery, HeroQuery, ListQuery, StreamQuery
 from .responses import JSON, render, streamed
+from .return_paths import local_path
 
 blueprint = Blueprint("dashboard", __name__)
 
@@ -109,7 +110,7 @@ def hero_fragment(query: HeroQuery) -> str | Response:
 def refresh() -> Any:
     check_form()
     flash(utc_now(), _refreshed())
-    return redirect(local_path(request.form.get("return_to")), 303)
+    return redirect_to(local_path(request.form.get("return_to")), 303)
 
 
 def _refreshed() -> str:

@@ -6,7 +6,7 @@ from math import ceil
 from typing import Any, NamedTuple
 
 import peewee
-from flask import Flask, Response, g
+from flask import Flask, Response, g, request
 from werkzeug.exceptions import HTTPException, SecurityError
 
 from ..canonical.errors import Refused
@@ -14,6 +14,7 @@ from ..database import PROBLEM_TEXT, Busy, db, problem
 from ..schemas.server import Error, ErrorDetail
 from .owner.pages import ErrorPage
 from .responses import render, reply, wants_html
+from .return_paths import came_from, here
 
 log = logging.getLogger(__name__)
 
@@ -143,11 +144,21 @@ def error_response(code: str, message: str = "", *, html: bool = True, **details
 
 def _response(status: int, code: str, message: str, *, html: bool = True, **details: Any) -> Response:
     if html and wants_html():
-        response = Response(render(ErrorPage(message)), status, mimetype="text/html")
+        response = Response(render(_page(status, code, message)), status, mimetype="text/html")
     else:
         response = reply(body(status, code, message, g.get("request_id"), **details), status)
     response.headers.extend(headers(status))
     return response
+
+
+def _page(status: int, code: str, message: str) -> ErrorPage:
+    """For a browser: with a way on, and without the names of parameters."""
+    if code == "invalid_request":
+        return ErrorPage("The address of this page is not valid. A part of it may be missing or mistyped.")
+    if code == "csrf_token_required":
+        return ErrorPage(message, back_to=came_from())
+    may_pass = status in (408, 429) or status >= 500
+    return ErrorPage(message, again=here() if may_pass and request.method in ("GET", "HEAD") else None)
 
 
 def headers(status: int) -> list[tuple[str, str]]:

@@ -49,21 +49,25 @@ class OwnerSessions:
         app.session_interface = _Interface()
         self._app = app
         self._cookie = str(app.config["SESSION_COOKIE_NAME"])
-        self._fingerprint = credentials.session_fingerprint
-        self._known: dict[str, float] = {}  # cookies, and until when each need not be checked again
+        self._credentials = credentials
+        # By cookie and fingerprint: until when it need not be checked again.
+        self._known: dict[tuple[str, str], float] = {}
         self._in_header = re.compile(rf"(?:^|; ?){re.escape(self._cookie)}=([\w.-]+)(?=;|$)".encode())
 
     def start(self) -> None:
         session.clear()
         session.permanent = True
-        session["owner"] = self._fingerprint
+        session["owner"] = self._credentials.session_fingerprint
         session["renewed"] = int(time.time())
+        # The same in every session of this owner: forms that are open in another tab stay valid after a new
+        # sign-in.  It is not taken from the session before, which somebody else may have planted.
+        session["csrf_token"] = self._credentials.form_token
 
     def is_owners(self) -> bool:
         """Whether the request's session is the owner's, which is renewed if it is due."""
         if "HTTP_COOKIE" not in request.environ or self._cookie not in request.cookies:
             return False
-        if session.get("owner") != self._fingerprint:
+        if session.get("owner") != self._credentials.session_fingerprint:
             return False
         if time.time() - session.get("renewed", 0) >= RENEW_SECONDS:
             session["renewed"] = int(time.time())
@@ -77,8 +81,8 @@ class OwnerSessions:
         found = self._in_header.findall(header)
         if len(found) != 1:
             return False
-        cookie = found[0].decode()
-        until = self._known.get(cookie) or self._valid_until(cookie)
+        cookie = found[0].decode(), self._credentials.session_fingerprint
+        until = self._known.get(cookie) or self._valid_until(*cookie)
         if until <= time.time():
             self._known.pop(cookie, None)
             return False
@@ -87,7 +91,7 @@ class OwnerSessions:
         self._known[cookie] = until
         return True
 
-    def _valid_until(self, cookie: str) -> float:
+    def _valid_until(self, cookie: str, fingerprint: str) -> float:
         """A time; 0 if it is nobody's."""
         signer = SecureCookieSessionInterface().get_signing_serializer(self._app)
         if signer is None:
@@ -96,6 +100,6 @@ class OwnerSessions:
             found, signed_at = signer.loads(cookie, max_age=SESSION_SECONDS, return_timestamp=True)
         except BadSignature:
             return 0.0
-        if found.get("owner") != self._fingerprint:
+        if found.get("owner") != fingerprint:
             return 0.0
         return float(min(signed_at.timestamp() + SESSION_SECONDS, found.get("renewed", 0) + RENEW_SECONDS))

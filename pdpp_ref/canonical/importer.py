@@ -14,7 +14,7 @@ from typing import NamedTuple, TypeVar
 import peewee
 
 from .. import signals
-from ..database import PROBLEM_TEXT, Busy, is_exhausted, problem
+from ..database import PROBLEM_TEXT, Busy, problem
 from ..parsing.json_lines import BYTE_ORDER_MARK, InvalidKey, TooLarge
 from ..parsing.lines import Broken, Line, LineTooLong
 from ..parsing.messages import (
@@ -33,14 +33,13 @@ from ..parsing.messages import (
     Schema,
     State,
 )
-from . import activation, export_streams, exported_files, records
+from . import activation, export_streams, exported_files, records, retrying
 from .errors import BlobTooLarge, DigestMismatch, NotFound, TempStorageFull
 from .export_progress import ExportProgress, Options
 
 BATCH_RECORDS = 5_000
 BATCH_BYTES = 4 * 1024 * 1024
 BATCH_SECONDS = 1.0
-TRIES_WHEN_BUSY = 5
 T = TypeVar("T")
 IGNORED_TYPES = 20  # reported by name; a source with endless types must not fill the memory
 SKIPPED = (
@@ -119,7 +118,7 @@ class Importer:
     a part of an export, an ACTIVATE_VERSION that was not carried out; `on_progress` the report after
     each batch.  `stream` is the stream of lines that name none, and `time_fields` are the fields with
     record times (see Reader).  `stores_rejected`: `on_rejected` stores the lines, so a STATE may be
-    passed on after one.
+    passed on after one.  `outage_seconds`: for how long a database server may be away or read-only.
     """
 
     def __init__(
@@ -134,6 +133,7 @@ class Importer:
         on_skipped: Callable[[int, str], None] = lambda *_: None,
         time_fields: Mapping[str | None, str] = {},
         exports: Options = Options(),  # noqa: B008  # it is frozen
+        outage_seconds: float = 0,
     ) -> None:
         self.report = Report()
         self._target = target
@@ -142,6 +142,7 @@ class Importer:
         self._on_progress = on_progress
         self._on_skipped = on_skipped
         self._stores_rejected = stores_rejected
+        self._outage_seconds = outage_seconds
         self._stream = stream
         self._reader = Reader(stream, time_fields)
         self._export = ExportProgress(exports)
@@ -354,21 +355,10 @@ class Importer:
         """Write and count it, before any signal ends this.  Raises StorageUnavailable."""
         try:
             with signals.uninterrupted():
-                done = _retried(write)
+                done = retrying.through_outages(write, self._outage_seconds)
                 count(done)
                 return done
         except Busy as error:
             raise StorageUnavailable(PROBLEM_TEXT["busy"]) from error
         except peewee.DatabaseError as error:
             raise StorageUnavailable(PROBLEM_TEXT[problem(error)]) from error
-
-
-def _retried(write: Callable[[], T]) -> T:
-    """Retry while the database is busy: another writer may hold it for longer than one timeout."""
-    for _ in range(TRIES_WHEN_BUSY - 1):
-        try:
-            return write()
-        except Busy:
-            if signals.is_requested() or is_exhausted():
-                raise
-    return write()

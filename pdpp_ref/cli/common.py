@@ -1,11 +1,9 @@
-"""Shared by all commands: errors, opening the database, names, progress."""
+"""Shared by all commands: errors, opening the database, names."""
 
 import json
 import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 import click
 import peewee
@@ -16,6 +14,7 @@ from ..database import (
     PROBLEM_TEXT,
     Busy,
     DatabaseNotReady,
+    DatabaseUnavailable,
     DatabaseUnusable,
     fetch_column,
     fetch_value,
@@ -25,7 +24,6 @@ from ..parsing.messages import Rejected, check_name
 from . import logs, output
 from .errors import TemporaryFailure, UsageError
 
-REPORT_SECONDS = 1.0
 NAMES_SHOWN = 5
 
 _RESTORE = "restore what PDPP_DATABASE_URL names from a backup"
@@ -39,6 +37,8 @@ class DamagedFile(Exception):
 def cli_errors() -> Iterator[None]:
     try:
         yield
+    except DatabaseUnavailable as error:
+        raise TemporaryFailure(str(error)) from None
     except (InvalidSetting, DatabaseUnusable) as error:
         raise UsageError(str(error)) from None
     except Busy:
@@ -123,25 +123,3 @@ def _listed(names: Sequence[str]) -> str:
     if not shown:
         return "there are none yet"
     return "there are " + ", ".join(shown[:NAMES_SHOWN]) + (", ..." if len(shown) > NAMES_SHOWN else "")
-
-
-# ---- progress ----------------------------------------------------------------------------------
-
-
-@contextmanager
-def progress(unit: str, total: int | None = None) -> Iterator[Callable[[int], None]]:
-    """Yield a function that shows how much is done: a bar on a terminal, otherwise a line now and then."""
-    if total and output.Terminal().isatty():
-        terminal: Any = output.Terminal()
-        with click.progressbar(length=total, label=unit, show_pos=True, file=terminal) as bar:
-            yield lambda done: bar.update(done - bar.pos)
-        return
-    shown = time.monotonic()
-
-    def show(done: int) -> None:
-        nonlocal shown
-        if time.monotonic() - shown >= REPORT_SECONDS:
-            shown = time.monotonic()
-            output.mention(f"{done:,}" + (f" of {total:,}" if total else "") + f" {unit}")
-
-    yield show

@@ -1,42 +1,69 @@
 """Listing the connections."""
 
-import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Literal
 
 import click
 import msgspec
 
+from ..operations.export_table import csv_cell
 from ..queries import connections
 from ..queries.connections import ConnectionRow
+from . import output
 from .common import answer, opened_database, shown_name
+from .settings_help import Command
 
 HEADINGS = ("connection", "connector", "streams", "bytes", "last arrival")
+FIELDS = (
+    "connection",
+    "connector",
+    "streams",
+    "total_retained_bytes",
+    "fresh",
+    "last_arrival",
+    "number",
+)
 
 
-@click.command("connections")
-def list_connections() -> None:
+@click.command("connections", cls=Command)
+@click.option(
+    "--format",
+    "kind",
+    type=click.Choice(["table", "jsonl", "csv"]),
+    help="By default a table on a terminal, and one JSON object per line elsewhere.",
+)
+def list_connections(kind: Literal["table", "jsonl", "csv"] | None) -> None:
     """List the connections with connector, number of streams, size and last arrival.
 
-    On a terminal it is a table, otherwise one JSON object per line.  The bytes are everything that is
-    retained; they are exact if `fresh`, and marked with ~ in the table otherwise.
+    The bytes are everything that is retained; they are exact if `fresh`, and marked with ~ in the table
+    otherwise.
     """
     with opened_database():
         rows = connections.rows()
-    for line in _table(rows) if sys.stdout is not None and sys.stdout.isatty() else map(_json, rows):
+    for line in _LINES[kind or ("table" if output.stdout_is_terminal() else "jsonl")](rows):
         answer(line)
 
 
-def _json(row: ConnectionRow) -> str:
-    fields = {
-        "connection": row.connection,
-        "connector": row.connector,
-        "streams": row.streams,
-        "total_retained_bytes": row.total_retained_bytes,
-        "fresh": bool(row.is_exact),
-        "last_arrival": row.last_arrival,
-        "number": row.number,
-    }
-    return msgspec.json.encode(fields).decode()
+def _jsonl(rows: Sequence[ConnectionRow]) -> Iterator[str]:
+    return (msgspec.json.encode(_fields(row)).decode() for row in rows)
+
+
+def _csv(rows: Sequence[ConnectionRow]) -> Iterator[str]:
+    for cells in [FIELDS, *(_fields(row).values() for row in rows)]:
+        yield ",".join(map(csv_cell, cells)) + "\r"
+
+
+def _fields(row: ConnectionRow) -> dict[str, str | int | bool | None]:
+    values = (
+        row.connection,
+        row.connector,
+        row.streams,
+        row.total_retained_bytes,
+        bool(row.is_exact),
+        row.last_arrival,
+        row.number,
+    )
+    return dict(zip(FIELDS, values, strict=True))
 
 
 def _table(rows: Sequence[ConnectionRow]) -> list[str]:
@@ -62,3 +89,10 @@ def _cells(row: ConnectionRow) -> tuple[str, ...]:
         size if row.is_exact else f"~{size}",
         row.last_arrival or "never",
     )
+
+
+_LINES: dict[str, Callable[[Sequence[ConnectionRow]], Iterable[str]]] = {
+    "table": _table,
+    "jsonl": _jsonl,
+    "csv": _csv,
+}

@@ -10,13 +10,14 @@ from .common import (
     id_of_connection,
     id_of_stream,
     opened_database,
-    progress,
     shown_name,
 )
 from .errors import UsageError
+from .progress import progress
+from .settings_help import Command
 
 
-@click.command("delete")
+@click.command("delete", cls=Command)
 @click.option("--connection", required=True, callback=checked, help="Delete this connection.")
 @click.option("--stream", callback=checked, help="Delete only this stream of the connection.")
 @click.option("--key", callback=checked, help="Delete only this record of the stream.")

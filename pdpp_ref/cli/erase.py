@@ -22,6 +22,7 @@ from .common import (
     shown_name,
 )
 from .errors import TemporaryFailure, UsageError
+from .settings_help import Command
 
 CLEANING_SECONDS = 60.0
 
@@ -36,7 +37,7 @@ def _sha256(_: click.Context, __: click.Parameter, given: str | None) -> str | N
     return found[1]
 
 
-@click.command("erase")
+@click.command("erase", cls=Command)
 @click.option("--connection", required=True, callback=checked, help="Connection of the record.")
 @click.option("--stream", required=True, callback=checked, help="Stream of the record.")
 @click.option("--key", required=True, callback=checked, help="Key of the record.")
@@ -81,7 +82,7 @@ def _add_to_file(settings: Settings) -> None:
         output.report(f"The list of erasures in the instance folder can't be written: {error.strerror}.")
 
 
-@click.command("compact")
+@click.command("compact", cls=Command)
 def compact() -> None:
     """Return unused space to the disk; the server can keep running, but writes have to wait.
 

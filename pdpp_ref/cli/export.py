@@ -3,8 +3,9 @@
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from errno import EDQUOT, ENOSPC
+from functools import partial
 from hashlib import sha256 as new_digest
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
@@ -19,8 +20,10 @@ from ..operations.export_files import FileSink
 from ..parsing.messages import Rejected
 from ..parsing.times import time_of
 from . import output
-from .common import checked, id_of_connection, id_of_stream, opened_database, progress, shown_name
+from .common import checked, id_of_connection, id_of_stream, opened_database, shown_name
 from .errors import TemporaryFailure, UsageError
+from .progress import Show, progress
+from .settings_help import Command
 
 FILE_NAMES = "[0-9a-f]{64}"
 READ_BYTES = 1024 * 1024
@@ -34,7 +37,7 @@ class Incomplete(click.ClickException):
     exit_code = 1
 
 
-@click.command("export")
+@click.command("export", cls=Command)
 @click.argument("file", required=False, type=click.Path(path_type=Path, allow_dash=True))
 @click.option("--connection", callback=checked, help="Export only this connection.")
 @click.option("--stream", callback=checked, help="Export only this stream of the connection.")
@@ -81,7 +84,7 @@ def export_lines(
     with opened_database():
         _check_names(connection, stream)
         began = time.monotonic()
-        with _opened(file) as out, _opened_folder(folder) as sink, progress("records exported") as show:
+        with _opened(file) as out, _opened_folder(folder) as sink, _progress(file, selection) as show:
             if kind == "jsonl":
                 report = export.write(selection, out, sink, show)
             else:
@@ -117,6 +120,15 @@ def _time(given: str) -> str:
         raise UsageError(str(reason)) from None
 
 
+def _progress(file: Path | None, selection: Selection) -> AbstractContextManager[Show]:
+    """No bar on a terminal that shows the export itself."""
+    return progress(
+        "records exported",
+        count_all=partial(export.count, selection),
+        draw=not (_is_stdout(file) and output.stdout_is_terminal()),
+    )
+
+
 def _check_names(connection: str | None, stream: str | None) -> None:
     if connection is not None:
         connection_id = id_of_connection(connection)
@@ -135,10 +147,14 @@ def _finish(report: Report, seconds: float) -> None:
 # ---- where it is written -----------------------------------------------------------------------
 
 
+def _is_stdout(file: Path | None) -> bool:
+    return file is None or str(file) == "-"
+
+
 @contextmanager
 def _opened(file: Path | None) -> Iterator[Out]:
     """Yield a function that writes to a new file, or to standard output."""
-    if file is None or str(file) == "-":
+    if file is None or _is_stdout(file):
         with _to_reader():
             yield output.put_bytes
         return

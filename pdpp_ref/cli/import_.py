@@ -1,6 +1,7 @@
 """Importing lines from a file or a pipe."""
 
 import os
+import stat
 import sys
 import time
 from collections.abc import Iterator
@@ -20,13 +21,10 @@ from ..parsing.exports import MAX_EXPORT_LINE_BYTES
 from ..parsing.lines import READ_BYTES, Line, read_lines
 from ..parsing.messages import Rejected, check_name
 from . import output, rejects
-from .common import (
-    REPORT_SECONDS,
-    checked,
-    opened_database,
-    shown_name,
-)
+from .common import checked, opened_database, shown_name
 from .errors import TemporaryFailure, UsageError
+from .progress import Show, progress
+from .settings_help import Command
 
 LISTED = 1_000  # rejected lines; the rest are only counted
 AGAIN = "Run the same import again: records already stored are skipped"
@@ -34,7 +32,7 @@ AGAIN = "Run the same import again: records already stored are skipped"
 Lines = Iterator[Line | None]
 
 
-@click.command("import")
+@click.command("import", cls=Command)
 @click.argument("file", required=False, type=click.Path(path_type=Path, allow_dash=True))
 @click.option(
     "--connection",
@@ -87,7 +85,7 @@ def import_lines(
     descriptor = _opened(file)
     with rejects.opened(rejects_file, descriptor, *_outputs()) as rejects_store:
         lines = _lines(file, descriptor, rejects_store)
-        with opened_database():
+        with opened_database() as settings:
             report = _ImportReport(rejects_store)
             work = importer.Importer(
                 records.Target(name, _connector_of(name, connector)) if name else None,
@@ -98,9 +96,11 @@ def import_lines(
                 on_skipped=report.skipped,
                 time_fields=time_fields,
                 exports=Options(connection, connector, lambda digest: _file_of(folder, digest)),
+                outage_seconds=settings.database_wait_seconds,
             )
             with _explained_failures(work.report):
-                work.run(lines)
+                with progress("lines", part=lambda: _part_read(descriptor)) as report.show:
+                    work.run(lines)
                 if not (name or work.report.exports):
                     raise importer.NoConnection
                 report.finish(work.report)
@@ -140,6 +140,14 @@ def _opened(file: Path | None) -> int:
     if file.is_file() and not os.fstat(descriptor).st_size:
         raise UsageError(f"{file.name!r} is empty; there is nothing to import")
     return descriptor
+
+
+def _part_read(descriptor: int) -> tuple[int, int] | None:
+    """How many bytes of a file were read, compressed or not, and how many it has; None for a pipe."""
+    status = os.fstat(descriptor)
+    if not (stat.S_ISREG(status.st_mode) and status.st_size):
+        return None
+    return os.lseek(descriptor, 0, os.SEEK_CUR), status.st_size
 
 
 def _is_stdin(file: Path | None) -> bool:
@@ -246,11 +254,13 @@ def _counts(report: importer.Report) -> str:
 class _ImportReport:
     """Reports an import: progress and rejected lines to a person, STATE to the source."""
 
+    show: Show
+
     def __init__(self, rejects_store: rejects.Rejects | None) -> None:
         self._rejects = rejects_store
         self._reader_gone = False
         self._rejected = 0
-        self._began = self._shown = time.monotonic()
+        self._began = time.monotonic()
 
     def state(self, state: str) -> None:
         """Print it, whole, after the rejected lines before it are durable."""
@@ -277,10 +287,7 @@ class _ImportReport:
             output.report(f"line {line.number}: {line.reason}")
 
     def progress(self, report: importer.Report) -> None:
-        if time.monotonic() - self._shown >= REPORT_SECONDS:
-            self._shown = time.monotonic()
-            rate = report.lines / (self._shown - self._began)
-            output.mention(f"{report.lines:,} lines, {rate:,.0f} a second")
+        self.show(report.lines)
 
     def finish(self, report: importer.Report) -> None:
         if self._rejects is not None:

@@ -36,6 +36,7 @@ COMMANDS = {
     "backup": ("maintenance", "back_up"),
     "copy": ("maintenance", "copy_to"),
     "token": ("token", "token"),
+    "password": ("password", "password"),
     "demo": ("serve", "demo"),
 }
 

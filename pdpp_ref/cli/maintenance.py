@@ -1,6 +1,7 @@
 """Commands for stored data: pruning old versions, backing up, copying to another database."""
 
 from errno import EDQUOT, ENOSPC
+from functools import partial
 from pathlib import Path
 
 import click
@@ -11,7 +12,7 @@ from ..canonical import foresight, retention
 from ..canonical.foresight import Foreseen
 from ..canonical.prunings import Request
 from ..canonical.retention import Policy, Pruned
-from ..database import DatabaseUnusable, db, problem
+from ..database import DatabaseUnavailable, DatabaseUnusable, db, problem
 from ..operations import transfer
 from ..parsing.messages import Rejected
 from ..parsing.times import time_of
@@ -22,10 +23,11 @@ from .common import (
     id_of_connection,
     id_of_stream,
     opened_database,
-    progress,
     shown_name,
 )
 from .errors import TemporaryFailure, UsageError
+from .progress import progress
+from .settings_help import Command
 
 MEASURING_SECONDS = 0.5
 
@@ -38,7 +40,7 @@ def _time(_: click.Context, __: click.Parameter, given: str | None) -> str | Non
         raise UsageError(str(reason)) from None
 
 
-@click.command("prune-history")
+@click.command("prune-history", cls=Command)
 @click.option("--keep", type=click.IntRange(1), help="Number of versions of each record to keep.")
 @click.option(
     "--before",
@@ -72,9 +74,14 @@ def prune_history(
         if dry_run:
             _foresee(Request(policy, connection, stream))
             return
-        with progress("versions forgotten") as show:
+        beyond = partial(_count, policy, connection, stream)
+        with progress("versions forgotten", count_all=beyond) as show:
             gone = retention.prune(policy, connection, stream, lambda done: show(done.versions))
     answer(f"Forgot {_extent(gone)}.")
+
+
+def _count(policy: Policy, connection: str | None, stream: str | None) -> int:
+    return prunable.count(*policy, connection, stream).versions
 
 
 def _foresee(request: Request) -> None:
@@ -99,7 +106,7 @@ def _extent(gone: Pruned) -> str:
     return f"{gone.versions:,} versions{files}, {gone.json_bytes + gone.file_bytes:,} bytes"
 
 
-@click.command("backup")
+@click.command("backup", cls=Command)
 @click.argument("file", type=click.Path(path_type=Path))
 def back_up(file: Path) -> None:
     """Copy the SQLite database to a new FILE, as it is now; the server can keep running.
@@ -110,7 +117,8 @@ def back_up(file: Path) -> None:
     name = shown_name(file.name)
     with opened_database() as settings:
         try:
-            db.back_up(str(file))
+            with progress("bytes copied") as show:
+                db.back_up(str(file), lambda done, total: show(done, (done, total)))
         except FileExistsError:
             raise UsageError(f"{name} exists; name a new file") from None
         except OSError as error:
@@ -135,7 +143,7 @@ def _no_room(name: str) -> TemporaryFailure:
     )
 
 
-@click.command("copy")
+@click.command("copy", cls=Command)
 @click.option("--to", "url", help="URL of the database to fill.")
 def copy_to(url: str | None) -> None:
     """Copy everything to another database, and compare every row.  The source is not changed.
@@ -148,10 +156,14 @@ def copy_to(url: str | None) -> None:
             raise UsageError("name the database to fill: --to URL, or PDPP_COPY_TO")
         try:
             target = database.from_url(url, Path())
-            with progress("rows compared") as show:
-                rows = transfer.copy(target, lambda _, done: show(done))
+            with progress("rows copied") as show:
+                rows = transfer.copy(
+                    target,
+                    lambda moved: show(moved.done // 2, (moved.done, moved.total)),
+                )
         except DatabaseUnusable as error:
-            raise UsageError(str(error).replace("PDPP_DATABASE_URL", "--to")) from None
+            why = TemporaryFailure if isinstance(error, DatabaseUnavailable) else UsageError
+            raise why(str(error).replace("PDPP_DATABASE_URL", "--to")) from None
         except transfer.TargetChanged:
             raise UsageError(
                 "the database of --to is not what the unfinished copy has sent to it: somebody else has "

@@ -13,6 +13,7 @@ from typing import TextIO
 
 PATIENCE_SECONDS = 5.0  # for a full pipe on standard error; then the rest is dropped
 PIPE_BYTES = 512  # always fits a pipe that reports room
+HIDE_CURSOR, SHOW_CURSOR, ERASE_LINE = "\033[?25l", "\033[?25h", "\r\033[K"
 GONE = (errno.EPIPE, errno.ECONNRESET, errno.ESHUTDOWN)
 
 
@@ -90,6 +91,7 @@ _errors = _Errors()
 
 def report(text: str) -> None:
     """A line on standard error that a person should see."""
+    Terminal.clear()
     _errors.write(f"{text}\n", wait=True)
 
 
@@ -99,13 +101,25 @@ def mention(text: str) -> None:
 
 
 class Terminal:
-    """Standard error as a file to draw on, which never fails."""
+    """Standard error as a file to draw on, which never fails.
+
+    The cursor stays visible: a program that is killed or suspended could not show it again.
+    """
 
     encoding = "utf-8"
+    is_begun = False  # whether the last line has no end yet
 
     def write(self, text: str) -> int:
-        _errors.write(text, wait=True)
+        _errors.write(text.replace(HIDE_CURSOR, "").replace(SHOW_CURSOR, ""), wait=True)
+        Terminal.is_begun = not text.endswith("\n")
         return len(text)
+
+    @staticmethod
+    def clear() -> None:
+        """Erase a line that was begun, so that others don't mix with it."""
+        if Terminal.is_begun:
+            Terminal.is_begun = False
+            _errors.write(ERASE_LINE, wait=True)
 
     def flush(self) -> None:
         pass
@@ -139,6 +153,8 @@ def put_bytes(block: bytes) -> None:
     descriptor = _descriptor(sys.stdout)
     if descriptor is None:
         raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+    if _STDOUT_IS_TERMINAL:
+        Terminal.clear()
     data = memoryview(block)
     try:
         while data:
@@ -150,6 +166,11 @@ def put_bytes(block: bytes) -> None:
         if error.errno in GONE or (error.errno == errno.EIO and _STDOUT_IS_TERMINAL):
             raise Closed from None
         raise
+
+
+def stdout_is_terminal() -> bool:
+    """Whether it was one when the command started."""
+    return _STDOUT_IS_TERMINAL
 
 
 def _is_terminal(stream: TextIO | None) -> bool:

@@ -10,6 +10,7 @@ from .. import startup
 from ..database import db, fetch_all, write_transaction
 from ..models import locking
 from ..operations import verify
+from ..operations.verify import Difference
 from ..projection import marks
 from ..schemas import dataset
 from ..services import reconcile
@@ -22,15 +23,16 @@ from .common import (
     id_of_connection,
     id_of_stream,
     opened_database,
-    progress,
     shown_name,
 )
 from .errors import TemporaryFailure, UsageError
+from .progress import progress
+from .settings_help import Command
 
 SHOWN_FAILURES = 20
 
 
-@click.command("summary")
+@click.command("summary", cls=Command)
 def show_summary() -> None:
     """Print the JSON of GET /_ref/dataset/summary."""
     with opened_database() as settings:
@@ -38,7 +40,7 @@ def show_summary() -> None:
     answer(msgspec.json.format(msgspec.json.encode(body), indent=2).decode())
 
 
-@click.command("mark-dirty")
+@click.command("mark-dirty", cls=Command)
 @click.option("--connection", callback=checked, help="Mark this connection, not the global row.")
 @click.option("--stream", callback=checked, help="Mark this stream of the connection.")
 def mark_dirty(connection: str | None, stream: str | None) -> None:
@@ -62,14 +64,14 @@ def mark_dirty(connection: str | None, stream: str | None) -> None:
     answer(f"Marked {marked}.  The next reads recompute it; so does: pdpp-ref reconcile")
 
 
-@click.command("reconcile")
+@click.command("reconcile", cls=Command)
 def reconcile_dirty() -> None:
     """Recompute everything that is marked."""
     with opened_database():
         _recompute(reconcile.run_until_fresh)
 
 
-@click.command("rebuild")
+@click.command("rebuild", cls=Command)
 def rebuild() -> None:
     """Recompute everything from the records; an interrupted rebuild resumes."""
     with opened_database():
@@ -100,21 +102,25 @@ def _place(row: RowSetAside) -> str:
     return connection if row.stream is None else f"stream {shown_name(row.stream)} of {connection}"
 
 
-@click.command("verify")
+@click.command("verify", cls=Command)
 def verify_totals() -> None:
     """Recompute everything from the records, change nothing, and print every difference."""
     found = 0
     with opened_database():
-        for difference in verify.differences():
-            found += 1
-            where = " ".join([difference.row[0], *map(shown_name, difference.row[1:])])
-            known = " (marked: will be recomputed)" if difference.dirty else ""
-            answer(
-                f"{where}: {difference.column} is {difference.stored}, "
-                f"recomputed it is {difference.counted}{known}"
-            )
+        with progress("versions checked") as show:
+            for difference in verify.differences(lambda done, total: show(done, (done, total))):
+                found += 1
+                answer(_line(difference))
         marked = bool(fetch_all("SELECT 1 FROM retained_size_global WHERE dirty"))
         if db.is_corrupt():
             raise DamagedFile
     answer(f"{found:,} differences." if found else "No differences." + (" Totals are marked." * marked))
     sys.exit(1 if found else 0)
+
+
+def _line(difference: Difference) -> str:
+    where = " ".join([difference.row[0], *map(shown_name, difference.row[1:])])
+    known = " (marked: will be recomputed)" if difference.dirty else ""
+    return (
+        f"{where}: {difference.column} is {difference.stored}, recomputed it is {difference.counted}{known}"
+    )

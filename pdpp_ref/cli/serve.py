@@ -18,6 +18,7 @@ from ..server import Workers, listen
 from . import logs, output
 from .common import cli_errors
 from .errors import UsageError
+from .settings_help import Command
 
 PORT = 7663
 USUAL_WORKERS = 4  # at most, unless PDPP_WORKERS says more
@@ -30,7 +31,7 @@ _port = click.option(
 )
 
 
-@click.command()
+@click.command(cls=Command)
 @_host
 @_port
 def serve(host: str, port: int) -> None:
@@ -40,10 +41,12 @@ def serve(host: str, port: int) -> None:
     sockets = _listen(host, port)
     with cli_errors():
         app = create_app()
-    _serve(app, sockets, host, port, "with the owner password (forgotten? set PDPP_OWNER_PASSWORD)")
+    _serve(
+        app, sockets, host, port, "with the owner password (forgotten? pdpp-ref password prints a new one)"
+    )
 
 
-@click.command()
+@click.command(cls=Command)
 @_host
 @_port
 def demo(host: str, port: int) -> None:

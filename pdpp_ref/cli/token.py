@@ -12,13 +12,14 @@ from ..tokens import Token
 from . import output
 from .common import answer, checked, cli_errors, opened_database, shown_name
 from .errors import UsageError
+from .settings_help import Group
 
 MAX_DAYS = 36_500
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 HEADINGS = ("NAME", "SCOPES", "CONNECTION", "CREATED", "EXPIRES", "LAST USE", "ACCESS")
 
 
-@click.group()
+@click.group(cls=Group)
 def token() -> None:
     """Create, list and revoke bearer tokens, or replace the operator's."""
 

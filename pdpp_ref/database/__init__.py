@@ -18,6 +18,7 @@ from .errors import (
     PROBLEM_TEXT,
     Busy,
     DatabaseNotReady,
+    DatabaseUnavailable,
     DatabaseUnusable,
     DiskTooFull,
     problem,
@@ -67,6 +68,7 @@ __all__ = [
     "PROBLEM_TEXT",
     "Busy",
     "DatabaseNotReady",
+    "DatabaseUnavailable",
     "DatabaseUnusable",
     "DiskTooFull",
     "among",
@@ -98,6 +100,7 @@ __all__ = [
     "is_exhausted",
     "is_replica",
     "lock_attempt",
+    "may_return",
     "placeholders",
     "problem",
     "read_snapshot",
@@ -162,9 +165,15 @@ def using(other: peewee.Database) -> Iterator[None]:
         db.initialize(before)
 
 
-def why_unusable(error: BaseException) -> str:
+def why_unusable(error: BaseException) -> DatabaseUnusable:
     """For the operator: why the bound database can't be opened or prepared, and what to do."""
-    return str(db.why_unusable(error))
+    why: DatabaseUnusable = db.why_unusable(error)
+    return why
+
+
+def may_return(error: peewee.DatabaseError) -> bool:
+    """Whether this may be a failover: the database is on a server, which can't be reached or written to."""
+    return not db.is_in_process and problem(error) in ("unreachable", "read_only", "no_room")
 
 
 def _after_fork() -> None:

@@ -7,6 +7,10 @@ class DatabaseUnusable(Exception):
     """The configured database can't be used.  The message is for the operator."""
 
 
+class DatabaseUnavailable(DatabaseUnusable):
+    """It can't be used now, and the same call may succeed later."""
+
+
 class FileMoved(peewee.OperationalError):
     """The path of the open database now names another file, or none."""
 

@@ -3,7 +3,7 @@
 Writes run under READ COMMITTED and lock the rows that they change; a read is a REPEATABLE READ snapshot.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
@@ -12,14 +12,12 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.pq import TransactionStatus
 
-from . import patience
-from .connecting import CONNECT, Connector
-from .driver import Adapter, why_no_connection
+from . import engines, patience
+from .connecting import CONNECT, OF_REPLICA, Connector
+from .driver import Adapter, why_unusable
 from .errors import (
     Busy,
     DatabaseUnusable,
-    of_driver,
-    problem,
 )
 from .postgres_rows import among, chains_text, delete_text, given, id_list, look_up_text, update_text
 from .preamble import (
@@ -159,11 +157,14 @@ class Postgres(SchemaGuard, peewee.PostgresqlDatabase):
             self.rollback()
             begun = self._send_preamble(how, with_replica_time, ours=False)
         self._state.begun = begun
+        connection.process = OF_REPLICA if begun.is_replica else begun.process
         return begun
 
     def _send_preamble(self, how: str, with_replica_time: bool, *, ours: bool) -> Begun:
         checked = self.is_checked and how != EXCLUSIVE
         self._state.lock_ms = lock_ms = patience.lock_ms()
+        if not ours:
+            self._state.conn.process = None  # it is not known which one this will be
         text = self._preamble.text(
             how, lock_ms, checked=checked, with_replica_time=with_replica_time, ours=ours
         )
@@ -195,13 +196,19 @@ class Postgres(SchemaGuard, peewee.PostgresqlDatabase):
         if not self._state.conn.closed:
             super().rollback()
 
+    def check_engine(self) -> None:
+        """Raises DatabaseUnusable."""
+        engines.check(self._state.conn, lambda sql: self.execute_sql(sql).fetchone())
+
     def prepare_file(self) -> None:
         """Refuse a server that is too old or stores texts in another encoding."""
         version = self.server_version // 10_000
         if version < MINIMUM:
             raise DatabaseUnusable(f"PostgreSQL {version} is too old; use {MINIMUM} or newer")
         if self.execute_sql("SHOW server_encoding").fetchone() != ("UTF8",):
-            raise DatabaseUnusable("the database's encoding is not UTF8; create one with: createdb -E UTF8")
+            raise DatabaseUnusable(
+                "the database's encoding is not UTF8; create one with: createdb -E UTF8 -T template0 NAME"
+            )
 
     def create_tables(self, models: Iterable[type[peewee.Model]], **options: Any) -> None:
         for model in (models := tuple(models)):
@@ -212,16 +219,8 @@ class Postgres(SchemaGuard, peewee.PostgresqlDatabase):
         """Unknown: the server has checksums and tools of its own."""
         return False
 
-    def why_unusable(self, error: BaseException) -> str:
-        """A fixed text: the driver's own names hosts and users."""
-        if self.is_closed():
-            return why_no_connection(of_driver(error), self._settings)
-        return {
-            "forbidden": "the database's user may not create tables there; grant it CREATE on the schema",
-            "read_only": "the database is read-only; point PDPP_DATABASE_URL at one that can be written to",
-            "full": "the database's disk is full; free some space and try again",
-            "unreachable": "the connection to the PostgreSQL server was lost; try again",
-        }.get(problem(error), "the database can't be used; check PDPP_DATABASE_URL")
+    def why_unusable(self, error: BaseException) -> DatabaseUnusable:
+        return why_unusable(error, None if self.is_closed() else self._state.conn, self._settings)
 
     def read_snapshot(self) -> Any:
         return self.transaction(SNAPSHOT)
@@ -361,7 +360,7 @@ class Postgres(SchemaGuard, peewee.PostgresqlDatabase):
             """
         )
 
-    def back_up(self, path: str) -> None:
+    def back_up(self, path: str, progress: Callable[[int, int], None] = lambda *_: None) -> None:
         raise DatabaseUnusable(
             "PostgreSQL has a program for it; run: pg_dump --format=custom --file=FILE URL"
         )

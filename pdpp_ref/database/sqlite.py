@@ -6,7 +6,7 @@ import logging
 import math
 import os
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from playhouse.apsw_ext import APSWDatabase
 from .. import private_files
 from . import patience, unused_space
 from .checkpoints import LONG_LOG_PAGES, LONG_LOG_WAIT_MS, PAGE_BYTES, Checkpoints
-from .errors import DatabaseUnusable, FileMoved, problem
+from .errors import DatabaseUnavailable, DatabaseUnusable, FileMoved, problem
 from .schema_guard import READ_SCHEMA, SchemaGuard
 from .sqlite_rows import among, chains_text, delete_text, flat, id_list, look_up_text, update_text
 from .statements import insert_text, placeholders
@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 MINIMUM = (3, 51, 3)
 # How a transaction begins: with the write lock at once or not at all.
 NOW = "NOW"
+PAGES_AT_ONCE = 1_000  # that a backup copies before it says so
 
 # `synchronous=full`: a sender forgets the records before a STATE that was printed, so those must
 # survive a power cut, which WAL with `normal` does not promise.
@@ -285,18 +286,23 @@ class Sqlite(SchemaGuard, APSWDatabase):  # type: ignore[misc]  # playhouse has 
             ((version,),) = connection.execute("PRAGMA data_version")
         return connection, version
 
-    def back_up(self, path: str) -> None:
+    def back_up(self, path: str, progress: Callable[[int, int], None] = lambda *_: None) -> None:
         """Write a whole copy of this moment, with a history of its own, to a new file.  Writers continue.
 
-        Raises FileExistsError, OSError or peewee.DatabaseError, and leaves no file then.
+        `progress` gets the number of bytes so far, and of all.  Raises FileExistsError, OSError or
+        peewee.DatabaseError, and leaves no file then.
         """
         with (
             private_files.whole(Path(path)) as part,
             peewee.__exception_wrapper__,  # type: ignore[attr-defined]
             closing(apsw.Connection(str(part))) as target,
         ):
-            with target.backup("main", self.connection(), "main") as backup:
-                backup.step()
+            # Without the snapshot, a write between two steps would make SQLite begin again.
+            with self.read_snapshot(), target.backup("main", self.connection(), "main") as backup:
+                while not backup.done:
+                    backup.step(PAGES_AT_ONCE)
+                    done = backup.page_count - backup.remaining
+                    progress(done * PAGE_BYTES, backup.page_count * PAGE_BYTES)
             target.execute("UPDATE pdpp_ref_schema SET history_id = lower(hex(randomblob(8)))")
 
     @contextmanager
@@ -341,7 +347,15 @@ class Sqlite(SchemaGuard, APSWDatabase):  # type: ignore[misc]  # playhouse has 
         """Whether pages, indexes or checked columns contradict each other.  It reads the whole file."""
         return tuple(self.execute_sql("PRAGMA integrity_check(1)").fetchone()) != ("ok",)
 
-    def why_unusable(self, error: BaseException) -> str:
+    def check_engine(self) -> None:
+        """Nothing to do: there is only one."""
+
+    def why_unusable(self, error: BaseException) -> DatabaseUnusable:
+        kind = problem(error)
+        why = DatabaseUnavailable if kind == "busy" else DatabaseUnusable
+        return why(self._why_unusable(kind))
+
+    def _why_unusable(self, kind: str) -> str:
         return {
             "not_a_database": "the file is not an SQLite database; point PDPP_DATABASE_URL elsewhere",
             "corrupt": "the database file is damaged; restore it from a backup",
@@ -349,7 +363,7 @@ class Sqlite(SchemaGuard, APSWDatabase):  # type: ignore[misc]  # playhouse has 
             "cannot_open": "the database file can't be opened; check PDPP_DATABASE_URL and its permissions",
             "busy": "the database is busy with another writer; try again",
             "full": "the disk is full; free some space and try again",
-        }.get(problem(error), "the database can't be used; check PDPP_DATABASE_URL")
+        }.get(kind, "the database can't be used; check PDPP_DATABASE_URL")
 
 
 _READS = {"SELECT", "WITH"}

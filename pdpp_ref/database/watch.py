@@ -34,6 +34,10 @@ class Watch:
             self._thread = threading.Thread(target=self._watch, name="watch", daemon=True)
             self._thread.start()
 
+    def distrust(self) -> None:
+        """An answer never came: other connections may be to the same server, which has been replaced."""
+        self.outages += 1
+
     def _watch(self) -> None:
         while not self._answers():
             if not self.is_down:

@@ -7,6 +7,7 @@ import peewee
 from ..database import (
     PROBLEM_TEXT,
     Busy,
+    DatabaseUnavailable,
     DatabaseUnusable,
     db,
     exclusive_transaction,
@@ -42,6 +43,7 @@ def prepare(*, unfinished: bool = False) -> None:
     try:
         db.serve(None)
         db.connect(reuse_if_open=True)
+        db.check_engine()
         tables = db.get_tables()
         version = _version() if "pdpp_ref_schema" in tables else None
         if tables and version is None:
@@ -58,9 +60,9 @@ def prepare(*, unfinished: bool = False) -> None:
             raise DatabaseUnusable(PROBLEM_TEXT["unfinished"])
         db.serve(CURRENT, is_transfer_target=unfinished)
     except Busy:
-        raise DatabaseUnusable("the database is busy with another writer; try again") from None
+        raise DatabaseUnavailable("the database is busy with another writer; try again") from None
     except peewee.DatabaseError as error:
-        raise DatabaseUnusable(why_unusable(error)) from error
+        raise why_unusable(error) from error
 
 
 def _version() -> int | None:

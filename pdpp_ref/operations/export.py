@@ -11,6 +11,7 @@ from typing import NamedTuple
 from ..database import fetch_all, fetch_as, read_snapshot
 from ..parsing.exports import FORMAT
 from ..parsing.json_lines import to_json
+from ..queries import sizes
 from . import export_files, export_pages
 from .export_files import FileSink
 from .export_pages import Row
@@ -76,6 +77,21 @@ def write(
     with read_snapshot():
         export.run()
     return export.report
+
+
+def count(selection: Selection) -> int | None:
+    """How many RECORD lines `write` will write; None if the totals do not say.
+
+    The lines of records with very many files are not included.
+    """
+    connection, stream, history, since, key = selection
+    if since is not None or key is not None:
+        return None
+    grain = "global" if connection is None else "connection" if stream is None else "stream"
+    rows = sizes.rows(grain, connection, stream)
+    if any(row.dirty for row in rows):
+        return None
+    return sum(row.record_history_count if history else row.record_count for row in rows)
 
 
 def streams(selection: Selection) -> list[Stream]:

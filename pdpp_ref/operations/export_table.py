@@ -110,7 +110,7 @@ class _Csv:
         self._write([[_text_cell(column.name) for column in columns]])
 
     def add(self, rows: Sequence[Sequence[Any]], _: int) -> None:
-        self._write([[_csv_cell(value) for value in row] for row in rows])
+        self._write([[csv_cell(value) for value in row] for row in rows])
 
     def _write(self, rows: Sequence[Sequence[str]]) -> None:
         self._out("".join(",".join(row) + "\r\n" for row in rows).encode())
@@ -119,7 +119,8 @@ class _Csv:
         """Nothing follows the rows."""
 
 
-def _csv_cell(value: Any) -> str:
+def csv_cell(value: Any) -> str:
+    """A value as text that no spreadsheet runs."""
     if value is None:
         return ""
     if type(value) is str:

@@ -63,7 +63,21 @@ BATCH_ROWS = 1_000
 BATCH_CHUNKS = 8  # of a file, 1 MiB each
 
 Row = tuple[Any, ...]
-Progress = Callable[[str, int], None]
+
+
+class Moved(NamedTuple):
+    """How far a copy has come.  Each row is sent and then compared, so it counts twice.
+
+    `comparing`: all rows of the table have arrived, and are being compared.
+    """
+
+    table: str
+    comparing: bool
+    done: int
+    total: int
+
+
+Progress = Callable[[Moved], None]
 
 
 class TargetNotEmpty(Exception):
@@ -132,7 +146,7 @@ def _digest(digest: str, rows: Sequence[Row]) -> str:
 def copy(target: peewee.Database, progress: Progress = lambda *_: None) -> int:
     """Copy the bound database to `target`.  Returns the number of rows.
 
-    `progress` gets the table and how many rows have arrived and been compared so far.  Raises
+    `progress` gets how far it has come.  Raises
     TargetNotEmpty, TransferMismatch, DatabaseUnusable, Busy or peewee.DatabaseError; after any of
     them the source is unchanged, and the target is not served before a copy to it is done.
     """
@@ -144,14 +158,17 @@ def copy(target: peewee.Database, progress: Progress = lambda *_: None) -> int:
         with using(target):
             sent = _begin(state)
         if not sent.counting:
-            _send_all(target, sent, progress)
+            _Sending(target, sent, sum(json.loads(state)[0]), progress).run()
     with using(target):
         _finish(identity)
     return sum(rows for rows, _ in sent.tables.values())
 
 
 def _source_state() -> str:
-    """A text that changes with every write to the source: after a write, the copy must start over."""
+    """A text that changes with every write to the source: after a write, the copy must start over.
+
+    It begins with the number of rows of each table.
+    """
     sums = [fetch_value(f"SELECT COUNT(*) FROM {_table(model)}") for model in COPIED]
     streams = fetch_all("SELECT SUM(id), SUM(last_version), MAX(last_ingested_at) FROM streams")
     times = fetch_all("SELECT MAX(computed_at) FROM retained_size_global")
@@ -228,34 +245,57 @@ def _digest_of(model: type[Table]) -> str:
 # ---- sending -----------------------------------------------------------------------------------
 
 
-def _send_all(target: peewee.Database, sent: Sent, progress: Progress) -> None:
-    """Send all tables, and compare each when it has arrived; then send dirty rows to count from."""
-    rows = 0
-    for model in COPIED:
-        _send(model, target, sent)
-        rows = _compare(model, target, rows, progress)
-    for model in GRAIN_TABLES:
-        _send_dirty_rows(model, target)
-    with using(target), write_transaction():
-        sent.counting = True
-        sent.store()
+class _Sending:
+    """Sending the rows of all tables, and comparing those of each when they have arrived."""
 
+    def __init__(self, target: peewee.Database, sent: Sent, total: int, progress: Progress) -> None:
+        self._target, self._sent, self._progress = target, sent, progress
+        self._done, self._total = sum(rows for rows, _ in sent.tables.values()), 2 * total
 
-def _send(model: type[Table], target: peewee.Database, sent: Sent) -> None:
-    with using(target):
-        last = fetch_all(
-            f"""
-            SELECT {_key(model)}
-            FROM {_table(model)}
-            ORDER BY {", ".join(f"{name} DESC" for name in _key_names(model))}
-            LIMIT 1
-            """
-        )
-    for batch in _batches(model, last[0] if last else None):
-        with using(target), write_transaction():
-            insert_many(model, tuple(_names(model)), batch)
-            sent.add(model, batch)
-            sent.store()
+    def run(self) -> None:
+        """Raises TransferMismatch.  At the end it sends dirty rows to count from."""
+        for model in COPIED:
+            self._send(model)
+            self._compare(model)
+        for model in GRAIN_TABLES:
+            _send_dirty_rows(model, self._target)
+        with using(self._target), write_transaction():
+            self._sent.counting = True
+            self._sent.store()
+
+    def _send(self, model: type[Table]) -> None:
+        with using(self._target):
+            last = fetch_all(
+                f"""
+                SELECT {_key(model)}
+                FROM {_table(model)}
+                ORDER BY {", ".join(f"{name} DESC" for name in _key_names(model))}
+                LIMIT 1
+                """
+            )
+        for batch in _batches(model, last[0] if last else None):
+            with using(self._target), write_transaction():
+                insert_many(model, tuple(_names(model)), batch)
+                self._sent.add(model, batch)
+                self._sent.store()
+            self._show(model, len(batch), comparing=False)
+
+    def _compare(self, model: type[Table]) -> None:
+        """Read a table in both databases again."""
+        here, there = _batches(model), _batches(model)
+        while True:
+            ours = next(here, [])
+            with using(self._target):
+                theirs = next(there, [])
+            if ours != theirs:
+                raise TransferMismatch(_table(model))
+            if not ours:
+                return
+            self._show(model, len(ours), comparing=True)
+
+    def _show(self, model: type[Table], rows: int, *, comparing: bool) -> None:
+        self._done += rows
+        self._progress(Moved(_table(model), comparing, self._done, self._total))
 
 
 def _send_dirty_rows(model: type[Table], target: peewee.Database) -> None:
@@ -307,24 +347,6 @@ def _with_booleans(model: type[Table], row: Row) -> Row:
         bool(value) if isinstance(field, peewee.BooleanField) else value
         for field, value in zip(fields, row, strict=True)
     )
-
-
-def _compare(model: type[Table], target: peewee.Database, rows: int, progress: Progress) -> int:
-    """Read a table in both databases again, and add to the number of rows.
-
-    Raises TransferMismatch if they differ.
-    """
-    here, there = _batches(model), _batches(model)
-    while True:
-        ours = next(here, [])
-        with using(target):
-            theirs = next(there, [])
-        if ours != theirs:
-            raise TransferMismatch(_table(model))
-        if not ours:
-            return rows
-        rows += len(ours)
-        progress(_table(model), rows)
 
 
 def _finish(identity: _Identity) -> None:

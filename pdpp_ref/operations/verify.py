@@ -4,7 +4,7 @@ It writes nothing, and shares neither the stored lengths nor the queries of reco
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from itertools import accumulate, groupby, zip_longest
@@ -32,6 +32,10 @@ from . import verify_records
 from .differences import Difference
 
 __all__ = ["Difference", "differences"]
+
+Progress = Callable[[int, int], None]
+# The part of the time in which rows are counted; the rest is for single records.
+COUNTING_SHARE = 0.2
 
 # The days on which versions arrived, and how many, by grain and row.
 Arrivals = dict[Grain, dict[int, Counter[str]]]
@@ -76,10 +80,34 @@ class _Counted:
         return {**self.measures, **flags, **self.extents}
 
 
-def differences() -> Iterator[Difference]:
-    """Every value that differs from the recomputed one, all read in one snapshot, in constant memory."""
+class _Checked:
+    """Reports how many versions are checked; those that are only counted are a part of it."""
+
+    def __init__(self, total: int, progress: Progress) -> None:
+        self._total, self._progress = total, progress
+        self._done = 0.0
+
+    def counted(self) -> None:
+        self._show(COUNTING_SHARE * self._total)
+
+    def versions(self, number: int) -> None:
+        self._show((1 - COUNTING_SHARE) * number)
+
+    def _show(self, more: float) -> None:
+        self._done += more
+        self._progress(round(self._done), self._total)
+
+
+def differences(progress: Progress = lambda *_: None) -> Iterator[Difference]:
+    """Every value that differs from the recomputed one, all read in one snapshot, in constant memory.
+
+    `progress` gets about how many versions are checked, and how many there are.
+    """
     with sorting_on_disk(), read_snapshot():
+        parts = verify_records.parts()
+        checked = _Checked(sum(part.versions for part in parts), progress)
         counted, arrivals = _count_streams(), _count_arrivals()
+        checked.counted()
         connections = dict(fetch_all("SELECT id, connector_instance_id FROM connections"))
         connectors = dict(fetch_all("SELECT id, connector_id FROM connections"))
         of_connection: dict[int, list[_Counted]] = {connection_id: [] for connection_id in connections}
@@ -102,7 +130,7 @@ def differences() -> Iterator[Difference]:
         counts = {"stream_count": stream_count, "connection_count": connection_count}
         yield from _compare(GLOBAL, 1, ("global",), _Counted.total(totals), counts, arrivals)
         yield from _connectors(+of_connector)
-        yield from verify_records.differences()
+        yield from verify_records.differences(parts, checked.versions)
 
 
 def _streams() -> list[_Stream]:

@@ -1,24 +1,64 @@
 """Verifying the rollup of each single record, and the links between its versions."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
-from ..database import byte_length, fetch_lazily
+from ..database import byte_length, fetch_all, fetch_lazily
 from ..models.measures import MEASURE_NAMES
 from .differences import Difference
 
 _COLUMNS = ("version", *MEASURE_NAMES)
 
 
-def differences() -> Iterator[Difference]:
-    """Every difference between what is stored about single records, and their versions and files."""
-    yield from _rollups()
-    yield from _links()
+# Streams are verified together, up to so many versions, or a hundredth of all.
+VERSIONS_AT_ONCE = 20_000
+MOST_PARTS = 100
 
 
-def _rollups() -> Iterator[Difference]:
+class Part(NamedTuple):
+    """The streams whose ids are in a range, and about how many versions they have."""
+
+    first: int
+    last: int
+    versions: int
+
+
+def parts() -> list[Part]:
+    """All streams that are not deleted."""
+    streams = fetch_all(
+        """
+        SELECT id, last_version
+        FROM streams
+        WHERE connection_id IS NOT NULL
+        ORDER BY id
+        """
+    )
+    most = max(VERSIONS_AT_ONCE, sum(versions for _, versions in streams) // MOST_PARTS)
+    found: list[Part] = []
+    for stream, versions in streams:
+        if found and found[-1].versions + versions <= most:
+            found[-1] = Part(found[-1].first, stream, found[-1].versions + versions)
+        else:
+            found.append(Part(stream, stream, versions))
+    return found
+
+
+def differences(chosen: list[Part], checked: Callable[[int], None]) -> Iterator[Difference]:
+    """Every difference between what is stored about single records, and their versions and files.
+
+    `checked` gets the number of versions after each part.
+    """
+    for part in chosen:
+        yield from _rollups(part)
+        yield from _links(part)
+        checked(part.versions)
+
+
+def _rollups(part: Part) -> Iterator[Difference]:
     """A record with one version and no file may do without a rollup."""
     width = len(_COLUMNS)
-    for connection, stream, key, dirty, has_row, is_right, *values in fetch_lazily(_wrong_rollups()):
+    rows = fetch_lazily(_wrong_rollups(), (part.first, part.last) * 6)
+    for connection, stream, key, dirty, has_row, is_right, *values in rows:
         row = ("record", connection, stream, key)
         stored, counted = values[:width], values[width : 2 * width]
         has_rollup, changed_at, newest_at = values[2 * width :]
@@ -73,13 +113,13 @@ def _wrong_rollups() -> str:
                     ELSE n.ingested_at
                 END AS newest_at
             FROM (
-                SELECT stream_id, key FROM record_changes
+                SELECT stream_id, key FROM record_changes WHERE stream_id BETWEEN ? AND ?
                 UNION
-                SELECT stream_id, key FROM records
+                SELECT stream_id, key FROM records WHERE stream_id BETWEEN ? AND ?
                 UNION
-                SELECT stream_id, key FROM retained_size_record
+                SELECT stream_id, key FROM retained_size_record WHERE stream_id BETWEEN ? AND ?
                 UNION
-                SELECT stream_id, key FROM blob_bindings
+                SELECT stream_id, key FROM blob_bindings WHERE stream_id BETWEEN ? AND ?
             ) k
             JOIN streams s ON s.id = k.stream_id
             JOIN connections c ON c.id = s.connection_id
@@ -92,6 +132,7 @@ def _wrong_rollups() -> str:
                     SUM(COALESCE({byte_length("data")}, 0)) AS bytes,
                     MAX(version) AS version
                 FROM record_changes
+                WHERE stream_id BETWEEN ? AND ?
                 GROUP BY stream_id, key
             ) h ON h.stream_id = k.stream_id AND h.key = k.key
             LEFT JOIN (
@@ -104,6 +145,7 @@ def _wrong_rollups() -> str:
                 SELECT stream_id, key, COUNT(*) AS files, SUM(blobs.byte_length) AS bytes
                 FROM blob_bindings
                 JOIN blobs ON blobs.sha256 = blob_bindings.sha256
+                WHERE stream_id BETWEEN ? AND ?
                 GROUP BY stream_id, key
             ) f ON f.stream_id = k.stream_id AND f.key = k.key
         ) found
@@ -113,7 +155,7 @@ def _wrong_rollups() -> str:
         """
 
 
-def _links() -> Iterator[Difference]:
+def _links(part: Part) -> Iterator[Difference]:
     """The version that each version names as the key's version before it."""
     rows = fetch_lazily(
         """
@@ -133,12 +175,14 @@ def _links() -> Iterator[Difference]:
                 previous_version,
                 LAG(version) OVER (PARTITION BY stream_id, key ORDER BY version) AS before
             FROM record_changes
+            WHERE stream_id BETWEEN ? AND ?
         ) k
         JOIN streams s ON s.id = k.stream_id
         JOIN connections c ON c.id = s.connection_id
         LEFT JOIN retained_size_stream g ON g.stream_id = s.id
         WHERE k.previous_version IS DISTINCT FROM k.before
-        """
+        """,
+        (part.first, part.last),
     )
     for connection, stream, key, dirty, version, stored, counted in rows:
         row = ("record", connection, stream, key)

@@ -1,14 +1,11 @@
 """The commands as a user runs them: real processes, real files, real pipes."""
 
 import json
-import os
-import pty
 import select
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -340,20 +337,6 @@ class TestMaintenance:
             assert done.returncode == 2
             assert reported in done.stderr
         assert summary(run)["record_count"] == 2
-
-    def test_a_terminal_is_shown_a_bar(self, run: Run, environment: dict[str, str]) -> None:
-        master, terminal = pty.openpty()
-        with started([COMMAND, "rebuild"], env=environment, stderr=terminal) as rebuild:
-            os.close(terminal)
-            shown = b""
-            with suppress(OSError):  # how the end of a terminal is told
-                while part := os.read(master, 1000):
-                    shown += part
-            rebuild.wait(60)
-        os.close(master)
-        assert rebuild.returncode == 0
-        assert b"versions counted" in shown
-        assert b"2/2" in shown
 
     def test_a_locked_database_is_one_line_that_says_to_try_again(self, run: Run, backend: Backend) -> None:
         with backend.probe() as holder:

@@ -1,5 +1,7 @@
 """`pdpp-ref export`, and `import` of what it has written, as a user runs them."""
 
+import csv
+import io
 import json
 import os
 import pty
@@ -207,6 +209,18 @@ def test_connections_are_listed_for_programs(run: Run) -> None:
         "total_retained_bytes": 35,
         "fresh": True,
     }
+
+
+@pytest.mark.usefixtures("filled")
+@pytest.mark.only("sqlite")
+def test_connections_are_listed_in_the_format_that_is_named(run: Run) -> None:
+    run("import", "--connection", '=1+1,"x"', stdin=LINES)
+    heading, odd, usual = csv.reader(io.StringIO(run("connections", "--format", "csv").stdout))
+    assert heading[:4] == ["connection", "connector", "streams", "total_retained_bytes"]
+    assert odd[0] == """'=1+1,"x\"""", "no spreadsheet runs it"
+    assert (usual[0], usual[2:5]) == ("laptop", ["1", "35", "true"])
+    assert run("connections", "--format", "table").stdout.startswith("connection ")
+    assert run("connections", "--format", "jsonl").stdout == run("connections").stdout
 
 
 @pytest.mark.usefixtures("filled")

@@ -181,6 +181,32 @@ def test_a_terminal_that_is_closed_stops_nothing(environment: dict[str, str], ba
 
 
 @sqlite
+def test_control_c_on_a_bar_leaves_a_clean_terminal(
+    environment: dict[str, str], backend: Backend, tmp_path: Path
+) -> None:
+    file = tmp_path / "records.jsonl"
+    file.write_text("".join(line(str(number)) for number in range(100_000)))
+    process, terminal = pty.fork()
+    if not process:
+        os.execve(COMMAND, [*IMPORT, str(file)], environment | {"TERM": "xterm"})
+    shown = b""
+    with suppress(OSError):  # how the end of a terminal is told
+        while part := os.read(terminal, 10_000):
+            if b"%" in part and b"%" not in shown:
+                os.write(terminal, b"\x03")
+            shown += part
+    _, status = os.waitpid(process, 0)
+    os.close(terminal)
+    bar, _, message = shown.decode().rpartition("\r\nError: ")
+    assert os.waitstatus_to_exitcode(status) == 3
+    assert "% " in bar.split("\r")[-1], "the bar is on a line of its own"
+    stored = count(backend)
+    assert 0 < stored < 100_000
+    assert message.startswith(f"stopped; {stored:,} accepted ({stored:,} new, ")
+    assert "\033[?25l" not in bar, "the cursor was not hidden"
+
+
+@sqlite
 @pytest.mark.parametrize(
     ("redirect", "code"),
     [("2>&-", 0), (">&-", 3), (">&- 2>&-", 3), ("> /dev/full", 3), ("2> /dev/full", 0)],
@@ -265,9 +291,9 @@ def test_a_signal_ends_an_import_with_its_counts(
 
 # An import that says when it writes.
 SAYS_WHEN_IT_WRITES = (
-    "import sys; from pdpp_ref.canonical import importer; from pdpp_ref.cli.main import main; "
-    "write = importer._retried; "
-    "importer._retried = lambda of: (print('writing', file=sys.stderr, flush=True), write(of))[1]; "
+    "import sys; from pdpp_ref.canonical import retrying; from pdpp_ref.cli.main import main; "
+    "write = retrying._while_busy; "
+    "retrying._while_busy = lambda of: (print('writing', file=sys.stderr, flush=True), write(of))[1]; "
     "main(['import', '--connection', 'c'])"
 )
 

@@ -363,6 +363,67 @@ MUTATIONS = [
         '"7663001, 1"',
         "tests/integration/test_many_owners.py -k pass_does_not",
     ),
+    # ---- failover
+    Mutation(
+        "waiting for a server in an import",
+        "            if signals.is_requested() or time.monotonic() >= until or not may_return(error):",
+        "            if True:",
+        "tests/integration/test_failover.py -k import_waits",
+    ),
+    Mutation(
+        "the limit of that wait",
+        "signals.is_requested() or time.monotonic() >= until or not",
+        "signals.is_requested() or time.monotonic() >= until + 10 or not",
+        "tests/integration/test_failover.py -k import_gives_up",
+    ),
+    Mutation(
+        "waiting for a server at a start",
+        "if database.db.is_in_process or time.monotonic() >= until:",
+        "if True:",
+        "tests/integration/test_failover.py -k start_waits",
+    ),
+    Mutation(
+        "the exit code of a database that is away",
+        "        raise TemporaryFailure(str(error)) from None",
+        "        raise UsageError(str(error)) from None",
+        "tests/integration/test_failover.py -k ends_with_3",
+    ),
+    Mutation(
+        "the end of a statement on an old primary",
+        "if found == Whereabouts.GONE or checked",
+        "if checked",
+        "tests/integration/test_failover.py -k was_replaced",
+    ),
+    Mutation(
+        "the end of a beginning that gets no answer",
+        "found == Whereabouts.GONE or checked - answered > SILENT_SECONDS",
+        "found == Whereabouts.GONE",
+        "tests/integration/test_failover.py -k beginning",
+    ),
+    Mutation(
+        "leaving statements of replicas alone",
+        "return Whereabouts.HERE if self.process == OF_REPLICA else self.whereabouts(self.process)",
+        "return self.whereabouts(self.process)",
+        "tests/integration/test_failover.py -k on_a_replica",
+    ),
+    Mutation(
+        "distrusting other connections",
+        "            self.watch.distrust()",
+        "            pass",
+        "tests/integration/test_failover.py -k never_came",
+    ),
+    Mutation(
+        "the refusal of Citus",
+        "    if has_citus and fetch(_IS_DISTRIBUTED)[0]:",
+        "    if False:",
+        "tests/unit/test_engines.py -k citus",
+    ),
+    Mutation(
+        "the refusal of a version",
+        "    _check_version(version)\n    if has",
+        "    if has",
+        "tests/unit/test_engines.py -k differ",
+    ),
     # ---- who else uses the database
     Mutation(
         "stating the isolation of a write",

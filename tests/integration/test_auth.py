@@ -1,6 +1,8 @@
 """Who gets in, how, and who does not."""
 
 import re
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -251,3 +253,27 @@ def test_the_time_to_wait_is_exact(client: FlaskClient, clock: Clock) -> None:
     clock.advance(20.5)
     refused = client.post("/owner/login", json={"password": "guess"})
     assert (refused.status_code, refused.headers["Retry-After"]) == (429, "40")
+
+
+@pytest.mark.one_on_postgres
+def test_servers_that_share_a_key_and_a_password_share_sessions(
+    make_app: Callable[..., Flask], tmp_path: Path
+) -> None:
+    """Each has an instance folder of its own."""
+
+    def server(name: str, **settings: str) -> FlaskClient:
+        (tmp_path / name).mkdir(mode=0o700)
+        return make_app(INSTANCE_PATH=str(tmp_path / name), **settings).test_client()
+
+    one = server("one", SECRET_KEY="shared")
+    one.post("/owner/login", json={"password": PASSWORD})
+    cookie = one.get_cookie("pdpp_owner_session")
+    assert cookie
+    for name, settings, status in (
+        ("two", {"SECRET_KEY": "shared"}, 200),
+        ("three", {}, 401),
+        ("four", {"SECRET_KEY": "shared", "OWNER_PASSWORD": "another one"}, 401),
+    ):
+        other = server(name, **settings)
+        other.set_cookie("pdpp_owner_session", cookie.value)
+        assert other.get("/_ref/dataset/summary").status_code == status

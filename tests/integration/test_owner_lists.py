@@ -344,7 +344,7 @@ def test_a_refresh_counts_even_while_a_reconcile_would_wait(
     assert hero_of(owner.get("/dashboard").text)["data-state"] == "updating", "it waits after a failure"
     page = press().text
     assert hero_of(page)["data-state"] == "fresh"
-    assert "everything is counted" in words(soup(page).select_one(".outcome"))  # type: ignore[arg-type]
+    assert "everything was counted" in words(soup(page).select_one(".outcome"))  # type: ignore[arg-type]
     assert not soup(owner.get("/dashboard").text).select(".outcome"), "it is shown once"
 
 
@@ -367,7 +367,7 @@ def test_a_refresh_that_fails_leads_back_to_the_honest_page(
 @pytest.mark.parametrize("path", ["/dashboard?q=a", "/dashboard/connections/laptop", STREAM])
 def test_a_refresh_leads_back_to_where_it_was_asked_for(press: Callable[..., Any], path: str) -> None:
     fill(1)
-    assert "everything is counted" in press(path).text
+    assert "everything was counted" in press(path).text
 
 
 def test_a_refresh_needs_its_form_this_site_and_a_session(

@@ -356,7 +356,7 @@ def test_six_clicks_are_one_attempt_of_the_cooldown(
     assert auto.retry_after_seconds <= 24
     probe.restore()
     clock.advance(6)
-    assert "everything is counted" in click()
+    assert "everything was counted" in click()
     assert auto.cooldown.entries == {}
 
 

@@ -122,6 +122,18 @@ def test_everything_arrives_and_counts(target: str) -> None:
 
 
 @pytest.mark.usefixtures("_filled")
+def test_a_copy_reports_how_far_it_has_come(target: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transfer, "BATCH_ROWS", 7)
+    shown: list[transfer.Moved] = []
+    rows = copy(target, shown.append)
+    assert [moved.done for moved in shown] == sorted({moved.done for moved in shown})
+    assert {moved.total for moved in shown} == {shown[-1].done} == {2 * rows}
+    assert [moved.table for moved in shown if moved.comparing] == [
+        moved.table for moved in shown if not moved.comparing
+    ]
+
+
+@pytest.mark.usefixtures("_filled")
 def test_a_copy_has_the_same_tokens(target: str) -> None:
     secret, before = tokens.create("new", ("read",), None, None), tokens.listed()
     copy(target)
@@ -136,12 +148,8 @@ def test_a_copy_has_the_same_tokens(target: str) -> None:
 
 @pytest.mark.usefixtures("_filled")
 def test_an_interrupted_copy_does_not_miss_a_revocation(target: str) -> None:
-    def stop(table: str, _: int) -> None:
-        if table == "tokens":
-            raise KeyboardInterrupt
-
     with pytest.raises(KeyboardInterrupt):
-        copy(target, stop)
+        copy(target, stop_at("tokens"))
     tokens.revoke("connector")
     copy(target)
     with DatabaseProbe(target) as probe:
@@ -155,8 +163,8 @@ def test_one_that_is_interrupted_continues_and_is_not_served_before(
     class Cut(Exception):
         pass
 
-    def cut(table: str, rows: int) -> None:
-        if table == "records":
+    def cut(moved: transfer.Moved) -> None:
+        if moved.table == "records" and moved.comparing:
             raise Cut
 
     monkeypatch.setattr(transfer, "BATCH_ROWS", 7)
@@ -184,12 +192,8 @@ def test_one_that_is_interrupted_continues_and_is_not_served_before(
 
 @pytest.mark.usefixtures("_filled")
 def test_one_whose_source_has_changed_begins_again(target: str) -> None:
-    def stop(table: str, _: int) -> None:
-        if table == "streams":
-            raise KeyboardInterrupt
-
     with pytest.raises(KeyboardInterrupt):
-        copy(target, stop)
+        copy(target, stop_at("streams"))
     write(delete("0000004"))
     assert copy(target) == sum(map(len, content().values()))
 
@@ -205,8 +209,8 @@ def test_a_target_with_data_of_its_own_is_left_alone(target: str) -> None:
 
 
 def stop_at(table: str) -> Callable[..., None]:
-    def stop(name: str, _: int) -> None:
-        if name == table:
+    def stop(moved: transfer.Moved) -> None:
+        if moved.table == table and moved.comparing:
             raise KeyboardInterrupt
 
     return stop
@@ -349,8 +353,8 @@ def test_days_continue_in_their_order_and_the_databases_age_stays(
 
 @pytest.mark.usefixtures("_filled")
 def test_of_two_copies_at_once_one_gives_way(target: str) -> None:
-    def meanwhile(table: str, _: int) -> None:
-        if table == "connections":
+    def meanwhile(moved: transfer.Moved) -> None:
+        if moved.table == "connections" and moved.comparing:
             other = database.from_url(target, Path())
             with database.using(other):
                 database.execute("UPDATE pdpp_ref_copying SET progress = '{\"tables\": {}}'")

@@ -1,4 +1,4 @@
-"""A pgbouncer in transaction mode for the tests: each transaction gets whichever of a few sessions is free."""
+"""A pgbouncer for the tests; in transaction mode each transaction gets whichever of a few sessions is free."""
 
 import os
 import shutil
@@ -25,7 +25,7 @@ class Pooler:
     user `postgres`, since it refuses root.
     """
 
-    def __init__(self, server: str, sessions: int = 2) -> None:
+    def __init__(self, server: str, sessions: int = 2, mode: str = "transaction") -> None:
         found = program()
         if found is None:
             raise RuntimeError(MISSING)
@@ -38,7 +38,7 @@ class Pooler:
             f"[databases]\n* = host={behind} port={urlsplit(server).port or 5432}"
             f" user={urlsplit(server).username}\n"
             f"[pgbouncer]\nunix_socket_dir = {self.folder}\nlisten_port = {self._port}\nlisten_addr =\n"
-            "auth_type = any\npool_mode = transaction\n"
+            f"auth_type = any\npool_mode = {mode}\n"
             f"default_pool_size = {sessions}\nmax_client_conn = 100\nlog_connections = 0\n"
             f"logfile = {self.folder}/log\npidfile = {self.folder}/pid\n"
         )

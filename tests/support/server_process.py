@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 from urllib.request import urlopen
 
 import pytest
@@ -51,10 +51,11 @@ def served(app: Flask) -> Iterator[int]:
 class Server:
     """`pdpp-ref serve` or `demo` as a process with a folder, a port and settings of its own.
 
-    `under` is the beginning of a command that runs another one.
+    `under` is the beginning of a command that runs another one; `log` is a file for its messages.
     """
 
     under: tuple[str, ...] = ()
+    log: IO[bytes] | None = None
 
     def __init__(self, folder: Path, command: str = "serve", **settings: int | str) -> None:
         with socket.create_server(("127.0.0.1", 0)) as free:
@@ -69,7 +70,8 @@ class Server:
         self.environment |= {f"PDPP_{name}": str(value) for name, value in own.items()}
 
     def __enter__(self) -> "Server":
-        self.process = subprocess.Popen([*self.under, command.PROGRAM, *self.call], env=self.environment)
+        call = [*self.under, command.PROGRAM, *self.call]
+        self.process = subprocess.Popen(call, env=self.environment, stdout=self.log, stderr=self.log)
         until = time.monotonic() + 60
         while self.process.poll() is None and time.monotonic() < until:
             with suppress(OSError), urlopen(f"{self.url}/owner/login", timeout=5):

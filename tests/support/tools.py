@@ -1,5 +1,5 @@
-"""Installs what the tests need beside Python packages: the OpenSpec program, axe, a browser, PostgreSQL
-and pgbouncer.
+"""Installs what the tests need beside Python packages: the OpenSpec program, axe, a browser, fonts,
+PostgreSQL and pgbouncer.
 
 `python -m tests.support.tools`; it does nothing where all is there, and says what to do where it can't help.
 """
@@ -10,7 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.support import pooler, postgres
+from tests.support import fonts, pooler, postgres
 
 NODE_FOLDER = Path(__file__).parents[1] / "node"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -85,6 +85,16 @@ def install_pooler() -> None:
         sys.exit(pooler.MISSING)
 
 
+def install_fonts() -> None:
+    if not fonts.missing():
+        return
+    print("Installing fonts for the tests of the layout ...", file=sys.stderr)
+    for package in ("fontconfig", *fonts.missing()):
+        apt_get(package)
+    if missing := fonts.missing():
+        sys.exit(fonts.ADVICE.format(", ".join(missing)))
+
+
 def apt_get(package: str) -> None:
     """Install a package of Debian's, where this is Debian and we are root."""
     if shutil.which("apt-get") and os.geteuid() == 0:
@@ -96,5 +106,6 @@ def apt_get(package: str) -> None:
 if __name__ == "__main__":
     install_node_packages()
     install_chromium()
+    install_fonts()
     install_postgres()
     install_pooler()

@@ -65,3 +65,16 @@ def test_the_revision_changes_with_what_is_shown_and_with_nothing_else() -> None
     assert shown.revision != hero(summary("stale", record_count=6), NOW).revision
     assert shown.revision != replace(shown, kind="delayed").revision
     assert shown.revision.startswith("updating-")
+
+
+@pytest.mark.parametrize(
+    ("other", "same"),
+    [
+        (summary("stale"), True),
+        (summary("fresh", latest_ingested_at=to_text(NOW)), True),
+        (summary("fresh", record_count=6), False),
+        (summary("fresh", computed_at=to_text(NOW)), False),
+    ],
+)
+def test_figures_are_the_totals_and_their_time_whatever_the_state(other: Summary, same: bool) -> None:
+    assert (hero(other, NOW).figures == hero(summary("fresh"), NOW).figures) is same

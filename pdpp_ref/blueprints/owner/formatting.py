@@ -1,5 +1,6 @@
 """Formatting numbers and times on a page, and values that all templates share."""
 
+import unicodedata
 from collections.abc import Iterable
 from itertools import accumulate
 
@@ -10,11 +11,15 @@ from markupsafe import Markup
 from ...models.measures import BYTE_MEASURES, COUNT_MEASURES, MEASURES, Measures
 from ...queries.growth import COMPARED_DAYS
 from ...timestamps import to_moment
+from ..return_paths import here
 from .pages import connection_url, record_url, stream_url
 
 blueprint = Blueprint("formatting", __name__)
 
 PARTS = {measure.name: place for place, measure in enumerate(BYTE_MEASURES, 1)}
+# Letters by their category, which are drawn as nothing; and how many characters of a blank name are listed.
+BLANK_LETTERS = "\u115f\u1160\u2800\u3164\uffa0"
+SHOWN_CODES = 3
 UNITS = ("kB", "MB", "GB", "TB", "PB", "EB")
 
 
@@ -29,6 +34,7 @@ def _add_globals(state: BlueprintSetupState) -> None:
         connection_url=connection_url,
         stream_url=stream_url,
         record_url=record_url,
+        here=here,
     )
 
 
@@ -36,6 +42,16 @@ def _add_globals(state: BlueprintSetupState) -> None:
 def size(value: int) -> Markup:
     """A number of bytes in decimal units with three digits; the exact number is in the markup."""
     return _markup(_size(value))
+
+
+@blueprint.app_template_filter()
+def name(value: str) -> Markup:
+    """A name that somebody else chose, in its own direction; one that shows nothing is described."""
+    if any(_is_visible(character) for character in value):
+        return Markup("<bdi>{}</bdi>").format(value)
+    codes = " ".join(f"U+{ord(character):04X}" for character in value[:SHOWN_CODES])
+    more = "…" if len(value) > SHOWN_CODES else ""
+    return Markup('<span class="unknown">blank ({}{})</span>').format(codes, more)
 
 
 @blueprint.app_template_filter()
@@ -89,6 +105,10 @@ def _count(value: int) -> str:
 
 def _zero(value: int) -> str:
     return "" if value else ' class="zero"'
+
+
+def _is_visible(character: str) -> bool:
+    return unicodedata.category(character)[0] not in "ZC" and character not in BLANK_LETTERS
 
 
 def _markup(text: str) -> Markup:

@@ -247,21 +247,28 @@ class TokensPage:
     revoked: Token | None = None
 
 
+FormProblem = Literal["expired", "no_cookie"]
+
+
 @dataclass(frozen=True)
 class LoginPage:
-    """`return_to`: a path of this server.  `is_wrong`: a wrong password was sent."""
+    """`return_to`: a path of this server.  `problem`: why the form is shown again."""
 
     template: ClassVar[str] = "login.html"
     state: ClassVar[None] = None
     return_to: str
-    is_wrong: bool = False
+    problem: FormProblem | Literal["wrong"] | None = None
 
 
 @dataclass(frozen=True)
 class ErrorPage:
+    """`back_to`: the path of the form that was refused.  `again`: that of a page to try once more."""
+
     template: ClassVar[str] = "error.html"
     state: ClassVar[None] = None
     message: str
+    back_to: str | None = None
+    again: str | None = None
 
 
 def connection_url(name: str) -> str:
