@@ -30,6 +30,29 @@ CREATE TABLE "pdpp_ref_copying" (
     "progress" TEXT NOT NULL DEFAULT '{}'
 ) STRICT;
 
+-- What an owner has asked to prune: the server does it in steps, and it stays as a report.
+--
+-- `id` is that of the form, so that sending it twice is one request.  Without names it is for all
+-- connections, or all streams.  `keep` and `before` are as in `canonical.retention.Policy`, and `expected`
+-- is how many versions that concerned at first.  Streams before `next_stream` are done, and of that one
+-- the records whose newest version is `through_version` or older.
+CREATE TABLE "prunings" (
+    "id" TEXT NOT NULL PRIMARY KEY,
+    "connection" TEXT,
+    "stream" TEXT,
+    "keep" INTEGER NOT NULL,
+    "before" TEXT,
+    "expected" INTEGER NOT NULL DEFAULT 0,
+    "started_at" TEXT NOT NULL,
+    "finished_at" TEXT,
+    "next_stream" INTEGER NOT NULL DEFAULT 0,
+    "through_version" INTEGER NOT NULL DEFAULT 0,
+    "versions" INTEGER NOT NULL DEFAULT 0,
+    "json_bytes" INTEGER NOT NULL DEFAULT 0,
+    "files" INTEGER NOT NULL DEFAULT 0,
+    "file_bytes" INTEGER NOT NULL DEFAULT 0
+) STRICT;
+
 -- `unattributed_rejections`: how many rejected lines there were whose stream is unknown.
 CREATE TABLE "connections" (
     "id" INTEGER NOT NULL PRIMARY KEY,
@@ -253,29 +276,6 @@ CREATE TABLE "tokens" (
     "revoked_at" TEXT
 ) STRICT;
 CREATE UNIQUE INDEX "tokens_digest" ON "tokens" ("digest");
-
--- What an owner has asked to prune: the server does it in steps, and it stays as a report.
---
--- `id` is that of the form, so that sending it twice is one request.  Without names it is for all
--- connections, or all streams.  `keep` and `before` are as in `canonical.retention.Policy`, and `expected`
--- is how many versions that concerned at first.  Streams before `next_stream` are done, and of that one
--- the records whose newest version is `through_version` or older.
-CREATE TABLE "prunings" (
-    "id" TEXT NOT NULL PRIMARY KEY,
-    "connection" TEXT,
-    "stream" TEXT,
-    "keep" INTEGER NOT NULL,
-    "before" TEXT,
-    "expected" INTEGER NOT NULL DEFAULT 0,
-    "started_at" TEXT NOT NULL,
-    "finished_at" TEXT,
-    "next_stream" INTEGER NOT NULL DEFAULT 0,
-    "through_version" INTEGER NOT NULL DEFAULT 0,
-    "versions" INTEGER NOT NULL DEFAULT 0,
-    "json_bytes" INTEGER NOT NULL DEFAULT 0,
-    "files" INTEGER NOT NULL DEFAULT 0,
-    "file_bytes" INTEGER NOT NULL DEFAULT 0
-) STRICT;
 
 -- The measures of one key that was changed, deleted or given a file.
 --

@@ -82,7 +82,7 @@ __all__ = [
 ]
 
 # Each table comes after those that it refers to.
-HOUSEKEEPING_TABLES: tuple[type[Table], ...] = (SchemaVersion, TransferState)
+HOUSEKEEPING_TABLES: tuple[type[Table], ...] = (SchemaVersion, TransferState, Pruning)
 CANONICAL_TABLES: tuple[type[Table], ...] = (
     Connection,
     Stream,
@@ -104,7 +104,6 @@ TABLES: tuple[type[Table], ...] = (
     *HOUSEKEEPING_TABLES,
     *CANONICAL_TABLES,
     Token,
-    Pruning,
     RetainedSizeRecord,
     *GRAIN_TABLES,
     RetainedSizeConnector,

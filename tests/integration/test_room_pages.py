@@ -214,11 +214,9 @@ def test_a_form_without_its_token_or_with_another_changes_nothing(
     app: Flask, owner: FlaskClient, probe: DatabaseProbe, path: str, form: dict[str, str]
 ) -> None:
     change("a", 3)
-    another = csrf_token(app.test_client(), "/owner/login")
-    for token in ("", another):
+    for token in ("", csrf_token(app.test_client(), "/owner/login")):
         answer = owner.post(path, data={**form, "csrf_token": token}, headers=BROWSER)
         assert answer.status_code == 403
-        assert "The form has expired" in answer.text
     keep_house(app)
     assert left(probe) == 3
     assert retention_rules.rules() == []
