@@ -64,6 +64,22 @@ CREATE TABLE "connections" (
 CREATE UNIQUE INDEX "connections_connector_instance_id" ON "connections" ("connector_instance_id");
 CREATE INDEX "connections_connector_id" ON "connections" ("connector_id");
 
+-- When a connection's source was in contact.  A visit is contacts with no long pause between them.
+--
+-- `intervals` are the seconds from one visit's begin to the next one's, of the newest visits, with spaces
+-- between them.  `usual_seconds` is their median, NULL if they are too few; after `silent_from` the source
+-- has stayed away for longer than that.  `canonical/contacts.py` has the rules.
+CREATE TABLE "connection_contacts" (
+    "connection_id" INTEGER NOT NULL PRIMARY KEY,
+    "last_contact_at" TEXT NOT NULL,
+    "visit_began_at" TEXT NOT NULL,
+    "intervals" TEXT NOT NULL DEFAULT '',
+    "usual_seconds" INTEGER,
+    "silent_from" TEXT,
+    FOREIGN KEY ("connection_id") REFERENCES "connections" ("id") ON DELETE CASCADE
+) STRICT;
+CREATE INDEX "connection_contacts_silent_from" ON "connection_contacts" ("silent_from");
+
 -- `last_version` numbers this stream's history densely, from 1.
 --
 -- A stream without a connection is deleted: nothing may read it, and its rows are removed in steps.
@@ -432,6 +448,7 @@ CREATE TABLE "retained_size_stream_days" (
     PRIMARY KEY ("stream_id", "day"),
     FOREIGN KEY ("stream_id") REFERENCES "streams" ("id") ON DELETE CASCADE
 ) STRICT;
+CREATE INDEX retained_size_stream_days_by_day ON retained_size_stream_days (day, stream_id);
 
 CREATE TABLE "retained_size_connection_days" (
     "record_count" INTEGER NOT NULL DEFAULT 0 CHECK (record_count >= 0),
@@ -448,6 +465,7 @@ CREATE TABLE "retained_size_connection_days" (
     PRIMARY KEY ("connection_id", "day"),
     FOREIGN KEY ("connection_id") REFERENCES "connections" ("id") ON DELETE CASCADE
 ) STRICT;
+CREATE INDEX retained_size_connection_days_by_day ON retained_size_connection_days (day, connection_id);
 
 CREATE TABLE "retained_size_global_days" (
     "record_count" INTEGER NOT NULL DEFAULT 0 CHECK (record_count >= 0),

@@ -16,11 +16,13 @@ from .blueprints import (
     connector_files,
     dashboard,
     data_api,
+    day_pages,
     delete_pages,
     download_pages,
     metrics,
     middleware,
     operator_api,
+    operator_growth,
     record_pages,
     retention_api,
     room_pages,
@@ -36,6 +38,7 @@ from .instance_folder import PACKAGE
 from .services.background_rebuild import BackgroundRebuild
 from .services.prepared_files import PreparedFiles
 from .services.readiness import Readiness
+from .services.room import RecentRoom
 from .sign_in_attempts import SignInAttempts
 
 # A checkout has templates/ and static/ next to the package; an installed wheel has them inside.
@@ -65,6 +68,7 @@ def create_app(
     startup.watch_for_restores(instance_folder.create(settings))
     app.extensions["auto_reconcile"] = startup.auto_reconcile(settings, clock)
     app.extensions["background_rebuild"] = BackgroundRebuild()
+    app.extensions["recent_room"] = RecentRoom(clock)
     app.extensions["readiness"] = Readiness()
     app.extensions["housekeeping"] = startup.housekeeping(settings)
     app.extensions["credentials"] = known = _credentials(settings)
@@ -76,9 +80,10 @@ def create_app(
     middleware.init_app(app)
     auth.init_app(app)
     document.init_app(app)
-    owner = (auth, dashboard, record_pages, room_pages, delete_pages, download_pages, token_pages)
+    pages = (dashboard, day_pages, record_pages, room_pages, delete_pages, download_pages, token_pages)
     protocol = (connector_api, connector_files, connector_deletes, data_api)
-    for part in (*owner, *protocol, formatting, metrics, document, operator_api, retention_api):
+    operators = (operator_api, operator_growth, retention_api)
+    for part in (auth, *pages, *protocol, formatting, metrics, document, *operators):
         app.register_blueprint(part.blueprint)
     metrics.init_app(app)
     alerting_metrics.init_app(app)

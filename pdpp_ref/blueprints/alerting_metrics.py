@@ -3,10 +3,8 @@
 Connections have numbers here and no names, which may be personal: monitoring systems keep labels for long.
 """
 
-import os
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -21,7 +19,7 @@ from ..database import Busy, condition, db, impatient, read_snapshot
 from ..lane_use import LaneUse
 from ..projection.rows import global_row
 from ..queries import silence
-from ..services import summary
+from ..services import room, summary
 from ..timestamps import to_moment
 from .metrics import DATABASE_SECONDS
 
@@ -40,6 +38,7 @@ class _Stored:
     """
 
     arrivals: list[silence.LastArrival]
+    silent: int
     size_bytes: int
     lag_seconds: float | None
     rebuilt: float | None
@@ -54,6 +53,7 @@ def _read() -> _Stored | None:
             progress = summary.progress_of(totals) if running else None
             return _Stored(
                 arrivals=silence.longest(),
+                silent=silence.count(),
                 size_bytes=condition.size_bytes(),
                 lag_seconds=condition.lag_seconds(),
                 rebuilt=progress.counted / max(1, progress.total) if progress else None,
@@ -87,15 +87,16 @@ class _Alerting(Collector):
         if db.is_in_process:
             folders["database"] = Path(db.database).parent
         for name, folder in folders.items():
-            with suppress(OSError):
-                status = os.statvfs(folder)
-                yield name, status.f_bavail * status.f_frsize
+            if (free := room.free_bytes(folder)) is not None:
+                yield name, free
 
 
 def _of_database(stored: _Stored) -> Iterator[Metric]:
     about = "The last arrival from each of the 20 connections that are silent for longest."
     arrivals = {str(each.connection_id): to_moment(each.at).timestamp() for each in stored.arrivals}
     yield _gauge("pdpp_connection_last_arrival_timestamp_seconds", about, "connection", arrivals)
+    about = "Connections whose source has stayed away for longer than usual."
+    yield GaugeMetricFamily("pdpp_silent_connections", about, value=stored.silent)
     about = "The database, with its write-ahead log on SQLite."
     yield GaugeMetricFamily("pdpp_database_bytes", about, value=stored.size_bytes)
     if stored.lag_seconds is not None:

@@ -11,14 +11,14 @@ from flask import Blueprint, Response, current_app, flash, redirect, request, ur
 
 from ..canonical import retention_rules
 from ..database import Busy, DatabaseNotReady
-from ..queries import browsing, growth, listings
+from ..queries import browsing, growth, listings, silence
 from ..schemas import downloads
 from ..schemas.server import Form
 from ..services import summary as summaries
 from ..services.freshness import Hero, hero
 from ..services.summary import Summary
 from ..timestamps import utc_now
-from . import csv_export
+from . import csv_export, rooms
 from .auth import check_form, owner_only, redirect_to
 from .errors import ApiError
 from .extensions import auto_reconcile
@@ -39,6 +39,7 @@ from .owner.pages import (
     StreamPage,
     connection_url,
     growth_view,
+    stream_growth,
 )
 from .owner.requests import ConnectionByNameQuery, HeroQuery, ListQuery, StreamQuery
 from .responses import JSON, render, streamed
@@ -62,10 +63,13 @@ def index() -> Any:
 def dashboard(query: ListQuery) -> str | Response:
     if query.format != "page":
         return _connections_file(query)
+    room = rooms.recent()
     with summaries.reading(auto_reconcile()) as summary:
+        forecast = rooms.forecast(room)
         connections = listings.connections(query.listing_order)
         days = growth.days(query.days)
         baseline = growth.global_baseline()
+        silent = silence.count()
     totals, shown = summary.totals, _hero(summary)
     listing = ListView(
         kind="connection",
@@ -75,6 +79,7 @@ def dashboard(query: ListQuery) -> str | Response:
         whole=totals,
         whole_growth=listings.growth_since(totals, baseline),
         is_lagging=shown.kind != "fresh",
+        silent=silent,
     )
     return render(
         DashboardPage(
@@ -82,6 +87,8 @@ def dashboard(query: ListQuery) -> str | Response:
             poll_seconds=_poll_seconds(shown),
             listing=listing,
             growth=growth_view(listing, days, totals.computed_at),
+            room=room,
+            forecast=forecast,
         )
     )
 
@@ -188,7 +195,7 @@ def stream(query: StreamQuery) -> str | Response:
     if query.format != "page":
         return _contents_file(query)
     with summaries.reading(auto_reconcile()) as summary:
-        detail = listings.stream(query.connection, query.stream)
+        detail = listings.stream(query.connection, query.stream, query.days)
         if detail is None:
             raise ApiError("stream_not_found")
         place = browsing.Place(query.q, query.after, query.before)
@@ -199,6 +206,7 @@ def stream(query: StreamQuery) -> str | Response:
             state=_hero(summary).kind,
             connection_name=query.connection,
             stream=detail.row,
+            growth=stream_growth(query.connection, detail.row, detail.days, query.days),
             listing=RecordsView(query.connection, query.stream, query.q, records),
             records=detail.records,
             files=detail.files,

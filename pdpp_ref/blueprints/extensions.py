@@ -9,6 +9,7 @@ from ..canonical import erasure_file
 from ..services.auto_reconcile import AutoReconcile
 from ..services.background_rebuild import BackgroundRebuild
 from ..services.prepared_files import PreparedFiles
+from ..services.room import RecentRoom
 
 log = logging.getLogger(__name__)
 
@@ -27,6 +28,11 @@ def background_rebuild() -> BackgroundRebuild:
 def prepared_files() -> PreparedFiles:
     """The owner's downloads, which this process alone has."""
     found: PreparedFiles = current_app.extensions["prepared_files"]
+    return found
+
+
+def recent_room() -> RecentRoom:
+    found: RecentRoom = current_app.extensions["recent_room"]
     return found
 
 

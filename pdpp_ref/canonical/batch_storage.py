@@ -7,6 +7,8 @@ from ..database import delete_many, insert_many, update_many
 from ..models import BlobBinding, Record, RecordChange, RetainedSizeRecord, Stream
 from ..models.measures import MEASURE_NAMES
 from ..projection import deltas, marks
+from ..timestamps import utc_now
+from . import contacts
 from .stream_batch import Row, StreamBatch
 
 
@@ -27,6 +29,7 @@ def store(batches: Sequence[StreamBatch], connection_id: int) -> None:
     for batch in batches:
         for key in batch.wrong_rollups & (batch.current.keys() | batch.bound_keys):
             marks.mark_rollups(batch.id, connection_id, key)
+    contacts.note(connection_id, utc_now())
 
 
 def _store_records(batches: Sequence[StreamBatch]) -> None:

@@ -12,6 +12,7 @@ from ..database import (
 )
 from ..models import ConnectorState, locking
 from ..timestamps import utc_now
+from . import contacts
 from .records import Target, check_connector, lock_connection
 
 
@@ -68,4 +69,5 @@ def merge(target: Target, values: Mapping[str, str]) -> list[StreamState]:
         execute_many(
             "UPDATE streams SET last_contact_at = ? WHERE id = ?", [(now, stream.id) for stream in streams]
         )
+        contacts.note(connection.id, now)
         return _of_connection(target.connection)

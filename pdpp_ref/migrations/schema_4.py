@@ -1,7 +1,7 @@
 """From schema 3 to 4: what reading, exporting and deleting in steps need."""
 
 from ..database import db, execute, execute_many, fetch_column
-from ..models import RetainedSizeConnector
+from ..models import ConnectionContact, RetainedSizeConnector
 from ..models.base import new_id, new_secret
 from ..models.measures import EVERY_MEASURE
 from .columns import add_column, count, flag, text
@@ -35,7 +35,16 @@ def migrate() -> None:
         [(new_id(), stream) for stream in fetch_column("SELECT id FROM streams")],
     )
     _rank_by_name()
-    db.create_tables([RetainedSizeConnector])
+    db.create_tables([RetainedSizeConnector, ConnectionContact])
+    execute(
+        """
+        INSERT INTO connection_contacts (connection_id, last_contact_at, visit_began_at)
+        SELECT connection_id, MAX(last_contact_at), MAX(last_contact_at)
+        FROM streams
+        WHERE connection_id IS NOT NULL AND last_contact_at IS NOT NULL
+        GROUP BY connection_id
+        """
+    )
     execute(
         """
         INSERT INTO retained_size_connector (connector_id, record_count)

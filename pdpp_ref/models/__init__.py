@@ -6,6 +6,7 @@ from .canonical import (
     BlobBinding,
     BlobChunk,
     Connection,
+    ConnectionContact,
     ConnectorState,
     Erasure,
     KeySpelling,
@@ -50,6 +51,7 @@ __all__ = [
     "BlobBinding",
     "BlobChunk",
     "Connection",
+    "ConnectionContact",
     "ConnectionSnapshot",
     "ConnectorState",
     "DailySnapshot",
@@ -85,6 +87,7 @@ __all__ = [
 HOUSEKEEPING_TABLES: tuple[type[Table], ...] = (SchemaVersion, TransferState, Pruning)
 CANONICAL_TABLES: tuple[type[Table], ...] = (
     Connection,
+    ConnectionContact,
     Stream,
     RetentionRule,
     Record,

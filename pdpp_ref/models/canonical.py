@@ -238,6 +238,25 @@ class ConnectorState(Table):
         primary_key = peewee.CompositeKey("connection", "stream_name")
 
 
+class ConnectionContact(Table):
+    """When a connection's source was in contact.  A visit is contacts with no long pause between them.
+
+    `intervals` are the seconds from one visit's begin to the next one's, of the newest visits, with spaces
+    between them.  `usual_seconds` is their median, NULL if they are too few; after `silent_from` the source
+    has stayed away for longer than that.  `canonical/contacts.py` has the rules.
+    """
+
+    connection = ForeignKeyField(Connection, primary_key=True, on_delete="CASCADE")
+    last_contact_at = TextField()
+    visit_began_at = TextField()
+    intervals = TextField(default="", constraints=[SQL("DEFAULT ''")])
+    usual_seconds = BigIntegerField(null=True)
+    silent_from = TextField(null=True, index=True)
+
+    class Meta:
+        table_name = "connection_contacts"
+
+
 class RetentionRule(Table):
     """How many versions of each record of a stream the server retains by itself: the newest `keep`.
 

@@ -11,6 +11,7 @@ There is one order, so that transactions cannot deadlock:
 6. the projection's rows of streams, by id (`retained_size_stream`)
 7. the projection's rows of connections, by id (`retained_size_connection`)
 8. the projection's global row (`retained_size_global`); its lock holds for the rows of connectors too
+9. the times of a connection's contacts (`connection_contacts`), as the last statement of a write
 
 A transaction that writes canonical rows locks 1 and 2 first, then whichever of the rest it needs.  A pass
 that reconciles locks some of them in the same order, and skips most rows that others have locked.

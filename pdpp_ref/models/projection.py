@@ -207,6 +207,12 @@ class GlobalSnapshot(DailySnapshot):
         primary_key = peewee.CompositeKey("id", "day")
 
 
+# What a day's growth comes from.
+for _days, _key in ((StreamSnapshot, "stream_id"), (ConnectionSnapshot, "connection_id")):
+    _table = _days._meta.table_name
+    _days.add_index(SQL(f"CREATE INDEX IF NOT EXISTS {_table}_by_day ON {_table} (day, {_key})"))
+
+
 # The cost of finding dirty rows depends on how many are dirty, not on how many exist.
 for _model, _columns in (
     (RetainedSizeStream, "connection_id, stream_id"),

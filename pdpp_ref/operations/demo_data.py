@@ -3,11 +3,11 @@
 import json
 import random
 from collections.abc import Callable, Iterator
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import accumulate, pairwise
 
-from ..canonical import blobs, records
-from ..database import execute, write_transaction
+from ..canonical import blobs, contacts, records
+from ..database import execute, fetch_all, write_transaction
 from ..parsing.messages import Change
 from ..projection.grains import CONNECTION, GLOBAL, STREAM
 from ..services import reconcile
@@ -15,6 +15,8 @@ from ..timestamps import days_before, to_text
 
 START = datetime(2024, 1, 1)
 SAMPLE_DAYS, STEP_DAYS = 84, 3
+# One source has stopped: nothing came in its last steps.
+STOPPED, STOPPED_STEPS = "sample bank", 6
 WORDS = ("river", "stone", "lamp", "orbit", "maple", "cloud", "paper", "green", "quiet", "market")
 
 Make = Callable[[random.Random, int], dict[str, object]]
@@ -71,17 +73,20 @@ def load() -> None:
                 _add_files(connection, stream, changes[step])
         if days:
             _date_back(days)
+    _note_contacts()
     reconcile.begin_rebuild()
     reconcile.finish_rebuild()  # the extents are still those from before the rows were dated back
 
 
 def _parts(sample: Sample) -> list[list[Change]]:
     """A sample's changes by step; they begin after some steps, and their number varies."""
-    _, _, stream, records, make = sample
+    connection, _, stream, records, make = sample
     rng = random.Random(f"steps of {stream} {records}")
     steps = SAMPLE_DAYS // STEP_DAYS + 1
     begin = rng.randrange(steps // 2)
     shares = [0.0] * begin + [rng.expovariate(1) for _ in range(steps - begin)]
+    if connection == STOPPED:
+        shares[-STOPPED_STEPS:] = [0.0] * STOPPED_STEPS
     every = list(_changes(random.Random(f"{stream} {records}"), stream, records, make))
     ends = [round(end / sum(shares) * len(every)) for end in accumulate(shares)]
     return [every[start:end] for start, end in pairwise([0, *ends])]
@@ -111,6 +116,17 @@ def _date_back(days: int) -> None:
             )
         for grain in (STREAM, CONNECTION, GLOBAL):
             execute(f"UPDATE {grain.days} SET day = ? WHERE day = ?", (then, today))
+
+
+def _note_contacts() -> None:
+    """Every source came at each step, whether it had something new or not."""
+    now = datetime.now(UTC)
+    with write_transaction():
+        execute("DELETE FROM connection_contacts")
+        for connection_id, name in fetch_all("SELECT id, connector_instance_id FROM connections"):
+            last = STOPPED_STEPS * STEP_DAYS if name == STOPPED else 0
+            for days in range(SAMPLE_DAYS, last - 1, -STEP_DAYS):
+                contacts.note(connection_id, to_text(now - timedelta(days=days)))
 
 
 _TIMES = (

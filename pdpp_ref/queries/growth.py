@@ -10,6 +10,7 @@ are stored.
 
 from bisect import bisect_left
 from collections.abc import Sequence
+from datetime import date, timedelta
 from itertools import pairwise
 from typing import Literal, NamedTuple, get_args
 
@@ -68,7 +69,7 @@ class _Current(NamedTuple):
 
 
 class _Neighbours(NamedTuple):
-    """A connection's row with the snapshots on either side of the end of a day, None if there is none.
+    """A stream's or connection's row with the snapshots before and after the end of a day, None if none.
 
     `until` is the generation and the total, if that is known, of the last one until then; `after` the
     previous generation and the day of the first one after it.  `dirty` is None if the row was lost.
@@ -88,6 +89,7 @@ class _Neighbours(NamedTuple):
 NOTHING = (0,) * len(BYTE_MEASURES)
 _PARTS = ", ".join(measure.name for measure in BYTE_MEASURES)
 _TOTAL = " + ".join(f"a.{measure.name}" for measure in BYTE_MEASURES)
+_CANONICAL = {STREAM.table: "streams", CONNECTION.table: "connections"}
 # Each grain's table with the times of creation, and SQL for that.
 _CREATED = {
     STREAM.table: "(SELECT created_at FROM streams WHERE id = r.stream_id)",
@@ -112,13 +114,26 @@ def days(shown: int, connection_id: int | None = None, *, stream_id: int | None 
     return _from(history, since)
 
 
-def baselines(ids: Sequence[int] | None = None) -> dict[int, int | None]:
-    """The total of each connection, or of these, by its id, at the end of the day COMPARED_DAYS ago.
+def baselines(
+    ids: Sequence[int] | None = None, grain: Grain = CONNECTION, within: int | None = None
+) -> dict[int, int | None]:
+    """The total of each row of a grain, or of these, by its id, at the end of the day COMPARED_DAYS ago.
+
+    `within`: only the streams of this connection.  None: unknown.
+    """
+    conditions = ["TRUE"] if ids is None else [f"c.id IN ({placeholders(ids)})"]
+    if within is not None:
+        conditions.append("c.connection_id = ?")
+    values = [*(ids or ()), *(() if within is None else (within,))]
+    return totals_at(grain, days_before(COMPARED_DAYS), " AND ".join(conditions), values)
+
+
+def totals_at(grain: Grain, day: str, where: str, values: Sequence[int | str]) -> dict[int, int | None]:
+    """The total of each stream or connection `c` for which `where` holds, by its id, at the end of a day.
 
     None: unknown.
     """
-    wanted = "TRUE" if ids is None else f"c.id IN ({placeholders(ids)})"
-    day, today = days_before(COMPARED_DAYS), days_before(0)
+    today = days_before(0)
     # One statement, except for rows whose clock has stepped back.  A snapshot's values come as one text, so
     # that each is one look-up in an index: for a join PostgreSQL may read all snapshots.
     found = fetch_all(
@@ -127,26 +142,28 @@ def baselines(ids: Sequence[int] | None = None) -> dict[int, int | None]:
             r.dirty, r.stale_since, r.computed_at, r.generation, r.days_disordered,
             (
                 SELECT a.generation || ' ' || CASE WHEN a.unknown THEN '' ELSE CAST({_TOTAL} AS TEXT) END
-                FROM retained_size_connection_days a
-                WHERE a.connection_id = c.id AND a.day <= ?
+                FROM {grain.days} a
+                WHERE a.{grain.key} = c.id AND a.day <= ?
                 ORDER BY a.day DESC
                 LIMIT 1
             ),
             (
                 SELECT b.previous_generation || ' ' || b.day
-                FROM retained_size_connection_days b
-                WHERE b.connection_id = c.id AND b.day > ? AND b.day <= ?
+                FROM {grain.days} b
+                WHERE b.{grain.key} = c.id AND b.day > ? AND b.day <= ?
                 ORDER BY b.day
                 LIMIT 1
             )
-        FROM connections c
-        LEFT JOIN retained_size_connection r ON r.connection_id = c.id
-        WHERE {wanted}
+        FROM {_CANONICAL[grain.table]} c
+        LEFT JOIN {grain.table} r ON r.{grain.key} = c.id
+        WHERE {where}
         """,
-        (day, day, today, *(ids or ())),
+        (day, day, today, *values),
     )
     return {
-        row.id: _total_at(CONNECTION, row.id) if _is_disordered(row, today) else _total_between(row, day)
+        row.id: (
+            day_of(grain, row.id, day).total if _is_disordered(row, today) else _total_between(row, day)
+        )
         for row in (_Neighbours(*each) for each in found)
     }
 
@@ -154,6 +171,27 @@ def baselines(ids: Sequence[int] | None = None) -> dict[int, int | None]:
 def global_baseline() -> int | None:
     """The total of everything, at the end of that day; None: unknown."""
     return _total_at(GLOBAL, 1)
+
+
+def changes(history: Sequence[Day]) -> list[int | None]:
+    """How many bytes each day of `days` has added; None if that or the day before is unknown.
+
+    The first day is a state that others are compared with, so what it has added is unknown too.
+    """
+    return [None, *(_change(before, day) for before, day in pairwise(history))]
+
+
+def _change(before: Day, day: Day) -> int | None:
+    return None if before.total is None or day.total is None else day.total - before.total
+
+
+def change_on(grain: Grain, key: int, day: str) -> int | None:
+    """How many bytes a row grew by on a day; None: unknown."""
+    return _change(day_of(grain, key, day_before(day)), day_of(grain, key, day))
+
+
+def day_before(day: str) -> str:
+    return (date.fromisoformat(day) - timedelta(days=1)).isoformat()
 
 
 def day_of(grain: Grain, key: int, day: str) -> Day:

@@ -1,15 +1,17 @@
 """The order of the owner's lists: the ids of their rows, sorted, searched and limited."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from ..database import fetch_all, fetch_column, placeholders
 from ..models.measures import COUNT_MEASURES, MEASURE_NAMES, TOTAL, TOTAL_SQL
-from . import growth
+from ..projection.grains import CONNECTION, STREAM, Grain
+from . import growth, silence
 
 NAME, GROWTH = "name", "growth"
-SORTS = (NAME, TOTAL, GROWTH, *MEASURE_NAMES)
+CONTACT, SILENCE, ARRIVAL = "last_contact_at", "silent_from", "latest_ingested_at"
+SORTS = (NAME, TOTAL, GROWTH, CONTACT, SILENCE, ARRIVAL, *MEASURE_NAMES)
 MAX_ROWS = 100
 FEW_FOUND = 500  # of more rows that a search finds, all are sorted
 
@@ -28,6 +30,7 @@ class Source:
     """The common parts of a list's statements: columns, and the clauses FROM and WHERE.
 
     The rows of its grain are joined as `r`.  `found` is SQL for what a search looks in: the id, then texts.
+    `times` is SQL for what a list of all connections or streams is sorted by if it is not a measure.
     `counted` is the same list while all its rows are known to be exact, so that an index can sort them.
     """
 
@@ -35,8 +38,9 @@ class Source:
     name: str
     tables: str
     where: str
-    grows: bool
+    grain: Grain
     found: str
+    times: dict[str, str] = field(default_factory=dict)
     identity: str = ""
     counted: "Source | None" = None
 
@@ -48,17 +52,21 @@ _FOUND_STREAMS = "SELECT id, name FROM streams WHERE connection_id = ?"
 CONNECTIONS = Source(
     id="c.id",
     name="c.connector_instance_id",
-    identity="c.id, c.connector_instance_id AS name, c.connector_id",
-    tables="connections c LEFT JOIN retained_size_connection r ON r.connection_id = c.id",
+    identity=f"c.id, c.connector_instance_id AS name, c.connector_id, {silence.CONTACT_COLUMNS}",
+    tables=(
+        "connections c LEFT JOIN retained_size_connection r ON r.connection_id = c.id "
+        + silence.CONTACTS_JOINED
+    ),
+    times={CONTACT: "k.last_contact_at", SILENCE: "k.silent_from", ARRIVAL: "r.latest_ingested_at"},
     where=f"(r.dirty IS NULL OR r.dirty OR {_RETAINS_ANYTHING})",
-    grows=True,
+    grain=CONNECTION,
     found=_FOUND_CONNECTIONS,
     counted=Source(
         id="r.connection_id",
         name="r.connection_name",
         tables="retained_size_connection r",
         where=_RETAINS_ANYTHING,
-        grows=True,
+        grain=CONNECTION,
         found=_FOUND_CONNECTIONS,
     ),
 )
@@ -68,15 +76,16 @@ STREAMS = Source(
     name="s.name",
     identity="s.id, s.name, '' AS connector_id",
     tables="streams s LEFT JOIN retained_size_stream r ON r.stream_id = s.id",
+    times={CONTACT: "s.last_contact_at", SILENCE: "NULL", ARRIVAL: "r.latest_ingested_at"},
     where="s.connection_id = ?",
-    grows=False,
+    grain=STREAM,
     found=_FOUND_STREAMS,
     counted=Source(
         id="r.stream_id",
         name="r.stream_name",
         tables="retained_size_stream r",
         where="r.connection_id = ?",
-        grows=False,
+        grain=STREAM,
         found=_FOUND_STREAMS,
     ),
 )
@@ -106,7 +115,7 @@ def _sorted(
     where = source.where
     if among is not None:
         where, values = f"{where} AND {source.id} IN ({placeholders(among)})", [*values, *among]
-    if order.sort == GROWTH and source.grows:
+    if order.sort == GROWTH:
         return _by_growth(source, where, values, among, order.descending)
     return fetch_column(
         f"""
@@ -125,8 +134,8 @@ def _order_by(source: Source, order: Order) -> str:
     way = "DESC" if order.descending else "ASC"
     if order.sort == NAME:
         return f"{source.name} {way}"
-    if order.sort == GROWTH:  # unknown for all streams
-        return source.name
+    if time := source.times.get(order.sort):
+        return f"{time} IS NULL, {time} {way}, {source.name}"
     value = TOTAL_SQL if order.sort == TOTAL else f"r.{order.sort}"
     if source.counted is None:
         return f"{value} {way}, {source.name}"
@@ -137,7 +146,8 @@ def _order_by(source: Source, order: Order) -> str:
 def _by_growth(
     source: Source, where: str, values: Sequence[int], among: list[int] | None, descending: bool
 ) -> list[int]:
-    baselines = growth.baselines(among)
+    within = values[0] if source.grain is STREAM else None
+    baselines = growth.baselines(among, source.grain, within)
     rows = fetch_all(
         f"""
         SELECT {source.id}, CASE WHEN r.computed_at IS NOT NULL THEN {TOTAL_SQL} END

@@ -11,15 +11,18 @@ from typing import Any, Generic, Literal, NamedTuple, TypeVar
 from msgspec.structs import replace
 
 from ..database import fetch_all, placeholders
-from ..models.measures import MEASURE_NAMES, Measures
+from ..models.measures import EVERY_MEASURE, MEASURE_NAMES, Measures
 from ..projection.rows import ROW_COLUMNS, ProjectionRow, fetch_rows, global_row
-from . import contents, growth
+from . import contents, growth, silence
 from .items import ItemRow
 from .list_order import (
+    ARRIVAL,
     CONNECTIONS,
+    CONTACT,
     GROWTH,
     MAX_ROWS,
     NAME,
+    SILENCE,
     SORTS,
     STREAMS,
     Order,
@@ -27,7 +30,7 @@ from .list_order import (
     sorted_ids,
 )
 
-__all__ = ["GROWTH", "MAX_ROWS", "NAME", "SORTS", "Order"]
+__all__ = ["ARRIVAL", "CONTACT", "GROWTH", "MAX_ROWS", "NAME", "SILENCE", "SORTS", "Order"]
 
 LARGEST = 10
 BATCH_ROWS = 500
@@ -36,7 +39,8 @@ BATCH_ROWS = 500
 class ListedRow(ProjectionRow, kw_only=True, frozen=True):
     """A connection or a stream.  `growth` is in bytes since growth.COMPARED_DAYS ago, None if unknown.
 
-    `share` is the part of the list's total, from 0 to 1; None for a row that was never counted.
+    `share` is the part of the list's total, from 0 to 1; None for a row that was never counted.  Of a
+    connection, the times are those of silence.Contact.
     """
 
     id: int
@@ -44,6 +48,13 @@ class ListedRow(ProjectionRow, kw_only=True, frozen=True):
     connector_id: str
     growth: int | None = None
     share: float | None = None
+    last_contact_at: str | None = None
+    usual_seconds: int | None = None
+    silent_from: str | None = None
+
+    @property
+    def is_silent(self) -> bool:
+        return silence.is_silent(self.silent_from)
 
 
 @dataclass(frozen=True)
@@ -144,30 +155,35 @@ def _exact_totals_of(connection: ListedRow) -> Counted | None:
 
 def all_streams(connection_name: str, order: Order) -> Batches[ListedRow] | None:
     """All streams of a connection; None if there is none of the name."""
-    connection_id = _connection_id(connection_name)
-    return None if connection_id is None else _batches(STREAMS, order, connection_id)
+    found = connection_id(connection_name)
+    return None if found is None else _batches(STREAMS, order, found)
 
 
 class StreamDetail(NamedTuple):
-    """`all_searched` is False if the stream has more versions than are searched for the largest."""
+    """`days` are those of growth.days.
+
+    `all_searched` is False if the stream has more versions than are searched for the largest.
+    """
 
     row: ListedRow
+    days: list[growth.Day]
     records: list[ItemRow]
     files: list[ItemRow]
     all_searched: bool
 
 
-def stream(connection_name: str, name: str) -> StreamDetail | None:
-    """A stream with its largest records and files; None if there is none of the name."""
-    stream_id = _stream_id(connection_name, name)
-    if stream_id is None:
+def stream(connection_name: str, name: str, days: int) -> StreamDetail | None:
+    """A stream with its growth over so many days, its largest records and files; None if there is none."""
+    found = stream_id(connection_name, name)
+    if found is None:
         return None
-    (row,) = _rows(STREAMS, "s.id = ?", [stream_id])
+    (row,) = _rows(STREAMS, "s.id = ?", [found])
     return StreamDetail(
         row,
-        contents.largest_records(stream_id, LARGEST),
-        contents.largest_files(stream_id, LARGEST),
-        contents.is_searched_whole(stream_id),
+        growth.days(days, stream_id=found),
+        contents.largest_records(found, LARGEST),
+        contents.largest_files(found, LARGEST),
+        contents.is_searched_whole(found),
     )
 
 
@@ -175,20 +191,20 @@ def stream_contents(
     connection_name: str, name: str, of: Literal["record", "file"]
 ) -> Batches[ItemRow] | None:
     """All records of a stream, or all their files, by name; None if there is no such stream."""
-    stream_id = _stream_id(connection_name, name)
-    if stream_id is None:
+    found = stream_id(connection_name, name)
+    if found is None:
         return None
     if of == "record":
-        return Batches(contents.record_count(stream_id), contents.record_batches(stream_id, BATCH_ROWS))
-    return Batches(contents.file_count(stream_id), contents.file_batches(stream_id, BATCH_ROWS))
+        return Batches(contents.record_count(found), contents.record_batches(found, BATCH_ROWS))
+    return Batches(contents.file_count(found), contents.file_batches(found, BATCH_ROWS))
 
 
-def _connection_id(name: str) -> int | None:
+def connection_id(name: str) -> int | None:
     found = fetch_all("SELECT id FROM connections WHERE connector_instance_id = ?", [name])
     return found[0][0] if found else None
 
 
-def _stream_id(connection_name: str, name: str) -> int | None:
+def stream_id(connection_name: str, name: str) -> int | None:
     found = fetch_all(
         """
         SELECT s.id
@@ -207,8 +223,8 @@ def _stream_id(connection_name: str, name: str) -> int | None:
 def _list(source: Source, order: Order, exact: Counted | None, *values: int) -> List:
     """`exact` are the list's totals, if all its rows are exact."""
     every, known, whole = exact or _totals(source, values)
-    # Names and growth are sorted in the same way whether rows are exact or not.
-    is_ranked = exact is not None and order.sort not in (NAME, GROWTH)
+    # What is no measure is sorted in the same way whether rows are exact or not.
+    is_ranked = exact is not None and order.sort in EVERY_MEASURE
     by = source.counted if is_ranked and source.counted else source
     # Without a search the database reads only rows that are shown.
     ids = sorted_ids(by, order, values, order.limit)
@@ -265,9 +281,9 @@ def _rows(source: Source, where: str, values: Sequence[Any]) -> list[ListedRow]:
         """,
         values,
     )
-    if not (rows and source.grows):
+    if not rows:
         return rows
-    baselines = growth.baselines([row.id for row in rows])
+    baselines = growth.baselines([row.id for row in rows], source.grain)
     return [replace(row, growth=growth_since(row, baselines.get(row.id))) for row in rows]
 
 

@@ -12,7 +12,20 @@ from ..models.measures import EVERY_MEASURE, Measures, MeasuresOf
 from ..queries.growth import COMPARED_DAYS
 from ..queries.items import ItemRow
 from ..queries.listings import ListedRow
-from .types import Body, Connection, Connector, Count, Key, Sha256, Stream, Time
+from .types import (
+    Body,
+    Connection,
+    Connector,
+    Count,
+    Key,
+    LastArrival,
+    LastContact,
+    Sha256,
+    Silent,
+    Stream,
+    Time,
+    UsualInterval,
+)
 
 _UNKNOWN = "Null if it is not known."
 Number = int | None
@@ -40,23 +53,29 @@ class _GrowingRow(_Measures, kw_only=True, frozen=True):
     as_of: Time | None
 
 
-class ListedConnection(_GrowingRow, frozen=True, tag="connection"):
+class ListedConnection(_GrowingRow, kw_only=True, frozen=True, tag="connection"):
     """A connection's line."""
 
     connector: Connector
     connection: Connection
+    last_contact_at: LastContact
+    last_arrival_at: LastArrival
+    usual_interval_seconds: UsualInterval
+    silent: Silent
 
 
-class ListedStream(_Row, frozen=True, tag="stream"):
+class ListedStream(_GrowingRow, frozen=True, tag="stream"):
     """A stream's line."""
 
     connection: Connection
     stream: Stream
 
 
-class ListedRecord(ListedStream, frozen=True, tag="record"):
+class ListedRecord(_Row, frozen=True, tag="record"):
     """A record's line, without its content."""
 
+    connection: Connection
+    stream: Stream
     record_key: Key
 
 
@@ -93,6 +112,10 @@ def listed_connection(row: ListedRow) -> ListedConnection:
     return ListedConnection(
         connector=row.connector_id,
         connection=row.name,
+        last_contact_at=row.last_contact_at,
+        last_arrival_at=row.latest_ingested_at,
+        usual_interval_seconds=row.usual_seconds,
+        silent=row.is_silent,
         growth=row.growth,
         may_lag=row.dirty,
         as_of=row.computed_at,
@@ -104,6 +127,7 @@ def listed_stream(row: ListedRow, connection: str) -> ListedStream:
     return ListedStream(
         connection=connection,
         stream=row.name,
+        growth=row.growth,
         may_lag=row.dirty,
         as_of=row.computed_at,
         **_numbers(row, row.computed_at),

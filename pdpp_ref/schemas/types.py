@@ -15,6 +15,19 @@ Time = Annotated[
         extra_json_schema={"format": "date-time", "examples": ["2026-01-31T08:00:00.000Z"]},
     ),
 ]
+LastContact = Annotated[
+    Time | None, Meta(description="When its source last sent anything, also if nothing had changed.")
+]
+LastArrival = Annotated[Time | None, Meta(description="When the newest of its live records arrived.")]
+UsualInterval = Annotated[
+    Annotated[int, Meta(ge=0)] | None,
+    Meta(
+        description="The median time between the latest visits of its source; null if there were too few.",
+    ),
+]
+Silent = Annotated[
+    bool, Meta(description="Whether its source has stayed away for longer than usual, and a grace.")
+]
 Count = Annotated[int, Meta(ge=0, description="A number of things.")]
 Bytes = Annotated[int, Meta(ge=0, description="A number of bytes.")]
 Connector = Annotated[str, Meta(description="What kind of source a connection is of.")]

@@ -3,7 +3,7 @@
 import os
 import re
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -560,3 +560,34 @@ def test_an_empty_page_fills_while_the_first_import_runs(
         expect(page.get_by_role("link", name="laptop")).to_be_visible()
         server.set_last_arrival(datetime(2024, 1, 1, tzinfo=UTC))
         expect(page.locator("#hero")).not_to_contain_text("arriving")
+
+
+def test_times_are_in_the_readers_zone_and_days_stay_utc_days(
+    new_page: Callable[..., Page], server: Server
+) -> None:
+    page = new_page(timezone_id="Pacific/Marquesas")
+    server.sign_in(page.context)
+    page.goto(f"{server.url}/dashboard")
+    expect(page.locator("#zone")).to_contain_text("Pacific/Marquesas")
+    for _ in range(2):  # of the page, and of a hero that was swapped in
+        time = page.locator("#hero .note time").first
+        expect(time).to_contain_text("GMT-9:30")
+        at = datetime.fromisoformat(time.get_attribute("datetime") or "")
+        assert at.tzinfo == UTC
+        there = at + timedelta(hours=-9, minutes=-30)
+        assert time.inner_text().startswith(f"{there.day} {there:%B %Y, %H:%M:%S} ")
+        server.add_record()
+        next_poll(page)
+    day = page.locator(".plot .span time").last
+    written = datetime.fromisoformat(day.get_attribute("datetime") or "")
+    assert day.inner_text() == f"{written.day} {written:%b %Y}"
+
+
+def test_the_chart_leads_to_the_page_of_its_day(page: Page, server: Server) -> None:
+    page.get_by_text("Show as a table").click()
+    page.locator(".days th a").first.click()
+    expect(page.locator("#page-title")).to_have_text(re.compile(r"\d{4}$"))
+    expect(page.locator("#streams li").first).to_contain_text("notes")
+    page.locator("#connections a").first.click()
+    expect(page.locator(".crumbs a").last).to_have_text("laptop")
+    assert flaws(page, ()) == []

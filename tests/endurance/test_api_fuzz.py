@@ -36,6 +36,10 @@ CHECKS = [
 # Listed, so that every test process collects the same; a test below holds the list to the document.
 ROUTES = [
     "GET /",
+    "GET /_ref/dataset/contacts",
+    "GET /_ref/dataset/growth",
+    "GET /_ref/dataset/growth/day",
+    "GET /_ref/dataset/room",
     "GET /_ref/dataset/size",
     "GET /_ref/dataset/summary",
     "GET /_ref/dataset/summary/streams",
@@ -46,6 +50,7 @@ ROUTES = [
     "GET /dashboard",
     "GET /dashboard/connections",
     "GET /dashboard/connections/{name}",
+    "GET /dashboard/days",
     "GET /dashboard/delete",
     "GET /dashboard/deleted",
     "GET /dashboard/downloads/{file_id}",

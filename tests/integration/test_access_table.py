@@ -28,6 +28,7 @@ PLACES = {
     "blob_id": "blob_sha256_" + "0" * 64,
     "filename": "style.css",
     "file_id": "unknown",
+    "day": "2026-01-31",
     "pruning_id": "unknown",
 }
 OTHER = "phone"

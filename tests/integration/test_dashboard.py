@@ -261,12 +261,12 @@ def test_while_totals_may_lag_each_row_shows_its_own_time(
     mark("phone")
     probe.fail_reconcile()
     page = soup(owner.get("/dashboard").text)
-    assert [bool(row.find("time")) for row in page.select("#connections tbody tr")] == [True, True]
+    assert [bool(row.select("th time")) for row in page.select("#connections tbody tr")] == [True, True]
     assert not page.select(".listing > .note time"), "no one time is true of all rows"
     probe.restore()
     clock.advance(31)
     page = soup(owner.get("/dashboard").text)
-    assert not page.select("#connections tbody time")
+    assert not page.select("#connections tbody th time")
     assert page.select(".listing > .note time")
 
 

@@ -32,7 +32,10 @@ def several() -> list[str]:
     return sorted(("b", "a", "Mail home", "mail WORK", "z", "y"))
 
 
-@pytest.mark.parametrize("sort", listings.SORTS)
+TIMES = (listings.CONTACT, listings.SILENCE, listings.ARRIVAL)
+
+
+@pytest.mark.parametrize("sort", [each for each in listings.SORTS if each not in TIMES])
 def test_any_column_sorts_and_equals_stand_by_name(several: list[str], sort: str) -> None:
     rows = listings.connections(Order()).rows
     rising = listings.connections(Order(sort, descending=False)).rows

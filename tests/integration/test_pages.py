@@ -23,6 +23,7 @@ PAGES: dict[type[Any], str] = {
     pages.HeroFragment: "/dashboard/hero",
     pages.ConnectionPage: "/dashboard/connections/laptop",
     pages.StreamPage: "/dashboard/streams?connection=laptop&stream=notes",
+    pages.DayPage: "/dashboard/days?day=2026-01-31",
     pages.RecordPage: "/dashboard/records?connection=laptop&stream=notes&key=0000001",
     pages.DownloadPage: "/dashboard/downloads/ID/page",
     pages.DownloadFragment: "/dashboard/downloads/ID/state",

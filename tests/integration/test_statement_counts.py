@@ -16,6 +16,8 @@ READS = [
     "/_ref/dataset/top?scope=stream&measure=record_count",
     "/_ref/dataset/top?scope=record&limit=25",
     "/_ref/dataset/top?scope=blob",
+    "/_ref/dataset/growth?connector_instance_id=laptop&stream=notes",
+    "/_ref/dataset/contacts",
     "/_ref/metrics",
     "/dashboard",
     "/dashboard/hero",

@@ -10,7 +10,7 @@ from datetime import date
 from itertools import groupby
 
 from ...models.measures import BYTE_MEASURES
-from ...queries.growth import Day
+from ...queries.growth import Day, changes
 from ...timestamps import days_before
 
 WIDTH, HEIGHT = 600, 160
@@ -18,11 +18,12 @@ WIDTH, HEIGHT = 600, 160
 
 @dataclass(frozen=True)
 class Step:
-    """From `left`, for `width`, the bytes were those of `day`."""
+    """From `left`, for `width`, the bytes were those of `day`, which had added `change`; None: unknown."""
 
     left: float
     width: float
     day: Day
+    change: int | None
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,7 @@ class Chart:
     steps: list[Step]
     top: int
     first_day: str
+    middle_day: str
     last_day: str
 
     @property
@@ -55,8 +57,8 @@ def chart(days: Sequence[Day], shown: int) -> Chart | None:
     lefts = [min(max(0, (date.fromisoformat(day.day) - first).days) * unit, WIDTH) for day in days]
     rights = [*lefts[1:], float(WIDTH)]
     steps = [
-        Step(round(left, 2), round(right - left, 2), day)
-        for left, right, day in zip(lefts, rights, days, strict=True)
+        Step(round(left, 2), round(right - left, 2), day, change)
+        for left, right, day, change in zip(lefts, rights, days, changes(days), strict=True)
     ]
     runs = [list(run) for known, run in groupby(steps, lambda step: step.day.parts is not None) if known]
     # The whole first: each part is drawn over it and leaves the share of the last part visible.
@@ -65,7 +67,8 @@ def chart(days: Sequence[Day], shown: int) -> Chart | None:
         for place, measure in reversed(list(enumerate(BYTE_MEASURES)))
     ]
     line = "".join(_line(run, len(BYTE_MEASURES), top) for run in runs)
-    return Chart(stacked, line, steps, top, first.isoformat(), last.isoformat())
+    middle = first + (last - first) / 2
+    return Chart(stacked, line, steps, top, first.isoformat(), middle.isoformat(), last.isoformat())
 
 
 def _line(run: Sequence[Step], parts: int, top: int) -> str:

@@ -146,9 +146,22 @@ def moment(value: str | None) -> Markup:
 
 @blueprint.app_template_filter()
 def day(value: str) -> Markup:
-    """The date of a day or of a time, in UTC."""
+    """The date of a day, which is a day in UTC, or of a time, which a script shows as the reader's date."""
     at = to_moment(value)
-    return Markup('<time datetime="{}">{}</time>').format(value, f"{at.day} {at:%b %Y}")
+    shown = f"{at.day} {at:%b %Y}"
+    if len(value) == len("2026-01-31"):
+        return Markup('<time datetime="{}">{}</time>').format(value, shown)
+    return Markup('<time datetime="{}" data-date>{}</time>').format(value, shown)
+
+
+@blueprint.app_template_filter()
+def interval(seconds: int) -> str:
+    """A usual time between visits, roughly: `20 minutes`, `day`, `3 days`."""
+    for unit, length in (("day", 86_400), ("hour", 3_600), ("minute", 60)):
+        number = round(seconds / length)
+        if number >= 1:
+            return unit if number == 1 else f"{number} {unit}s"
+    return "minute"
 
 
 def size_text(value: int) -> str:

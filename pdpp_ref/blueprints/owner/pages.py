@@ -15,11 +15,13 @@ from msgspec import structs
 from ...canonical.retention_rules import Rule
 from ...projection.rows import ProjectionRow
 from ...queries.browsing import BrowsedFile, BrowsedPage, BrowsedVersion
+from ...queries.day_changes import DayChanges, Origin
 from ...queries.growth import RANGES, Day
 from ...queries.items import ItemRow
 from ...queries.listings import List, ListedRow
 from ...services.freshness import Hero, Kind
 from ...services.prepared_files import Problem, State
+from ...services.room import Forecast, Room
 from ...tokens import Token
 from .chart import Chart, chart
 from .requests import MAX_ROWS, ListQuery
@@ -30,7 +32,8 @@ class ListView:
     """A list of connections or streams: search, columns to sort by, rows, the sum of other rows, the whole.
 
     `whole` is the row of all rows together, and `whole_growth` its growth.  `is_lagging`: rows show
-    their own times.  `path` is the page's; `connection` is the one whose streams these are.
+    their own times.  `path` is the page's; `connection` is the one whose streams these are.  `silent` is
+    how many connections are silent.
     """
 
     kind: Literal["connection", "stream"]
@@ -42,6 +45,7 @@ class ListView:
     is_lagging: bool
     connection: str = ""
     max_rows: int = MAX_ROWS
+    silent: int = 0
 
     def address(self, **changes: Any) -> str:
         """The page's own address with other parameters; defaults are left out."""
@@ -72,12 +76,31 @@ class RangeLink(NamedTuple):
 
 @dataclass(frozen=True)
 class GrowthView:
-    """Growth as a chart and as a table.  `change`: the bytes of growth.COMPARED_DAYS, None if unknown."""
+    """Growth as a chart and as a table.  `change`: the bytes of growth.COMPARED_DAYS, None if unknown.
+
+    It is of everything, of a `connection` or of its `stream`.
+    """
 
     chart: Chart | None
+    shown: int
     ranges: list[RangeLink]
     change: int | None
     as_of: str | None
+    connection: str | None = None
+    stream: str | None = None
+
+    @property
+    def file_address(self) -> str:
+        return url_for(
+            "growth.dataset_growth",
+            connector_instance_id=self.connection,
+            stream=self.stream,
+            days=self.shown,
+            format="csv",
+        )
+
+    def day_address(self, day: str) -> str:
+        return url_for("days.day", day=day, connection=self.connection)
 
 
 def growth_view(listing: ListView, days: Sequence[Day], as_of: str | None) -> GrowthView:
@@ -85,10 +108,45 @@ def growth_view(listing: ListView, days: Sequence[Day], as_of: str | None) -> Gr
     shown = listing.query.days
     return GrowthView(
         chart=chart(days, shown),
+        shown=shown,
         ranges=[RangeLink(each, listing.address(days=each), each == shown) for each in RANGES],
         change=listing.whole_growth,
         as_of=as_of,
+        connection=listing.connection or None,
     )
+
+
+def stream_growth(connection: str, row: ListedRow, days: Sequence[Day], shown: int) -> GrowthView:
+    return GrowthView(
+        chart=chart(days, shown),
+        shown=shown,
+        ranges=[
+            RangeLink(each, stream_url(connection, row.name, days=each), each == shown) for each in RANGES
+        ],
+        change=row.growth,
+        as_of=row.computed_at,
+        connection=connection,
+        stream=row.name,
+    )
+
+
+@dataclass(frozen=True)
+class DayPage:
+    """What a day's growth comes from, of everything or of a `connection`."""
+
+    template: ClassVar[str] = "day.html"
+    state: ClassVar[None] = None
+    found: DayChanges
+    connection: str
+    earlier: str
+    later: str | None
+
+    def address(self, day: str) -> str:
+        return url_for("days.day", day=day, connection=self.connection or None)
+
+    def origin_address(self, origin: Origin) -> str:
+        """The day of one connection."""
+        return url_for("days.day", day=self.found.day, connection=origin.connection)
 
 
 @dataclass(frozen=True)
@@ -100,6 +158,8 @@ class DashboardPage:
     poll_seconds: int
     listing: ListView
     growth: GrowthView
+    room: Room
+    forecast: Forecast | None
 
     @property
     def state(self) -> Kind:
@@ -161,6 +221,7 @@ class StreamPage:
     state: Kind
     connection_name: str
     stream: ListedRow
+    growth: GrowthView
     listing: RecordsView
     records: list[ItemRow]
     files: list[ItemRow]

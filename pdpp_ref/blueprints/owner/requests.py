@@ -34,7 +34,7 @@ class ListQuery(Struct):
 
     @property
     def descends(self) -> bool:
-        return self.order == "desc" if self.order else self.sort != listings.NAME
+        return self.order == "desc" if self.order else self.sort not in (listings.NAME, listings.SILENCE)
 
     @property
     def listing_order(self) -> listings.Order:
@@ -46,9 +46,25 @@ class ConnectionByNameQuery(ListQuery):
     name: Connection = ""
 
 
+Day = Annotated[
+    str,
+    Meta(
+        pattern=r"^\d{4}-\d\d-\d\d$(?!\n)",
+        description="A day in UTC.",
+        extra={"wanted": "a day, such as 2026-01-31"},
+    ),
+]
+
+
+class DayQuery(Struct):
+    day: Day
+    connection: Annotated[Connection, Meta(description="Show only this connection's streams.")] = ""
+
+
 class StreamQuery(Struct):
     connection: Connection = ""
     stream: Stream = ""
+    days: Annotated[Range, Meta(description="How far back growth is drawn.")] = 90
     q: Annotated[str, Meta(description="List only records whose key begins with this.")] = ""
     after: Annotated[Key | None, Meta(description="List records after this key.")] = None
     before: Annotated[Key | None, Meta(description="List the records before this key.")] = None
