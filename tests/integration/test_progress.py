@@ -19,7 +19,6 @@ import click
 import pytest
 from flask import Flask
 
-from pdpp_ref.canonical import retention
 from pdpp_ref.cli import export, import_, maintenance, output, progress, projection
 from pdpp_ref.cli.progress import progress as shown_progress
 from pdpp_ref.database import db
@@ -288,16 +287,6 @@ def test_pruning_shows_how_many_versions_are_left(call: Call) -> None:
     shown = call(maintenance.prune_history, "--keep", "1", "--connection", "laptop")
     assert percentages(shown)[-1] == 100
     assert "20 versions forgotten" in shown[-1]
-
-
-def test_only_versions_that_will_be_pruned_are_counted(app: Flask) -> None:
-    fill(3)
-    write(upsert("0", {"text": "z"}), upsert("1"))
-    write(upsert("0"), connection="phone")
-    for keep, number in ((1, 5), (2, 2), (3, 0)):
-        assert retention.count_beyond(keep) == retention.count_beyond(keep, "laptop", "notes") == number
-        assert retention.count_beyond(keep, "phone") == retention.count_beyond(keep, "laptop", "x") == 0
-    assert retention.prune(1).versions == 5
 
 
 @pytest.mark.only("sqlite")
