@@ -128,7 +128,9 @@ def test_nothing_claims_to_be_current_while_the_server_is_out_of_reach(
     page.evaluate("document.getElementById('announcement').textContent = 'Totals are up to date.'")
     page.route("**/dashboard/hero*", lambda route: route.abort())
     expect(page.locator("#offline")).to_be_visible()
-    everything = page.title() + page.locator("body").inner_text() + page.locator("#announcement").inner_text()
+    everything = (
+        page.title() + page.locator("body").inner_text() + page.locator("#announcement").inner_text()
+    )
     for claim in ("Up to date", "up to date", "is counted", "nothing to do", "Everything that"):
         assert claim not in everything
     expect(page.locator("#hero .away time")).to_be_visible()

@@ -1013,8 +1013,8 @@ MUTATIONS = [
     # ---- who may, and what is told
     Mutation(
         "the escaping of names",
-        '<a href="{{ view.row_address(row.name) }}"><bdi>{{ row.name }}</bdi></a>',
-        '<a href="{{ view.row_address(row.name) }}"><bdi>{{ row.name|safe }}</bdi></a>',
+        '<a href="{{ view.row_address(row.name) }}">{{ row.name|name }}</a>',
+        '<a href="{{ view.row_address(row.name) }}">{{ row.name|safe }}</a>',
         "tests/integration/test_dashboard.py -k hostile_names",
     ),
     Mutation(
@@ -1199,9 +1199,15 @@ MUTATIONS = [
     ),
     Mutation(
         "staying on this site after signing in",
-        '    if not path or not path.startswith("/") or path[1:2] in ("/", "\\\\"):\n        return home',
-        "    if not path:\n        return home",
+        '    if not path or not path.startswith("/") or path[1:2] in ("/", "\\\\"):\n        return HOME',
+        "    if not path:\n        return HOME",
         "tests/integration/test_auth.py -k no_other_site",
+    ),
+    Mutation(
+        "a forms' secret of its own for the owner",
+        '        session["csrf_token"] = self._credentials.form_token\n',
+        "",
+        "tests/integration/test_ways_on.py -k another_sign_in",
     ),
     Mutation(
         "errors from a fixed list",
@@ -1260,8 +1266,8 @@ MUTATIONS = [
     ),
     Mutation(
         "days of a copy",
-        "    for model in GRAIN_TABLES:\n        _send_dirty_rows(model, target)",
-        "    pass",
+        "        for model in GRAIN_TABLES:\n            _send_dirty_rows(model, self._target)",
+        "        pass",
         "tests/integration/test_transfer.py -k growth",
     ),
     Mutation(

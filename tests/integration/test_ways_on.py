@@ -50,7 +50,9 @@ def test_a_refresh_says_refreshed_only_if_it_did(app: Flask, owner: FlaskClient,
 
     def outcome() -> str:
         mark()
-        return words(soup(owner.get(refresh_from(owner, "/dashboard").location).text).select_one(".outcome"))  # type: ignore[arg-type]
+        return words(
+            soup(owner.get(refresh_from(owner, "/dashboard").location).text).select_one(".outcome")
+        )  # type: ignore[arg-type]
 
     assert outcome().startswith("Refreshed at ")
     running = app.extensions["auto_reconcile"]._one

@@ -19,7 +19,6 @@ from playwright.sync_api import Page, sync_playwright
 
 from tests.support import fonts, owner_pages
 from tests.support.screenshots import chromium_path
-from tests.support.server_process import Server
 
 MEASURE = Path(__file__).with_name("layout.js").read_text()
 NARROWEST, WIDEST = 320, 1400
