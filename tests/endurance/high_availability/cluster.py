@@ -244,7 +244,8 @@ class Cluster:
         for host in self.hosts:
             host.remove()
         for process in self._others:
-            process.kill()
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)  # with what runuser has started
             process.wait()
         subprocess.run(["ip", "link", "delete", BRIDGE], check=False, capture_output=True)
 
