@@ -35,7 +35,7 @@ CREATE TABLE "pdpp_ref_copying" (
 -- `id` is that of the form, so that sending it twice is one request.  Without names it is for all
 -- connections, or all streams.  `keep` and `before` are as in `canonical.retention.Policy`, and `expected`
 -- is how many versions that concerned at first.  Streams before `next_stream` are done, and of that one
--- the records whose newest version is `through_version` or older.
+-- the records whose newest version is `through_version` or older.  `skipped` streams could not be pruned.
 CREATE TABLE "prunings" (
     "id" TEXT COLLATE "C" NOT NULL PRIMARY KEY,
     "connection" TEXT COLLATE "C",
@@ -50,7 +50,8 @@ CREATE TABLE "prunings" (
     "versions" BIGINT NOT NULL DEFAULT 0,
     "json_bytes" BIGINT NOT NULL DEFAULT 0,
     "files" BIGINT NOT NULL DEFAULT 0,
-    "file_bytes" BIGINT NOT NULL DEFAULT 0
+    "file_bytes" BIGINT NOT NULL DEFAULT 0,
+    "skipped" BIGINT NOT NULL DEFAULT 0
 );
 
 -- `unattributed_rejections`: how many rejected lines there were whose stream is unknown.

@@ -4,22 +4,32 @@ How far it is, is stored with each step, so that another process may continue, a
 report.
 """
 
+import logging
 from typing import NamedTuple
 
+import peewee
+
 from ..database import (
+    PROBLEM_TEXT,
     execute,
     execute_one,
     fetch_as,
     is_replica,
+    problem,
     read_snapshot,
     step_transaction,
     write_transaction,
 )
 from ..models import STORED_STREAM_COLUMNS, StoredStream
+from ..projection.apart import OF_ROWS
 from ..timestamps import utc_now
 from .retention import Policy, Pruned, StreamPruning
 
+log = logging.getLogger(__name__)
+
 RETAINED_REPORTS = 20
+# Then a stream that can't be pruned, as if its data are damaged, delays the others no longer.
+TRIES = 3
 
 
 class Request(NamedTuple):
@@ -47,6 +57,7 @@ class Report(NamedTuple):
     json_bytes: int
     files: int
     file_bytes: int
+    skipped: int
 
     @property
     def request(self) -> Request:
@@ -108,6 +119,7 @@ class Prunings:
 
     def __init__(self) -> None:
         self._current: tuple[str, StreamPruning] | None = None
+        self._failed: tuple[Report | None, int] = (None, 0)  # where, and how often in a row
 
     def step(self) -> bool:
         """Prune some records, in one transaction.  Returns whether there may be more.
@@ -118,15 +130,41 @@ class Prunings:
         if report is None:
             self._current = None
             return False
+        try:
+            self._advance(report)
+        except peewee.DatabaseError as error:
+            place, times = self._failed
+            self._failed = (report, times + 1 if place == report else 1)
+            if problem(error) not in OF_ROWS or self._failed[1] < TRIES:
+                raise
+            log.warning("a stream could not be pruned: %s", PROBLEM_TEXT[problem(error)])
+            self._skip(report)
+        return True
+
+    def _advance(self, report: Report) -> None:
         pruning = self._pruning(report)
         with step_transaction(wait=False):
             if find(report.id) != report:  # another process was faster
-                return True
+                return
             if pruning is None:
                 execute_one("UPDATE prunings SET finished_at = ? WHERE id = ?", (utc_now(), report.id))
             else:
                 _store(report, pruning.stream.id, pruning.step(), pruning)
-        return True
+
+    def _skip(self, report: Report) -> None:
+        stream = _next_stream(report)
+        with step_transaction(wait=False):
+            if stream is not None and find(report.id) == report:
+                execute_one(
+                    """
+                    UPDATE prunings
+                    SET next_stream = ?,
+                        through_version = 0,
+                        skipped = skipped + 1
+                    WHERE id = ?
+                    """,
+                    (stream.id + 1, report.id),
+                )
 
     def _pruning(self, report: Report) -> StreamPruning | None:
         """The stream to continue with; None if all are done."""

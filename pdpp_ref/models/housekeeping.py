@@ -52,7 +52,7 @@ class Pruning(Table):
     `id` is that of the form, so that sending it twice is one request.  Without names it is for all
     connections, or all streams.  `keep` and `before` are as in `canonical.retention.Policy`, and `expected`
     is how many versions that concerned at first.  Streams before `next_stream` are done, and of that one
-    the records whose newest version is `through_version` or older.
+    the records whose newest version is `through_version` or older.  `skipped` streams could not be pruned.
     """
 
     id = TextField(primary_key=True)
@@ -69,6 +69,7 @@ class Pruning(Table):
     json_bytes = count()
     files = count()
     file_bytes = count()
+    skipped = count()
 
     class Meta:
         table_name = "prunings"

@@ -202,6 +202,26 @@ def test_a_step_that_fails_is_done_again_and_counted_once(probe: DatabaseProbe) 
     assert list(verify.differences()) == []
 
 
+def test_a_stream_that_cannot_be_pruned_delays_no_other_for_long(probe: DatabaseProbe) -> None:
+    change("a", 4)
+    change("b", 3, "photos")
+    change("c", 2, "photos")
+    prunings.ask("1", request(), 6)
+    prunings.ask("2", request(1, "laptop", "photos"), 0)
+    process = Prunings()
+    probe.fail("DELETE ON record_changes", "OLD.key = 'a'")
+    for _ in range(prunings.TRIES - 1):
+        with pytest.raises(peewee.DatabaseError):
+            do_all(process.step)
+    do_all(process.step)
+    reports = [prunings.find(number) for number in "12"]
+    assert [report and (report.versions, report.skipped) for report in reports] == [(3, 1), (0, 0)]
+    assert all(report and report.finished_at for report in reports)
+    assert left(probe) == [("a", 1), ("a", 2), ("a", 3), ("a", 4), ("b", 3), ("c", 5)]
+    probe.restore()
+    assert list(verify.differences()) == []
+
+
 def test_two_processes_prune_together(probe: DatabaseProbe, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(retention, "VERSIONS_PER_TRANSACTION", 1)
     change("a", 6)
