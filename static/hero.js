@@ -25,6 +25,7 @@
     icon().href = banner().dataset.icon;
     // No state is certain while the server can't be reached.
     heading().textContent = "As last known";
+    hero().append(document.getElementById("away").content.cloneNode(true));
   }
 
   function reached() {
@@ -35,6 +36,7 @@
     document.title = known.title;
     icon().href = known.icon;
     heading().textContent = known.heading;
+    document.querySelector("#hero > .away").remove();
     known = null;
   }
 

@@ -248,7 +248,7 @@ def test_without_javascript_the_page_is_complete(
     page.get_by_role("button", name="Refresh totals now").click()
     expect(page.locator(".outcome")).to_contain_text("everything was counted")
     expect(counted(page)).to_have_attribute("value", str(before + 1))
-    page.get_by_role("link", name="Versions").click()
+    page.get_by_role("link", name="Versions", exact=True).click()
     expect(page.locator("[aria-sort=descending]")).to_have_text("Versions")
     page.get_by_role("searchbox").fill("LAP")
     page.keyboard.press("Enter")
@@ -258,7 +258,7 @@ def test_without_javascript_the_page_is_complete(
     page.get_by_role("link", name="notes").click()
     expect(page.locator("#records li")).to_have_count(min(before + 1, 10))
     with page.expect_download() as taken:
-        page.get_by_role("link", name="CSV").click()
+        page.get_by_role("link", name="CSV", exact=True).click()
     assert taken.value.suggested_filename.startswith("retained-records-")
     page.get_by_role("button", name="Sign out").click()
     expect(page).to_have_url(f"{server.url}/owner/login")

@@ -222,7 +222,7 @@ def test_what_is_deleted_is_not_found(act: Callable[[], Any]) -> None:
     deletion.delete_stream("laptop", "notes")
     with pytest.raises(NotFound):
         act()
-    assert listings.stream("laptop", "notes") is None
+    assert listings.stream("laptop", "notes", 30) is None
     assert retention.prune(1, "laptop", "notes") == retention.Pruned()
     with write_transaction():
         assert len(locking.lock_all_streams()) == 2

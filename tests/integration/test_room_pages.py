@@ -447,7 +447,7 @@ def test_pages_lead_to_it(owner: FlaskClient) -> None:
         "/dashboard/records?connection=laptop&stream=notes&key=b",
     ):
         page = soup(owner, path)
-        links = [str(link["href"]) for link in page.select("section[aria-labelledby=room-title] a")]
+        links = [str(link["href"]) for link in page.select("section[aria-labelledby=make-room-title] a")]
         assert links
         for link in links:
             soup(owner, link)
