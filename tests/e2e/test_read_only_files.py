@@ -67,7 +67,8 @@ def test_a_file_that_becomes_read_only_is_read_on_and_keeps_what_was_acknowledge
             assert status in (200, 503)
             stored |= {f"{number}"} if status == 200 else set()
             assert summary(server)["record_count"] == len(stored)
-    assert send(server, "last") == 200
+    # SQLite's shared memory, too, may have been opened read-only, until the process has closed it.
+    assert 200 in (send(server, "last") for _ in range(10))
     with DatabaseProbe(server.database) as probe:
         assert {key for (key,) in probe("SELECT key FROM records")} == stored | {"last"}
         assert probe.wrong_but_clean() == []
