@@ -6,7 +6,7 @@
     day: "numeric", month: "long", year: "numeric",
     hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23", timeZoneName: "short",
   };
-  const date = new Intl.DateTimeFormat("en-GB", DATE);
+  const date = new Intl.DateTimeFormat("en-US", DATE); // as the server: Sep, not Sept
   const moment = new Intl.DateTimeFormat("en-GB", MOMENT);
 
   function text(format, at) {
