@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -34,16 +35,20 @@ EVERY = FOLDER / "all"
 
 
 def main() -> None:
+    """With `--stored`, only the pictures that documents show."""
+    only_stored = "--stored" in sys.argv[1:]
     EVERY.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory() as place, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium_path())
         for view in owner_pages.every_view(Path(place)):
             for (window, width), scheme in itertools.product(WINDOWS.items(), SCHEMES):
+                title = f"{view.name.replace(': ', '-').replace(' ', '-')}-{window}-{scheme}"
+                if only_stored and title not in STORED:
+                    continue
                 size = {"width": width, "height": 844}
                 with browser.new_context(viewport=size, color_scheme=scheme) as tab:
                     page = tab.new_page()
                     view.open(page)
-                    title = f"{view.name.replace(': ', '-').replace(' ', '-')}-{window}-{scheme}"
                     name = f"{STORED[title]}.png" if title in STORED else f"all/{title}.png"
                     page.screenshot(path=FOLDER / name, full_page=True)
 
