@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import parse_qs, quote, urlsplit, urlunsplit
 
@@ -213,6 +213,12 @@ class Reused:
             ]
 
     def reset(self) -> None:
+        for _ in range(10):  # what others were at may end a moment after they were told to
+            with suppress(psycopg.errors.DeadlockDetected):
+                return self._reset()
+        raise RuntimeError("others still use the database")
+
+    def _reset(self) -> None:
         with psycopg.connect(self.url, autocommit=True) as admin:
             admin.execute(_END_OTHERS)
             if admin.execute(_SCHEMA).fetchall() != self._schema:

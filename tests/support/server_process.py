@@ -1,5 +1,6 @@
 """A server process with a folder, a port and settings of its own."""
 
+import itertools
 import os
 import select
 import signal
@@ -24,6 +25,18 @@ from tests.support.factories import PASSWORD, TOKEN, DatabaseProbe
 
 if TYPE_CHECKING:
     from playwright.sync_api import BrowserContext
+
+
+_numbers = itertools.count()
+
+
+def free_port() -> int:
+    """One that no other process of this run takes meanwhile, nor the system for a client's end."""
+    first = 10_000 + 1_000 * int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:])
+    while True:
+        port = first + next(_numbers) % 1_000
+        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
 
 
 @contextmanager
@@ -58,8 +71,7 @@ class Server:
     log: IO[bytes] | None = None
 
     def __init__(self, folder: Path, command: str = "serve", **settings: int | str) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            port = str(free.getsockname()[1])
+        port = str(free_port())
         self.call = [command, "--port", port]
         self.url = f"http://127.0.0.1:{port}"
         self.database = folder / ("demo" if command == "demo" else "") / "pdpp-ref.sqlite3"
