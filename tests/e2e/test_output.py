@@ -190,7 +190,7 @@ def test_control_c_on_a_bar_leaves_a_clean_terminal(
     if not process:
         os.execve(COMMAND, [*IMPORT, str(file)], environment | {"TERM": "xterm"})
     shown = b""
-    with suppress(OSError):  # how the end of a terminal is told
+    with suppress(OSError):  # the terminal has ended
         while part := os.read(terminal, 10_000):
             if b"%" in part and b"%" not in shown:
                 os.write(terminal, b"\x03")

@@ -65,7 +65,7 @@ class Terminal:
         try:
             while part := os.read(self.master, 65536):
                 self._read.append(part)
-        except OSError:  # how the end of a terminal is told
+        except OSError:  # the terminal has ended
             pass
 
     def text(self) -> str:

@@ -133,7 +133,7 @@ class Host:
         run(*inside, "link", "set", "lo", "up")
 
     def cut_off(self) -> None:
-        """Nothing comes in or goes out from now on, and nobody is told."""
+        """Drop all packets in both directions, without an error to either side."""
         for chain in ("INPUT", "OUTPUT"):
             run(
                 "ip",
