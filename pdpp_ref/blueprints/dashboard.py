@@ -20,7 +20,7 @@ from ..services.summary import Summary
 from ..timestamps import utc_now
 from . import csv_export, rooms
 from .auth import check_form, owner_only, redirect_to
-from .errors import ApiError
+from .errors import NO_CONNECTION, ApiError
 from .extensions import auto_reconcile
 from .openapi.decorator import (
     CSV,
@@ -137,8 +137,6 @@ def _refreshed() -> str:
 
 # ---- one connection, one stream ----------------------------------------------------------------
 
-_NO_CONNECTION = "There is no connection of this name."
-
 
 @blueprint.get("/dashboard/connections")
 @owner_only
@@ -162,7 +160,7 @@ def connection(name: str, query: ListQuery) -> str | Response:
     with summaries.reading(auto_reconcile()) as summary:
         detail = listings.connection(name, query.listing_order, query.days)
     if detail is None:
-        raise ApiError("connection_not_found", _NO_CONNECTION)
+        raise ApiError("connection_not_found", NO_CONNECTION)
     listing = ListView(
         kind="stream",
         path=connection_url(name),
@@ -241,7 +239,7 @@ def _streams_file(connection: str, query: ListQuery) -> Response:
     def read() -> Download:
         rows = listings.all_streams(connection, query.listing_order)
         if rows is None:
-            raise ApiError("connection_not_found", _NO_CONNECTION)
+            raise ApiError("connection_not_found", NO_CONNECTION)
         to_row = partial(downloads.listed_stream, connection=connection)
         return Download(downloads.ListedStream, rows, to_row)
 

@@ -9,7 +9,7 @@ from ..queries import day_changes, growth, listings
 from ..timestamps import days_before
 from .auth import owner_only
 from .calendar_days import checked_day
-from .errors import ApiError
+from .errors import NO_CONNECTION, ApiError
 from .openapi.decorator import PAGE, operation
 from .owner.pages import DayPage
 from .owner.requests import DayQuery
@@ -31,7 +31,7 @@ def day(query: DayQuery) -> str:
     with read_snapshot():
         connection = listings.connection_id(query.connection) if query.connection else None
         if query.connection and connection is None:
-            raise ApiError("connection_not_found", "There is no connection of this name.")
+            raise ApiError("connection_not_found", NO_CONNECTION)
         found = day_changes.of_day(of, connection)
     later = (date.fromisoformat(of) + timedelta(days=1)).isoformat() if of < days_before(0) else None
     return render(DayPage(found, query.connection, growth.day_before(of), later))

@@ -26,6 +26,7 @@ class Meaning(NamedTuple):
     about: str
 
 
+NO_CONNECTION = "There is no connection of this name."
 ERRORS = {
     "invalid_request": Meaning(400, "A parameter or the body is invalid."),
     "invalid_gzip": Meaning(400, "The body is not complete gzip data."),

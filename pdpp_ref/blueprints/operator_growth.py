@@ -18,7 +18,7 @@ from ..timestamps import utc_now
 from . import csv_export, rooms
 from .auth import requires
 from .calendar_days import checked_day
-from .errors import ApiError
+from .errors import NO_CONNECTION, ApiError
 from .openapi.decorator import CSV, operation
 from .owner.requests import Day
 from .responses import reply, whole_or_streamed
@@ -78,7 +78,7 @@ def _days(name: str | None, stream: str | None, shown: int) -> list[growth.Day]:
 def _connection_id(name: str) -> int:
     found = listings.connection_id(name)
     if found is None:
-        raise ApiError("connection_not_found", "There is no connection of this name.")
+        raise ApiError("connection_not_found", NO_CONNECTION)
     return found
 
 

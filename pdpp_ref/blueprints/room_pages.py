@@ -17,7 +17,7 @@ from ..queries.streams import is_connection
 from ..schemas.server import PruneForm, RuleForm
 from ..timestamps import parse_time
 from .auth import check_form, owner_only
-from .errors import ApiError
+from .errors import NO_CONNECTION, ApiError
 from .openapi.decorator import FORM, PAGE, operation
 from .owner.requests import DownloadQuery
 from .owner.room import (
@@ -142,7 +142,7 @@ def _scope(connection: str, stream: str) -> Scope:
         raise ApiError("invalid_request", "A stream is given with its connection.")
     with read_snapshot():
         if connection and not is_connection(connection, None):
-            raise ApiError("connection_not_found", "There is no connection of this name.")
+            raise ApiError("connection_not_found", NO_CONNECTION)
         if stream and not find_streams(None, connection, stream):
             raise ApiError("stream_not_found", "There is no stream of this name.")
     return Scope(connection, stream)

@@ -37,9 +37,8 @@ def delete_stream(connection: str, stream: str, incarnation: str | None = None) 
         row = known_stream(connection, stream)
         if not locking.lock_stream_for_delete(row.id):
             raise StreamNotFound
-        if incarnation not in (
-            None,
-            fetch_value("SELECT incarnation FROM streams WHERE id = ?", [row.id]),
+        if incarnation is not None and incarnation != fetch_value(
+            "SELECT incarnation FROM streams WHERE id = ?", [row.id]
         ):
             raise StreamNotFound
         execute("UPDATE streams SET connection_id = NULL WHERE id = ?", [row.id])

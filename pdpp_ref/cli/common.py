@@ -2,13 +2,14 @@
 
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 import click
 import peewee
 
-from .. import startup
+from .. import instance_folder, startup
 from ..config import InvalidSetting, Settings
 from ..database import (
     PROBLEM_TEXT,
@@ -31,6 +32,20 @@ _RESTORE = "restore what PDPP_DATABASE_URL names from a backup"
 
 class DamagedFile(Exception):
     """The stored data contradicts itself."""
+
+
+def replaced_secret(settings: Settings, given: str, set_by: str, replace: Callable[[Path], str]) -> str:
+    """The new secret that `replace` has stored in the instance folder.
+
+    Raises UsageError if it can't be stored there, or if one is `given` by a setting: `set_by` names it.
+    """
+    if given:
+        raise UsageError(f"{set_by}; change it there, and restart")
+    folder = instance_folder.create(settings)
+    try:
+        return replace(folder)
+    except OSError:
+        raise UsageError(instance_folder.UNUSABLE) from None
 
 
 @contextmanager

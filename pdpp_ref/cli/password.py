@@ -2,10 +2,9 @@
 
 import click
 
-from .. import credentials, instance_folder
+from .. import credentials
 from ..config import Settings
-from .common import answer, cli_errors
-from .errors import UsageError
+from .common import answer, cli_errors, replaced_secret
 from .settings_help import Command
 
 
@@ -18,11 +17,8 @@ def password() -> None:
     """
     with cli_errors():
         settings = Settings.load()
-        if settings.owner_password:
-            raise UsageError("PDPP_OWNER_PASSWORD sets the password; change it there, and restart")
-        folder = instance_folder.create(settings)
-        try:
-            secret = credentials.renew_owner_password(folder)
-        except OSError:
-            raise UsageError(instance_folder.UNUSABLE) from None
+        set_by = "PDPP_OWNER_PASSWORD sets the password"
+        secret = replaced_secret(
+            settings, settings.owner_password, set_by, credentials.renew_owner_password
+        )
     answer(secret)

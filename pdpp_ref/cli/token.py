@@ -10,7 +10,7 @@ from ..config import Settings
 from ..credentials import OF_RECORDS, SCOPES
 from ..tokens import Token
 from . import output
-from .common import answer, checked, cli_errors, opened_database, shown_name
+from .common import answer, checked, cli_errors, opened_database, replaced_secret, shown_name
 from .errors import UsageError
 from .settings_help import Group
 
@@ -94,13 +94,10 @@ def rotate() -> None:
     """
     with cli_errors():
         settings = Settings.load()
-        if settings.operator_token:
-            raise UsageError("PDPP_OPERATOR_TOKEN sets the operator's token; change it there, and restart")
-        folder = instance_folder.create(settings)
-        try:
-            secret = credentials.rotate_operator_token(folder)
-        except OSError:
-            raise UsageError(instance_folder.UNUSABLE) from None
+        set_by = "PDPP_OPERATOR_TOKEN sets the operator's token"
+        secret = replaced_secret(
+            settings, settings.operator_token, set_by, credentials.rotate_operator_token
+        )
     answer(secret)
 
 

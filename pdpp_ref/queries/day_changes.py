@@ -70,11 +70,7 @@ def _changes(grain: Grain, day: str, connection_id: int | None) -> dict[int, int
         values += [] if connection_id is None else [connection_id]
     before = growth.totals_at(grain, growth.day_before(day), where, values)
     after = growth.totals_at(grain, day, where, values)
-    return {row_id: _difference(before.get(row_id), total) for row_id, total in after.items()}
-
-
-def _difference(before: int | None, after: int | None) -> int | None:
-    return None if before is None or after is None else after - before
+    return {row_id: growth.difference(before.get(row_id), total) for row_id, total in after.items()}
 
 
 def _rest(change: int | None, parts: Sequence[int | None]) -> int | None:

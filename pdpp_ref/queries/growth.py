@@ -178,16 +178,17 @@ def changes(history: Sequence[Day]) -> list[int | None]:
 
     The first day is a state that others are compared with, so what it has added is unknown too.
     """
-    return [None, *(_change(before, day) for before, day in pairwise(history))]
+    return [None, *(difference(before.total, day.total) for before, day in pairwise(history))]
 
 
-def _change(before: Day, day: Day) -> int | None:
-    return None if before.total is None or day.total is None else day.total - before.total
+def difference(before: int | None, after: int | None) -> int | None:
+    """None: unknown, as one of them is."""
+    return None if before is None or after is None else after - before
 
 
 def change_on(grain: Grain, key: int, day: str) -> int | None:
     """How many bytes a row grew by on a day; None: unknown."""
-    return _change(day_of(grain, key, day_before(day)), day_of(grain, key, day))
+    return difference(day_of(grain, key, day_before(day)).total, day_of(grain, key, day).total)
 
 
 def day_before(day: str) -> str:

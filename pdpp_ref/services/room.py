@@ -77,13 +77,12 @@ def forecast(room: Room, totals: Sequence[int | None], today: str) -> Forecast |
     ratio as now.  None if that can't be known, or the contents have not grown in this month.
     """
     begin, middle, now = totals
-    if None in (begin, middle, now, room.database_bytes, room.free_bytes):
+    if begin is None or middle is None or now is None or begin <= 0 or now <= begin:
         return None
-    assert begin is not None and middle is not None and now is not None  # noqa: PT018
-    assert room.database_bytes is not None and room.free_bytes is not None  # noqa: PT018
-    if begin <= 0 or now <= begin:
+    size, free = room
+    if size is None or free is None:
         return None
-    ratio = max(1.0, room.database_bytes / now)
+    ratio = max(1.0, size / now)
     rates = [
         ratio * change / days
         for change, days in (
@@ -92,7 +91,7 @@ def forecast(room: Room, totals: Sequence[int | None], today: str) -> Forecast |
             (now - middle, HALF_DAYS),
         )
     ]
-    return Forecast(*(_full_on(room.free_bytes, rate, today) for rate in (max(rates), min(rates))))
+    return Forecast(*(_full_on(free, rate, today) for rate in (max(rates), min(rates))))
 
 
 def _full_on(free: int, rate: float, today: str) -> str | None:
