@@ -88,13 +88,13 @@ _NOT_JSON = {
 _NEGATIVE_ZERO = re.compile(rb"-0[,}\] \t\r]")
 _TOO_LONG = "Integer value out of range"
 
-# One match for each comma or bracket outside strings that a value follows.  The possessive quantifiers
-# skip the rest without backtracking, so each byte is read once.  In an empty object or array no value
-# follows the bracket.
+# One match for each comma or bracket outside strings that a value follows, and some without a group for
+# what has none.  All of it is optional, so nothing is tried twice.  In an empty object or array no value
+# follows the bracket.  The outer repetition is not possessive: before 3.11.5, Python then matches too much.
 _BEFORE_A_VALUE = re.compile(
     rb'[^",\[{]*+'
-    rb'(?:(?:"[^"\\]*+(?:\\.?[^"\\]*+)*+"?|[\[{][ \t\r\n]*+[\]}])[^",\[{]*+)*+'
-    rb"(?:([,\[{])|\Z)",
+    rb'(?:(?:"[^"\\]*+(?:\\.?[^"\\]*+)*+"?|[\[{][ \t\r\n]*+[\]}])[^",\[{]*+){0,50}'
+    rb"([,\[{])?",
     re.DOTALL,
 )
 
