@@ -6,10 +6,11 @@ buffer would be written again at exit, and its failure would change the exit cod
 
 import errno
 import os
-import select
 import sys
 import time
 from typing import TextIO
+
+from ..descriptors import can_write
 
 PATIENCE_SECONDS = 5.0  # for a full pipe on standard error; then the rest is dropped
 PIPE_BYTES = 512  # always fits a pipe that reports room
@@ -60,7 +61,7 @@ class _Errors:
         if self._gone or descriptor is None:
             return
         data = _encoded(sys.stderr, text)
-        if not wait and (self._rest or len(data) > PIPE_BYTES or not _has_room(descriptor, 0)):
+        if not wait and (self._rest or len(data) > PIPE_BYTES or not can_write(descriptor, 0)):
             return
         self._rest = self._write(descriptor, self._rest, wait)
         if not self._rest:
@@ -77,7 +78,7 @@ class _Errors:
                     self._patience = PATIENCE_SECONDS
                 except BlockingIOError:
                     left = until - time.monotonic()
-                    if not wait or left <= 0 or not _has_room(descriptor, left):
+                    if not wait or left <= 0 or not can_write(descriptor, left):
                         self._patience = 0  # until there is room again
                         break
         except OSError:
@@ -161,7 +162,7 @@ def put_bytes(block: bytes) -> None:
             try:
                 data = data[os.write(descriptor, data) :]
             except BlockingIOError:
-                _has_room(descriptor, 1.0)
+                can_write(descriptor, 1.0)
     except OSError as error:
         if error.errno in GONE or (error.errno == errno.EIO and _STDOUT_IS_TERMINAL):
             raise Closed from None
@@ -192,11 +193,3 @@ def _descriptor(stream: TextIO | None) -> int | None:
 
 def _encoded(stream: TextIO, text: str) -> bytes:
     return text.encode(stream.encoding or "utf-8", "backslashreplace")
-
-
-def _has_room(descriptor: int, seconds: float) -> bool:
-    try:
-        return bool(select.select([], [descriptor], [], seconds)[1])
-    except (OSError, ValueError):  # a platform on which only sockets can be waited for
-        time.sleep(min(seconds, 0.05))
-        return True

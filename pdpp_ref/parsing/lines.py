@@ -1,10 +1,10 @@
 """Lines of a file, a pipe or a request, in flat memory."""
 
 import os
-import select
 from collections.abc import Callable, Iterable, Iterator
 from typing import BinaryIO, NamedTuple
 
+from ..descriptors import can_read
 from . import unpacking
 from .json_lines import MAX_LINE_BYTES
 
@@ -63,7 +63,7 @@ def read_lines(
 
 def _blocks(descriptor: int) -> Iterator[bytes | None]:
     while True:
-        if not _ready(descriptor):
+        if not can_read(descriptor, IDLE_SECONDS):
             yield None
             continue
         try:
@@ -133,10 +133,3 @@ class _Begun:
         self._held.clear()
         self._long = None
         return ended
-
-
-def _ready(descriptor: int) -> bool:
-    try:
-        return bool(select.select([descriptor], [], [], IDLE_SECONDS)[0])
-    except (OSError, ValueError):  # a platform on which only sockets can be waited for
-        return True

@@ -1,7 +1,6 @@
 """The commands as a user runs them: real processes, real files, real pipes."""
 
 import json
-import select
 import socket
 import subprocess
 import sys
@@ -12,6 +11,7 @@ from typing import Any
 import pytest
 
 from pdpp_ref.config import Settings
+from pdpp_ref.descriptors import can_read
 from tests.conftest import COMMAND, Backend, Run
 from tests.support.command import started
 from tests.support.probe import DatabaseProbe
@@ -513,10 +513,11 @@ def test_progress_is_reported_on_standard_error(
     pipes = dict.fromkeys(("stdin", "stderr"), subprocess.PIPE)
     with started(call, **pipes, env=environment, text=True) as work:
         assert work.stdin
+        assert work.stderr
         for number in range(1_000):
             work.stdin.write(line(str(number)))
             work.stdin.flush()
-            if select.select([work.stderr], [], [], 0.1)[0]:
+            if can_read(work.stderr.fileno(), 0.1):
                 break
         reported = work.communicate(timeout=60)[1].splitlines()
     assert len(reported) >= 2
