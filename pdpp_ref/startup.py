@@ -19,6 +19,7 @@ from .services import cleaning
 from .services.auto_reconcile import AutoReconcile
 from .services.cooldown import Cooldown
 from .services.housekeeping import Housekeeping
+from .services.prepared_files import PreparedFiles
 from .services.reconcile import Limits
 
 log = logging.getLogger(__name__)
@@ -95,7 +96,7 @@ def auto_reconcile(settings: Settings, clock: Callable[[], float] = time.monoton
     return AutoReconcile(limits, Cooldown(settings.reconcile_cooldown_seconds, clock))
 
 
-def housekeeping(settings: Settings) -> Housekeeping:
+def housekeeping(settings: Settings, prepared: PreparedFiles) -> Housekeeping:
     """The jobs of a server."""
     cleanup = Cleanup(settings.unclaimed_file_hours * 3600)
     return Housekeeping(
@@ -106,5 +107,6 @@ def housekeeping(settings: Settings) -> Housekeeping:
             Rules().step,
             cleaning.step,
             cleaning.shorten_log,
+            prepared.clean,
         ]
     )

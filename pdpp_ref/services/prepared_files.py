@@ -154,6 +154,11 @@ class PreparedFiles:
             return None
         return Reader(os.dup(self._slots[file.slot]), start, end, lambda: self._touch(file.id))
 
+    def clean(self) -> bool:
+        """The job of housekeeping that removes files without a request.  There is never more to do."""
+        self.remove_expired()
+        return False
+
     def remove_expired(self) -> None:
         """Also end those whose process has ended."""
         if not self._files.read():
@@ -267,10 +272,6 @@ class PreparedFiles:
 
     def _end(self, file_id: str, **values: Any) -> None:
         self._change(file_id, ended_at=self._clock(), **values)
-        # Without a request, nobody else would remove it.
-        timer = threading.Timer(LIFETIME_SECONDS, self.remove_expired)
-        timer.daemon = True
-        timer.start()
 
 
 class _Written:

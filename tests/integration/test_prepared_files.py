@@ -11,6 +11,7 @@ from typing import IO, Any
 
 import peewee
 import pytest
+from flask import Flask
 
 from pdpp_ref.services import prepared_files
 from pdpp_ref.services.prepared_files import DiskFull, Job, PreparedFiles, Progress, TooManyFiles
@@ -134,15 +135,21 @@ def test_a_reader_never_gets_the_bytes_of_another_file(
         reader.read(4)
 
 
-def test_a_file_is_removed_though_nobody_asks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(prepared_files, "LIFETIME_SECONDS", 0.05)
-    files = PreparedFiles(tmp_path)
-    files.request(job(), ME)
-    for _ in range(200):
-        if not files._files.read() and not files._workers:
-            return
-        threading.Event().wait(0.05)
-    pytest.fail("it is still there")
+def test_a_file_is_removed_though_nobody_asks(app: Flask, clock: Clock) -> None:
+    files = app.extensions["prepared_files"]
+    found = prepared(files, job())
+    clock.advance(prepared_files.LIFETIME_SECONDS)
+    assert size_on_disk(files, found) == 4
+    app.extensions["housekeeping"].run_round()
+    assert size_on_disk(files, found) == 0
+
+
+def test_nothing_waits_for_the_time_of_a_file(files: PreparedFiles) -> None:
+    """A thread for each file that was ever prepared would keep all of them, for an hour."""
+    before = threading.active_count()
+    for _ in range(5):
+        prepared(files, job())
+    assert threading.active_count() <= before
 
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
