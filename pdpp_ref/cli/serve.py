@@ -56,19 +56,21 @@ def demo(host: str, port: int) -> None:
         logs.serve(settings.log_level)
     sockets = _listen(host, port)
     with cli_errors():
-        password = settings.owner_password or secrets.token_urlsafe(9)
+        made = None if settings.owner_password else secrets.token_urlsafe(9)
         app = create_app(
             {
                 "INSTANCE_PATH": str(instance_folder.create(settings) / "demo"),
                 "DATABASE_URL": "",
-                "OWNER_PASSWORD": password,
+                "OWNER_PASSWORD": settings.owner_password or made,
                 "SAMPLE_DATA": True,
             }
         )
         if not fetch_all("SELECT 1 FROM connections LIMIT 1"):
             output.report("Loading sample data ...")
             demo_data.load()
-    _serve(app, sockets, host, port, f"with the password {password}")
+    # One that somebody has chosen is a secret, and this may be a log.
+    way_in = f"with the password {made}" if made else "with the password in PDPP_OWNER_PASSWORD"
+    _serve(app, sockets, host, port, way_in)
 
 
 def _listen(host: str, port: int) -> list[socket.socket]:

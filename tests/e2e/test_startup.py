@@ -9,6 +9,7 @@ import pytest
 
 from pdpp_ref.cli.main import COMMANDS
 from tests.conftest import Backend, Run
+from tests.support.factories import PASSWORD
 from tests.support.server_process import Server
 
 # What takes long to import, and is not for every command.
@@ -110,6 +111,17 @@ def test_new_credentials_are_shown_once_at_every_level(
         log = capfd.readouterr().err
         assert log.count("New owner password, shown only once: ") == shown
         assert log.count("New operator token, shown only once: ") == shown
+
+
+@pytest.mark.parametrize("command", ["serve", "demo"])
+def test_a_password_that_somebody_chose_is_never_shown(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], command: str
+) -> None:
+    with Server(tmp_path, command):
+        pass
+    shown = capfd.readouterr()
+    assert "Sign in" in shown.out
+    assert PASSWORD not in shown.out + shown.err
 
 
 @pytest.mark.only("sqlite")
