@@ -66,7 +66,7 @@ mutations: setup-tests ## Remove each safeguard from a copy, and check that a te
 screenshots: setup-tests ## Take screenshots of every state of the dashboard
 	@$(BIN)/python -m tests.support.screenshots
 
-sweep: setup-tests ## Look for flaws of the layout at every width; ARGS="--step 40" takes every tenth
+sweep: setup-tests ## Look for flaws of every page at every width, and with axe; ARGS="--step 40" takes every tenth
 	@$(BIN)/python -m tests.support.sweep $(ARGS)
 
 setup: $(VENV)/.installed

@@ -4,15 +4,17 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
-from itertools import pairwise
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect, sync_playwright
 
+from tests.support import accessibility
+from tests.support.accessibility import SCHEMES
 from tests.support.factories import PASSWORD
-from tests.support.owner_pages import unwell
+from tests.support.owner_pages import one_aside, unwell
 from tests.support.screenshots import chromium_path
 from tests.support.server_process import Server
 
@@ -20,7 +22,6 @@ from tests.support.server_process import Server
 PATIENCE_MS = 60_000
 expect.set_options(timeout=PATIENCE_MS)
 LONG = os.environ.get("PDPP_TEST_LONG") == "1"
-AXE = Path(__file__).parents[1] / "node/node_modules/axe-core/axe.min.js"
 LONG_NAME = "one-name-without-a-place-to-break-it-" * 4
 LONG_RECORD = '{"type":"RECORD","stream":"notes","key":"%s","data":{"%s":["%s",{},[[1]]]}}' % (
     ("x" * 1_000,) * 3
@@ -305,13 +306,7 @@ def flaws(page: Page, rules: tuple[str, ...]) -> list[str]:
     """What axe finds in a wide and in a narrow window, by these rules or by all, and what does not fit into the
     narrow one.
     """
-    page.evaluate(AXE.read_text())
-    options = {"resultTypes": ["violations"]} | ({"runOnly": rules} if rules else {})
-    reported = []
-    for width in (1280, 320):
-        page.set_viewport_size({"width": width, "height": 800})
-        found = page.evaluate("(options) => axe.run(options)", options)["violations"]
-        reported += [f"{rule['id']}: {node['html'][:99]}" for rule in found for node in rule["nodes"]]
+    reported = list(accessibility.violations(page, rules))
     boxes = "[...document.querySelectorAll('html, section')]"
     wide = page.evaluate(
         f"{boxes}.filter((box) => box.scrollWidth > box.clientWidth).map((box) => box.outerHTML)"
@@ -319,11 +314,6 @@ def flaws(page: Page, rules: tuple[str, ...]) -> list[str]:
     return reported + [f"too wide: {box[:99]}" for box in wide]
 
 
-SCHEMES: dict[str, dict[str, Any]] = {
-    "light": {"color_scheme": "light"},
-    "dark": {"color_scheme": "dark"},
-    "contrast": {"color_scheme": "dark", "contrast": "more", "forced_colors": "active"},
-}
 # What a scheme of colours can change; the ordinary run tries all other rules in one scheme.
 RULES_OF_COLOURS = ("color-contrast", "link-in-text-block")
 
@@ -364,7 +354,7 @@ def test_every_page_is_accessible_and_fits_a_narrow_window(
         server.run("token", "new", "reader", "--scope", "write,read,erase", "--connection", LONG_NAME)
         look("/dashboard/tokens")
         look("/dashboard/tokens?revoke=reader")
-        for state in unwell(server):
+        for state in chain(one_aside(server), unwell(server)):
             look("/dashboard", state)
             if not rules:  # other pages have the same colours
                 look("/dashboard/connections/laptop")

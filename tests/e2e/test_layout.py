@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from tests.support import fonts, owner_pages, sweep
+from tests.support import accessibility, fonts, owner_pages, sweep
 from tests.support.screenshots import chromium_path
 from tests.support.server_process import Server
 
@@ -72,6 +72,14 @@ def test_the_sweep_finds(page: Page, style: str, flaw: str) -> None:
 def test_the_sweep_finds_nothing_in_order(page: Page) -> None:
     page.set_content("<section class=card><p>First, <b>and</b> more</p><p>Second</p></section>")
     assert page.evaluate(sweep.MEASURE) == []
+
+
+def test_axe_finds_what_nobody_can_read(page: Page) -> None:
+    page.set_content(
+        "<html lang=en><title>T</title><main><h1>H</h1><p style='color: #eee'>First</p></main></html>"
+    )
+    assert len(list(accessibility.violations(page))) == len(accessibility.WIDTHS)
+    assert not list(accessibility.violations(page, ["image-alt"]))
 
 
 # The sum of all shifts; `hadRecentInput` counts too, as nobody touches the page.

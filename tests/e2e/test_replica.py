@@ -11,13 +11,17 @@ import psycopg
 import pytest
 from bs4 import BeautifulSoup
 from flask import Flask
+from playwright.sync_api import Page, expect
 
 from pdpp_ref import create_app
 from pdpp_ref.database import db, read_snapshot, replicated_until
-from tests.support import postgres
+from tests.e2e.test_browser import browser, new_page, problems
+from tests.support import accessibility, postgres, sweep
 from tests.support.factories import PASSWORD, TOKEN, upsert, write
 from tests.support.pooler import Pooler
 from tests.support.server_process import Server
+
+__all__ = ["browser", "new_page", "problems"]  # fixtures
 
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
 
@@ -132,6 +136,23 @@ def arrived(url: str, records: int) -> bool:
             return counted == (records,)
     except psycopg.Error:
         return False  # not even the database, or its tables
+
+
+def test_the_page_of_a_replica_has_no_flaw(
+    servers: tuple[postgres.Server, Standby], tmp_path: Path, new_page: Callable[..., Page]
+) -> None:
+    primary, standby = servers
+    with Server(tmp_path / "one", DATABASE_URL=primary.url) as one:
+        one.add_record()
+        until(lambda: arrived(standby.url, 1))
+    with Server(tmp_path / "copy", DATABASE_URL=standby.url, HERO_POLL_SECONDS=3600) as copy:
+        for scheme in accessibility.SCHEMES.values():
+            page = new_page(**scheme)
+            copy.sign_in(page.context)
+            page.goto(f"{copy.url}/dashboard")
+            expect(page.locator("#hero")).to_have_attribute("data-state", "replica")
+            assert not list(accessibility.violations(page))
+        assert not list(sweep.flaws(page, sweep.DRESSES[0], (320, 996, 1400)))
 
 
 def test_two_servers_on_a_primary_and_one_on_its_replica(

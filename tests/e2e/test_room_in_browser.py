@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.e2e.test_browser import AXE, browser, new_page, problems
+from tests.e2e.test_browser import browser, new_page, problems
+from tests.support import accessibility
 from tests.support.server_process import Server
 
 __all__ = ["browser", "new_page", "problems"]  # fixtures
@@ -66,6 +67,5 @@ def fits(page: Page, script: bool) -> None:
     if not script:
         return
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
-    page.evaluate(AXE.read_text())
-    found = page.evaluate("axe.run()")["violations"]
-    assert [(each["id"], [node["html"] for node in each["nodes"]]) for each in found] == []
+    width = page.evaluate("window.innerWidth")
+    assert list(accessibility.violations(page, widths=[width])) == []

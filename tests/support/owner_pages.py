@@ -96,6 +96,9 @@ def every_view(place: Path) -> Iterator[View]:
         yield from strained(server)
         for state in unwell(server):
             yield from _pages(server, f"{state} terabytes", EVERYTHING[:1])
+    with Server(place / "aside", "demo", **quiet) as server:
+        for state in one_aside(server):
+            yield from _pages(server, state, EVERYTHING[:1] + about(SAMPLE)[:1])
 
 
 def strained(server: Server) -> Iterator[View]:
@@ -134,6 +137,16 @@ def unwell(server: Server) -> Iterator[str]:
         for grain in ("stream", "connection", "global"):
             probe(f"UPDATE retained_size_{grain} SET dirty = TRUE, computed_at = NULL")
         yield "first_count"
+
+
+def one_aside(server: Server) -> Iterator[str]:
+    """Bring a server that has shown no page yet into the state in which one stream can't be counted."""
+    with DatabaseProbe(server.database) as probe:
+        ((stream,),) = probe("SELECT MIN(stream_id) FROM retained_size_stream")
+        probe.fail("UPDATE ON retained_size_stream", f"OLD.stream_id = {stream} AND NOT NEW.dirty")
+        server.run("mark-dirty")
+        yield "partly"
+        probe.restore()
 
 
 def refresh(page: Page) -> None:

@@ -1,23 +1,24 @@
-"""The layout of every page of the owner at every width: what overlaps, leaves its card or scrolls sideways.
+"""Every page of the owner in every state: what overlaps, leaves its card or scrolls sideways at any width, and
+what axe finds.
 
-`make sweep`, or `python -m tests.support.sweep --step 40` for every tenth width.  A page is opened once; then the
-font, the size of text and the window change, and one script measures what is drawn (`layout.js`).  Any flaw
-makes it exit with 1.
+`make sweep`, or `python -m tests.support.sweep --step 40` for every tenth width.  A page is opened once for each
+font and size of text; then the window changes, and one script measures what is drawn (`layout.js`).  It is opened
+once more for each scheme of colours, in which axe sees it.  Any flaw makes it exit with 1.
 """
 
 import itertools
 import sys
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import click
 from playwright.sync_api import Page, sync_playwright
 
-from tests.support import fonts, owner_pages
+from tests.support import accessibility, fonts, owner_pages
 from tests.support.screenshots import chromium_path
 
 MEASURE = Path(__file__).with_name("layout.js").read_text()
@@ -56,15 +57,28 @@ def flaws(page: Page, dress: Dress, widths: Iterable[int]) -> Iterator[str]:
         yield f"{flaw} ({dress.font}, text at {dress.size} %; {where})"
 
 
-def sweep(dress: Dress, widths: range) -> list[str]:
-    """The flaws of every page and state in one font and size of text."""
+Inspect = Callable[[Page], Iterable[str]]
+
+
+def layout(dress: Dress, widths: range) -> list[str]:
+    """What `layout.js` finds in one font and size of text."""
+    return inspect({}, lambda page: flaws(page, dress, widths))
+
+
+def accessible(scheme: str) -> list[str]:
+    """What axe finds in one scheme of colours."""
+    return inspect(accessibility.SCHEMES[scheme], accessibility.violations)
+
+
+def inspect(options: dict[str, Any], look: Inspect) -> list[str]:
+    """The flaws of every page and state in a browser with these options."""
     found = []
     with TemporaryDirectory() as place, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium_path())
-        page = browser.new_page()
+        page = browser.new_page(**options)
         for shown in owner_pages.every_view(Path(place)):
             shown.open(page)
-            found += [f"{shown.name}: {flaw}" for flaw in flaws(page, dress, widths)]
+            found += [f"{shown.name}: {flaw}" for flaw in look(page)]
         browser.close()
     return found
 
@@ -72,19 +86,20 @@ def sweep(dress: Dress, widths: range) -> list[str]:
 @click.command()
 @click.option("--step", default=4, show_default=True, help="Pixels from one width to the next.")
 def main(step: int) -> None:
-    """Print every flaw of the layout."""
+    """Print every flaw."""
     if missing := fonts.missing():
         sys.exit(fonts.ADVICE.format(", ".join(missing)))
     widths = range(NARROWEST, WIDEST + 1, step)
     found = 0
     # Half of a sweep waits for the browser, which has a process of its own.
     with ProcessPoolExecutor() as pool:
-        for dress, flaws_found in zip(
-            DRESSES, pool.map(sweep, DRESSES, [widths] * len(DRESSES)), strict=True
-        ):
-            print(
-                f"{dress.font}, text at {dress.size} %: {len(flaws_found)} flaws", *flaws_found, sep="\n  "
-            )
+        started = {
+            f"{dress.font}, text at {dress.size} %": pool.submit(layout, dress, widths) for dress in DRESSES
+        }
+        started |= {f"axe, {scheme}": pool.submit(accessible, scheme) for scheme in accessibility.SCHEMES}
+        for name, work in started.items():
+            flaws_found = work.result()
+            print(f"{name}: {len(flaws_found)} flaws", *flaws_found, sep="\n  ", flush=True)
             found += len(flaws_found)
     sys.exit(1 if found else 0)
 
