@@ -1,6 +1,7 @@
 """The layout in a real browser: a sample of `make sweep`, what it finds, and what moves or changes colour."""
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from tests.support.screenshots import chromium_path
 from tests.support.server_process import Server
 
 # The least width of each layout, and of the usual windows; and one that is larger than any.
-WIDTHS = (320, 484, 996, 1156, 3840)
+WIDTHS = (320, 484, 996, 1268, 3840)
 RECORD = '{"type":"RECORD","stream":"photos","key":"00030","data":{"text":"%s"}}'
 
 
@@ -32,8 +33,11 @@ def page(browser: Browser) -> Iterator[Page]:
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("strained")
-    with Server(folder, HERO_POLL_SECONDS=1, RECONCILE_COOLDOWN_SECONDS=3600, LOG_LEVEL="error") as started:
+    with Server(
+        folder, "demo", HERO_POLL_SECONDS=1, RECONCILE_COOLDOWN_SECONDS=3600, LOG_LEVEL="error"
+    ) as started:
         started.run("import", "--connection", "sample photo library", given=RECORD % ("text" * 20_000))
+        started.set_last_arrival(datetime(2026, 1, 1, tzinfo=UTC))
         owner_pages.strain(started)
         yield started
 
