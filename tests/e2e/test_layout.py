@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from tests.support import accessibility, fonts, owner_pages, sweep
 from tests.support.screenshots import chromium_path
@@ -144,3 +144,16 @@ def test_paper_says_that_data_is_a_sample(browser: Browser, server: Server, tmp_
         page.goto(f"{sample.url}/owner/login")
         page.emulate_media(media="print")
         assert page.locator(".sample").is_visible()
+
+
+def test_a_stream_that_cannot_be_counted_is_shown_without_a_flaw(tmp_path: Path, page: Page) -> None:
+    with Server(
+        tmp_path, HERO_POLL_SECONDS=3600, RECONCILE_COOLDOWN_SECONDS=3600, LOG_LEVEL="error"
+    ) as started:
+        for connection in ("laptop", "phone"):
+            started.add_record(connection)
+        started.sign_in(page.context)
+        for state in owner_pages.one_aside(started):
+            page.goto(f"{started.url}/dashboard")
+            expect(page.locator("#hero")).to_have_attribute("data-state", state)
+            assert not list(accessibility.violations(page))

@@ -142,9 +142,11 @@ def unwell(server: Server) -> Iterator[str]:
 def one_aside(server: Server) -> Iterator[str]:
     """Bring a server that has shown no page yet into the state in which one stream can't be counted."""
     with DatabaseProbe(server.database) as probe:
-        ((stream,),) = probe("SELECT MIN(stream_id) FROM retained_size_stream")
+        ((stream, connection),) = probe("SELECT id, connection_id FROM streams ORDER BY id LIMIT 1")
         probe.fail("UPDATE ON retained_size_stream", f"OLD.stream_id = {stream} AND NOT NEW.dirty")
-        server.run("mark-dirty")
+        probe(f"UPDATE retained_size_stream SET dirty = TRUE WHERE stream_id = {stream}")
+        probe(f"UPDATE retained_size_connection SET dirty = TRUE WHERE connection_id = {connection}")
+        probe("UPDATE retained_size_global SET dirty = TRUE")
         yield "partly"
         probe.restore()
 
