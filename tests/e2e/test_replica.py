@@ -142,17 +142,20 @@ def test_the_page_of_a_replica_has_no_flaw(
     servers: tuple[postgres.Server, Standby], tmp_path: Path, new_page: Callable[..., Page]
 ) -> None:
     primary, standby = servers
-    with Server(tmp_path / "one", DATABASE_URL=primary.url) as one:
-        one.add_record()
-        until(lambda: arrived(standby.url, 1))
-    with Server(tmp_path / "copy", DATABASE_URL=standby.url, HERO_POLL_SECONDS=3600) as copy:
-        for scheme in accessibility.SCHEMES.values():
-            page = new_page(**scheme)
-            copy.sign_in(page.context)
-            page.goto(f"{copy.url}/dashboard")
-            expect(page.locator("#hero")).to_have_attribute("data-state", "replica")
-            assert not list(accessibility.violations(page))
-        assert not list(sweep.flaws(page, sweep.DRESSES[0], (320, 996, 1400)))
+    with ExitStack() as stack:
+        own = stack.enter_context(postgres.new_database(primary.url, "page"))
+        replica = postgres.at(standby.url, "page")
+        with Server(tmp_path / "one", DATABASE_URL=own) as one:
+            one.add_record()
+            until(lambda: arrived(replica, 1))
+        with Server(tmp_path / "copy", DATABASE_URL=replica, HERO_POLL_SECONDS=3600) as copy:
+            for scheme in accessibility.SCHEMES.values():
+                page = new_page(**scheme)
+                copy.sign_in(page.context)
+                page.goto(f"{copy.url}/dashboard")
+                expect(page.locator("#hero")).to_have_attribute("data-state", "replica")
+                assert not list(accessibility.violations(page))
+            assert not list(sweep.flaws(page, sweep.DRESSES[0], (320, 996, 1400)))
 
 
 def test_two_servers_on_a_primary_and_one_on_its_replica(
