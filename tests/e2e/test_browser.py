@@ -12,7 +12,6 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect, sync_playwright
 
 from tests.support import accessibility
-from tests.support.accessibility import SCHEMES
 from tests.support.factories import PASSWORD
 from tests.support.owner_pages import unwell
 from tests.support.screenshots import chromium_path
@@ -318,11 +317,11 @@ def flaws(page: Page, rules: tuple[str, ...]) -> list[str]:
 RULES_OF_COLOURS = ("color-contrast", "link-in-text-block")
 
 
-@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("scheme", accessibility.SCHEMES)
 def test_every_page_is_accessible_and_fits_a_narrow_window(
     new_page: Callable[..., Page], problems: list[str], tmp_path: Path, scheme: str
 ) -> None:
-    page = new_page(**SCHEMES[scheme])
+    page = new_page(**accessibility.SCHEMES[scheme])
     rules = () if scheme == "light" or LONG else RULES_OF_COLOURS
     found: list[str] = []
     with Server(tmp_path, RECONCILE_COOLDOWN_SECONDS=3600, SAMPLE_DATA=1) as server:

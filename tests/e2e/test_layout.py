@@ -33,9 +33,7 @@ def page(browser: Browser) -> Iterator[Page]:
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("strained")
-    with Server(
-        folder, "demo", HERO_POLL_SECONDS=1, RECONCILE_COOLDOWN_SECONDS=3600, LOG_LEVEL="error"
-    ) as started:
+    with Server(folder, "demo", **owner_pages.QUIET | {"HERO_POLL_SECONDS": 1}) as started:
         started.run("import", "--connection", "sample photo library", given=RECORD % ("text" * 20_000))
         started.set_last_arrival(datetime(2026, 1, 1, tzinfo=UTC))
         owner_pages.strain(started)
@@ -147,9 +145,7 @@ def test_paper_says_that_data_is_a_sample(browser: Browser, server: Server, tmp_
 
 
 def test_a_stream_that_cannot_be_counted_is_shown_without_a_flaw(tmp_path: Path, page: Page) -> None:
-    with Server(
-        tmp_path, HERO_POLL_SECONDS=3600, RECONCILE_COOLDOWN_SECONDS=3600, LOG_LEVEL="error"
-    ) as started:
+    with Server(tmp_path, **owner_pages.QUIET) as started:
         for connection in ("laptop", "phone"):
             started.add_record(connection)
         started.sign_in(page.context)

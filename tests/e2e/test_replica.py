@@ -142,8 +142,7 @@ def test_the_page_of_a_replica_has_no_flaw(
     servers: tuple[postgres.Server, Standby], tmp_path: Path, new_page: Callable[..., Page]
 ) -> None:
     primary, standby = servers
-    with ExitStack() as stack:
-        own = stack.enter_context(postgres.new_database(primary.url, "page"))
+    with postgres.new_database(primary.url, "page") as own:
         replica = postgres.at(standby.url, "page")
         with Server(tmp_path / "one", DATABASE_URL=own) as one:
             one.add_record()

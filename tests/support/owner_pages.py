@@ -24,6 +24,8 @@ LONG, WORDS, BLANKS = "m" * 1_000, "two words " * 100, (" ", "\u200b\u2800")
 MANY = 123_457
 GRAINS = tuple(f"retained_size_{grain}" for grain in ("record", "stream", "connection", "global"))
 DAYS = tuple(f"{grain}_days" for grain in GRAINS[1:])
+# Of a server whose pages change only when told to.
+QUIET = {"HERO_POLL_SECONDS": 3600, "RECONCILE_COOLDOWN_SECONDS": 3600, "LOG_LEVEL": "error"}
 
 
 class Address(NamedTuple):
@@ -77,11 +79,10 @@ def about(record: tuple[str, str, str]) -> tuple[Address, ...]:
 
 def every_view(place: Path) -> Iterator[View]:
     """Each page with the demo, with names that are long or blank, and with terabytes; each state of the hero."""
-    quiet = {"HERO_POLL_SECONDS": 3600, "RECONCILE_COOLDOWN_SECONDS": 3600, "LOG_LEVEL": "error"}
-    with Server(place / "new", **quiet) as server:
+    with Server(place / "new", **QUIET) as server:
         yield View("sign in", server, "/owner/login")
         yield View("empty", server, "/dashboard")
-    with Server(place / "sample", "demo", **quiet) as server:
+    with Server(place / "sample", "demo", **QUIET) as server:
         yield View("arriving", server, "/dashboard")
         server.set_last_arrival(datetime(2026, 1, 1, tzinfo=UTC))
         server.run("token", "new", "reader", "--scope", "write,read,erase", "--connection", LONG)
@@ -96,7 +97,7 @@ def every_view(place: Path) -> Iterator[View]:
         yield from strained(server)
         for state in unwell(server):
             yield from _pages(server, f"{state} terabytes", EVERYTHING[:1])
-    with Server(place / "aside", "demo", **quiet) as server:
+    with Server(place / "aside", "demo", **QUIET) as server:
         for state in one_aside(server):
             yield from _pages(server, state, EVERYTHING[:1] + about(SAMPLE)[:1])
 
