@@ -15,19 +15,13 @@ import psycopg
 MISSING = "No pgbouncer for the tests.  Install it (Debian: apt-get install pgbouncer)."
 
 
-def program() -> str | None:
-    """Where it is; distributions keep it with what administrators run."""
-    return shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
-
-
 class Pooler:
     """One in front of a server's socket, with a socket in a folder of its own.  As root it runs as the
     user `postgres`, since it refuses root.
     """
 
     def __init__(self, server: str, sessions: int = 2, mode: str = "transaction") -> None:
-        found = program()
-        if found is None:
+        if not shutil.which("pgbouncer"):
             raise RuntimeError(MISSING)
         self.folder = Path(tempfile.mkdtemp(prefix="pdpp-pool-", dir="/tmp"))
         with socket.create_server(("127.0.0.1", 0)) as free:
@@ -42,7 +36,7 @@ class Pooler:
             f"default_pool_size = {sessions}\nmax_client_conn = 100\nlog_connections = 0\n"
             f"logfile = {self.folder}/log\npidfile = {self.folder}/pid\n"
         )
-        command = [found, str(self.folder / "pgbouncer.ini")]
+        command = ["pgbouncer", str(self.folder / "pgbouncer.ini")]
         if os.geteuid() == 0:
             shutil.chown(self.folder, "postgres")
             command = ["runuser", "-u", "postgres", "--", *command]

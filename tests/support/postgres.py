@@ -25,8 +25,6 @@ MISSING = (
 )
 # A crash of the machine is not tested here; a crash of the server loses nothing without these.
 QUICK = {"fsync": "off", "full_page_writes": "off"}
-# Root need not have the folders of its programs on the PATH.
-RUNUSER = shutil.which("runuser", path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin") or "runuser"
 ROOM_BYTES = 4 * 1024**3
 OPTIONS = {"max_connections": "500", "max_wal_size": "256MB", "shared_buffers": "64MB", "autovacuum": "off"}
 
@@ -108,7 +106,7 @@ class Server:
 
     def _command(self, program: str, *arguments: str) -> list[str]:
         command = [str(self._binaries / program), "--pgdata", str(self.folder / "data"), *arguments]
-        return [RUNUSER, "-u", "postgres", "--", *command] if os.geteuid() == 0 else command
+        return ["runuser", "-u", "postgres", "--", *command] if os.geteuid() == 0 else command
 
     def _run(self, program: str, *arguments: str) -> None:
         command = self._command(program, *arguments)

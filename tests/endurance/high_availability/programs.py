@@ -20,7 +20,6 @@ PACKAGES = {
     "iptables": "iptables",
     "iproute2": "ip",
 }
-SEARCHED = f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin"
 
 
 def install() -> None:
@@ -38,7 +37,7 @@ def install() -> None:
 def _found(package: str) -> bool:
     if package == "postgresql":
         return postgres.binaries() is not None
-    return shutil.which(PACKAGES[package], path=SEARCHED) is not None
+    return shutil.which(PACKAGES[package]) is not None
 
 
 def run(*command: str) -> str:
