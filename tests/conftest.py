@@ -29,7 +29,7 @@ from pdpp_ref import (
     timestamps,
 )
 from pdpp_ref.database import db
-from tests.support import command, compiled, postgres
+from tests.support import command, compiled, places, postgres
 from tests.support.conformance import CheckedClient
 from tests.support.factories import PASSWORD, TOKEN, Calendar, Clock
 from tests.support.probe import DatabaseProbe
@@ -69,6 +69,8 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "durable: SQLite waits for the disk, as it does in use")
     # A shell starts a background job with SIGINT ignored, and its children would inherit that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    # The folder of pytest's temporary folders, here and in the processes that xdist starts.
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(places.fast_folder()))
     if hasattr(config, "workerinput") or config.option.collectonly:
         return
     if named := os.environ.get(postgres.NAMED):

@@ -107,6 +107,11 @@ def shown_name(text: str) -> str:
     return json.dumps(text, ensure_ascii=False) if not text.isidentifier() else text
 
 
+def plural(number: int, one: str) -> str:
+    """As in `1 row` and `1,200 rows`."""
+    return f"{number:,} {one}{'' if number == 1 else 's'}"
+
+
 def id_of_connection(name: str) -> int:
     """Raises UsageError, with the names that exist."""
     connection_id: int | None = fetch_value(

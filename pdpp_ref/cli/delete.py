@@ -10,6 +10,7 @@ from .common import (
     id_of_connection,
     id_of_stream,
     opened_database,
+    plural,
     shown_name,
 )
 from .errors import UsageError
@@ -38,7 +39,7 @@ def delete(connection: str, stream: str | None, key: str | None) -> None:
         if key is None:
             with progress("rows removed") as show:
                 rows = removal.remove_all(show)
-            answer(f"Removed {rows:,} rows.")
+            answer(f"Removed {plural(rows, 'row')}.")
 
 
 def _delete(connection: str, stream: str | None, key: str | None) -> str:

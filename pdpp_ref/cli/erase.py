@@ -19,6 +19,7 @@ from .common import (
     id_of_connection,
     id_of_stream,
     opened_database,
+    plural,
     shown_name,
 )
 from .errors import TemporaryFailure, UsageError
@@ -62,7 +63,7 @@ def erase(connection: str, stream: str, key: str, sha256: str | None, allow: boo
         except NotFound:
             raise UsageError("the stream does not exist any more") from None
         _add_to_file(settings)
-        answer(f"Erased {done.versions:,} versions and {done.files:,} files.")
+        answer(f"Erased {plural(done.versions, 'version')} and {plural(done.files, 'file')}.")
         places = cleaning.clean(CLEANING_SECONDS)
         for place in [*places, *([cleaning.OTHER_RECORDS] if done.shared_files else [])]:
             output.report(f"Bytes may remain in {place.replace('_', ' ')}, {cleaning.PLACES[place]}.")
@@ -99,4 +100,4 @@ def compact() -> None:
             raise TemporaryFailure(
                 "somebody is reading or writing the database; try again when nobody does"
             ) from None
-    answer(f"Returned {max(before - after, 0):,} bytes to the disk; {after:,} remain.")
+    answer(f"Returned {plural(max(before - after, 0), 'byte')} to the disk; {after:,} remain.")

@@ -20,7 +20,7 @@ from ..operations.export_files import FileSink
 from ..parsing.messages import Rejected
 from ..parsing.times import time_of
 from . import output
-from .common import checked, id_of_connection, id_of_stream, opened_database, shown_name
+from .common import checked, id_of_connection, id_of_stream, opened_database, plural, shown_name
 from .errors import TemporaryFailure, UsageError
 from .progress import Show, progress
 from .settings_help import Command
@@ -138,8 +138,8 @@ def _check_names(connection: str | None, stream: str | None) -> None:
 
 def _finish(report: Report, seconds: float) -> None:
     """Report what was written.  Raises Incomplete."""
-    files = f" and {report.files:,} files" if report.files else ""
-    output.report(f"{report.records:,} records{files} in {seconds:.1f} s")
+    files = f" and {plural(report.files, 'file')}" if report.files else ""
+    output.report(f"{plural(report.records, 'record')}{files} in {seconds:.1f} s")
     if report.gaps:
         raise Incomplete("the export is not complete: " + "; ".join(report.gaps))
 

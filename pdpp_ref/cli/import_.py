@@ -21,7 +21,7 @@ from ..parsing.exports import MAX_EXPORT_LINE_BYTES
 from ..parsing.lines import READ_BYTES, Line, read_lines
 from ..parsing.messages import Rejected, check_name
 from . import output, rejects
-from .common import checked, opened_database, shown_name
+from .common import checked, opened_database, plural, shown_name
 from .errors import TemporaryFailure, UsageError
 from .progress import Show, progress
 from .settings_help import Command
@@ -242,12 +242,13 @@ def _explained_failures(report: importer.Report) -> Iterator[None]:
 
 def _counts(report: importer.Report) -> str:
     counts = report.counts
+    erased = f", {counts.erased:,} of erased records skipped" if counts.erased else ""
+    removed = f"{counts.removed:,} removed, " if counts.removed else ""
+    files = f", {plural(report.files, 'file')}" if report.files else ""
     return (
         f"{counts.accepted:,} accepted ({counts.created:,} new, {counts.updated:,} changed, "
-        f"{counts.deleted:,} deleted, {counts.unchanged:,} unchanged"
-        f"{f', {counts.erased:,} of erased records skipped' if counts.erased else ''}), "
-        f"{f'{counts.removed:,} removed, ' if counts.removed else ''}{report.rejected:,} rejected"
-        f"{f', {report.files:,} files' if report.files else ''}"
+        f"{counts.deleted:,} deleted, {counts.unchanged:,} unchanged{erased}), "
+        f"{removed}{report.rejected:,} rejected{files}"
     )
 
 
@@ -293,10 +294,10 @@ class _ImportReport:
         if self._rejects is not None:
             self._rejects.make_durable()
         if self._rejected > LISTED:
-            output.report(f"{self._rejected - LISTED:,} more rejected lines are not listed")
+            output.report(f"{plural(self._rejected - LISTED, 'more rejected line')} not listed")
         seconds = time.monotonic() - self._began
         notes = "".join(f"; {note}" for note in self._notes(report))
-        output.report(f"{report.lines:,} lines in {seconds:.1f} s: {_counts(report)}{notes}")
+        output.report(f"{plural(report.lines, 'line')} in {seconds:.1f} s: {_counts(report)}{notes}")
 
     def _notes(self, report: importer.Report) -> Iterator[str]:
         if report.ignored:
@@ -307,7 +308,7 @@ class _ImportReport:
         if report.gaps:
             yield "the export is not complete: see above"
         if report.missing_files:
-            yield f"{report.missing_files:,} files are missing: run it again with them"
+            yield f"{plural(report.missing_files, 'missing file')}: run it again with them"
         if report.withheld:
             yield (
                 f"no STATE was printed after line {report.first_rejected}, which was rejected: "

@@ -23,6 +23,7 @@ from .common import (
     id_of_connection,
     id_of_stream,
     opened_database,
+    plural,
     shown_name,
 )
 from .errors import TemporaryFailure, UsageError
@@ -96,14 +97,14 @@ def _foresee(request: Request) -> None:
             show(so_far.freed.versions)
     for each in found.streams:
         size = so_far.sizes.get(each.stream_id, 0)
-        answer(f"{names[each.stream_id]}: {each.versions:,} versions, {size:,} bytes")
+        answer(f"{names[each.stream_id]}: {plural(each.versions, 'version')}, {plural(size, 'byte')}")
     least = "" if so_far.is_exact else "at least "
     answer(f"Would forget {least}{_extent(so_far.freed)}.  Nothing was changed.")
 
 
 def _extent(gone: Pruned) -> str:
-    files = f" and {gone.files:,} files" if gone.files else ""
-    return f"{gone.versions:,} versions{files}, {gone.json_bytes + gone.file_bytes:,} bytes"
+    files = f" and {plural(gone.files, 'file')}" if gone.files else ""
+    return f"{plural(gone.versions, 'version')}{files}, {plural(gone.json_bytes + gone.file_bytes, 'byte')}"
 
 
 @click.command("backup", cls=Command)
@@ -134,7 +135,7 @@ def back_up(file: Path) -> None:
     backup_time.remember(instance_folder.path_for(settings))
     if private_files.is_open_to_others(file):
         click.echo(f"Others can read {name}: its file system has no permissions.", err=True)
-    answer(f"Backed up {file.stat().st_size:,} bytes.")
+    answer(f"Backed up {plural(file.stat().st_size, 'byte')}.")
 
 
 def _no_room(name: str) -> TemporaryFailure:
@@ -175,4 +176,4 @@ def copy_to(url: str | None) -> None:
             raise TemporaryFailure(
                 f"table {table} differs after copying; run it again, or copy to an empty database"
             ) from None
-    answer(f"Copied {rows:,} rows, and compared each.  Use it with: PDPP_DATABASE_URL")
+    answer(f"Copied {plural(rows, 'row')}, and compared each.  Use it with: PDPP_DATABASE_URL")

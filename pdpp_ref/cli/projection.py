@@ -23,6 +23,7 @@ from .common import (
     id_of_connection,
     id_of_stream,
     opened_database,
+    plural,
     shown_name,
 )
 from .errors import TemporaryFailure, UsageError
@@ -114,7 +115,9 @@ def verify_totals() -> None:
         marked = bool(fetch_all("SELECT 1 FROM retained_size_global WHERE dirty"))
         if db.is_corrupt():
             raise DamagedFile
-    answer(f"{found:,} differences." if found else "No differences." + (" Totals are marked." * marked))
+    answer(
+        f"{plural(found, 'difference')}." if found else "No differences." + (" Totals are marked." * marked)
+    )
     sys.exit(1 if found else 0)
 
 

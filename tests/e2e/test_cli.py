@@ -290,7 +290,7 @@ class TestMaintenance:
         done = run("prune-history", "--keep", "2", "--connection", "laptop", "--stream", "s")
         assert (done.returncode, done.stdout) == (0, "Forgot 2 versions, 20 bytes.\n")
         assert run("verify").stdout == "No differences.\n"
-        assert run("prune-history", "--keep", "1").stdout == "Forgot 1 versions, 11 bytes.\n"
+        assert run("prune-history", "--keep", "1").stdout == "Forgot 1 version, 11 bytes.\n"
 
     @pytest.mark.only("sqlite")
     @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ LINES = "".join(
 def test_a_record_is_erased_and_skipped_until_it_is_allowed(run: Run, tmp_path: Path) -> None:
     run("import", "--connection", "laptop", stdin=LINES)
     done = run("erase", *RECORD)
-    assert (done.returncode, done.stdout) == (0, "Erased 1 versions and 0 files.\n")
+    assert (done.returncode, done.stdout) == (0, "Erased 1 version and 0 files.\n")
     again = run("import", "--connection", "laptop", stdin=LINES)
     assert (
         "2 accepted (0 new, 0 changed, 0 deleted, 1 unchanged, 1 of erased records skipped)" in again.stderr

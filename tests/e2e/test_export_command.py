@@ -64,7 +64,7 @@ def test_files_go_to_a_folder_and_come_from_it(run: Run, tmp_path: Path) -> None
     there = other(tmp_path)
     without = run("import", stdin=done.stdout, **there)
     assert without.returncode == 1
-    assert "3 files are missing" in without.stderr
+    assert "3 missing files" in without.stderr
     assert ", 3 files" in run("import", "--files", "out/files", stdin=done.stdout, **there).stderr
     again = run("export", "--history", "--files", "out/files", **there)
     assert again.stdout == done.stdout

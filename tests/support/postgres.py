@@ -18,6 +18,8 @@ from urllib.parse import parse_qs, quote, urlsplit, urlunsplit
 
 import psycopg
 
+from tests.support.places import fast_folder
+
 NAMED = "PDPP_TEST_POSTGRES_URL"
 MISSING = (
     "No PostgreSQL for the tests.  Install 15 or newer (Debian: apt-get install postgresql), "
@@ -25,18 +27,7 @@ MISSING = (
 )
 # A crash of the machine is not tested here; a crash of the server loses nothing without these.
 QUICK = {"fsync": "off", "full_page_writes": "off"}
-ROOM_BYTES = 4 * 1024**3
 OPTIONS = {"max_connections": "500", "max_wal_size": "256MB", "shared_buffers": "64MB", "autovacuum": "off"}
-
-
-def _place(options: dict[str, str]) -> Path:
-    """For a server that need not wait for the disk, memory if there is much: a database is created there in a
-    third of the time.
-    """
-    memory = Path("/dev/shm")
-    if options.get("fsync") != "off" or not os.access(memory, os.W_OK):
-        return Path("/tmp")
-    return memory if shutil.disk_usage(memory).free >= ROOM_BYTES else Path("/tmp")
 
 
 def binaries() -> Path | None:
@@ -64,7 +55,11 @@ class Server:
         self._binaries = found
         self._options = OPTIONS | options
         # Short, as the path of a socket may have about 100 characters.
-        self.folder = Path(tempfile.mkdtemp(prefix="pdpp-pg-", dir=_place(options)))
+        self.folder = Path(
+            tempfile.mkdtemp(
+                prefix="pdpp-pg-", dir=fast_folder() if options.get("fsync") == "off" else "/tmp"
+            )
+        )
         if os.geteuid() == 0:
             shutil.chown(self.folder, "postgres")
         # Ends with the server if this process is killed before it could remove it.
@@ -199,6 +194,16 @@ def new_database(server: str, name: str) -> Iterator[str]:
             admin.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
 
 
+_kept: dict[str, psycopg.Connection] = {}
+
+
+def _admin(url: str) -> psycopg.Connection:
+    """This process's own connection to a database, kept: to connect takes as long as to bring a database back."""
+    if url not in _kept or _kept[url].closed:
+        _kept[url] = psycopg.connect(url, autocommit=True, prepare_threshold=None)
+    return _kept[url]
+
+
 class Reused:
     """A database that is brought back, again and again, to what `prepare` makes of an empty one.
 
@@ -224,19 +229,21 @@ class Reused:
             ]
 
     def reset(self) -> None:
-        for _ in range(10):  # what others were at may end a moment after they were told to
-            with suppress(psycopg.errors.DeadlockDetected):
+        for _ in range(
+            10
+        ):  # what others were at may end a moment after they were told to, or have ended ours
+            with suppress(psycopg.OperationalError):
                 return self._reset()
         raise RuntimeError("others still use the database")
 
     def _reset(self) -> None:
-        with psycopg.connect(self.url, autocommit=True) as admin:
-            admin.execute(_END_OTHERS)
-            if admin.execute(_SCHEMA).fetchall() != self._schema:
-                admin.execute("DROP SCHEMA public, first_rows CASCADE; CREATE SCHEMA public")
-                self._create()
-            elif self._tables:
-                self._bring_back(admin)
+        admin = _admin(self.url)
+        admin.execute(_END_OTHERS)
+        if admin.execute(_SCHEMA).fetchall() != self._schema:
+            admin.execute("DROP SCHEMA public, first_rows CASCADE; CREATE SCHEMA public")
+            self._create()
+        elif self._tables:
+            self._bring_back(admin)
 
     def _bring_back(self, admin: psycopg.Connection) -> None:
         # Much is truncated, which takes a moment for however little there is; little is deleted.
