@@ -27,8 +27,9 @@ def store(batches: Sequence[StreamBatch], connection_id: int) -> None:
     if changed:
         deltas.record(connection_id, changed)
     for batch in batches:
-        for key in batch.wrong_rollups & (batch.current.keys() | batch.bound_keys):
-            marks.mark_rollups(batch.id, connection_id, key)
+        for key in batch.wrong_rollups:
+            if key in batch.current or key in batch.bound_keys:
+                marks.mark_rollups(batch.id, connection_id, key)
     contacts.note(connection_id, utc_now())
 
 

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from ..parsing.messages import Change, ExportBegin, ExportCounts, ExportSpelling, ExportStream
+from ..parsing.messages import ExportBegin, ExportCounts, ExportSpelling, ExportStream
 from . import export_streams
 from .records import Target
 from .restoring import Section
@@ -69,8 +69,9 @@ class ExportProgress:
         self.stream = begun
         self.counts[begun.declared.connection, begun.declared.stream] += 0
 
-    def count(self, change: Change) -> None:
-        if self.stream and change.exported:
+    def count(self) -> None:
+        """One more record of the stream."""
+        if self.stream:
             self.counts[self.stream.declared.connection, self.stream.declared.stream] += 1
 
     def compare(self, announced: ExportCounts) -> Iterator[str]:

@@ -9,7 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple, NoReturn, TypeVar
 
 import peewee
 
@@ -101,13 +101,16 @@ class _Batch:
     rejections: list[records.Rejection] = field(default_factory=list)
     contacts: set[str] = field(default_factory=set)
     size: int = 0
-    began: float = field(default_factory=time.monotonic)
+    full_at: float = field(default_factory=lambda: time.monotonic() + BATCH_SECONDS)
 
     def is_full(self) -> bool:
         pending = len(self.changes) + len(self.states) + len(self.rejected)
-        if max(pending, len(self.contacts)) >= BATCH_RECORDS or self.size >= BATCH_BYTES:
-            return True
-        return pending > 0 and time.monotonic() - self.began > BATCH_SECONDS
+        return (
+            self.size >= BATCH_BYTES
+            or pending >= BATCH_RECORDS
+            or len(self.contacts) >= BATCH_RECORDS
+            or (pending > 0 and time.monotonic() > self.full_at)
+        )
 
 
 class Importer:
@@ -173,17 +176,14 @@ class Importer:
         return self.report
 
     def _take(self, line: Line) -> None:
-        if isinstance(line, Broken):
-            self.report.broken = line
-            raise Rejected(line.reason)
-        if isinstance(line, LineTooLong):
-            raise TooLarge(f"longer than {MAX_LINE_BYTES:,} bytes")
+        if not isinstance(line, bytes):
+            self._refuse(line)
         if self.report.lines == 1:
             line = line.removeprefix(BYTE_ORDER_MARK)
         if not line or line.isspace():
             return
         message = self._reader.read(line)
-        if isinstance(message, Change) and self._destination is not None:
+        if isinstance(message, Change) and (self._target or self._export.stream):
             self._add(message, line)
             return
         if self._target is None and not (self.report.exports or isinstance(message, ExportBegin)):
@@ -195,9 +195,16 @@ class Importer:
         else:
             self._act_on(message, line)
 
+    def _refuse(self, line: Broken | LineTooLong) -> NoReturn:
+        if isinstance(line, LineTooLong):
+            raise TooLarge(f"longer than {MAX_LINE_BYTES:,} bytes")
+        self.report.broken = line
+        raise Rejected(line.reason)
+
     def _add(self, change: Change, line: bytes) -> None:
         batch = self._batch
-        self._export.count(change)
+        if change.exported:
+            self._export.count()
         batch.changes.append(change)
         batch.sources.append((self.report.lines, line))
         batch.size += len(line)

@@ -138,11 +138,14 @@ class StreamBatch:
             self._update_metadata(change, before, is_undated=bool(is_undated))
 
     def _plan(self, change: Change) -> None:
-        before = self.states.get(change.key)
+        before = self._state_of(change.key)
         if change.exported is not None and change.exported.version is not None:
             self._restore(change, change.exported, before)
         elif before is None and change.data is not None:
-            self._upsert(change, change.data, None)
+            if _is_pruned(change) or self.batch.has_history(change.key):
+                self._upsert(change, change.data, None)
+            else:
+                self._add_new(change, change.data)
         elif change.key in self.batch.replayed or self.batch.is_unchanged(change, before):
             self.counts.unchanged += 1
             if before is not None and before.data is not None and change.data is not None:
@@ -180,6 +183,47 @@ class StreamBatch:
         if (seen, time) != (before.table_version, before.record_time):
             self.metadata_only.add(change.key)
             before.table_version, before.record_time = seen, time
+
+    def _state_of(self, key: str) -> KeyState | None:
+        """The state of a key now; that of a new record is made only if its key is needed again."""
+        state = self.states.get(key)
+        if state is None and (row := self.current.get(key)) is not None:
+            _, version, _, data, size, emitted_at, arrived_at, table_version, time, has_rollup = row
+            state = self.states[key] = KeyState(
+                version,
+                size,
+                data,
+                table_version,
+                time,
+                has_rollup,
+                emitted_at,
+                emitted_at or arrived_at,
+                1,
+                size,
+            )
+        return state
+
+    def _add_new(self, change: Change, data: str) -> None:
+        """A record whose key the stream has never had: the one case of a first import, so it is short."""
+        self.counts.created += 1
+        self.version = version = self.version + 1
+        key, emitted_at = change.key, change.emitted_at
+        size = len(data) if data.isascii() else len(data.encode())
+        self.delta.add_record(size)
+        self.history.append((self.id, version, key, data, size, emitted_at, self.now, None))
+        time = self._time_of(change)
+        self.current[key] = (
+            self.id,
+            version,
+            key,
+            data,
+            size,
+            emitted_at,
+            self.now,
+            change.table_version,
+            time,
+            False,
+        )
 
     def _delete(self, change: Change, before: KeyState | None) -> None:
         if before is not None and before.data is not None:
@@ -253,12 +297,13 @@ class StreamBatch:
         return {
             key: data
             for key, data in upserts.items()
-            if (state := self.states.get(key)) and state.data is not None
+            if (state := self._state_of(key)) and state.data is not None
         }
 
     def bind(self, key: str, sha256: str, size: int, mime_type: str | None, json_path: str | None) -> None:
         """Plan to bind a file to a live record that does not have it."""
-        state = self.states[key]
+        state = self._state_of(key)
+        assert state is not None, "only a live record is bound to a file"
         state.has_rollup = True
         state.blob_count += 1
         state.blob_bytes += size
@@ -359,8 +404,8 @@ class StreamBatch:
     def rollups(self) -> Iterator[Row]:
         """Rows of RetainedSizeRecord, for the keys of this write that have or need one."""
         for key in self.current.keys() | self.bound_keys:
-            state = self.states[key]
-            if state.has_rollup:
+            state = self.states.get(key)
+            if state is not None and state.has_rollup:
                 measures = (state.versions, state.history, state.blob_count, state.blob_bytes)
                 is_live = int(state.data is not None)
                 yield (self.id, key, state.version, self.now, is_live, state.size, *measures)

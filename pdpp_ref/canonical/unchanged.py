@@ -129,6 +129,10 @@ class Batch:
             return False
         return self._histories[event.key].holds(event)
 
+    def has_history(self, key: str) -> bool:
+        """Whether versions of the key have to be noted."""
+        return key in self._histories
+
     def add(self, key: str, state: KeyState, size: int) -> None:
         """Note a version that the batch adds."""
         if found := self._histories.get(key):

@@ -34,6 +34,8 @@ class Declarations:
         """`given`: the field with the record time by stream; under None, that of all other streams."""
         self._given = given
         self._default_time_field = given.get(None)
+        # Whether any stream has one: most input declares none, and is asked about each record.
+        self.has_time_fields = bool(given)
         self._size = 0
         self._streams: dict[str, _Stream] = {}
         for name in given:
@@ -70,4 +72,5 @@ class Declarations:
         if size > MAX_BYTES:
             raise Rejected(FULL)
         self._streams[stream] = declared
+        self.has_time_fields = self.has_time_fields or time_field is not None
         self._size = size

@@ -85,11 +85,13 @@ def canonical_number(text: str) -> str:
 
 def profile_key(key: str | list[str | None] | None, mark: str = "") -> str:
     """A Collection Profile record's key."""
+    if isinstance(key, str):
+        return check_name("key", key, mark)
     if key is None:
         raise InvalidKey("RECORD has no key; it must be a string or an array of strings")
-    if isinstance(key, list) and not key:
+    if not key:
         raise InvalidKey("key is empty")
-    return check_name("key", key if isinstance(key, str) else to_json(key), mark)
+    return check_name("key", to_json(key), mark)
 
 
 class KeyProperties:

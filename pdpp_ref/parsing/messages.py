@@ -262,18 +262,20 @@ class Reader:
             stream = self._stream_of("RECORD", stream, mark)
         if message.record is not None:
             return self._singer_change(stream, message, message.record, mark)
-        emitted_at = message.emitted_at
+        emitted_at, key, data = message.emitted_at, message.key, message.data
         if emitted_at is not None:
             emitted_at = time_of("emitted_at", emitted_at)
-        key = profile_key(message.key, mark)
+        key = profile_key(key, mark)
         if message.op == "delete":
             return Change(stream, key, None, emitted_at)
         if message.op not in ("upsert", None):
             raise Rejected('op must be "upsert" or "delete"')
-        if message.data is None:
+        if data is None:
             raise Rejected("RECORD has no data; it must be an object")
-        text = to_json(message.data, mark)
-        return Change(stream, key, text, emitted_at, None, *self._record_time(stream, message.data))
+        text = to_json(data, mark)
+        if not self._declared.has_time_fields:
+            return Change(stream, key, text, emitted_at)
+        return Change(stream, key, text, emitted_at, None, *self._record_time(stream, data))
 
     def _singer_change(self, stream: str, message: _Line, record: dict[str, Any], mark: str) -> Change:
         properties = self._declared.keys(stream)
