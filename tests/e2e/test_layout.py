@@ -61,6 +61,7 @@ def test_a_sample_of_widths_has_no_flaw(server: Server, page: Page, dress: sweep
         ("p { margin: 0; line-height: 6px }", "“First” is over “Second”"),
         ("p { white-space: nowrap; width: 8px }", "p (First) has more than fits"),
         ("p { float: left }", "“First” is over “Second”"),
+        ("p { width: 12px; overflow-wrap: anywhere }", "“First” is split in “First”"),
     ],
 )
 def test_the_sweep_finds(page: Page, style: str, flaw: str) -> None:

@@ -44,19 +44,35 @@
   };
 
   // Whatever ink there is: lines of text, and controls and drawings as a whole.
-  const inks = [];
+  const inks = [], severalLines = [];
   const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
   while (texts.nextNode()) {
     const node = texts.currentNode, element = node.parentElement;
     if (!node.data.trim() || element.closest("svg, select, textarea, script") || !isShown(element)) continue;
     const range = document.createRange();
     range.selectNodeContents(node);
-    const block = blockOf(element);
-    for (const box of range.getClientRects()) {
+    const block = blockOf(element), boxes = range.getClientRects();
+    if (boxes.length > 1) severalLines.push(node);
+    for (const box of boxes) {
       // A line's box is higher than its letters.
       const inset = box.height * 0.15, cut = cutOf(element);
       if (box.width && !(cut && box.top + inset > cut.bottom)) inks.push({ element, block, of: node, name: `“${short(node.data)}”`, left: box.left, right: box.right, top: box.top + inset, bottom: box.bottom - inset });
     }
+  }
+  // A short word stays whole wherever its card has room for it: a column may not be squeezed to single letters.
+  const splitWords = function* (node) {
+    const range = document.createRange();
+    for (const word of node.data.matchAll(/(?<=^|\s)[\p{L}\p{N}.,:;]{2,20}(?=$|\s)/gu)) {
+      range.setStart(node, word.index);
+      range.setEnd(node, word.index + word[0].length);
+      const lines = [...range.getClientRects()];
+      if (lines.length > 1 && lines.at(-1).top >= lines[0].bottom - SLACK) yield [word[0], lines.reduce((sum, line) => sum + line.width, 0)];
+    }
+  };
+  for (const node of severalLines) {
+    const inside = insideOf(node.parentElement.closest(CARDS) ?? document.body);
+    for (const [word, width] of splitWords(node))
+      if (width <= inside.right - inside.left) flaws.add(`“${word}” is split in “${short(node.data)}”`);
   }
   for (const element of document.body.querySelectorAll(DRAWN)) {
     const box = element.getBoundingClientRect();
