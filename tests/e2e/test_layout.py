@@ -1,8 +1,12 @@
 """The layout in a real browser: a sample of `make sweep`, what it finds, and what moves or changes colour."""
 
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
@@ -11,6 +15,7 @@ from tests.support import accessibility, fonts, owner_pages, sweep
 from tests.support.screenshots import chromium_path
 from tests.support.server_process import Server
 
+ROOT = Path(__file__).parents[2]
 # The least width of each layout, and of the usual windows; and one that is larger than any.
 WIDTHS = (320, 484, 996, 1268, 3840)
 RECORD = '{"type":"RECORD","stream":"photos","key":"00030","data":{"text":"%s"}}'
@@ -35,8 +40,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("strained")
     with Server(folder, "demo", **owner_pages.QUIET | {"HERO_POLL_SECONDS": 1}) as started:
         started.run("import", "--connection", "sample photo library", given=RECORD % ("text" * 20_000))
-        started.set_last_arrival(datetime(2026, 1, 1, tzinfo=UTC))
         owner_pages.strain(started)
+        started.set_last_arrival(datetime(2026, 1, 1, tzinfo=UTC))  # the notice of it would end in between
         yield started
 
 
@@ -88,7 +93,11 @@ def test_axe_finds_what_nobody_can_read(page: Page) -> None:
 # The sum of all shifts; `hadRecentInput` counts too, as nobody touches the page.
 SHIFTS = """() => {
     window.shifted = 0;
-    const add = (list) => { for (const shift of list.getEntries()) window.shifted += shift.value; };
+    window.moved = [];
+    const add = (list) => { for (const shift of list.getEntries()) {
+        window.shifted += shift.value;
+        for (const { node } of shift.sources) window.moved.push(node?.outerHTML ?? node?.data ?? "removed");
+    } };
     new PerformanceObserver(add).observe({ type: "layout-shift", buffered: true });
 }"""
 
@@ -104,7 +113,44 @@ def test_nothing_moves_while_a_page_loads_and_is_polled(server: Server, page: Pa
             with page.expect_response(lambda answer: "/dashboard/hero" in answer.url):
                 pass
         page.wait_for_timeout(100)
-        assert page.evaluate("shifted") == 0, address.name
+        assert page.evaluate("shifted") == 0, f"{address.name}: {page.evaluate('moved')}"
+
+
+class InTwoParts(SimpleHTTPRequestHandler):
+    """Serves static files, and `text` as a page whose second half takes its time."""
+
+    text = b""
+
+    def do_GET(self) -> None:
+        if self.path.startswith("/static/"):
+            super().do_GET()
+            return
+        self.send_response(200)
+        self.send_header("Content-Type", "text/html; charset=utf-8")
+        self.end_headers()
+        middle = len(self.text) // 2
+        self.wfile.write(self.text[:middle])
+        time.sleep(0.5)
+        self.wfile.write(self.text[middle:])
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_a_page_is_drawn_once_all_of_it_is_here(server: Server, page: Page) -> None:
+    """Otherwise what comes late moves what is there."""
+    server.sign_in(page.context)
+    InTwoParts.text = page.context.request.get(server.url + "/dashboard").body()
+    handler = partial(InTwoParts, directory=ROOT)
+    page.add_init_script(f"({SHIFTS})()")
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as slow:
+        Thread(target=slow.serve_forever, daemon=True).start()
+        page.goto(f"http://127.0.0.1:{slow.server_port}/")
+        page.wait_for_function("performance.getEntriesByType('paint').length")
+        assert page.evaluate("shifted") == 0, page.evaluate("moved")
+        assert page.evaluate("performance.getEntriesByType('paint')[0].startTime") > 500
+        page.goto("about:blank")
+        slow.shutdown()
 
 
 def test_a_shift_would_be_seen(page: Page) -> None:
