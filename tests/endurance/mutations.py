@@ -155,7 +155,7 @@ MUTATIONS = [
         "durability of what is acknowledged",
         '"synchronous": "full"',
         '"synchronous": "normal"',
-        "tests/endurance/test_failpoints.py -k power",
+        "tests/endurance/test_failpoints.py -k death_at_any_write",
     ),
     Mutation(
         "noticing that SQLite has rolled back",
@@ -241,7 +241,7 @@ MUTATIONS = [
         "beginning a recount again after a mark",
         '        execute("DELETE FROM retained_size_recounts WHERE stream_id = ?", [stream_id])\n    mark_connection',
         "    mark_connection",
-        "tests/integration/test_reconcile.py -k mark_during_a_recount",
+        "tests/integration/test_reconcile.py -k begins_it_again",
     ),
     Mutation(
         "clearing the totals only when nothing below is dirty",
@@ -1117,7 +1117,7 @@ MUTATIONS = [
         "keeping the session from scripts",
         "SESSION_COOKIE_HTTPONLY=True",
         "SESSION_COOKIE_HTTPONLY=False",
-        "tests/integration/test_proxy.py -k kept_from_scripts",
+        "tests/integration/test_proxy.py -k hidden_from_scripts",
     ),
     Mutation(
         "the throttle of wrong passwords",
