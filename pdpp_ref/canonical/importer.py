@@ -37,7 +37,7 @@ from . import activation, export_streams, exported_files, records, retrying
 from .errors import BlobTooLarge, DigestMismatch, NotFound, TempStorageFull
 from .export_progress import ExportProgress, Options
 
-BATCH_RECORDS = 5_000
+BATCH_LINES = 5_000
 BATCH_BYTES = 4 * 1024 * 1024
 BATCH_SECONDS = 1.0
 T = TypeVar("T")
@@ -100,16 +100,13 @@ class _Batch:
     rejected: list[RejectedLine] = field(default_factory=list)
     rejections: list[records.Rejection] = field(default_factory=list)
     contacts: set[str] = field(default_factory=set)
+    lines: int = 0
     size: int = 0
     full_at: float = field(default_factory=lambda: time.monotonic() + BATCH_SECONDS)
 
     def is_full(self) -> bool:
-        pending = len(self.changes) + len(self.states) + len(self.rejected)
         return (
-            self.size >= BATCH_BYTES
-            or pending >= BATCH_RECORDS
-            or len(self.contacts) >= BATCH_RECORDS
-            or (pending > 0 and time.monotonic() > self.full_at)
+            self.lines >= BATCH_LINES or self.size >= BATCH_BYTES or time.monotonic() > self.full_at
         )
 
 
@@ -165,6 +162,7 @@ class Importer:
                 self._flush()
                 continue
             self.report.lines += 1
+            self._batch.lines += 1
             try:
                 self._take(line)
             except Rejected as reason:
@@ -296,7 +294,7 @@ class Importer:
     def _take_exported(self, message: ExportMessage) -> None:
         if isinstance(message, ExportSpelling):
             self._export.spellings.append(message)
-            if len(self._export.spellings) >= BATCH_RECORDS:
+            if len(self._export.spellings) >= BATCH_LINES:
                 self._store_spellings()
             return
         self._flush()

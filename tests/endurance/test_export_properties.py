@@ -87,13 +87,13 @@ Step = Callable[[], object]
 
 def imports(connection: str, sent: list[dict[str, Any]], size: int) -> Step:
     def run() -> None:
-        importer.BATCH_RECORDS, before = size, importer.BATCH_RECORDS
+        importer.BATCH_LINES, before = size, importer.BATCH_LINES
         try:
             given = [json.dumps(message).encode() for message in (SCHEMA, *sent)]
             target = records.Target(connection, "files")
             importer.Importer(target, lambda _: None, lambda _: None).run(given)
         finally:
-            importer.BATCH_RECORDS = before
+            importer.BATCH_LINES = before
 
     return run
 
@@ -138,7 +138,7 @@ def test_an_exported_history_is_imported_as_it_was(
     before, exported = contents(), written()
     assert exported.gaps == []
     emptied(backend, prepared_file, reset)
-    importer.BATCH_RECORDS, usual = batch, importer.BATCH_RECORDS
+    importer.BATCH_LINES, usual = batch, importer.BATCH_LINES
     try:
         done = read(exported.data, exported.files)
         assert (done.rejected, done.notes) == ([], [])
@@ -151,6 +151,6 @@ def test_an_exported_history_is_imported_as_it_was(
         assert repeated.report.counts.unchanged == repeated.report.counts.accepted
         assert contents() == before
     finally:
-        importer.BATCH_RECORDS = usual
+        importer.BATCH_LINES = usual
     with DatabaseProbe(backend.url) as probe:
         assert probe.wrong_but_clean() == []

@@ -142,6 +142,6 @@ def test_a_kill_between_its_pages_leaves_a_part_and_a_repeat_does_the_rest(probe
 def test_batches_know_of_rejected_lines_in_others(probe: DatabaseProbe) -> None:
     feed(SCHEMA, row(1, 1), row(2, 1))
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(importer, "BATCH_RECORDS", 1)
+        patched.setattr(importer, "BATCH_LINES", 1)
         _, skipped = feed(SCHEMA, BAD, row(1, 2), activate(2))
     assert (keys(probe), skipped) == (["1", "2"], [4])

@@ -197,7 +197,7 @@ def test_a_connection_of_another_connector_is_refused(connector: FlaskClient, pr
 def test_a_storage_failure_says_to_send_again_and_a_retry_doubles_nothing(
     connector: FlaskClient, probe: DatabaseProbe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(importer, "BATCH_RECORDS", 10)
+    monkeypatch.setattr(importer, "BATCH_LINES", 10)
     fill(1, "notes", "files")
     probe.fail("INSERT ON record_changes", "NEW.key = '25'")
     body = lines(*map(str, range(50)))

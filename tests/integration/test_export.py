@@ -199,7 +199,7 @@ def test_a_b_a_b_without_times_comes_back_at_every_batch_size(
         write(upsert("k", {"n": number}))
     before, exported = contents(), written()
     empty()
-    monkeypatch.setattr(importer, "BATCH_RECORDS", size)
+    monkeypatch.setattr(importer, "BATCH_LINES", size)
     done = read(exported.data)
     assert (done.report.counts.created, done.report.counts.updated) == (1, 3)
     assert contents() == before
@@ -327,7 +327,7 @@ def test_an_interrupted_import_continues_with_the_same_numbers(
     for number in (1, 2, 1, 2):
         write(upsert("k", {"n": number}), upsert("other", {"n": number}))
     before, exported = contents(), written()
-    monkeypatch.setattr(importer, "BATCH_RECORDS", 2)
+    monkeypatch.setattr(importer, "BATCH_LINES", 2)
     for cut in (2, 5, 9):
         empty()
         partly = read(lines(*exported.lines[:cut]))
@@ -367,7 +367,7 @@ def test_versions_written_meanwhile_get_no_number_of_the_export(
     write(upsert("a", {"n": 1}), upsert("b", {"n": 1}), upsert("c", {"n": 1}))
     exported = written()
     empty()
-    monkeypatch.setattr(importer, "BATCH_RECORDS", 1)
+    monkeypatch.setattr(importer, "BATCH_LINES", 1)
     usual = records.write
 
     def busy(*given: Any) -> records.Written:

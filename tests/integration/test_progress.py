@@ -227,7 +227,7 @@ def test_importing_a_file_shows_how_much_of_it_is_read(
     call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pack: Callable[[bytes], bytes]
 ) -> None:
     monkeypatch.setattr("pdpp_ref.parsing.lines.READ_BYTES", 64)
-    monkeypatch.setattr("pdpp_ref.canonical.importer.BATCH_RECORDS", 2)
+    monkeypatch.setattr("pdpp_ref.canonical.importer.BATCH_LINES", 2)
     file = tmp_path / "records.jsonl"
     file.write_bytes(pack("".join(line(os.urandom(9).hex()) for _ in range(20)).encode()))
     shown = call(import_.import_lines, str(file), "--connection", "c")

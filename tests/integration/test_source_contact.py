@@ -97,6 +97,6 @@ def test_streams_without_records_fill_a_batch_too(monkeypatch: pytest.MonkeyPatc
         return records.Written(records.Counts(), [])
 
     monkeypatch.setattr(records, "write", write)
-    monkeypatch.setattr(importer, "BATCH_RECORDS", 10)
+    monkeypatch.setattr(importer, "BATCH_LINES", 10)
     feed(*({"type": "SCHEMA", "stream": f"s{n}", "key_properties": ["id"]} for n in range(25)))
     assert [len(each) for each in contacts] == [10, 10, 5]

@@ -371,7 +371,7 @@ def small_steps(monkeypatch: Any) -> None:
     monkeypatch.setattr(removal, "ROWS_PER_STEP", 1)
     monkeypatch.setattr(removal, "FILES_PER_STEP", 1)
     monkeypatch.setattr(cleanup, "FILES_PER_STEP", 1)
-    monkeypatch.setattr(importer, "BATCH_RECORDS", 4)
+    monkeypatch.setattr(importer, "BATCH_LINES", 4)
     monkeypatch.setattr(database.statements, "KEYS_PER_QUERY", 1)
     monkeypatch.setattr(activation, "KEYS_PER_PAGE", 1)
     monkeypatch.setattr(blobs, "CHUNK_BYTES", 4)
