@@ -105,9 +105,7 @@ class _Batch:
     full_at: float = field(default_factory=lambda: time.monotonic() + BATCH_SECONDS)
 
     def is_full(self) -> bool:
-        return (
-            self.lines >= BATCH_LINES or self.size >= BATCH_BYTES or time.monotonic() > self.full_at
-        )
+        return self.lines >= BATCH_LINES or self.size >= BATCH_BYTES or time.monotonic() > self.full_at
 
 
 class Importer:

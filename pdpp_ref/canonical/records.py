@@ -22,12 +22,9 @@ from . import claims, erased
 from .batch_storage import store
 from .errors import ConnectorMismatch, StreamNotFound
 from .key_states import load_key_states
+from .outcomes import Counts, Rejection
 from .restoring import Section
-from .stream_batch import (
-    Counts,
-    Rejection,
-    StreamBatch,
-)
+from .stream_batch import StreamBatch
 
 __all__ = [
     "Counts",

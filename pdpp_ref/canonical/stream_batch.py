@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
+from typing import Any
 
 from ..database import execute, fetch_value
 from ..models import StoredStream
@@ -12,40 +12,11 @@ from ..timestamps import utc_now
 from . import restoring, unchanged
 from .key_schema import StreamKeys
 from .key_states import KeyState, StoredKeys, load_key_states
+from .outcomes import Counts, Rejection
 
 NO_TIME = ""  # for a record without a time, sent again after its time field was declared
 
 Row = tuple[Any, ...]
-
-
-@dataclass
-class Counts:
-    """How many changes of a write had each outcome; each change is counted once.
-
-    `erased` ones are accepted and not stored; `removed` ones, which an activation deleted, had no line.
-    """
-
-    created: int = 0
-    updated: int = 0
-    deleted: int = 0
-    unchanged: int = 0
-    erased: int = 0
-    removed: int = 0
-
-    def add(self, other: "Counts") -> None:
-        for name, value in vars(other).items():
-            setattr(self, name, getattr(self, name) + value)
-
-    @property
-    def accepted(self) -> int:
-        return self.created + self.updated + self.deleted + self.unchanged + self.erased
-
-
-class Rejection(NamedTuple):
-    """A line that was not stored.  Its stream and its Singer table version are None if not known."""
-
-    stream: str | None = None
-    table_version: int | None = None
 
 
 @dataclass

@@ -282,7 +282,7 @@ def test_a_line_that_the_write_refuses_is_stored_before_a_later_state(
     app: Flask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     refuse(monkeypatch, "b")
-    monkeypatch.setattr(importer, "BATCH_RECORDS", 2)
+    monkeypatch.setattr(importer, "BATCH_LINES", 2)
     lines = line("a") + "oops\n" + line("b") + STATES[1] + line("c") + STATES[2]
     report, reported, states = imported(lines, stores_rejected=True)
     assert ([each.number for each in reported], states) == ([2, 3], STATES[1:3])
@@ -316,7 +316,7 @@ def test_rejected_lines_alone_do_not_fill_the_memory(app: Flask) -> None:
     work.run(iter([b"x" * 1_000_000] * 50 + [b"x"] * 5000))
     assert len(waiting) == 5050
     assert max(waiting[:50]) <= 5
-    assert max(waiting) < importer.BATCH_RECORDS
+    assert max(waiting) < importer.BATCH_LINES
 
 
 @pytest.mark.only("sqlite")

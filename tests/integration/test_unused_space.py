@@ -185,9 +185,8 @@ def test_space_is_checked_first(folder: Path, monkeypatch: pytest.MonkeyPatch, s
     needed = (folder / "test.sqlite3").stat().st_size + unused_space.log_bytes(db.database)
     free = SimpleNamespace(free=needed // 3 if not same_disk else needed)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: free)
-    if not same_disk:
-        other = SimpleNamespace(stat=lambda: SimpleNamespace(st_dev=-1))
-        monkeypatch.setattr(unused_space, "_temporary_folder", lambda: other)
+    other = SimpleNamespace(stat=lambda: SimpleNamespace(st_dev=-1))
+    monkeypatch.setattr(unused_space, "_temporary_folder", lambda: folder if same_disk else other)
     with pytest.raises(DiskTooFull, match="temporary folder"):
         db.compact()
 

@@ -194,15 +194,17 @@ def new_database(server: str, name: str) -> Iterator[str]:
             admin.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
 
 
-KEPT = "kept for the next test"
-_kept: dict[str, psycopg.Connection] = {}
+RESETS = "resets the database of a test"  # an application_name
+_connections: dict[str, psycopg.Connection] = {}
 
 
 def _admin(url: str) -> psycopg.Connection:
     """This process's own connection to a database, kept: to connect takes as long as to bring a database back."""
-    if url not in _kept or _kept[url].closed:
-        _kept[url] = psycopg.connect(url, autocommit=True, prepare_threshold=None, application_name=KEPT)
-    return _kept[url]
+    if url not in _connections or _connections[url].closed:
+        _connections[url] = psycopg.connect(
+            url, autocommit=True, prepare_threshold=None, application_name=RESETS
+        )
+    return _connections[url]
 
 
 class Reused:

@@ -218,7 +218,7 @@ class PostgresProbe(DatabaseProbe):
             "SELECT 1 FROM pg_stat_activity "
             "WHERE datname = current_database() AND pid <> pg_backend_pid() AND application_name <> ?"
         )
-        while self(others, postgres.KEPT):
+        while self(others, postgres.RESETS):
             time.sleep(0.002)
 
     def fail(self, event: str, when: str = "TRUE", name: str = "broken", why: str = "broken") -> None:
