@@ -115,7 +115,7 @@ def pytest_collection_finish() -> None:
 def needs_postgres(item: pytest.Item) -> bool:
     parameters = getattr(item, "callspec", None)
     return "server" in getattr(item, "fixturenames", ()) or (
-        parameters is not None and parameters.params.get("backend") == "postgres"
+        parameters is not None and "postgres" in parameters.params.values()
     )
 
 
