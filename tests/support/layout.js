@@ -70,7 +70,7 @@
     }
   };
   for (const node of severalLines) {
-    const inside = insideOf(node.parentElement.closest(CARDS) ?? document.body);
+    const inside = insideOf(node.parentElement.closest(`pre, ${CARDS}`) ?? document.body);
     for (const [word, width] of splitWords(node))
       if (width <= inside.right - inside.left) flaws.add(`“${word}” is split in “${short(node.data)}”`);
   }
