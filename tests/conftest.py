@@ -29,6 +29,7 @@ from pdpp_ref import (
     timestamps,
 )
 from pdpp_ref.database import db
+from pdpp_ref.services.reconcile import Limits
 from tests.support import command, compiled, places, postgres
 from tests.support.conformance import CheckedClient
 from tests.support.factories import PASSWORD, TOKEN, Calendar, Clock
@@ -38,6 +39,7 @@ from tests.support.probe import DatabaseProbe
 # PDPP_ names, as tests take those away.
 SHARED, NAMED = "SHARED_POSTGRES_OF_THIS_RUN", "POSTGRES_OF_THIS_RUN"
 DATABASES = ("sqlite", "postgres")
+UNHURRIED_SECONDS = 4
 LONG = os.environ.get("PDPP_TEST_LONG") == "1"
 COMMAND = command.PROGRAM
 # Hundreds of tests start Python; it need not compile the package each time.
@@ -197,6 +199,12 @@ def _fast_disk(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) 
         monkeypatch.setitem(database.PRAGMAS, "synchronous", "off")
 
 
+@pytest.fixture(autouse=True)
+def _unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No pass leaves work to the next because the machine is busy, unless the test says how long it may take."""
+    monkeypatch.setattr(Limits.__init__, "__defaults__", (Limits.rows, float(UNHURRIED_SECONDS)))
+
+
 @pytest.fixture
 def clock() -> Clock:
     return Clock()
@@ -236,6 +244,7 @@ def make_app(
             "OWNER_PASSWORD": PASSWORD,
             "OPERATOR_TOKEN": TOKEN,
             "SECRET_KEY": "a key for tests alone",
+            "RECONCILE_BUDGET_MS": UNHURRIED_SECONDS * 1000,
         }
         made = create_app(defaults | settings, clock=clock)
         apps.append(made)

@@ -72,7 +72,7 @@
   for (const node of severalLines) {
     const inside = insideOf(node.parentElement.closest(`pre, ${CARDS}`) ?? document.body);
     for (const [word, width] of splitWords(node))
-      if (width <= inside.right - inside.left) flaws.add(`“${word}” is split in “${short(node.data)}”`);
+      if (width < inside.right - inside.left - 3 * SLACK) flaws.add(`“${word}” is split in “${short(node.data)}”`);
   }
   for (const element of document.body.querySelectorAll(DRAWN)) {
     const box = element.getBoundingClientRect();
