@@ -232,9 +232,8 @@ class Reused:
             ]
 
     def reset(self) -> None:
-        for _ in range(
-            10
-        ):  # what others were at may end a moment after they were told to, or have ended ours
+        # What others were at may end a moment after they were told to, and they may have ended our connection.
+        for _ in range(10):
             with suppress(psycopg.OperationalError):
                 return self._reset()
         raise RuntimeError("others still use the database")

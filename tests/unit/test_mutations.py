@@ -24,10 +24,10 @@ def test_a_safeguard_is_in_the_program_once(mutation: Mutation) -> None:
 
 @pytest.fixture(scope="session")
 def tests_of(request: pytest.FixtureRequest) -> Callable[[str], list[pytest.Item]]:
-    """The tests of a file in this run: all of them in a complete run, or none."""
-    return cache(
-        lambda file: [each for each in request.session.items if each.nodeid.startswith(f"{file}::")]
-    )
+    """The tests of a file in this run: all of them, or none."""
+    option = request.config.option
+    items = [] if option.fast or option.keyword else request.session.items
+    return cache(lambda file: [each for each in items if each.nodeid.startswith(f"{file}::")])
 
 
 @pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda mutation: mutation.name)
