@@ -113,10 +113,7 @@ class StreamBatch:
         if change.exported is not None and change.exported.version is not None:
             self._restore(change, change.exported, before)
         elif before is None and change.data is not None:
-            if _is_pruned(change) or self.batch.has_history(change.key):
-                self._upsert(change, change.data, None)
-            else:
-                self._add_new(change, change.data)
+            self._upsert(change, change.data, None)
         elif change.key in self.batch.replayed or self.batch.is_unchanged(change, before):
             self.counts.unchanged += 1
             if before is not None and before.data is not None and change.data is not None:
@@ -135,7 +132,8 @@ class StreamBatch:
             self._delete(change, before)
         else:
             self._upsert(change, change.data, before)
-            if self._is_undated(self.states[change.key]):
+            state = self._state_of(change.key)
+            if state is not None and self._is_undated(state):
                 self.stream.undated_records += 1
         if exported.pruned_at is not None:
             self.pruned.append((exported.pruned_at, exported.pruned_digest, self.id, self.version))
@@ -174,32 +172,11 @@ class StreamBatch:
             )
         return state
 
-    def _add_new(self, change: Change, data: str) -> None:
-        """A record whose key the stream has never had: the one case of a first import, so it is short."""
-        self.counts.created += 1
-        self.version = version = self.version + 1
-        key, emitted_at = change.key, change.emitted_at
-        size = len(data) if data.isascii() else len(data.encode())
-        self.delta.add_record(size)
-        self.history.append((self.id, version, key, data, size, emitted_at, self.now, None))
-        time = self._time_of(change)
-        self.current[key] = (
-            self.id,
-            version,
-            key,
-            data,
-            size,
-            emitted_at,
-            self.now,
-            change.table_version,
-            time,
-            False,
-        )
-
     def _delete(self, change: Change, before: KeyState | None) -> None:
         if before is not None and before.data is not None:
             self._is_replaced(before)
         self._append(change, None, 0, before)
+        self._note_state(change, None, 0, before)
         self.current[change.key] = None
 
     def _upsert(self, change: Change, data: str, before: KeyState | None) -> None:
@@ -210,11 +187,14 @@ class StreamBatch:
             self._is_replaced(before)
         size = len(data) if data.isascii() else len(data.encode())
         time = self._time_of(change)
-        state = self._append(change, data, size, before, time)
+        has_rollup = before is not None or _is_pruned(change)
+        self._append(change, data, size, before)
         self.delta.add_current(size)
+        if has_rollup or self.batch.has_history(change.key):
+            self._note_state(change, data, size, before, time)
         self.current[change.key] = (
             self.id,
-            state.version,
+            self.version,
             change.key,
             data,
             size,
@@ -222,7 +202,7 @@ class StreamBatch:
             self.now,
             change.table_version,
             time,
-            state.has_rollup,
+            has_rollup,
         )
 
     def _is_replaced(self, before: KeyState) -> None:
@@ -230,15 +210,18 @@ class StreamBatch:
         if self._is_undated(before):
             self.stream.undated_records -= 1
 
-    def _append(
-        self, change: Change, data: str | None, size: int, before: KeyState | None, time: str | None = None
-    ) -> KeyState:
-        """Add a version.  Returns the key's new state."""
+    def _append(self, change: Change, data: str | None, size: int, before: KeyState | None) -> None:
+        """Add a version."""
         self.version += 1
         previous = before.version if before is not None else None
         row = (self.id, self.version, change.key, data, size, change.emitted_at, self.now, previous)
         self.history.append(row)
         self.delta.add_version(size)
+
+    def _note_state(
+        self, change: Change, data: str | None, size: int, before: KeyState | None, time: str | None = None
+    ) -> None:
+        """The key's state after the version that was added; a new record has one only once it is needed."""
         state = KeyState(
             self.version,
             size,
@@ -257,7 +240,6 @@ class StreamBatch:
             state.blob_count, state.blob_bytes = before.blob_count, before.blob_bytes
         self.states[change.key] = state
         self.batch.add(change.key, state, size)
-        return state
 
     # ---- files ---------------------------------------------------------------------------------
 

@@ -38,14 +38,6 @@ class Delta:
     measures: dict[str, int] = field(default_factory=lambda: dict.fromkeys(MEASURE_NAMES, 0))
     adjustments: list[Adjustment] = field(default_factory=list)
 
-    def add_record(self, json_bytes: int) -> None:
-        """A record with its first version."""
-        measures = self.measures
-        measures["record_count"] += 1
-        measures["current_record_json_bytes"] += json_bytes
-        measures["record_history_count"] += 1
-        measures["record_history_json_bytes"] += json_bytes
-
     def add_version(self, json_bytes: int) -> None:
         self.measures["record_history_count"] += 1
         self.measures["record_history_json_bytes"] += json_bytes
