@@ -17,7 +17,9 @@ STATUSES = (
     *(500, 501, 503, 507),
 )
 BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
-_STATUS_TEXT = {status: str(status) for status in STATUSES}
+_TEXTS = (*map(str, STATUSES), OTHER)
+_OTHER_COLUMN = len(STATUSES)
+_COLUMNS = {status: column for column, status in enumerate(STATUSES)}
 _COUNT, _SUM = len(BOUNDS) + 1, len(BOUNDS) + 2  # after the buckets; the last bucket has no bound
 _NUMBERS = len(BOUNDS) + 3
 
@@ -44,14 +46,9 @@ class AccessRecord:
     def __init__(self, routes: Iterable[tuple[str, str]]) -> None:
         """`routes` are pairs of a pattern and a method; all others are counted as UNKNOWN."""
         unknown = [(UNKNOWN, method) for method in (*METHODS, OTHER)]
-        statuses = (*map(str, STATUSES), OTHER)
-        self._kinds = [
-            Kind(method, route, status)
-            for route, method in dict.fromkeys([*routes, *unknown])
-            for status in statuses
-        ]
-        self._places = {kind: place for place, kind in enumerate(self._kinds)}
-        self._numbers = SharedNumbers(len(self._kinds) * _NUMBERS)
+        self._routes = list(dict.fromkeys([*routes, *unknown]))
+        self._rows = {pair: number for number, pair in enumerate(self._routes)}
+        self._numbers = SharedNumbers(len(self._routes) * len(_TEXTS) * _NUMBERS)
 
     def add(self, request_id: str, method: str, route: str | None, status: int, began: float) -> None:
         """`began` is a time of `time.perf_counter`."""
@@ -63,19 +60,23 @@ class AccessRecord:
 
     def durations(self) -> Iterator[Durations]:
         """Of each kind of request that there was."""
-        counts = map(sum, zip(*self._numbers.of_each(_COUNT, _NUMBERS, len(self._kinds)), strict=True))
-        for place, (kind, count) in enumerate(zip(self._kinds, counts, strict=True)):
+        kinds = len(self._routes) * len(_TEXTS)
+        counts = map(sum, zip(*self._numbers.of_each(_COUNT, _NUMBERS, kinds), strict=True))
+        for place, count in enumerate(counts):
             if count:
+                row, column = divmod(place, len(_TEXTS))
+                route, method = self._routes[row]
+                kind = Kind(method, route, _TEXTS[column])
                 parts = self._numbers.of_each(place * _NUMBERS, 1, _NUMBERS)
                 numbers = [sum(each) for each in zip(*parts, strict=True)]
                 up_to = [sum(numbers[: end + 1]) for end in range(_COUNT)]
                 yield Durations(kind, up_to, numbers[_SUM])
 
     def _count(self, method: str, route: str, status: int, seconds: float) -> None:
-        text = _STATUS_TEXT.get(status, OTHER)
-        place = self._places.get(Kind(method, route, text))
-        if place is None:
-            place = self._places[Kind(method, UNKNOWN, text)]
+        row = self._rows.get((route, method))
+        if row is None:
+            row = self._rows[UNKNOWN, method]
+        place = row * len(_TEXTS) + _COLUMNS.get(status, _OTHER_COLUMN)
         bucket = bisect_left(BOUNDS, seconds)
         first = place * _NUMBERS
         self._numbers.add({first + bucket: 1.0, first + _COUNT: 1.0, first + _SUM: seconds})

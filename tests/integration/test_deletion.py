@@ -299,6 +299,7 @@ def test_one_process_at_a_time_does_a_step() -> None:
     assert outcome == ["busy"]
 
 
+@pytest.mark.slow
 def test_readers_and_writers_continue_while_it_is_removed(probe: DatabaseProbe) -> None:
     """The stream is deleted again and again, while others write to it, and removal never stops."""
     stopped = threading.Event()

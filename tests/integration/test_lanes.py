@@ -13,7 +13,7 @@ from pdpp_ref.server import lanes
 from tests.support.factories import TOKEN
 from tests.support.server_process import served
 
-pytestmark = pytest.mark.only("sqlite")  # it comes before any database
+pytestmark = [pytest.mark.only("sqlite"), pytest.mark.slow]  # it comes before any database
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
 INGEST = "/v1/ingest/notes?connector_id=files"
 

@@ -13,6 +13,7 @@ from werkzeug.test import TestResponse
 from pdpp_ref.database import db
 from tests.support.factories import DatabaseProbe, make_connections, statements, upsert, write
 
+pytestmark = pytest.mark.slow  # each list is of megabytes
 SIZES = "/_ref/dataset/size?grain=stream"
 CONNECTIONS = "/_ref/dataset/size?grain=connection"
 STREAMS = "/v1/streams"

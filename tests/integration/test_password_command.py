@@ -25,6 +25,7 @@ def status(client: FlaskClient, secret: str) -> int:
     return client.post("/owner/login", json={"password": secret}).status_code
 
 
+@pytest.mark.slow
 def test_a_new_password_replaces_the_old_one_in_a_running_server(
     make_app: Callable[..., Flask], caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -56,6 +57,7 @@ def test_a_folder_that_cannot_be_written_is_reported(tmp_path: Path) -> None:
         password.main([], standalone_mode=False)
 
 
+@pytest.mark.slow
 def test_the_program_itself_has_the_command(backend: Backend, run: Run) -> None:
     done = run("password")
     assert (done.returncode, done.stderr) == (0, "")

@@ -50,6 +50,7 @@ def test_a_request_that_has_waited_waits_less_for_a_lock(app: Flask, backend: Ba
         assert refused_after() < 3
 
 
+@pytest.mark.slow
 def test_all_waits_of_a_request_count(
     app: Flask, backend: Backend, monkeypatch: pytest.MonkeyPatch
 ) -> None:

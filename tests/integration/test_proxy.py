@@ -23,6 +23,7 @@ def guess(url: str, forwarded: str, password: str = "guess") -> int:
     return httpx.post(f"{url}/owner/login", json=body, headers=headers, timeout=60).status_code
 
 
+@pytest.mark.slow
 @pytest.mark.one_on_postgres
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
 @pytest.mark.parametrize(

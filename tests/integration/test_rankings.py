@@ -153,6 +153,7 @@ def cost_of_rankings(probe: DatabaseProbe) -> dict[tuple[str, str], int]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.only("sqlite")
 def test_a_ranking_costs_the_same_at_any_number_of_equal_records(probe: DatabaseProbe) -> None:
     """All of one size is the worst case: a sort would have to look at every one."""

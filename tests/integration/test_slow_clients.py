@@ -21,7 +21,7 @@ from pdpp_ref.services.prepared_files import Job, PreparedFiles, Progress
 from tests.support.factories import fill, upsert, write
 from tests.support.server_process import served
 
-pytestmark = pytest.mark.only("sqlite")  # no response here comes from a database
+pytestmark = [pytest.mark.only("sqlite"), pytest.mark.slow]  # no response here comes from a database
 LARGE = 24 * 1024 * 1024
 BLOCK = bytes(range(256)) * 4096
 CLIENTS = 8
@@ -203,7 +203,6 @@ def test_a_list_that_nobody_reads_holds_no_thread_for_long(
                     pass
 
 
-@pytest.mark.slow
 def test_the_log_is_short_again_after_a_download_during_which_much_was_written(
     app: Flask, tmp_path: Path
 ) -> None:

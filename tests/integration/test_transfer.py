@@ -232,6 +232,7 @@ def test_every_table_is_copied_counted_or_the_targets_own() -> None:
     assert set(TABLES) == {*transfer.COPIED, *transfer.DERIVED, *HOUSEKEEPING_TABLES}
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_filled")
 def test_a_server_on_a_half_copied_target_answers_503_also_one_that_was_there_before(
     target: str, tmp_path: Path
@@ -395,6 +396,7 @@ def run(backend: Backend, *arguments: str, **settings: str) -> subprocess.Comple
     )
 
 
+@pytest.mark.slow
 def test_the_command_copies_and_says_so(backend: Backend, target: str) -> None:
     fill(3)
     done = run(backend, "copy", "--to", target)
@@ -415,6 +417,7 @@ def test_the_command_copies_and_says_so(backend: Backend, target: str) -> None:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "url", ["mysql://x", "sqlite:////nowhere/x", "postgresql://127.0.0.1:1/x?connect_timeout=1"]
 )

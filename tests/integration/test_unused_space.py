@@ -64,6 +64,7 @@ def keys_in_files(folder: Path) -> set[str]:
     return {each.decode() for text in texts for each in re.findall(rb"\d{9}-key", text)}
 
 
+@pytest.mark.slow
 def test_no_copy_stays_where_rows_have_moved(folder: Path, probe: DatabaseProbe) -> None:
     """Not even in pages that another connection has cached, and writes back."""
     chance = random.Random(7)

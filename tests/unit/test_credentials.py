@@ -14,6 +14,7 @@ def start(folder: Path) -> tuple[dict[str, str], str]:
     return found.new_secrets, found.secret_key
 
 
+@pytest.mark.slow
 def test_programs_that_start_at_once_agree(tmp_path: Path) -> None:
     with multiprocessing.get_context("spawn").Pool(4) as pool:
         started = pool.map(start, [tmp_path] * 4, chunksize=1)

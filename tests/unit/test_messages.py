@@ -268,6 +268,7 @@ def test_singer_table_versions_are_read() -> None:
     assert read('{"type":"ACTIVATE_VERSION","stream":"s","version":3}') == ActivateVersion("s", 3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", ["{},", "[],", '"",', "1.5,", '{"a":1},', "-0,"])
 def test_a_line_of_more_values_than_memory_is_meant_for_is_refused(part: str) -> None:
     with pytest.raises(Rejected, match="more than 500,000 values"):
@@ -285,6 +286,7 @@ def test_commas_inside_strings_are_no_values() -> None:
     assert change(record(f"{{{members}}}")).data == f"{{{members}}}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ending", ['"', "\\", ',"', '{"a":"\\"'])
 def test_a_large_line_that_is_no_json_is_refused_whatever_its_strings_look_like(ending: str) -> None:
     for part in ('"', "\\", '\\"', ',"', "[ ", "{}"):
