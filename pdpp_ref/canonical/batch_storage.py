@@ -1,7 +1,6 @@
 """Storing what the streams' shares of a write have become."""
 
 from collections.abc import Sequence
-from operator import itemgetter
 
 from ..database import delete_many, insert_many, update_many
 from ..models import BlobBinding, Record, RecordChange, RetainedSizeRecord, Stream
@@ -37,12 +36,12 @@ def _store_records(batches: Sequence[StreamBatch]) -> None:
     new: list[Row] = []
     replaced: list[Row] = []
     for batch in batches:
-        for key, row in batch.current.items():
-            if row is not None:
+        # In the order of the keys: neighbours in an index are then added one after the other.
+        for key in sorted(batch.current):
+            if (row := batch.current[key]) is not None:
                 (replaced if key in batch.live else new).append(row)
-    # In the order of the keys: neighbours in an index are then added one after the other.
-    insert_many(Record, _RECORD_COLUMNS, sorted(new, key=itemgetter(0, 2)))
-    insert_many(Record, _RECORD_COLUMNS, sorted(replaced, key=itemgetter(0, 2)), _KEY_COLUMNS)
+    insert_many(Record, _RECORD_COLUMNS, new)
+    insert_many(Record, _RECORD_COLUMNS, replaced, _KEY_COLUMNS)
     gone = [(batch.id, key) for batch in batches for key, row in batch.current.items() if row is None]
     delete_many(Record, _KEY_COLUMNS, gone)
 

@@ -8,6 +8,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, nullcontext, suppress
+from itertools import chain
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -30,6 +31,10 @@ MINIMUM = (3, 51, 3)
 # How a transaction begins: with the write lock at once or not at all.
 NOW = "NOW"
 PAGES_AT_ONCE = 1_000  # that a backup copies before it says so
+# To run a statement takes longer than to add one more row to it.
+ROWS_AT_ONCE = 100
+# Each run takes a place among the prepared statements, so a large write would take all of APSW's usual 100.
+PREPARED_STATEMENTS = 500
 
 # `synchronous=full`: a sender forgets the records before a STATE that was printed, so those must
 # survive a power cut, which WAL with `normal` does not promise.
@@ -219,9 +224,15 @@ class Sqlite(SchemaGuard, APSWDatabase):  # type: ignore[misc]  # playhouse has 
         rows: Sequence[Sequence[Any]],
         identity: tuple[str, ...],
     ) -> None:
-        values = f"VALUES ({placeholders(columns)})"
-        sql = insert_text(model._meta.table_name, columns, identity, values)
-        self.connection().cursor().executemany(sql, rows)
+        def of_rows(number: int) -> str:
+            values = f"VALUES {', '.join([f'({placeholders(columns)})'] * number)}"
+            return insert_text(model._meta.table_name, columns, identity, values)
+
+        grouped = len(rows) - len(rows) % ROWS_AT_ONCE
+        for start in range(0, grouped, ROWS_AT_ONCE):
+            values = tuple(chain.from_iterable(rows[start : start + ROWS_AT_ONCE]))
+            self.connection().execute(of_rows(ROWS_AT_ONCE), values)
+        self.connection().cursor().executemany(of_rows(1), rows[grouped:])
 
     def update_rows(
         self,
@@ -385,4 +396,4 @@ def from_url(url: str, instance: Path) -> Sqlite:
         raise DatabaseUnusable(
             "the folder of the database file does not exist; create it or change PDPP_DATABASE_URL"
         )
-    return Sqlite(path, pragmas=PRAGMAS, lock_type="IMMEDIATE")
+    return Sqlite(path, pragmas=PRAGMAS, lock_type="IMMEDIATE", statementcachesize=PREPARED_STATEMENTS)

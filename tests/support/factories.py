@@ -158,11 +158,14 @@ def statements() -> Iterator[list[str]]:
 def whole(seen: Sequence[str]) -> list[str]:
     """The statements as the program ran them, with lists of values cut short.
 
-    SQLite's driver reports a statement once for each row of values.
+    SQLite's driver reports a statement once for each group of rows.
     """
     named = [re.sub('"s[0-9a-f]{32}"', "a savepoint", sql) for sql in seen]
     short = [re.sub(r"\?(, \?)+|(%s|\(\?, \?\))(, (%s|\(\?, \?\)))+", "...", sql) for sql in named]
-    return [sql for sql, _ in groupby(short)] if isinstance(db.obj, Sqlite) else short
+    if not isinstance(db.obj, Sqlite):
+        return short
+    of_one_row = [re.sub(r"(\(\.\.\.\))(, \(\.\.\.\))+", r"\1", sql) for sql in short]
+    return [sql for sql, _ in groupby(of_one_row)]
 
 
 @contextmanager
