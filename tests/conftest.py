@@ -124,7 +124,8 @@ def needs_postgres(item: pytest.Item) -> bool:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "backend" in metafunc.fixturenames:
         only = metafunc.definition.get_closest_marker("only")
-        metafunc.parametrize("backend", only.args if only else DATABASES, indirect=True)
+        usual = DATABASES[:1] if metafunc.config.option.fast else DATABASES
+        metafunc.parametrize("backend", only.args if only else usual, indirect=True)
 
 
 @dataclass(frozen=True)

@@ -126,6 +126,7 @@ def test_every_name_can_be_deleted_by_path_and_by_query_and_no_other_goes(
             assert set(left(probe)) == expected, target
 
 
+@pytest.mark.slow
 @pytest.mark.one_on_postgres
 @both
 @pytest.mark.parametrize("name", NAMES)
@@ -136,6 +137,7 @@ def test_every_name_can_be_in_both_places(ask: Ask, probe: DatabaseProbe, name: 
     assert left(probe) == [(name, "other")]
 
 
+@pytest.mark.slow
 @both
 @pytest.mark.only("sqlite")
 @pytest.mark.parametrize(
