@@ -56,12 +56,14 @@ settings.load_profile("any machine")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--fast", action="store_true", help="without slow tests and PostgreSQL")
+    parser.addoption(
+        "--fast", action="store_true", help="without slow tests and PostgreSQL, and three cases of each"
+    )
 
 
-def pytest_xdist_auto_num_workers() -> int:
-    """More processes than cores: many tests wait for a server, a browser or a lock."""
-    return (os.cpu_count() or 1) + 2
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """More processes than cores: many tests wait for a server, a browser or a lock, but few fast ones."""
+    return (os.cpu_count() or 1) + (0 if config.option.fast else 2)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -86,6 +88,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if config.option.fast:
         _leave_out(config, items, [i for i in items if i.get_closest_marker("slow") or needs_postgres(i)])
+        _leave_out(config, items, list(_middle_cases(items)))
     elif not LONG:
         _leave_out(config, items, list(_further_cases(items)))
 
@@ -94,6 +97,17 @@ def _leave_out(config: pytest.Config, items: list[pytest.Item], left_out: list[p
     left = set(left_out)
     items[:] = [item for item in items if item not in left]
     config.hook.pytest_deselected(items=left_out)
+
+
+def _middle_cases(items: list[pytest.Item]) -> Iterator[pytest.Item]:
+    """Of a test with many cases in a database, all but the first, one in the middle, and the last."""
+    cases: dict[str, list[pytest.Item]] = {}
+    for item in items:
+        if "backend" in getattr(item, "fixturenames", ()):
+            cases.setdefault(item.nodeid.partition("[")[0], []).append(item)
+    for of_test in cases.values():
+        middle = len(of_test) // 2
+        yield from (*of_test[1:middle], *of_test[middle + 1 : -1])
 
 
 def _further_cases(items: list[pytest.Item]) -> Iterator[pytest.Item]:

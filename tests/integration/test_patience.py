@@ -14,6 +14,7 @@ from tests.conftest import Backend
 from tests.support.factories import PASSWORD, TOKEN, DatabaseProbe, fill, upsert, write
 from tests.support.server_process import served
 
+pytestmark = pytest.mark.slow  # each waits
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
 INGEST = "/v1/ingest/notes?connector_id=files"
 LINES = b"".join(b'{"key":"new %d","data":{}}\n' % number for number in range(50))
@@ -50,7 +51,6 @@ def test_a_request_that_has_waited_waits_less_for_a_lock(app: Flask, backend: Ba
         assert refused_after() < 3
 
 
-@pytest.mark.slow
 def test_all_waits_of_a_request_count(
     app: Flask, backend: Backend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -92,7 +92,6 @@ def test_all_waits_of_a_transaction_count(
     assert sometimes(lambda: both_waits() < 1.6)
 
 
-@pytest.mark.slow
 def test_connectors_that_wait_lock_nobody_out(app: Flask, backend: Backend) -> None:
     with (
         served(app) as port,

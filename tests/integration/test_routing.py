@@ -14,6 +14,7 @@ from pdpp_ref import tokens
 from tests.support.factories import TOKEN, DatabaseProbe, upsert, write
 from tests.support.server_process import served
 
+pytestmark = pytest.mark.slow  # each starts a server
 Answer = tuple[int, dict[str, object] | None]
 Ask = Callable[[str], Answer]
 
@@ -126,7 +127,6 @@ def test_every_name_can_be_deleted_by_path_and_by_query_and_no_other_goes(
             assert set(left(probe)) == expected, target
 
 
-@pytest.mark.slow
 @pytest.mark.one_on_postgres
 @both
 @pytest.mark.parametrize("name", NAMES)
@@ -137,7 +137,6 @@ def test_every_name_can_be_in_both_places(ask: Ask, probe: DatabaseProbe, name: 
     assert left(probe) == [(name, "other")]
 
 
-@pytest.mark.slow
 @both
 @pytest.mark.only("sqlite")
 @pytest.mark.parametrize(

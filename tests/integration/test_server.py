@@ -17,7 +17,7 @@ from tests.support.factories import TOKEN, DatabaseProbe
 from tests.support.server_process import served
 
 Ask = Callable[[bytes], tuple[bytes, bytes]]
-pytestmark = pytest.mark.only("sqlite")  # it comes before any database
+pytestmark = [pytest.mark.only("sqlite"), pytest.mark.slow]  # it comes before any database
 BEARER = f"Authorization: Bearer {TOKEN}\r\n".encode()
 
 
@@ -76,7 +76,6 @@ def post(path: bytes, length: int | None, *headers: bytes) -> bytes:
     return b"POST " + path + b" HTTP/1.1\r\nHost: x\r\n" + b"".join(headers) + reported + b"\r\n\r\n" + sent
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("length", [2_000_000_000_000, None])
 def test_a_body_larger_than_any_route_takes_is_refused_before_it_is_received(
     ask: Ask, length: int | None
@@ -86,7 +85,6 @@ def test_a_body_larger_than_any_route_takes_is_refused_before_it_is_received(
     assert json.loads(body)["error"]["code"] == "body_too_large"
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("length", [900, None])
 @pytest.mark.parametrize("path", [b"/v1/ingest/notes", b"/owner/login"])
 @pytest.mark.parametrize("header", [b"", BEARER.replace(b"Bearer", b"Basic"), BEARER.replace(b"r'", b"R'")])
@@ -130,7 +128,6 @@ def test_a_named_token_opens_the_way_if_it_may_write(
     assert code is None or json.loads(body)["error"]["code"] == code
 
 
-@pytest.mark.slow
 def test_look_ups_that_hang_delay_no_other_request(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(request_body, "MAX_FORM_BYTES", 500)
     monkeypatch.setattr(request_body, "LOOK_UP_SECONDS", 0.5)
@@ -177,7 +174,6 @@ def test_a_head_that_does_not_arrive_ends_the_connection(
     assert ask(b"") == (b"", b"")
 
 
-@pytest.mark.slow
 def test_a_body_that_does_not_arrive_ends_the_request(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(request_body, "SILENT_SECONDS", 0.2)
     head, body = ask(post(b"/owner/login", 100) + b"x" * 50)

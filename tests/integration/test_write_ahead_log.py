@@ -15,10 +15,9 @@ from pdpp_ref.database import (
 from tests.conftest import Backend
 from tests.support.factories import fill, upsert, write
 
-pytestmark = [pytest.mark.only("sqlite"), pytest.mark.usefixtures("app")]
+pytestmark = [pytest.mark.only("sqlite"), pytest.mark.usefixtures("app"), pytest.mark.slow]
 
 
-@pytest.mark.slow
 def test_the_log_stays_bounded_while_some_reader_is_always_at_work(
     backend: Backend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
