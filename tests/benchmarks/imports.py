@@ -36,7 +36,7 @@ def import_file(place: Place) -> Times:
             ours.append(_import(place, file))
             raw.append(_import_raw(place, file))
             assert ours[-1].printed == raw[-1].printed, "the two stored different totals"
-    started = run([*COMMAND, "--help"]).seconds
+    started = run([*COMMAND, "import", "--help"]).seconds
     note = f"{peaks(ours, raw)}; {started:.2f} s is start"
     return Times([each.seconds for each in ours], [each.seconds for each in raw], note, place.records)
 
