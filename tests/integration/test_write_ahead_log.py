@@ -21,6 +21,7 @@ pytestmark = [pytest.mark.only("sqlite"), pytest.mark.usefixtures("app"), pytest
 def test_the_log_stays_bounded_while_some_reader_is_always_at_work(
     backend: Backend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(checkpoints, "LOG_PAGES", 1_000)
     monkeypatch.setattr(checkpoints, "LONG_LOG_PAGES", 1_000)
     monkeypatch.setattr(checkpoints, "LONG_LOG_SECONDS", 0.05)
     ended = threading.Event()
