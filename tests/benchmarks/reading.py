@@ -189,15 +189,18 @@ def _make(probe: DatabaseProbe, lists: Lists) -> None:
     )
     probe(
         f"""
-        INSERT INTO retained_size_stream (stream_id, connection_id, computed_at, {SIZES})
-        SELECT id, connection_id, {AT}, {in_stream}
-        FROM streams
+        INSERT INTO retained_size_stream
+            (stream_id, connection_id, connection_name, stream_name, computed_at, {SIZES})
+        SELECT s.id, c.id, c.connector_instance_id, s.name, {AT}, {in_stream}
+        FROM streams s
+        JOIN connections c ON c.id = s.connection_id
         """
     )
     probe(
         f"""
-        INSERT INTO retained_size_connection (connection_id, stream_count, computed_at, {SIZES})
-        SELECT id, {lists.streams}, {AT}, {in_connection}
+        INSERT INTO retained_size_connection
+            (connection_id, connection_name, stream_count, computed_at, {SIZES})
+        SELECT id, connector_instance_id, {lists.streams}, {AT}, {in_connection}
         FROM connections
         """
     )
