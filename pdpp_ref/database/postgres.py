@@ -250,7 +250,7 @@ class Postgres(SchemaGuard, peewee.PostgresqlDatabase):
 
     @contextmanager
     def reconcile_transaction(self, wait: bool, seconds: float) -> Iterator[None]:
-        """One at a time, across all processes; without `wait` also no long wait for any row."""
+        """One at a time, across all processes; without `wait` also no long wait for any row or the disk."""
         with self.transaction(WORK):
             if wait:
                 self.execute_sql(f"SELECT pg_advisory_xact_lock({RECONCILE_LOCK})")

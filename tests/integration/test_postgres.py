@@ -14,12 +14,13 @@ import psycopg
 import pytest
 from flask import Flask
 
-from pdpp_ref import create_app, database
+from pdpp_ref import create_app, database, migrations
 from pdpp_ref.database import db, fetch_all
 from pdpp_ref.operations import verify
+from pdpp_ref.services.reconcile import Limits, run_pass
 from tests.conftest import Backend
 from tests.support import postgres
-from tests.support.factories import PASSWORD, TOKEN, DatabaseProbe, fill, upsert, write
+from tests.support.factories import PASSWORD, TOKEN, DatabaseProbe, fill, mark, upsert, write
 
 pytestmark = pytest.mark.slow  # these start servers of their own
 
@@ -314,3 +315,25 @@ def test_a_child_process_opens_a_connection_of_its_own(backend: Backend, app: Fl
     assert os.waitpid(child, 0)[1] == 0
     assert db.connection() is connection
     assert fetch_all("SELECT COUNT(*) FROM records") == [(3,)]
+
+
+def test_a_reads_pass_that_is_lost_with_the_power_is_made_again() -> None:
+    server = postgres.Server(wal_writer_delay="10s")  # until then, only a commit that waits is on the disk
+    try:
+        with postgres.new_database(server.url, "pdpp") as url:
+            database.connect(url, Path())
+            migrations.prepare()
+            write(upsert("a"))
+            mark()
+            assert run_pass(Limits(), wait=False).fresh
+            db.close()
+            server.stop("immediate")
+            server.start()
+            with DatabaseProbe(url) as probe:
+                assert probe("SELECT key FROM records") == [("a",)]
+                assert probe("SELECT dirty FROM retained_size_global") == [(True,)]
+            assert run_pass(Limits(), wait=False).fresh
+            assert list(verify.differences()) == []
+            db.close()
+    finally:
+        server.remove()
