@@ -15,6 +15,7 @@ from ..database import (
     fetch_all,
     fetch_as,
     is_replica,
+    let_others_write,
     read_snapshot,
     step_transaction,
 )
@@ -113,7 +114,7 @@ def remove_all(progress: Callable[[int], None] = lambda _: None) -> int:
         progress(removal.rows)
         if not is_unfinished:
             return removal.rows
-        time.sleep((time.monotonic() - began) / 4)  # others get their turn
+        let_others_write(began)
 
 
 class _Step:

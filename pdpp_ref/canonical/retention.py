@@ -17,6 +17,7 @@ from ..database import (
     delete_many,
     fetch_all,
     fetch_as,
+    let_others_write,
     update_many,
     write_transaction,
 )
@@ -96,7 +97,7 @@ def prune(
             if done.versions:
                 total = total.plus(done)
                 progress(total)
-            time.sleep((time.monotonic() - began) / 4)  # others get their turn
+            let_others_write(began)
     return total
 
 

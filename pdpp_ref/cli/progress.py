@@ -11,7 +11,7 @@ import click
 
 from . import output
 
-LINE_SECONDS = 1.0
+LINE_SECONDS = 10.0  # from one line in a log to the next
 FIRST_DRAWN_SECONDS = 0.5  # what ends sooner needs no bar
 DRAWN_SECONDS = 0.1
 BAR_CELLS = 20

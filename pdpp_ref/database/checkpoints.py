@@ -4,8 +4,8 @@ import time
 
 import apsw
 
-# At this size (16 MiB) the write-ahead log is copied into the file.  SQLite itself does so at 1,000 pages; but
-# writes with keys in no order change the same pages again and again, and each was copied for every other write.
+# At this size (16 MiB) the write-ahead log is copied into the file.  SQLite itself does so at 1,000 pages,
+# but writes with keys in no order change the same pages again and again, and each was copied each time.
 LOG_PAGES = 4_000
 # If some reader is always active, the log can never restart from its beginning, and grows without end.
 # From this size on (32 MiB) a writer makes new readers wait for the old ones, briefly and rarely.

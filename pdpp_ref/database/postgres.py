@@ -64,6 +64,7 @@ class Postgres(SchemaGuard, peewee.PostgresqlDatabase):
     # PostgreSQL removes deleted rows by itself, some time later.
     leaves_remnants = False
     is_in_process = False
+    pause_share = 0.0  # see `let_others_write`
 
     # Whether it was a replica at the last transaction: if so, the first message requests the time too.
     _was_replica = False

@@ -65,8 +65,8 @@ READ_DATA_VERSION = """
     """
 
 
-# With its own limits for the rest of the transaction.  A pass derives its rows from others, so its commit need
-# not wait for the disk: a pass that is lost with the power is made again.
+# With its own limits for the rest of the transaction.  A pass derives its rows from others, so its commit
+# need not wait for the disk: a pass that is lost with the power is made again.
 TRY_RECONCILE = """
     SELECT
         pg_try_advisory_xact_lock({lock}),

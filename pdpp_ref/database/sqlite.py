@@ -8,7 +8,6 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, nullcontext, suppress
-from itertools import chain
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -22,8 +21,7 @@ from . import patience, unused_space
 from .checkpoints import LONG_LOG_PAGES, LONG_LOG_WAIT_MS, PAGE_BYTES, Checkpoints
 from .errors import DatabaseUnavailable, DatabaseUnusable, FileMoved, problem
 from .schema_guard import READ_SCHEMA, SchemaGuard
-from .sqlite_rows import among, chains_text, delete_text, flat, id_list, look_up_text, update_text
-from .statements import insert_text, placeholders
+from .sqlite_rows import among, chains_text, delete_text, flat, id_list, inserts, look_up_text, update_text
 
 log = logging.getLogger(__name__)
 
@@ -31,8 +29,6 @@ MINIMUM = (3, 51, 3)
 # How a transaction begins: with the write lock at once or not at all.
 NOW = "NOW"
 PAGES_AT_ONCE = 1_000  # that a backup copies before it says so
-# To run a statement takes longer than to add one more row to it.
-ROWS_AT_ONCE = 100
 # Each run takes a place among the prepared statements, so a large write would take all of APSW's usual 100.
 PREPARED_STATEMENTS = 500
 
@@ -62,6 +58,7 @@ class Sqlite(SchemaGuard, APSWDatabase):  # type: ignore[misc]  # playhouse has 
     # A file from before `secure_delete` has deleted bytes in its free space.
     leaves_remnants = True
     is_in_process = True
+    pause_share = 0.25  # see `let_others_write`
 
     # Device and inode of the file, once it has been prepared.
     _identity: tuple[int, int] | None = None
@@ -224,15 +221,8 @@ class Sqlite(SchemaGuard, APSWDatabase):  # type: ignore[misc]  # playhouse has 
         rows: Sequence[Sequence[Any]],
         identity: tuple[str, ...],
     ) -> None:
-        def of_rows(number: int) -> str:
-            values = f"VALUES {', '.join([f'({placeholders(columns)})'] * number)}"
-            return insert_text(model._meta.table_name, columns, identity, values)
-
-        grouped = len(rows) - len(rows) % ROWS_AT_ONCE
-        for start in range(0, grouped, ROWS_AT_ONCE):
-            values = tuple(chain.from_iterable(rows[start : start + ROWS_AT_ONCE]))
-            self.connection().execute(of_rows(ROWS_AT_ONCE), values)
-        self.connection().cursor().executemany(of_rows(1), rows[grouped:])
+        for sql, values in inserts(model._meta.table_name, columns, rows, identity):
+            self.connection().execute(sql, values)
 
     def update_rows(
         self,

@@ -1,11 +1,34 @@
-"""SQLite's statements for many rows, one after the other."""
+"""SQLite's statements for many rows."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from itertools import chain
 from typing import Any
 
-from .statements import equal_to_given, placeholders, with_given
+from .statements import equal_to_given, insert_text, placeholders, with_given
+
+# To run a statement takes longer than to add one more row to it.
+ROWS_AT_ONCE = 100
+
+
+def inserts(
+    table: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], identity: Sequence[str]
+) -> Iterator[tuple[str, Sequence[Any]]]:
+    """Statements and their values; see `insert_many`.  Rows that fill no statement are added one by one."""
+    grouped = len(rows) - len(rows) % ROWS_AT_ONCE
+    if grouped:
+        sql = insert_text(table, columns, identity, _values(len(columns), ROWS_AT_ONCE))
+        for start in range(0, grouped, ROWS_AT_ONCE):
+            yield sql, tuple(chain.from_iterable(rows[start : start + ROWS_AT_ONCE]))
+    sql = insert_text(table, columns, identity, _values(len(columns), 1))
+    for row in rows[grouped:]:
+        yield sql, row
+
+
+@cache
+def _values(columns: int, rows: int) -> str:
+    row = f"({', '.join('?' * columns)})"
+    return f"VALUES {', '.join([row] * rows)}"
 
 
 @cache

@@ -1,5 +1,6 @@
 """Transactions, and checks inside one."""
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -8,6 +9,8 @@ import peewee
 
 from .errors import Busy, problem
 from .proxy import db
+
+LEAST_PAUSE_SECONDS = 0.002
 
 
 @contextmanager
@@ -84,6 +87,15 @@ def read_snapshot() -> Any:
     prepared.
     """
     return db.read_snapshot()
+
+
+def let_others_write(began: float) -> None:
+    """Pause between two of many transactions; the last one began at that time of `time.monotonic`.
+
+    SQLite's lock is not given in the order in which it is asked for.  A waiting writer tries again every
+    0.1 s at most, so it would starve without a pause.  PostgreSQL's locks are.
+    """
+    time.sleep(max(LEAST_PAUSE_SECONDS, (time.monotonic() - began) * db.pause_share))
 
 
 def check_ready() -> None:

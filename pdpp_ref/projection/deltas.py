@@ -6,7 +6,6 @@ Everything here runs inside the transaction of the canonical write, and locks ro
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 import peewee
 
@@ -18,13 +17,8 @@ from . import connectors, marks
 from .dirty_rows import has_lost_a_row
 from .grains import CONNECTION, GLOBAL, STREAM, Grain, change_rows
 
-
-class Adjustment(NamedTuple):
-    """A change of a measure, by what happened to a version that was stored before."""
-
-    version: int
-    measure: str
-    change: int
+# A version that was stored before, a measure, and by how much it changes.
+Adjustment = tuple[int, str, int]
 
 
 @dataclass
@@ -61,7 +55,7 @@ class Delta:
 
     def _adjust(self, version: int, measure: str, change: int) -> None:
         self.measures[measure] += change
-        self.adjustments.append(Adjustment(version, measure, change))
+        self.adjustments.append((version, measure, change))
 
 
 def record(connection_id: int, deltas: Mapping[int, Delta]) -> None:

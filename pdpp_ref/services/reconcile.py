@@ -27,6 +27,7 @@ from ..database import (
     fetch_each,
     fetch_value,
     for_no_key_update,
+    let_others_write,
     lock_attempt,
     reconcile_transaction,
     write_transaction,
@@ -65,7 +66,6 @@ from .set_aside import SetAside
 
 FIRST_WAIT_SECONDS = 30.0
 CHUNK_VERSIONS = 20_000  # about 5 ms of counting
-PAUSE_SECONDS = 0.002
 
 
 @dataclass(frozen=True)
@@ -181,10 +181,7 @@ def run_until_fresh(
         progress(done)
         if done.fresh or not aside.leaves_work():
             return replace(done, streams=streams, connections=connections)
-        # SQLite's lock is not fair.  A waiting writer tries again every 0.1 s at most, so this pause
-        # lets it in soon; without one it would starve.  If writers have locked all dirty rows, there
-        # is no hurry either.
-        time.sleep(max(PAUSE_SECONDS, (time.monotonic() - began) / 4))
+        let_others_write(began)
 
 
 def finish_rebuild(

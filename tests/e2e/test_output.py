@@ -326,14 +326,11 @@ import sys, time
 from pdpp_ref.cli.main import main
 from pdpp_ref.services import reconcile
 
-class Clock:
-    monotonic = time.monotonic
+def pause(began):
+    print("pausing", flush=True)
+    time.sleep(60)
 
-    def sleep(seconds):
-        print("pausing", flush=True)
-        time.sleep(60)
-
-reconcile.time = Clock
+reconcile.let_others_write = pause
 reconcile.run_until_fresh.__defaults__ = (reconcile.Limits(1, 0), lambda _: None, None)
 main(sys.argv[1:], prog_name="pdpp-ref")
 """
