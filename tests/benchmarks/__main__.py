@@ -36,7 +36,9 @@ def main(arguments: list[str]) -> None:
         name for name in os.environ if name.startswith("PDPP_") and name != "PDPP_TEST_POSTGRES_URL"
     ]:
         del os.environ[name]
-    command = shlex.join(["python", "-m", "tests.benchmarks", *arguments])
+    # Published, so without folders of this machine.
+    named = [called.json.name if called.json and each == str(called.json) else each for each in arguments]
+    command = shlex.join(["python", "-m", "tests.benchmarks", *named])
     results = Results(command, _machine())
     print(f"{results.machine}\n")
     try:
