@@ -45,13 +45,13 @@ def replaced(text: str, name: str, lines: Iterator[str]) -> str:
 
 
 def size_chart(rows: Sequence[Row]) -> str:
-    """Seconds against size, on SQLite."""
+    """Milliseconds against size, on SQLite."""
     series: dict[str, dict[float, float]] = {}
     for row in rows:
         if row.database == "sqlite" and row.name in IN_CHART:
-            series.setdefault(row.name, {})[row.records] = row.ours.median
+            series.setdefault(row.name, {})[row.records] = row.ours.median * 1000
     title = "Cost against the number of records, on SQLite"
-    return charts.lines(title, "records", "seconds", series)
+    return charts.lines(title, "records", "ms", series)
 
 
 def load_chart(loads: Sequence[Load]) -> str:
