@@ -164,16 +164,26 @@ def mark_all() -> None:
 def _mark_and_name(stream_ids: Sequence[int]) -> Sequence[int]:
     """Mark rows of streams and their rollups, and correct their names."""
     now = utc_now()
-    names = ", ".join(f"{name} = ({sql.replace('?', ':stream_id')})" for name, sql in STREAM.names)
     update_many(
         RetainedSizeStream,
         ("stream_id", "stale_since"),
         [(stream_id, now) for stream_id in stream_ids],
         ("stream_id",),
-        f"""
+        """
         dirty = TRUE,
         rollups_dirty = TRUE,
-        stale_since = CASE WHEN stale_since < :stale_since THEN stale_since ELSE :stale_since END,
-        {names}""",
+        stale_since = CASE WHEN stale_since < :stale_since THEN stale_since ELSE :stale_since END""",
+    )
+    # Names are in every index, and rarely wrong.
+    execute(
+        f"""
+        UPDATE retained_size_stream
+        SET connection_name = c.connector_instance_id, stream_name = s.name
+        FROM streams s
+        JOIN connections c ON c.id = s.connection_id
+        WHERE s.id = retained_size_stream.stream_id AND {among("s.id")}
+            AND (connection_name <> c.connector_instance_id OR stream_name <> s.name)
+        """,
+        [id_list(stream_ids)],
     )
     return stream_ids
