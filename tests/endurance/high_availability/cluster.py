@@ -26,7 +26,8 @@ ETCD_PORT, ETCD_PEER_PORT = 23790, 23800
 POSTGRES_PORT, PATRONI_PORT, HAPROXY_PORT = 5432, 8008, 5000
 BOUNCER_PORTS = {"session": 6432, "transaction": 6433}
 Found = TypeVar("Found")
-READY_SECONDS = 600
+READY_SECONDS, REJOIN_SECONDS = 600, 90
+RUNNING = ("running", "streaming")
 # patroni's own defaults are 30, 10 and 10.
 TTL, LOOP_WAIT, RETRY_TIMEOUT = 20, 5, 5
 
@@ -105,6 +106,7 @@ class Host:
                 "data_dir": str(self._folder / "data"),
                 "bin_dir": str(found),
                 "pgpass": str(self._folder / "pgpass"),
+                "basebackup": {"checkpoint": "fast"},
                 "remove_data_directory_on_rewind_failure": True,
                 "remove_data_directory_on_diverged_timelines": True,
                 "authentication": {
@@ -287,28 +289,52 @@ class Cluster:
         return found
 
     def await_health(self) -> None:
-        """Until all hosts run, and one that the primary waits for is among them."""
-        await_(self._is_healthy, READY_SECONDS, "three hosts that run")
+        """Until all hosts run, and one that the primary waits for is among them.
+
+        A host that can't follow the new primary, because it has files of another timeline, is filled again
+        from its primary, as an operator would do.
+        """
+        until = time.monotonic() + READY_SECONDS
+        while True:
+            try:
+                await_(self._is_healthy, REJOIN_SECONDS, "three hosts that run")
+                return
+            except TimeoutError:
+                if time.monotonic() > until:
+                    raise
+            self._refill()
+
+    def _refill(self) -> None:
+        for name, member in self.members().items():
+            if member["state"] not in RUNNING:
+                print(f"{name} does not start ({member['state']}), and is filled again", flush=True)
+                (host,) = (each for each in self.hosts if each.name == name)
+                with suppress(OSError):  # it may be filled already
+                    post(host, "reinitialize", {"force": True})
 
     def _is_healthy(self) -> bool:
         members = self.members().values()
         roles = sorted(str(each["role"]) for each in members)
-        running = [each for each in members if each["state"] in ("running", "streaming")]
+        running = [each for each in members if each["state"] in RUNNING]
         return len(running) == len(self.hosts) and roles == ["leader", "replica", "sync_standby"]
 
     def switch_over(self) -> None:
         """Make the synchronous replica the primary."""
         members = self.members()
         names = {str(each["role"]): name for name, each in members.items()}
-        wanted = {"leader": names["leader"], "candidate": names["sync_standby"]}
-        address = self.leader().address
-        request = Request(
-            f"http://{address}:{PATRONI_PORT}/switchover",
-            data=json.dumps(wanted).encode(),
-            headers={"Content-Type": "application/json"},
-        )
-        with urlopen(request, timeout=60):
-            pass
+        wanted: dict[str, object] = {"leader": names["leader"], "candidate": names["sync_standby"]}
+        post(self.leader(), "switchover", wanted)
+
+
+def post(host: Host, act: str, values: dict[str, object]) -> None:
+    """Ask a host's patroni to act.  Raises OSError if it refuses."""
+    request = Request(
+        f"http://{host.address}:{PATRONI_PORT}/{act}",
+        data=json.dumps(values).encode(),
+        headers={"Content-Type": "application/json"},
+    )
+    with urlopen(request, timeout=60):
+        pass
 
 
 def await_(ask: Callable[[], Found], seconds: float, what: str) -> Found:
