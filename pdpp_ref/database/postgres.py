@@ -107,10 +107,10 @@ class Postgres(SchemaGuard, peewee.PostgresqlDatabase):
         global row, and with this thread's connection; compare it for equality.  None if it is not known.
         """
         connection = self.connection()
-        self._server.refuse_if_down()
         if connection.prepare_threshold is None or self._preamble.settings or not self.is_checked:
             return None  # outside of a transaction, the session may be another client's
         with peewee.__exception_wrapper__:  # type: ignore[attr-defined]
+            self._server.refuse_if_down()
             row = connection.execute(READ_DATA_VERSION, prepare=True).fetchone()
         if row is None or row[2]:
             return None

@@ -14,7 +14,6 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 import msgspec
-import peewee
 from flask import Flask
 
 from ..access import AccessRecord
@@ -22,7 +21,7 @@ from ..authentication import BearerTokens
 from ..blueprints.middleware import final_headers, new_request_id
 from ..blueprints.sessions import OwnerSessions
 from ..credentials import FIGURES
-from ..database import Busy, db, impatient
+from ..database import db, impatient
 from ..schemas import dataset
 from ..schemas.server import Health
 from ..services import summary as summaries
@@ -102,7 +101,7 @@ class HotReads:
             return None
         began = time.perf_counter()
         if self._threads is None or route == self._healthz:
-            body = route(scope, headers)
+            body = _attempt(route, scope, headers)
         else:
             body = await self._in_thread(self._threads, route, scope, headers)
         return None if body is None else self._made(scope, body, began)
@@ -166,14 +165,11 @@ class HotReads:
 
     def _read(self) -> _Fresh | None:
         """The summary, if it is fresh."""
-        try:
-            db.connect(reuse_if_open=True)
-            version = db.data_version()
-            if self._fresh is None or version is None or self._fresh.version != version:
-                self._fresh = self._load(version)
-            return self._fresh
-        except (Busy, peewee.DatabaseError):
-            return None
+        db.connect(reuse_if_open=True)
+        version = db.data_version()
+        if self._fresh is None or version is None or self._fresh.version != version:
+            self._fresh = self._load(version)
+        return self._fresh
 
     def _load(self, version: Any) -> _Fresh | None:
         summary = summaries.load(self._auto)
@@ -190,6 +186,14 @@ class HotReads:
         )
 
 
+def _attempt(route: Route, scope: Any, headers: dict[bytes, bytes]) -> bytes | None:
+    """None whatever goes wrong: the route itself then says what it is."""
+    try:
+        return route(scope, headers)
+    except Exception:
+        return None
+
+
 def _impatiently(route: Route, scope: Any, headers: dict[bytes, bytes]) -> bytes | None:
     with impatient(ANSWER_SECONDS):
-        return route(scope, headers)
+        return _attempt(route, scope, headers)

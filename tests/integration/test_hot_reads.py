@@ -267,6 +267,20 @@ def test_while_the_database_is_late_reads_are_left_to_the_route(
     pytest.fail("it is in time again")
 
 
+@pytest.mark.only("postgres")
+def test_a_server_that_is_known_to_be_away_is_left_to_the_route(
+    both: Both, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert same(both.get(SUMMARY, **BEARER))[0] == 200
+    monkeypatch.setattr(db.obj._server._watch, "is_down", True)  # and the connection is still open
+    assert both.left_to_its_route(SUMMARY, **BEARER) == 503
+
+
+def test_whatever_goes_wrong_is_left_to_the_route(both: Both, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(type(db.obj), "data_version", lambda _: 1 / 0)
+    assert both.left_to_its_route(SUMMARY, **BEARER) == 200
+
+
 def test_a_host_that_is_not_trusted_is_left_to_the_route(make_app: Callable[..., Flask]) -> None:
     with served(make_app(TRUSTED_HOSTS="data.example")) as port:
         for host, status in (("data.example", 200), ("data.example:7663", 200), ("evil.example", 400)):
