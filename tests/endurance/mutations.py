@@ -119,7 +119,7 @@ MUTATIONS = [
         "the wait of an unclaimed file",
         "            if self._clock() < self._due:\n                return False",
         "            pass",
-        "tests/integration/test_unclaimed_files.py -k late_enough",
+        "tests/integration/test_unclaimed_files.py -k waits_too",
     ),
     Mutation(
         "the marks that a cleanup has seen itself",
@@ -228,7 +228,7 @@ MUTATIONS = [
         "seeing that a row was changed",
         "    if execute(sql, values) != 1:",
         "    if execute(sql, values) is None:",
-        "tests/integration/test_deltas.py -k changes_no_row",
+        "tests/integration/test_reconcile.py -k changes_no_row",
     ),
     # ---- repair
     Mutation(
@@ -748,7 +748,7 @@ MUTATIONS = [
         "keeping a file that another record holds",
         "AND NOT EXISTS (SELECT 1 FROM blob_bindings b WHERE b.sha256 = blobs.sha256)",
         "",
-        "tests/endurance/test_failpoints.py -k 'failure and stream'",
+        "tests/integration/test_deletion.py -k exact_at_once",
     ),
     Mutation(
         "noticing that the file was moved",
@@ -760,7 +760,7 @@ MUTATIONS = [
         "giving up a connection that can't write",
         'if lock_type != "DEFERRED" and self.connection().readonly("main"):',
         "if False:",
-        "tests/e2e/test_read_only_files.py -k becomes",
+        "tests/integration/test_sqlite.py -k replaced",
     ),
     Mutation(
         "deleting only what came with an older version",
@@ -1108,9 +1108,9 @@ MUTATIONS = [
         "tests/integration/test_auth.py -k without_a_session",
     ),
     Mutation(
-        "a new session for who signs in",
-        "        session.clear()\n        session.permanent = True",
-        "        session.permanent = True",
+        "a token of the forms that nobody planted",
+        'session["csrf_token"] = self._credentials.form_token',
+        'session.setdefault("csrf_token", self._credentials.form_token)',
         "tests/integration/test_auth.py -k session_before",
     ),
     Mutation(

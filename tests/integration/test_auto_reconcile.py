@@ -80,7 +80,12 @@ def test_a_reader_does_not_wait_for_anothers_pass(auto: AutoReconcile) -> None:
     other = threading.Thread(target=auto.attempt, args=(slow,))
     other.start()
     assert in_pass.wait(10)
+    # Another reader may have asked just before that pass began.
+    another = threading.Thread(target=auto.attempt, args=(lambda: True,))
+    another.start()
+    another.join(5)
     try:
+        assert not another.is_alive()
         found = reading.read(auto)
     finally:
         proceed.set()

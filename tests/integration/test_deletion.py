@@ -196,6 +196,15 @@ def test_a_lost_row_is_not_missed(probe: DatabaseProbe, grain: str) -> None:
     check(probe)
 
 
+def test_the_lost_row_of_the_stream_itself_is_not_missed(probe: DatabaseProbe) -> None:
+    write(upsert("a"), upsert("b", stream="photos"))
+    probe("DELETE FROM retained_size_stream WHERE stream_id = ?", ids("laptop", "notes")["id"])
+    deletion.delete_stream("laptop", "notes")
+    assert probe.wrong_but_clean() == []
+    reconcile.run_until_fresh()
+    check(probe)
+
+
 @pytest.mark.usefixtures("_of_everything", "_small_steps")
 def test_a_rebuild_and_passes_know_nothing_of_deleted_streams(probe: DatabaseProbe) -> None:
     deletion.delete_stream("laptop", "notes")

@@ -25,7 +25,7 @@ from pdpp_ref.canonical import blobs
 from pdpp_ref.database import db
 from pdpp_ref.database.sqlite import Sqlite
 from pdpp_ref.models.measures import TOTAL
-from pdpp_ref.queries import contents, listings
+from pdpp_ref.queries import contents, list_order, listings
 from tests.conftest import Backend
 from tests.support import server_process
 from tests.support.factories import (
@@ -385,6 +385,8 @@ def test_a_page_reads_and_shows_a_bounded_number_of_many_connections(
     for name in ("fetch_all", "fetch_rows"):
         monkeypatch.setattr(listings, name, counted(getattr(listings, name)))
     monkeypatch.setattr(listings.growth, "fetch_all", counted(listings.growth.fetch_all))
+    for name in ("fetch_all", "fetch_column"):
+        monkeypatch.setattr(list_order, name, counted(getattr(list_order, name)))
     make_connections(probe, MANY)
     with statements() as seen:
         page = owner.get("/dashboard").text

@@ -79,13 +79,27 @@ def test_a_pass_is_idempotent_and_a_fresh_one_writes_nothing() -> None:
     assert stored() == before
 
 
-def test_a_pass_stops_at_its_rows_and_reads_in_turn_drain_the_rest(probe: DatabaseProbe) -> None:
+@pytest.mark.parametrize("with_rollups", [True, False])
+def test_a_pass_stops_at_its_rows_and_reads_in_turn_drain_the_rest(
+    probe: DatabaseProbe, with_rollups: bool
+) -> None:
     many_streams(7)
     mark_everything()
+    if not with_rollups:
+        probe("UPDATE retained_size_stream SET rollups_dirty = FALSE")
     assert run_pass(Limits(rows=3)) == Pass(streams=3, deferred=4 + 1 + 1)
     assert run_pass(Limits(rows=3)) == Pass(streams=3, deferred=1 + 1 + 1)
     assert run_pass(Limits(rows=3)) == Pass(streams=1, connections=1, fresh=True)
     assert probe.wrong_but_clean() == []
+
+
+def test_a_rebuild_whose_beginning_changes_no_row_fails(probe: DatabaseProbe) -> None:
+    many_streams(1)
+    before = stored()
+    probe.ignore("UPDATE OF rebuild_status ON retained_size_global")
+    with pytest.raises(peewee.OperationalError):
+        reconcile.begin_rebuild()
+    assert stored() == before
 
 
 def test_even_one_row_a_pass_gets_there() -> None:

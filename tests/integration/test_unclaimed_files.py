@@ -228,6 +228,18 @@ def test_the_second_cleanup_that_is_late_enough_removes_it(probe: DatabaseProbe,
     assert counted(probe) == (0, 0)
 
 
+def test_a_cleanup_that_finds_nothing_deleted_any_more_waits_too(
+    probe: DatabaseProbe, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = Cleanup(24 * HOUR, clock)
+    upload()
+    one.step()
+    monkeypatch.setattr(cleanup, "_is_needed", lambda **_: True)  # another process has removed it meanwhile
+    clock.advance(HOUR)
+    assert not one.step()
+    assert waiting(probe) == ["a"]
+
+
 def test_uploading_again_starts_the_wait_over(probe: DatabaseProbe, clock: Clock) -> None:
     one = Cleanup(24 * HOUR, clock)
     upload()
