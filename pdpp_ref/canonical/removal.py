@@ -114,7 +114,7 @@ def remove_all(progress: Callable[[int], None] = lambda _: None) -> int:
         progress(removal.rows)
         if not is_unfinished:
             return removal.rows
-        let_others_write(began)
+        let_others_write(time.monotonic() - began)
 
 
 class _Step:

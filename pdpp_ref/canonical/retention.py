@@ -97,7 +97,7 @@ def prune(
             if done.versions:
                 total = total.plus(done)
                 progress(total)
-            let_others_write(began)
+            let_others_write(time.monotonic() - began)
     return total
 
 

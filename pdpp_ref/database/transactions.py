@@ -89,13 +89,13 @@ def read_snapshot() -> Any:
     return db.read_snapshot()
 
 
-def let_others_write(began: float) -> None:
-    """Pause between two of many transactions; the last one began at that time of `time.monotonic`.
+def let_others_write(seconds: float) -> None:
+    """Pause between two of many transactions; the last one took that long.
 
     SQLite's lock is not given in the order in which it is asked for.  A waiting writer tries again every
     0.1 s at most, so it would starve without a pause.  PostgreSQL's locks are.
     """
-    time.sleep(max(LEAST_PAUSE_SECONDS, (time.monotonic() - began) * db.pause_share))
+    time.sleep(max(LEAST_PAUSE_SECONDS, seconds * db.pause_share))
 
 
 def check_ready() -> None:

@@ -181,7 +181,7 @@ def run_until_fresh(
         progress(done)
         if done.fresh or not aside.leaves_work():
             return replace(done, streams=streams, connections=connections)
-        let_others_write(began)
+        let_others_write(time.monotonic() - began)
 
 
 def finish_rebuild(

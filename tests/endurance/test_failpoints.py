@@ -125,7 +125,7 @@ def points(total: int, most: int) -> set[int]:
 # ---- death -------------------------------------------------------------------------------------
 
 
-def die(trial: Trial, how: How | None, point: int, *, sent: bool = False) -> None:
+def die(trial: Trial, how: How | None, point: int, *, sent: bool = False, may_end: bool = False) -> None:
     trial.again()
     trial.deaths += bool(point)
     arguments = (trial.name, trial.place, trial.reported, how, point, sent)
@@ -133,7 +133,8 @@ def die(trial: Trial, how: How | None, point: int, *, sent: bool = False) -> Non
     process.start()
     process.join(60)
     lives = not point or how in ("fail", "full")
-    assert process.exitcode == (0 if lives else -signal.SIGKILL)
+    expected = {0} if lives else {0, -signal.SIGKILL} if may_end else {-signal.SIGKILL}
+    assert process.exitcode in expected
 
 
 def _act(name: str, place: Place, reported: Path, how: How | None, point: int, sent: bool) -> None:
@@ -188,9 +189,10 @@ def die_at_writes(trial: Trial, how: How) -> None:
     acknowledged, total = json.loads(trial.reported.read_text())
     assert 0 < acknowledged < total
     told = set()
-    # Ids are random, so a run may take a page more than another one: two writes, of a frame and its header.
-    for point in sorted(points(total - 2, DEATHS) | {acknowledged + 3}):
-        die(trial, how, point)
+    # Ids are random, so a run may change some pages more or less than another one, and end before the point.
+    spread = 2 + total // 20
+    for point in sorted(points(total, DEATHS) | {acknowledged + 1}):
+        die(trial, how, point, may_end=point > total - spread)
         told.add(trial.reported.exists())
         trial.check(f"{how} at write {point} of {total}")
     assert told == {False, True}, "deaths before it was acknowledged, and after"
