@@ -1109,8 +1109,17 @@ MUTATIONS = [
     ),
     Mutation(
         "a token of the forms that nobody planted",
-        'session["csrf_token"] = self._credentials.form_token',
-        'session.setdefault("csrf_token", self._credentials.form_token)',
+        """        session.clear()
+        session.permanent = True
+        session["owner"] = self._credentials.session_fingerprint
+        session["renewed"] = int(time.time())
+        # The same in every session of this owner: forms that are open in another tab stay valid after a new
+        # sign-in.  It is not taken from the session before, which somebody else may have planted.
+        session["csrf_token"] = self._credentials.form_token""",
+        """        session.permanent = True
+        session["owner"] = self._credentials.session_fingerprint
+        session["renewed"] = int(time.time())
+        session.setdefault("csrf_token", self._credentials.form_token)""",
         "tests/integration/test_auth.py -k session_before",
     ),
     Mutation(

@@ -188,14 +188,14 @@ def die_at_writes(trial: Trial, how: How) -> None:
     die(trial, how, 0)
     acknowledged, total = json.loads(trial.reported.read_text())
     assert 0 < acknowledged < total
-    told = set()
+    reported = set()
     # Ids are random, so a run may change some pages more or less than another one, and end before the point.
     spread = 2 + total // 20
     for point in sorted(points(total, DEATHS) | {acknowledged + 1}):
         die(trial, how, point, may_end=point > total - spread)
-        told.add(trial.reported.exists())
+        reported.add(trial.reported.exists())
         trial.check(f"{how} at write {point} of {total}")
-    assert told == {False, True}, "deaths before it was acknowledged, and after"
+    assert reported == {False, True}, "deaths before it was acknowledged, and after"
     print(f"{trial.deaths} deaths at {total} writes")
 
 

@@ -147,6 +147,18 @@ def test_threads_connect_at_the_same_time(backend: Backend, link: Link) -> None:
         assert time.monotonic() - began < 6
 
 
+def test_threads_learn_at_the_same_time_that_nobody_answers(backend: Backend) -> None:
+    def fails(_: int) -> None:
+        with pytest.raises(peewee.OperationalError):
+            db.connect()
+
+    with silent_host() as port, ThreadPoolExecutor(8) as threads:
+        database.connect(f"postgresql://x@127.0.0.1:{port}/x?connect_timeout=2", Path())
+        began = time.monotonic()
+        list(threads.map(fails, range(8)))
+        assert time.monotonic() - began < 10
+
+
 def test_nobody_impatient_waits_for_a_statement_for_ever(app: Flask) -> None:
     began = time.monotonic()
     with pytest.raises(peewee.OperationalError), impatient(2.0), read_snapshot():

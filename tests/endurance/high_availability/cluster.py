@@ -306,8 +306,9 @@ class Cluster:
 
     def _refill(self) -> None:
         for name, member in self.members().items():
-            if member["state"] not in RUNNING:
-                print(f"{name} does not start ({member['state']}), and is filled again", flush=True)
+            is_behind = str(member.get("lag", 0)) != "0" and member["role"] != "leader"
+            if member["state"] not in RUNNING or is_behind:
+                print(f"{name} does not follow ({member['state']}), and is filled again", flush=True)
                 (host,) = (each for each in self.hosts if each.name == name)
                 with suppress(OSError):  # it may be filled already
                     post(host, "reinitialize", {"force": True})
