@@ -19,7 +19,8 @@ from pdpp_ref.queries import growth
 from pdpp_ref.services import reconcile
 from tests.support.factories import Calendar, DatabaseProbe, delete, ids, mark, upsert, write
 
-SEEDS = 400 if os.environ.get("PDPP_TEST_LONG") == "1" else 1
+# In history 9 it matters that days are linked.
+SEEDS = range(400) if os.environ.get("PDPP_TEST_LONG") == "1" else (0, 9)
 STEPS, SHOWN, COMPARED = 40, 90, 4
 Place = tuple[str, int]
 
@@ -216,14 +217,14 @@ def run(seed: int, probe: DatabaseProbe, time: Time, wrong_steps: int) -> None:
     model.check(clock_is_right=not wrong)
 
 
-@pytest.mark.parametrize("seed", range(SEEDS))
+@pytest.mark.parametrize("seed", SEEDS)
 def test_every_day_is_as_it_was_or_unknown(
     seed: int, probe: DatabaseProbe, calendar: type[Calendar]
 ) -> None:
     run(seed, probe, Time(calendar), wrong_steps=0)
 
 
-@pytest.mark.parametrize("seed", range(SEEDS))
+@pytest.mark.parametrize("seed", SEEDS)
 def test_a_wrong_clock_makes_no_wrong_number(
     seed: int, probe: DatabaseProbe, calendar: type[Calendar]
 ) -> None:
