@@ -194,6 +194,8 @@ def die_at_writes(trial: Trial, how: How) -> None:
     for point in sorted(points(total, DEATHS) | {acknowledged + 1}):
         die(trial, how, point, may_end=point > total - spread)
         reported.add(trial.reported.exists())
+        if abs(point - acknowledged) > spread:
+            assert trial.reported.exists() == (point > acknowledged)
         trial.check(f"{how} at write {point} of {total}")
     assert reported == {False, True}, "deaths before it was acknowledged, and after"
     print(f"{trial.deaths} deaths at {total} writes")
