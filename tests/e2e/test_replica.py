@@ -138,6 +138,37 @@ def arrived(url: str, records: int) -> bool:
         return False  # not even the database, or its tables
 
 
+def test_a_replica_lags_once_its_primary_is_gone(tmp_path: Path) -> None:
+    """All that has arrived is replayed then, which says nothing."""
+    with ExitStack() as both:
+        primary = postgres.Server(**postgres.QUICK)
+        both.callback(primary.remove)
+        with postgres.new_database(primary.url, "lagging") as source:
+            app = open_app(source, tmp_path / "source")
+            write(upsert("a"))
+            assert lag(app) is None
+            standby = Standby(primary)
+            both.callback(standby.remove)
+            app = open_app(postgres.at(standby.url, "lagging"), tmp_path / "copy")
+            until(lambda: lag(app) == 0)
+            db.close()
+            primary.stop("immediate")
+            until(lambda: (lag(app) or 0) > 0.1)
+            since = lag(app)
+            until(lambda: lag(app) > since)
+            db.close()
+            primary.start()
+
+
+def lag(app: Flask) -> float | None:
+    """As the operator scrapes it."""
+    metrics = app.test_client().get("/_ref/metrics", headers=BEARER).text
+    found = [
+        line.split()[1] for line in metrics.splitlines() if line.startswith("pdpp_replica_lag_seconds ")
+    ]
+    return float(found[0]) if found else None
+
+
 def test_the_page_of_a_replica_has_no_flaw(
     servers: tuple[postgres.Server, Standby], tmp_path: Path, new_page: Callable[..., Page]
 ) -> None:
