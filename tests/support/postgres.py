@@ -125,7 +125,7 @@ class Server:
 
     def remove(self) -> None:
         self._watcher.stdin.close()  # type: ignore[union-attr]
-        self._watcher.wait(60)
+        self._watcher.wait(600)  # to delete the files of thousands of tables takes minutes
 
 
 class Shared:
