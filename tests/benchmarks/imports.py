@@ -41,15 +41,23 @@ def import_file(place: Place) -> Times:
     return Times([each.seconds for each in ours], [each.seconds for each in raw], note, place.records)
 
 
+@figure("import, its floor", other="the same program without these indexes")
+def import_floor(place: Place) -> Times:
+    """The raw import with the indexes that pdpp-ref has: no import into its tables can cost less."""
+    with _file(corpus.write_file, place) as file:
+        pairs = [
+            (_import_raw(place, file, "--indexed"), _import_raw(place, file))
+            for _ in range(min(place.repeat, IMPORTS))
+        ]
+    return _pairs(place, pairs)
+
+
 @figure("import, 500 streams in turn", other="the same import of one stream", goal=Goal(ratio=1 / 0.7))
 def import_interleaved(place: Place) -> Times:
     """`pdpp-ref import` of a file whose lines take turns between 500 streams."""
     with _file(corpus.write_interleaved, place) as mixed, _file(corpus.write_one_stream, place) as single:
         pairs = [(_import(place, mixed), _import(place, single)) for _ in range(min(place.repeat, IMPORTS))]
-    ours, other = zip(*pairs, strict=True)
-    return Times(
-        [each.seconds for each in ours], [each.seconds for each in other], peaks(ours, other), place.records
-    )
+    return _pairs(place, pairs)
 
 
 @figure("ingest over HTTP", other="`pdpp-ref import` of the same file", goal=Goal(ratio=1 / 0.7))
@@ -62,6 +70,17 @@ def ingest(place: Place) -> Times:
                 ours.append(seconds(lambda server=server: _send(server.port, file)))
             other.append(_import(place, file).seconds)
     return Times(ours, other, f"{-(-place.records // HTTP_BATCH)} requests", place.records)
+
+
+@figure("ingest over HTTP, its floor", other="`pdpp-ref import` of the same file")
+def ingest_floor(place: Place) -> Times:
+    """The raw import with the same indexes, and a transaction for 500 records, as each request has one."""
+    with _file(corpus.write_one_stream, place) as file:
+        pairs = [
+            (_import_raw(place, file, "--indexed", f"--batch={HTTP_BATCH}"), _import(place, file))
+            for _ in range(min(place.repeat, IMPORTS))
+        ]
+    return _pairs(place, pairs)
 
 
 @figure("export with history", other="selecting the same texts and writing them", goal=Goal(rate=100_000))
@@ -94,10 +113,17 @@ def _import(place: Place, file: Path) -> Run:
     return done._replace(printed=" ".join(map(str, totals)))
 
 
-def _import_raw(place: Place, file: Path) -> Run:
+def _import_raw(place: Place, file: Path, *options: str) -> Run:
     with place.empty() as url:
-        done = run([HERE / "raw_import.py", file, url.removeprefix("sqlite:///")])
+        done = run([HERE / "raw_import.py", file, url.removeprefix("sqlite:///"), *options])
     return done._replace(printed=done.printed.strip())
+
+
+def _pairs(place: Place, pairs: list[tuple[Run, Run]]) -> Times:
+    ours, other = zip(*pairs, strict=True)
+    return Times(
+        [each.seconds for each in ours], [each.seconds for each in other], peaks(ours, other), place.records
+    )
 
 
 def _send(port: int, file: Path) -> None:

@@ -4,12 +4,14 @@
 stores them too, durably.
 """
 
+from collections.abc import Sequence
 from functools import partial
 
 from pdpp_ref.config import Settings
 from pdpp_ref.database import write_transaction
 from pdpp_ref.models.measures import MEASURE_NAMES
 from pdpp_ref.projection import marks
+from pdpp_ref.projection.grains import CONNECTION, GLOBAL, STREAM
 from pdpp_ref.services import reconcile, summary
 from pdpp_ref.startup import auto_reconcile
 from tests.benchmarks import corpus
@@ -53,6 +55,22 @@ REBUILD = (
     SET ({COLUMNS}) = (SELECT {SUMS} FROM retained_size_stream s WHERE s.connection_id = r.connection_id)
     """,
     f"UPDATE retained_size_global SET ({COLUMNS}) = (SELECT {SUMS} FROM retained_size_connection)",
+)
+GRAINS = (STREAM, CONNECTION, GLOBAL)
+# What else a rebuild stores: the earliest and latest times of all rows, and their snapshots of the day.
+REST_OF_REBUILD = (
+    *(f"UPDATE {grain.table} SET {grain.extents}" for grain in GRAINS),
+    *(
+        f"""
+        INSERT INTO {grain.days} ({grain.key}, day, unknown, previous_generation, generation, {COLUMNS})
+        SELECT {grain.key}, SUBSTR(computed_at, 1, 10), FALSE, generation - 1, generation, {COLUMNS}
+        FROM {grain.table}
+        WHERE TRUE
+        ON CONFLICT ({grain.key}, day) DO UPDATE
+        SET ({COLUMNS}) = ({", ".join(f"excluded.{name}" for name in MEASURE_NAMES)})
+        """
+        for grain in GRAINS
+    ),
 )
 
 
@@ -102,6 +120,16 @@ def rebuild(place: Place) -> Times:
         return Times(ours, other, f"{streams:,} streams", place.records)
 
 
+@figure("rebuild, its floor", other="the UPDATEs that `rebuild` is compared with")
+def rebuild_floor(place: Place) -> Times:
+    """These and what else a rebuild stores, the extents and snapshots of all rows, in one transaction."""
+    with place.stored() as raw:
+        whole = partial(_rebuild_raw, raw, (*REBUILD, *REST_OF_REBUILD))
+        ours, other = in_turn(place.repeat, whole, partial(_rebuild_raw, raw))
+        _check(raw)
+        return Times(ours, other, amount=place.records)
+
+
 def _read() -> None:
     found = summary.read(auto_reconcile(SETTINGS))
     assert found.state == "fresh"
@@ -139,9 +167,9 @@ def _rebuild() -> None:
     reconcile.finish_rebuild()
 
 
-def _rebuild_raw(raw: DatabaseProbe) -> None:
+def _rebuild_raw(raw: DatabaseProbe, texts: Sequence[str] = REBUILD) -> None:
     raw("BEGIN")
-    for sql in REBUILD:
+    for sql in texts:
         raw(sql)
     raw("COMMIT")
 

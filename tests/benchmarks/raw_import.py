@@ -1,21 +1,22 @@
 """The least that imports the same file and gives the same totals: what `imports.py` compares the command with.
 
-    python raw_import.py FILE DATABASE
+    python raw_import.py FILE DATABASE [--indexed] [--batch RECORDS]
 
 DATABASE is a file for SQLite or a URL of PostgreSQL.  It parses each line, stores the record's text as it came in
 two tables, 2,000 records to a transaction, with the pragmas of pdpp_ref, or by COPY.  It checks nothing, knows that
 no record is there yet, has no index but the primary keys, and prints the totals that it stored: records, their
 bytes, versions, their bytes.
+
+`--indexed` adds the indexes that pdpp_ref has of such records: the least that any import into its tables can cost.
 """
 
-import sys
+import argparse
 from collections.abc import Callable, Iterable
 from itertools import islice
 from typing import Any
 
 import msgspec
 
-BATCH_RECORDS = 2_000
 PRAGMAS = """
 PRAGMA journal_mode = wal;
 PRAGMA synchronous = full;
@@ -34,6 +35,11 @@ CREATE TABLE record_changes (
     PRIMARY KEY (stream, version)
 );
 """
+INDEXES = """
+CREATE INDEX records_versions ON records (stream, version, json_bytes);
+CREATE INDEX records_by_json_bytes ON records (json_bytes, stream, key);
+CREATE INDEX changes_versions ON record_changes (stream, version, json_bytes);
+"""
 ADD = """
 UPDATE totals
 SET record_count = record_count + {0}, record_bytes = record_bytes + {1},
@@ -51,12 +57,19 @@ class Line(msgspec.Struct):
     emitted_at: str
 
 
-def main(file: str, database: str) -> None:
-    store, read_totals = (_postgres if database.startswith("postgres") else _sqlite)(database)
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("file")
+    parser.add_argument("database")
+    parser.add_argument("--indexed", action="store_true")
+    parser.add_argument("--batch", type=int, default=2_000)
+    given = parser.parse_args()
+    opened = _postgres if given.database.startswith("postgres") else _sqlite
+    store, read_totals = opened(given.database, TABLES + INDEXES * given.indexed)
     decode = msgspec.json.Decoder(Line).decode
     versions: dict[str, int] = {}
-    with open(file, "rb") as lines:
-        while batch := [decode(line) for line in islice(lines, BATCH_RECORDS)]:
+    with open(given.file, "rb") as lines:
+        while batch := [decode(line) for line in islice(lines, given.batch)]:
             store(*_rows(batch, versions))
     print(*read_totals())
 
@@ -73,11 +86,11 @@ def _rows(batch: Iterable[Line], versions: dict[str, int]) -> tuple[list[Row], l
     return records, changes, size
 
 
-def _sqlite(database: str) -> tuple[Store, Callable[[], Row]]:
+def _sqlite(database: str, tables: str) -> tuple[Store, Callable[[], Row]]:
     import apsw
 
     connection = apsw.Connection(database)
-    connection.execute(PRAGMAS + TABLES).fetchall()
+    connection.execute(PRAGMAS + tables).fetchall()
 
     def store(records: list[Row], changes: list[Row], size: int) -> None:
         connection.execute("BEGIN IMMEDIATE")
@@ -89,11 +102,11 @@ def _sqlite(database: str) -> tuple[Store, Callable[[], Row]]:
     return store, lambda: connection.execute("SELECT * FROM totals").fetchone()
 
 
-def _postgres(database: str) -> tuple[Store, Callable[[], Row]]:
+def _postgres(database: str, tables: str) -> tuple[Store, Callable[[], Row]]:
     import psycopg
 
     connection = psycopg.connect(database)
-    connection.execute(TABLES)
+    connection.execute(tables)
     connection.commit()
 
     def store(records: list[Row], changes: list[Row], size: int) -> None:
@@ -109,4 +122,4 @@ def _postgres(database: str) -> tuple[Store, Callable[[], Row]]:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main()
