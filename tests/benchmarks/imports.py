@@ -49,7 +49,7 @@ def import_floor(place: Place) -> Times:
             (_import_raw(place, file, "--indexed"), _import_raw(place, file))
             for _ in range(min(place.repeat, IMPORTS))
         ]
-    return _pairs(place, pairs)
+    return _pairs(pairs)
 
 
 @figure("import, 500 streams in turn", other="the same import of one stream", goal=Goal(ratio=1 / 0.7))
@@ -57,7 +57,7 @@ def import_interleaved(place: Place) -> Times:
     """`pdpp-ref import` of a file whose lines take turns between 500 streams."""
     with _file(corpus.write_interleaved, place) as mixed, _file(corpus.write_one_stream, place) as single:
         pairs = [(_import(place, mixed), _import(place, single)) for _ in range(min(place.repeat, IMPORTS))]
-    return _pairs(place, pairs)
+    return _pairs(pairs)._replace(amount=place.records)
 
 
 @figure("ingest over HTTP", other="`pdpp-ref import` of the same file", goal=Goal(ratio=1 / 0.7))
@@ -80,7 +80,7 @@ def ingest_floor(place: Place) -> Times:
             (_import_raw(place, file, "--indexed", f"--batch={HTTP_BATCH}"), _import(place, file))
             for _ in range(min(place.repeat, IMPORTS))
         ]
-    return _pairs(place, pairs)
+    return _pairs(pairs)
 
 
 @figure("export with history", other="selecting the same texts and writing them", goal=Goal(rate=100_000))
@@ -119,11 +119,9 @@ def _import_raw(place: Place, file: Path, *options: str) -> Run:
     return done._replace(printed=done.printed.strip())
 
 
-def _pairs(place: Place, pairs: list[tuple[Run, Run]]) -> Times:
+def _pairs(pairs: list[tuple[Run, Run]]) -> Times:
     ours, other = zip(*pairs, strict=True)
-    return Times(
-        [each.seconds for each in ours], [each.seconds for each in other], peaks(ours, other), place.records
-    )
+    return Times([each.seconds for each in ours], [each.seconds for each in other], peaks(ours, other))
 
 
 def _send(port: int, file: Path) -> None:

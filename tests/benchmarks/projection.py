@@ -127,7 +127,7 @@ def rebuild_floor(place: Place) -> Times:
         whole = partial(_rebuild_raw, raw, (*REBUILD, *REST_OF_REBUILD))
         ours, other = in_turn(place.repeat, whole, partial(_rebuild_raw, raw))
         _check(raw)
-        return Times(ours, other, amount=place.records)
+        return Times(ours, other)
 
 
 def _read() -> None:
