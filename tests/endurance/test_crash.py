@@ -183,6 +183,8 @@ def crashing() -> Iterator[postgres.Server]:
 def crashing_url(crashing: postgres.Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     with postgres.new_database(crashing.url, "crash") as url:
         monkeypatch.setenv("PDPP_RECONCILE_MAX_ROWS", "6")
+        # The server is started again only once the import has ended.
+        monkeypatch.setenv("PDPP_DATABASE_WAIT_SECONDS", "1")
         monkeypatch.setenv("PDPP_DATABASE_URL", url)
         yield url
 
