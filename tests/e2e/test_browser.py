@@ -80,7 +80,9 @@ def page(new_page: Callable[..., Page], server: Server) -> Page:
     found = new_page()
     server.set_last_arrival(datetime(2024, 1, 1, tzinfo=UTC))
     server.sign_in(found.context)
-    found.goto(f"{server.url}/dashboard")
+    # A browser fetches the icon once all else is loaded: a test must not end the server in between.
+    with found.expect_event("requestfinished", lambda request: "/static/icon-" in request.url):
+        found.goto(f"{server.url}/dashboard")
     shows(found, "fresh")
     return found
 
