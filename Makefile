@@ -27,7 +27,7 @@ test-fast: $(VENV)/.test-installed ## Test on SQLite alone, in half a minute; ru
 	$(BIN)/pytest --fast -q -n auto --dist worksteal tests/unit tests/integration
 
 test-long: setup-tests ## Run property, crash and fuzz tests for two hours or more
-	PDPP_TEST_LONG=1 $(BIN)/pytest -n auto --timeout 0 tests/endurance $(LONG_TOO)
+	PDPP_TEST_LONG=1 $(BIN)/pytest -n auto tests/endurance $(LONG_TOO)
 
 lint: setup-tests ## Style and types
 	$(BIN)/ruff check .

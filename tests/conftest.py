@@ -45,6 +45,8 @@ COMMAND = command.PROGRAM
 # Hundreds of tests start Python; it need not compile the package each time.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
+if LONG:
+    os.environ.setdefault("PYTEST_TIMEOUT", "0")  # a long trial takes as long as it takes
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 

@@ -12,6 +12,8 @@ from ..models.measures import MEASURE_NAMES
 from ..timestamps import is_time, utc_now
 
 SNAPSHOT_RETENTION_DAYS = 400  # rows: a year of growth, and the month before it to compare with
+# Snapshots that contradict one of a wrong clock: more of them than this, for each such one, are believed.
+BELIEVED = 2
 
 KEYS_PER_QUERY = 500
 _MEASURES = ", ".join(MEASURE_NAMES)
@@ -67,19 +69,22 @@ class Grain:
 
     @cached_property
     def skip_generation(self) -> str:
-        """Record that a row's measures became unknown.  Values: the day, the row's key."""
+        """Record that a row's measures became unknown.
+
+        Values: whether the day is after today, the day, the row's key.
+        """
         return f"""
             UPDATE {self.table}
             SET generation = generation + 1,
-                days_disordered = days_disordered OR SUBSTR(COALESCE(computed_at, ''), 1, 10) > ?
+                days_disordered = days_disordered OR ? OR SUBSTR(COALESCE(computed_at, ''), 1, 10) > ?
             WHERE {self.key} = ?
             """
 
     def snapshot_day(self, keys: Sequence[int]) -> str:
         """Copy rows to the snapshots of a day.  Values: the day, whether it is unknown, the rows' keys.
 
-        If the clock has shown another day since the snapshot was written, the snapshot is linked to the
-        one before it, provided that this is where the clock comes from.
+        If the clock showed this day too early, and several other days since then, the snapshot is linked
+        to the day before it.
         """
         measures = ", ".join(f"{name} = excluded.{name}" for name in MEASURE_NAMES)
         return f"""
@@ -92,6 +97,12 @@ class Grain:
                 {measures},
                 previous_generation = CASE
                     WHEN {self.days}.generation <> excluded.previous_generation
+                        AND {BELIEVED} < (
+                            SELECT COUNT(*)
+                            FROM {self.days} p
+                            WHERE p.{self.key} = excluded.{self.key} AND p.day < excluded.day
+                                AND p.generation > {self.days}.generation
+                        )
                         AND excluded.previous_generation = (
                             SELECT p.generation
                             FROM {self.days} p
@@ -285,10 +296,11 @@ def record_gaps(grain: Grain, keys: Sequence[int]) -> None:
     )
     if len(rows) != len(keys):
         raise peewee.OperationalError("a row that was to be replaced does not exist")
+    today = utc_now()[:10]
     for key, dirty, stale_since, computed_at in rows:
-        since = day_marked(stale_since, computed_at)
-        if dirty and since != utc_now()[:10]:
-            execute_one(grain.skip_generation, (since or "", key))
+        since = day_marked(stale_since, computed_at) or ""
+        if dirty and since != today:
+            execute_one(grain.skip_generation, (since > today, since, key))
             if since:
                 _record_day(grain, [key], since, unknown=True)
 

@@ -17,6 +17,7 @@ from typing import Literal, NamedTuple, get_args
 from ..database import fetch_all, placeholders
 from ..models.measures import BYTE_MEASURES
 from ..projection.grains import (
+    BELIEVED,
     CONNECTION,
     GLOBAL,
     STREAM,
@@ -28,8 +29,6 @@ from ..timestamps import days_before
 COMPARED_DAYS = 30
 Range = Literal[30, 90, 365]  # days
 RANGES: tuple[Range, ...] = get_args(Range)
-# Rows that contradict one of a wrong clock: more of them than this, for each such row, are believed.
-BELIEVED = 2
 
 
 class Day(NamedTuple):
