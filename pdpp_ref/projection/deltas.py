@@ -4,7 +4,7 @@ Everything here runs inside the transaction of the canonical write, and locks ro
 `models/locking.py` states.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 import peewee
@@ -75,7 +75,9 @@ def remove_stream(stream_id: int, connection_id: int) -> None:
     row = locking.lock_grain_rows(STREAM.table, STREAM.key, [stream_id]).get(stream_id)
     execute("DELETE FROM retained_size_stream WHERE stream_id = ?", [stream_id])
     if row is None or row.dirty:
-        marks.mark_connection(connection_id)
+        _apply_or_mark(
+            lambda: _propagate_dirty(connection_id), lambda: marks.mark_connection(connection_id)
+        )
         return
     changes = {**_negated(row), "stream_count": -int(retains_anything(row.measures))}
     _apply_or_mark(
@@ -92,7 +94,7 @@ def remove_connection(connection_id: int) -> None:
     )
     execute("DELETE FROM retained_size_connection WHERE connection_id = ?", [connection_id])
     if row is None or row.dirty:
-        marks.mark_global()
+        _apply_or_mark(_propagate_to_global, marks.mark_global)
         return
     connections = -int(retains_anything(row.measures))
     changes = {**_negated(row), "stream_count": -streams, "connection_count": connections}
@@ -124,7 +126,7 @@ def _apply(connection_id: int, deltas: Mapping[int, Delta]) -> None:
         delta = deltas[stream_id]
         if row.dirty:
             _adjust_checkpoint(stream_id, delta)
-            marks.keep_earliest_mark(STREAM, stream_id, row)
+            marks.record_write(STREAM, stream_id, row)
         else:
             clean[stream_id] = delta.measures.values()
             for name, change in delta.measures.items():
@@ -139,13 +141,24 @@ def _apply(connection_id: int, deltas: Mapping[int, Delta]) -> None:
 
 def _propagate_dirty(connection_id: int) -> None:
     """Mark the rows above a dirty stream: another program may have marked the stream alone."""
-    above = ((CONNECTION, connection_id), (GLOBAL, 1))
-    rows = [_lock_row(grain, key) for grain, key in above]
+    _mark_and_record(
+        ((CONNECTION, connection_id), (GLOBAL, 1)), lambda: marks.mark_connection(connection_id)
+    )
+
+
+def _propagate_to_global() -> None:
+    """The same for a dirty connection."""
+    _mark_and_record(((GLOBAL, 1),), marks.mark_global)
+
+
+def _mark_and_record(places: Collection[tuple[Grain, int]], mark: Callable[[], None]) -> None:
+    """Mark rows, unless all are dirty already, and note that those which were are written to."""
+    rows = [_lock_row(grain, key) for grain, key in places]
     if not all(row and row.dirty for row in rows):
-        marks.mark_connection(connection_id)
-    for (grain, key), row in zip(above, rows, strict=True):
+        mark()
+    for (grain, key), row in zip(places, rows, strict=True):
         if row:
-            marks.keep_earliest_mark(grain, key, row)
+            marks.record_write(grain, key, row)
 
 
 def _apply_above(connection_id: int, changes: dict[str, int]) -> None:
@@ -177,7 +190,7 @@ def _add(grain: Grain, key: int, row: LockedGrainRow, changes: dict[str, int]) -
     """Add to one row, which is locked, unless it is dirty."""
     if not row.dirty:
         change_rows(grain, grain.add, {key: [changes[name] for name in grain.columns]})
-    marks.keep_earliest_mark(grain, key, row)
+    marks.record_write(grain, key, row)
 
 
 def _lock_row(grain: Grain, key: int) -> LockedGrainRow | None:

@@ -6,10 +6,10 @@ from functools import cached_property
 
 import peewee
 
-from ..database import execute, execute_one, fetch_all, fetch_each, placeholders, update_many
+from ..database import execute, fetch_all, placeholders, update_many
 from ..models import RetainedSizeConnection, RetainedSizeGlobal, RetainedSizeStream
 from ..models.measures import MEASURE_NAMES
-from ..timestamps import is_time, utc_now
+from ..timestamps import utc_now
 
 SNAPSHOT_RETENTION_DAYS = 400  # rows: a year of growth, and the month before it to compare with
 # Snapshots that contradict one of a wrong clock: more of them than this, for each such one, are believed.
@@ -17,6 +17,7 @@ BELIEVED = 2
 
 KEYS_PER_QUERY = 500
 _MEASURES = ", ".join(MEASURE_NAMES)
+_TODAY = "SUBSTR(:computed_at, 1, 10)"
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class Grain:
         sums = ", ".join(f"{name} = {name} + :{name}" for name in self.columns)
         return f"""
                 generation = generation + 1,
-                days_disordered = days_disordered OR {_IS_LATER_DAY},
+                days_disordered = days_disordered OR {self._has_snapshot_after(_TODAY)},
                 computed_at = :computed_at,
                 {sums},
                 {self.extents}"""
@@ -60,7 +61,7 @@ class Grain:
         measures = ", ".join(f"{name} = :{name}" for name in self.columns)
         return f"""
                 generation = generation + 1,
-                days_disordered = days_disordered OR {_IS_LATER_DAY},
+                days_disordered = days_disordered OR {self._has_snapshot_after(_TODAY)},
                 computed_at = :computed_at,
                 dirty = FALSE,
                 stale_since = NULL,
@@ -69,16 +70,20 @@ class Grain:
 
     @cached_property
     def skip_generation(self) -> str:
-        """Record that a row's measures became unknown.
-
-        Values: whether the day is after today, the day, the row's key.
-        """
+        """Record that a row's measures became unknown on a day.  Values: the day, the row's key."""
         return f"""
             UPDATE {self.table}
             SET generation = generation + 1,
-                days_disordered = days_disordered OR ? OR SUBSTR(COALESCE(computed_at, ''), 1, 10) > ?
+                days_disordered = days_disordered OR {self._has_snapshot_after("?")}
             WHERE {self.key} = ?
             """
+
+    def _has_snapshot_after(self, day: str) -> str:
+        return f"""EXISTS (
+                    SELECT 1
+                    FROM {self.days} d
+                    WHERE d.{self.key} = {self.table}.{self.key} AND d.day > {day}
+                )"""
 
     def snapshot_day(self, keys: Sequence[int]) -> str:
         """Copy rows to the snapshots of a day.  Values: the day, whether it is unknown, the rows' keys.
@@ -132,9 +137,6 @@ class Grain:
                 )
             """
 
-
-# Whether a row was last changed on a later day than today, by its clock.
-_IS_LATER_DAY = "SUBSTR(COALESCE(computed_at, ''), 1, 10) > SUBSTR(:computed_at, 1, 10)"
 
 # Whether a stream's record times are unknown if it has records.
 _MAY_BE_UNDATED = """EXISTS (
@@ -277,41 +279,14 @@ def change_rows(grain: Grain, sets: str, changes: Mapping[int, Iterable[int]]) -
     columns = (grain.key, "computed_at", *grain.columns)
     if update_many(grain.model, columns, rows, (grain.key,), sets) != len(rows):
         raise peewee.OperationalError("a row that was to be changed was not")
-    _record_day(grain, list(changes), now[:10])
+    record_day(grain, list(changes), now[:10])
 
 
-def record_gaps(grain: Grain, keys: Sequence[int]) -> None:
-    """Before dirty rows are replaced: from the day of the mark until today, their measures are unknown.
+def record_day(grain: Grain, keys: Sequence[int], day: str, unknown: bool = False) -> None:
+    """Give the day's snapshots the measures and generations of the rows.
 
-    Snapshots of earlier days hold: a row was exact until it was marked.
+    `unknown`: the measures are not those that the rows had on this day.
     """
-    rows = fetch_each(
-        f"""
-        SELECT {grain.key}, dirty, stale_since, computed_at
-        FROM {grain.table}
-        WHERE {grain.key} = :each
-        """,
-        [],
-        keys,
-    )
-    if len(rows) != len(keys):
-        raise peewee.OperationalError("a row that was to be replaced does not exist")
-    today = utc_now()[:10]
-    for key, dirty, stale_since, computed_at in rows:
-        since = day_marked(stale_since, computed_at) or ""
-        if dirty and since != today:
-            execute_one(grain.skip_generation, (since > today, since, key))
-            if since:
-                _record_day(grain, [key], since, unknown=True)
-
-
-def day_marked(stale_since: str | None, computed_at: str | None) -> str | None:
-    """The day from which on a dirty row's measures are unknown; None if that is not known."""
-    return next((text[:10] for text in (stale_since, computed_at) if text and is_time(text)), None)
-
-
-def _record_day(grain: Grain, keys: Sequence[int], day: str, unknown: bool = False) -> None:
-    """Give the day's snapshots the measures and generations of the rows."""
     for start in range(0, len(keys), KEYS_PER_QUERY):
         part = keys[start : start + KEYS_PER_QUERY]
         recorded = fetch_all(grain.snapshot_day(part), (day, unknown, *part))

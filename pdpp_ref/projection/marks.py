@@ -14,6 +14,7 @@ from ..database import among, execute, fetch_all, id_list, placeholders, update_
 from ..models import RetainedSizeStream, locking
 from ..models.locking import LockedGrainRow
 from ..timestamps import utc_now
+from . import gaps
 from .apart import Apart
 from .grains import CONNECTION, GLOBAL, STREAM, Grain
 
@@ -124,11 +125,17 @@ def _mark(grain: Grain, key: int, more: dict[str, int]) -> None:
     )
 
 
-def keep_earliest_mark(grain: Grain, key: int, row: LockedGrainRow) -> None:
-    """Correct a mark in the future: a dirty row that is written to was dirty by now at the latest."""
+def record_write(grain: Grain, key: int, row: LockedGrainRow) -> None:
+    """Note that a row is written to, if it is dirty.
+
+    A mark in the future is corrected: the row was dirty by now at the latest.
+    """
+    if not row.dirty:
+        return
     now = utc_now()
-    if row.dirty and (row.stale_since or "") > now:
+    if (row.stale_since or "") > now:
         execute(f"UPDATE {grain.table} SET stale_since = ? WHERE {grain.key} = ?", (now, key))
+    gaps.record_write(grain, key)
 
 
 def mark_all() -> None:

@@ -16,13 +16,13 @@ from typing import Literal, NamedTuple, get_args
 
 from ..database import fetch_all, placeholders
 from ..models.measures import BYTE_MEASURES
+from ..projection.gaps import day_marked
 from ..projection.grains import (
     BELIEVED,
     CONNECTION,
     GLOBAL,
     STREAM,
     Grain,
-    day_marked,
 )
 from ..timestamps import days_before
 

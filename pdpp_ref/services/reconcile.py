@@ -52,13 +52,13 @@ from ..projection.dirty_rows import (
     lock_dirty_connections,
     lock_dirty_streams,
 )
+from ..projection.gaps import record_gaps
 from ..projection.grains import (
     CONNECTION,
     GLOBAL,
     STREAM,
     Grain,
     change_rows,
-    record_gaps,
 )
 from ..projection.marks import mark_all, mark_connections, mark_global
 from .cooldown import Cooldown

@@ -63,8 +63,8 @@ MUTATIONS = [
     ),
     Mutation(
         "the mark in the delete's transaction",
-        "    if row is None or row.dirty:\n        marks.mark_connection(connection_id)\n        return",
-        "    if row is None or row.dirty:\n        return",
+        "            lambda: _propagate_dirty(connection_id), lambda: marks.mark_connection(connection_id)\n",
+        "            lambda: None, lambda: None\n",
         "tests/integration/test_deletion.py -k 'after_a_mark or lost_row'",
     ),
     Mutation(
@@ -1242,6 +1242,24 @@ MUTATIONS = [
         "    record_gaps(grain, list(rows))\n",
         "",
         "tests/integration/test_growth.py -k dirty_are_unknown",
+    ),
+    Mutation(
+        "the days of a dirty row that is written to",
+        "    gaps.record_write(grain, key)\n",
+        "",
+        "tests/integration/test_growth.py -k 'while_a_row_is_dirty or whatever_the_clock'",
+    ),
+    Mutation(
+        "snapshots of a later day",
+        " AND d.day > {day}",
+        " AND FALSE",
+        "tests/integration/test_growth.py -k 'after_today or one_write_with'",
+    ),
+    Mutation(
+        "several days against one",
+        "                        AND {BELIEVED} < (",
+        "                        AND 0 < (",
+        "tests/integration/test_growth.py -k behind_once",
     ),
     Mutation(
         "days that are linked",

@@ -10,7 +10,7 @@ from pdpp_ref.blueprints.owner.chart import HEIGHT, WIDTH, chart
 from pdpp_ref.canonical import deletion
 from pdpp_ref.database import read_snapshot
 from pdpp_ref.operations import verify
-from pdpp_ref.projection.grains import SNAPSHOT_RETENTION_DAYS, STREAM
+from pdpp_ref.projection.grains import CONNECTION, GLOBAL, SNAPSHOT_RETENTION_DAYS, STREAM
 from pdpp_ref.queries import growth
 from pdpp_ref.queries.growth import COMPARED_DAYS, Day
 from pdpp_ref.services import reconcile
@@ -248,6 +248,84 @@ def test_a_mark_by_a_clock_that_was_ahead_hides_the_days_since_it_was_right(
         == {-81: 0, 0: 20, 2: None}
     )
     assert reported() == {-81: 0, 0: 20, 2: None}
+
+
+def test_a_clock_that_was_behind_once_hides_the_day_it_showed(it_is: Callable[[int], None]) -> None:
+    """It was taken for one that had been ahead before, and day 1 for having ended with "late"."""
+    for day in (1, 5):
+        it_is(day)
+        put(f"{day}", 10)
+    it_is(1)
+    put("late", 10)
+    it_is(5)
+    put("in time", 10)
+    it_is(9)
+    row = ids("laptop", "notes")
+    assert reported() == reported(connection_id=row["connection"]) == {-81: 0, 1: None, 5: 80}
+    assert reported(stream_id=row["id"]) == {-81: 0, 1: None, 5: 80}
+    assert list(verify.differences()) == []
+
+
+@pytest.mark.parametrize("reconciled", [0, 1])
+def test_a_clock_that_steps_back_while_a_row_is_dirty_hides_that_day(
+    it_is: Callable[[int], None], reconciled: int
+) -> None:
+    """The row itself did not say that it had been written to on a later day."""
+    it_is(0)
+    put("a", 10)
+    put("p", 10, stream="photos")
+    mark("laptop", "notes")
+    it_is(4)
+    put("b", 10)
+    deletion.delete_stream("laptop", "photos")
+    it_is(reconciled)
+    reconcile.run_until_fresh()
+    row = ids("laptop", "notes")
+    it_is(9)
+    for grain, key in ((STREAM, row["id"]), (CONNECTION, row["connection"]), (GLOBAL, 1)):
+        totals = [growth.day_of(grain, key, days_before(ago)).total for ago in range(9, -1, -1)]
+        assert totals == [None] * 9 + [40]
+    assert list(verify.differences()) == []
+
+
+def test_a_day_on_which_a_dirty_row_is_written_to_is_unknown_whatever_the_clock_says_next(
+    it_is: Callable[[int], None],
+) -> None:
+    it_is(0)
+    put("a", 10)
+    it_is(2)
+    mark("laptop", "notes")
+    for day in (3, 3, 6):
+        it_is(day)
+        put(f"{day}", 10)
+    it_is(4)
+    reconcile.run_until_fresh()
+    for day in range(7, 11):
+        it_is(day)
+        put(f"{day}", 10)
+    it_is(20)
+    assert reported() == {-70: 0, 0: 20, 2: None, 7: 80, 8: 100, 9: 120, 10: 140}
+    assert list(verify.differences()) == []
+
+
+def test_a_gap_that_begins_after_today_is_no_proof_of_what_was_before(
+    it_is: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The list and the history of a row agree on what is known."""
+    it_is(0)
+    put("a", 10)
+    it_is(40)
+    mark("laptop", "notes")
+    it_is(2)
+    reconcile.run_until_fresh()
+    it_is(36)
+    put("b", 10)
+    it_is(41)
+    row = ids("laptop", "notes")["id"]
+    for ago in range(1, 41):
+        monkeypatch.setattr(growth, "COMPARED_DAYS", ago)
+        at = growth.baselines(grain=STREAM)[row]
+        assert at == growth.day_of(STREAM, row, days_before(ago)).total, ago
 
 
 def test_days_are_dropped_by_number_and_by_no_clock(
