@@ -38,7 +38,7 @@ def record_gaps(grain: Grain, keys: Sequence[int]) -> None:
     for key, dirty, stale_since, computed_at in rows:
         marked = day_marked(stale_since, computed_at)
         if dirty and marked != today and not _last_unknown_day(grain, key):
-            _begin(grain, key, marked)
+            _record_unknown(grain, key, marked)
 
 
 def record_write(grain: Grain, key: int) -> None:
@@ -48,11 +48,11 @@ def record_write(grain: Grain, key: int) -> None:
         f"SELECT stale_since, computed_at FROM {grain.table} WHERE {grain.key} = ?", [key]
     )
     last, marked = _last_unknown_day(grain, key), day_marked(stale_since, computed_at)
-    if today in (last, None if last else marked):
+    if today == (last or marked):
         return
     if not last:
-        _begin(grain, key, marked)
-    _begin(grain, key, today)
+        _record_unknown(grain, key, marked)
+    _record_unknown(grain, key, today)
 
 
 def _last_unknown_day(grain: Grain, key: int) -> str | None:
@@ -69,7 +69,7 @@ def _last_unknown_day(grain: Grain, key: int) -> str | None:
     return day
 
 
-def _begin(grain: Grain, key: int, day: str | None) -> None:
+def _record_unknown(grain: Grain, key: int, day: str | None) -> None:
     """From this day on, the measures are unknown; None: nobody knows since when."""
     execute_one(grain.skip_generation, (day or "", key))
     if day:
