@@ -52,6 +52,7 @@ from .statements import (
 from .transactions import (
     check_ready,
     exclusive_transaction,
+    for_request,
     is_replica,
     let_others_write,
     lock_attempt,
@@ -93,6 +94,7 @@ __all__ = [
     "fetch_version_chains",
     "for_key_share",
     "for_no_key_update",
+    "for_request",
     "for_update",
     "from_url",
     "id_list",

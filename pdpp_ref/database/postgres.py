@@ -340,6 +340,9 @@ class Postgres(SchemaGuard, peewee.PostgresqlDatabase):
         """LATERAL for the same reason."""
         return chains_text(tuple(columns)), [list(versions), stream_id, stream_id, most]
 
+    def rest(self) -> None:
+        """Nothing to do."""
+
     def is_replica(self) -> bool:
         """As the server said when the transaction began; a driver may remember a pooler's answer."""
         return bool(self._state.begun.is_replica)

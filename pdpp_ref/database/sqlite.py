@@ -17,11 +17,13 @@ import peewee
 from playhouse.apsw_ext import APSWDatabase
 
 from .. import private_files
-from . import patience, unused_space
-from .checkpoints import LONG_LOG_PAGES, LONG_LOG_WAIT_MS, PAGE_BYTES, Checkpoints
+from . import patience
+from .checkpoints import PAGE_BYTES, Checkpoints
 from .errors import DatabaseUnavailable, DatabaseUnusable, FileMoved, problem
+from .read_only_file import BriefConnections
 from .schema_guard import READ_SCHEMA, SchemaGuard
 from .sqlite_rows import among, chains_text, delete_text, flat, id_list, inserts, look_up_text, update_text
+from .whole_file import WholeFile
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +54,7 @@ for _error in vars(apsw).values():
         peewee.EXCEPTIONS.setdefault(_error.__name__, peewee.DatabaseError)  # type: ignore[attr-defined]
 
 
-class Sqlite(SchemaGuard, APSWDatabase):  # type: ignore[misc]  # playhouse has no stubs for it
+class Sqlite(WholeFile, SchemaGuard, APSWDatabase):  # type: ignore[misc]  # playhouse has no stubs for it
     """One writer at a time locks the whole file, so rows need no locks."""
 
     # A file from before `secure_delete` has deleted bytes in its free space.
@@ -63,12 +65,20 @@ class Sqlite(SchemaGuard, APSWDatabase):  # type: ignore[misc]  # playhouse has 
     # Device and inode of the file, once it has been prepared.
     _identity: tuple[int, int] | None = None
 
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        self._brief = BriefConnections()
+        super().__init__(*arguments, **options)
+
     def _connect(self) -> apsw.Connection:
         self._check_place()
         self._make_file()
-        connection: apsw.Connection = super()._connect()
+        connection = self._brief.opened_by(super()._connect)
         connection.set_wal_hook(Checkpoints(PRAGMAS["busy_timeout"]))
         return connection
+
+    def _close(self, connection: apsw.Connection) -> None:
+        super()._close(connection)
+        self._brief.closed(connection)
 
     def lock(self, strength: str, of: str, wait: bool) -> str:
         return ""
@@ -99,6 +109,11 @@ class Sqlite(SchemaGuard, APSWDatabase):  # type: ignore[misc]  # playhouse has 
         self._file = Path(self.database)
         self._identity = private_files.identity_of(self._file)
 
+    def rest(self) -> None:
+        """This thread does nothing more for now."""
+        if self._brief and not self.is_closed() and self.connection() in self._brief:
+            self.close()
+
     def _make_file(self) -> None:
         """Create a new file with mode 0600; SQLite would leave that to the umask."""
         with suppress(OSError):  # it exists, or SQLite reports what is wrong
@@ -121,7 +136,7 @@ class Sqlite(SchemaGuard, APSWDatabase):  # type: ignore[misc]  # playhouse has 
     def begin(self, lock_type: str | None = None) -> None:
         self._check_place()
         # A connection that was opened while the file was read-only stays read-only.
-        if lock_type != "DEFERRED" and self.connection().readonly("main"):
+        if lock_type != "DEFERRED" and self.connection() in self._brief:
             self.close()
             self.connect()
         if lock_type == "DEFERRED":
@@ -312,37 +327,13 @@ class Sqlite(SchemaGuard, APSWDatabase):  # type: ignore[misc]  # playhouse has 
         self._check_place()
         with (
             peewee.__exception_wrapper__,  # type: ignore[attr-defined]
-            closing(apsw.Connection(self.database)) as connection,
+            self._brief.closing(lambda: apsw.Connection(self.database)) as connection,
         ):
             for name in ("synchronous", "busy_timeout", "secure_delete", "journal_size_limit"):
                 connection.pragma(name, PRAGMAS[name])
             if self.is_checked:
                 self.check(*(connection.execute(READ_SCHEMA).fetchone() or (None, False)))
             yield connection
-
-    def shorten_log(self) -> None:
-        """Empty the log if it is long and nobody is using it."""
-        if unused_space.log_bytes(self.database) > LONG_LOG_PAGES * PAGE_BYTES:
-            with self._another_connection() as connection:
-                connection.set_busy_timeout(0)
-                unused_space.clear_log(connection)
-
-    def clean_pages(self, most: int) -> bool:
-        """Overwrite what erased records left in so many pages; see `unused_space.py`.
-
-        Returns whether nothing is left.  Raises a busy error while a reader or writer is at work.
-        """
-        with self._another_connection() as connection:
-            connection.set_busy_timeout(LONG_LOG_WAIT_MS)
-            return unused_space.clean_pages(connection, most)
-
-    def compact(self) -> tuple[int, int]:
-        """Rewrite the file without its free space.  Returns its bytes before and after.
-
-        Raises DiskTooFull, or a busy error, and changes nothing then.
-        """
-        with self._another_connection() as connection:
-            return unused_space.compact(connection)
 
     def is_corrupt(self) -> bool:
         """Whether pages, indexes or checked columns contradict each other.  It reads the whole file."""

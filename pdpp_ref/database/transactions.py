@@ -8,6 +8,7 @@ from typing import Any
 import peewee
 
 from .errors import Busy, problem
+from .patience import ANSWER_SECONDS, impatient
 from .proxy import db
 
 LEAST_PAUSE_SECONDS = 0.002
@@ -87,6 +88,16 @@ def read_snapshot() -> Any:
     prepared.
     """
     return db.read_snapshot()
+
+
+@contextmanager
+def for_request(answer_seconds: float = ANSWER_SECONDS, *, waited: float = 0.0) -> Iterator[None]:
+    """All that a thread does for a request, which has already waited for so many seconds."""
+    try:
+        with impatient(answer_seconds, waited=waited):
+            yield
+    finally:
+        db.rest()
 
 
 def let_others_write(seconds: float) -> None:

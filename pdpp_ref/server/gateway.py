@@ -19,7 +19,7 @@ from flask import Flask
 
 from ..access import AccessRecord
 from ..authentication import BearerTokens
-from ..database import impatient
+from ..database import for_request
 from .hot_reads import HotReads
 from .lanes import Lanes, Place
 from .refusals import Refused, refusal
@@ -98,7 +98,7 @@ class Request:
 
         Raises Refused.
         """
-        with impatient(waited=place.waited):
+        with for_request(waited=place.waited):
             return self._respond(sender, place)
 
     def _respond(self, sender: Sender, place: Place) -> tuple[Head, bytes | FileBody] | None:

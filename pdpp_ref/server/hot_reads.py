@@ -166,10 +166,13 @@ class HotReads:
     def _read(self) -> _Fresh | None:
         """The summary, if it is fresh."""
         db.connect(reuse_if_open=True)
-        version = db.data_version()
-        if self._fresh is None or version is None or self._fresh.version != version:
-            self._fresh = self._load(version)
-        return self._fresh
+        try:
+            version = db.data_version()
+            if self._fresh is None or version is None or self._fresh.version != version:
+                self._fresh = self._load(version)
+            return self._fresh
+        finally:
+            db.rest()
 
     def _load(self, version: Any) -> _Fresh | None:
         summary = summaries.load(self._auto)

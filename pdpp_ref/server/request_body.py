@@ -13,7 +13,7 @@ from typing import IO, Any, NamedTuple
 from ..authentication import BearerTokens
 from ..blueprints.limits import MAX_BLOB_BYTES, MAX_FORM_BYTES, MAX_INGEST_BYTES
 from ..credentials import WRITE, Caller
-from ..database import impatient
+from ..database import for_request
 from .refusals import Refused
 
 log = logging.getLogger(__name__)
@@ -148,5 +148,5 @@ async def _look_up(bearers: BearerTokens, authorization: str) -> Caller | None:
 
 
 def _find(bearers: BearerTokens, authorization: str) -> Caller | None:
-    with impatient(LOOK_UP_SECONDS):
+    with for_request(LOOK_UP_SECONDS):
         return bearers.caller(authorization)

@@ -86,3 +86,5 @@ def _step(job: Job) -> float:
         log.warning("housekeeping failed: %s", PROBLEM_TEXT[problem(error)])
         db.close()
         return FAILED_SECONDS
+    finally:
+        db.rest()

@@ -2,7 +2,7 @@
 
 from concurrent.futures import Future, ThreadPoolExecutor
 
-from ..database import check_ready, db, impatient
+from ..database import check_ready, db, for_request
 
 WAIT_SECONDS = 2.0
 
@@ -24,7 +24,7 @@ class Readiness:
 
 def _ask() -> None:
     try:
-        with impatient(WAIT_SECONDS):
+        with for_request(WAIT_SECONDS):
             db.connect(reuse_if_open=True)
             check_ready()
     except BaseException:

@@ -5,7 +5,9 @@ Root may write to anything, so as root the server is run without that right.
 
 import json
 import os
+import signal
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -73,6 +75,19 @@ def test_a_file_that_becomes_read_only_is_read_on_and_keeps_what_was_acknowledge
         assert {key for (key,) in probe("SELECT key FROM records")} == stored | {"last"}
         assert probe.wrong_but_clean() == []
     server.run("verify")
+
+
+def test_a_worker_that_began_on_a_read_only_file_writes_once_it_may(server: Server) -> None:
+    """SQLite opens a file's shared memory once for all connections of a process, here read-only."""
+    before = server.processes()
+    with read_only(server.database.parent):
+        os.kill(before[-1], signal.SIGKILL)
+        while len(after := set(server.processes())) < len(before) or before[-1] in after:
+            time.sleep(0.05)
+        statuses = [send(server, f"{number}") for number in range(40) if summary(server)]
+    assert set(statuses) <= {200, 503}, "the other worker may write, as it began before"
+    later = [send(server, f"later {number}") for number in range(40)]
+    assert set(later) == {200}, later
 
 
 def test_a_command_on_a_read_only_file_reads_or_says_what_to_do(server: Server) -> None:

@@ -758,9 +758,15 @@ MUTATIONS = [
     ),
     Mutation(
         "giving up a connection that can't write",
-        'if lock_type != "DEFERRED" and self.connection().readonly("main"):',
+        'if lock_type != "DEFERRED" and self.connection() in self._brief:',
         "if False:",
         "tests/integration/test_sqlite.py -k replaced",
+    ),
+    Mutation(
+        "connections that end while a file is read-only",
+        "            if self._open or not _can_write(connection):\n",
+        "            if False:\n",
+        "tests/e2e/test_read_only_files.py -k worker_that",
     ),
     Mutation(
         "deleting only what came with an older version",

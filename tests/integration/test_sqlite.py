@@ -16,7 +16,9 @@ def test_a_connection_that_was_opened_while_the_file_was_read_only_is_replaced(t
     db.close()
     db.connect()
     db.connection().close()
-    db.obj._state.set_connection(
-        apsw.Connection(str(tmp_path / "test.sqlite3"), flags=apsw.SQLITE_OPEN_READONLY)
-    )
+    file = str(tmp_path / "test.sqlite3")
+    opened = db.obj._brief.opened_by(lambda: apsw.Connection(file, flags=apsw.SQLITE_OPEN_READONLY))
+    db.obj._state.set_connection(opened)
     assert write(upsert("b")).created == 1
+    db.rest()
+    assert not db.is_closed(), "it can write"

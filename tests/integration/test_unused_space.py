@@ -209,7 +209,7 @@ def test_a_long_log_is_emptied_while_nobody_uses_it(
     folder: Path, monkeypatch: pytest.MonkeyPatch, probe: DatabaseProbe
 ) -> None:
     log = folder / "test.sqlite3-wal"
-    monkeypatch.setattr("pdpp_ref.database.sqlite.LONG_LOG_PAGES", 1_000)
+    monkeypatch.setattr("pdpp_ref.database.whole_file.LONG_LOG_PAGES", 1_000)
     probe("BEGIN")
     probe("SELECT COUNT(*) FROM records")
     blobs_size = 12 * 1024 * 1024
