@@ -111,7 +111,8 @@ class Sqlite(WholeFile, SchemaGuard, APSWDatabase):  # type: ignore[misc]  # pla
 
     def rest(self) -> None:
         """This thread does nothing more for now."""
-        if self._brief and not self.is_closed() and self.connection() in self._brief:
+        is_open = not (self.is_closed() or self.in_transaction())
+        if self._brief and is_open and self.connection() in self._brief:
             self.close()
 
     def _make_file(self) -> None:
