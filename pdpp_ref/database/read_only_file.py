@@ -8,7 +8,7 @@ are brief: each is closed once its thread rests, and so is every other one that 
 import os
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import apsw
@@ -36,13 +36,13 @@ class BriefConnections:
         return connection
 
     @contextmanager
-    def closing(self, connect: Callable[[], apsw.Connection]) -> Iterator[apsw.Connection]:
+    def opened_for(self, connect: Callable[[], apsw.Connection]) -> Iterator[apsw.Connection]:
         """A new connection for a block."""
         connection = self.opened_by(connect)
         try:
-            yield connection
+            with closing(connection):
+                yield connection
         finally:
-            connection.close()
             self.closed(connection)
 
     def closed(self, connection: apsw.Connection) -> None:

@@ -77,8 +77,10 @@ class Sqlite(WholeFile, SchemaGuard, APSWDatabase):  # type: ignore[misc]  # pla
         return connection
 
     def _close(self, connection: apsw.Connection) -> None:
-        super()._close(connection)
-        self._brief.closed(connection)
+        try:
+            super()._close(connection)
+        finally:
+            self._brief.closed(connection)
 
     def lock(self, strength: str, of: str, wait: bool) -> str:
         return ""
@@ -328,7 +330,7 @@ class Sqlite(WholeFile, SchemaGuard, APSWDatabase):  # type: ignore[misc]  # pla
         self._check_place()
         with (
             peewee.__exception_wrapper__,  # type: ignore[attr-defined]
-            self._brief.closing(lambda: apsw.Connection(self.database)) as connection,
+            self._brief.opened_for(lambda: apsw.Connection(self.database)) as connection,
         ):
             for name in ("synchronous", "busy_timeout", "secure_delete", "journal_size_limit"):
                 connection.pragma(name, PRAGMAS[name])
