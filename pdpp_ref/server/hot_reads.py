@@ -5,11 +5,9 @@ totals that are not fresh, a caller that has to be looked up, an unusual header,
 summary is used again only while the database itself says that nothing was committed since.
 """
 
-import asyncio
 import re
 import time
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
@@ -21,7 +19,7 @@ from ..authentication import BearerTokens
 from ..blueprints.middleware import final_headers, new_request_id
 from ..blueprints.sessions import OwnerSessions
 from ..credentials import FIGURES
-from ..database import db, impatient
+from ..database import db
 from ..schemas import dataset
 from ..schemas.server import Health
 from ..services import summary as summaries
@@ -29,21 +27,15 @@ from ..services.auto_reconcile import AutoReconcile
 from ..services.freshness import ARRIVING, has_just_arrived, hero
 from ..timestamps import to_moment
 from .responses import header_list
+from .shared_reads import SharedReads
 
 JSON = ("content-type", "application/json")
 HTML = ("content-type", "text/html; charset=utf-8")
-HERO = b"/dashboard/hero"
+HEALTH, HERO = b"/healthz", b"/dashboard/hero"
 _HEALTHY = msgspec.json.encode(Health(status="ok")) + b"\n"
 # With any other, a request is left to its route.
 _USUAL_HOST = re.compile(rb"[A-Za-z0-9.-]{1,253}(?::\d{1,5})?|\[[0-9a-f:]{2,39}\](?::\d{1,5})?")
 _UNUSUAL = {b"content-length", b"transfer-encoding", b"expect", b"upgrade", b"range"}
-
-
-Route = Callable[[Any, dict[bytes, bytes]], bytes | None]
-
-# Whoever waits longer than that for the database does it in a thread of the application.
-LATE_SECONDS = 0.5
-ANSWER_SECONDS = 2.0
 
 
 class Answer(NamedTuple):
@@ -71,6 +63,11 @@ class _Fresh(NamedTuple):
         return self.arriving if is_arriving else self.settled
 
 
+# The body of a response, empty for a 204; None if it is left to its route.
+Body = Callable[[_Fresh], bytes | None]
+Route = Callable[[Any, dict[bytes, bytes]], Body | None]
+
+
 class HotReads:
     """The hot reads of one process."""
 
@@ -82,43 +79,33 @@ class HotReads:
         self._auto: AutoReconcile = app.extensions["auto_reconcile"]
         self._hosts = frozenset(host.encode() for host in app.config["TRUSTED_HOSTS"] or ())
         self._fresh: _Fresh | None = None
-        self._routes: dict[bytes, Route] = {
-            b"/healthz": self._healthz,
-            b"/_ref/dataset/summary": self._summary,
-            HERO: self._hero,
-        }
+        self._routes: dict[bytes, Route] = {b"/_ref/dataset/summary": self._summary, HERO: self._hero}
         # A database in another process may not answer, which must not hold up the event loop.
-        self._threads = None if db.is_in_process else ThreadPoolExecutor(1, thread_name_prefix="hot")
-        self._late: Future[bytes | None] | None = None
+        self._shared = None if db.is_in_process else SharedReads(self._read)
 
     async def answer(self, scope: Any) -> Answer | None:
         """None if the request is left to its route."""
-        route = self._routes.get(scope["raw_path"])
-        if route is None or scope["method"] != "GET":
+        path = scope["raw_path"]
+        if scope["method"] != "GET" or not (path in self._routes or path == HEALTH):
             return None
         headers = dict(scope["headers"])
         if len(headers) != len(scope["headers"]) or not self._is_usual(headers):
             return None
         began = time.perf_counter()
-        if self._threads is None or route == self._healthz:
-            body = _attempt(route, scope, headers)
-        else:
-            body = await self._in_thread(self._threads, route, scope, headers)
+        try:
+            body = await self._body(path, scope, headers)
+        except Exception:
+            return None  # the route itself says what is wrong
         return None if body is None else self._made(scope, body, began)
 
-    async def _in_thread(
-        self, threads: ThreadPoolExecutor, route: Route, scope: Any, headers: dict[bytes, bytes]
-    ) -> bytes | None:
-        """None too if the database takes its time, and from then on until it has answered."""
-        if self._late is not None and not self._late.done():
+    async def _body(self, path: bytes, scope: Any, headers: dict[bytes, bytes]) -> bytes | None:
+        if path == HEALTH:
+            return None if scope["query_string"] else _HEALTHY
+        body = self._routes[path](scope, headers)
+        if body is None:
             return None
-        asked = threads.submit(_impatiently, route, scope, headers)
-        done, _ = await asyncio.wait([asyncio.wrap_future(asked)], timeout=LATE_SECONDS)
-        if not done:
-            if not asked.cancel():
-                self._late = asked
-            return None
-        return asked.result()
+        fresh = await self._shared.read() if self._shared else self._read()
+        return body(fresh) if fresh else None
 
     def _made(self, scope: Any, body: bytes, began: float) -> Answer:
         path = scope["path"]
@@ -140,26 +127,22 @@ class HotReads:
             is_known = _USUAL_HOST.fullmatch(host) is not None
         return is_known and _UNUSUAL.isdisjoint(headers)
 
-    # ---- the routes: the body, empty for a 204, or None ------------------------------------------
+    # ---- the routes ----------------------------------------------------------------------------------
 
-    def _healthz(self, scope: Any, _: dict[bytes, bytes]) -> bytes | None:
-        return None if scope["query_string"] else _HEALTHY
-
-    def _summary(self, scope: Any, headers: dict[bytes, bytes]) -> bytes | None:
+    def _summary(self, scope: Any, headers: dict[bytes, bytes]) -> Body | None:
         if scope["query_string"] or b"cookie" in headers:
             return None
         caller = self._bearers.known_caller(headers.get(b"authorization", b"").decode("latin-1"))
         if caller is None or FIGURES not in caller.scopes:
             return None
-        fresh = self._read()
-        return fresh.body if fresh else None
+        return lambda fresh: fresh.body
 
-    def _hero(self, scope: Any, headers: dict[bytes, bytes]) -> bytes | None:
-        seen: bytes = scope["query_string"]
-        if not seen.startswith(b"seen=fresh-") or not self._sessions.is_known(headers.get(b"cookie", b"")):
+    def _hero(self, scope: Any, headers: dict[bytes, bytes]) -> Body | None:
+        query: bytes = scope["query_string"]
+        if not query.startswith(b"seen=fresh-") or not self._sessions.is_known(headers.get(b"cookie", b"")):
             return None
-        fresh = self._read()
-        return b"" if fresh and seen[5:].decode("latin-1") == fresh.revision else None
+        seen = query[5:].decode("latin-1")
+        return lambda fresh: b"" if seen == fresh.revision else None
 
     # ---- the database --------------------------------------------------------------------------------
 
@@ -187,16 +170,3 @@ class HotReads:
             arriving=hero(summary, moment).revision,
             arrived_at=arrived_at,
         )
-
-
-def _attempt(route: Route, scope: Any, headers: dict[bytes, bytes]) -> bytes | None:
-    """None whatever goes wrong: the route itself then says what it is."""
-    try:
-        return route(scope, headers)
-    except Exception:
-        return None
-
-
-def _impatiently(route: Route, scope: Any, headers: dict[bytes, bytes]) -> bytes | None:
-    with impatient(ANSWER_SECONDS):
-        return _attempt(route, scope, headers)
