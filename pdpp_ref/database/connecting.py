@@ -1,5 +1,6 @@
 """Connections to a PostgreSQL server that may disappear: nobody impatient waits for it for long."""
 
+import logging
 import time
 from collections.abc import Callable, Generator
 from enum import Enum, auto
@@ -11,6 +12,9 @@ from psycopg.errors import ConnectionTimeout
 from . import patience
 from .driver import WholeNumber, has_no_room, is_dead
 from .watch import Watch
+
+# Its warnings name the server, and are about connections whose errors are reported anyway.
+logging.getLogger("psycopg").setLevel(logging.ERROR)
 
 SUSPICIOUS_SECONDS = 1.0
 PROBE_SECONDS = 3.0

@@ -3,7 +3,7 @@
 Writes run under READ COMMITTED and lock the rows that they change; a read is a REPEATABLE READ snapshot.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
@@ -19,7 +19,7 @@ from .errors import (
     Busy,
     DatabaseUnusable,
 )
-from .postgres_rows import among, chains_text, delete_text, given, id_list, look_up_text, update_text
+from .postgres_rows import ManyRows
 from .preamble import (
     EXCLUSIVE,
     LOCK_EXCLUSIVE,
@@ -33,7 +33,6 @@ from .preamble import (
     split_options,
 )
 from .schema_guard import READ_SCHEMA, SchemaGuard
-from .statements import insert_text
 
 MINIMUM = 15
 
@@ -50,7 +49,7 @@ STEP_LOCK = f"7663003, {_OF_TABLES}"
 PREPARE_AFTER = 5
 
 
-class Postgres(SchemaGuard, peewee.PostgresqlDatabase):
+class Postgres(ManyRows, SchemaGuard, peewee.PostgresqlDatabase):
     """A connection for each thread.  A dead one is replaced if no work is lost by that.
 
     Nothing relies on a connection's session: it may be another one in each transaction.
@@ -283,62 +282,8 @@ class Postgres(SchemaGuard, peewee.PostgresqlDatabase):
         connection = self._state.conn
         return connection is None or connection.info.transaction_status != TransactionStatus.INTRANS
 
-    def insert_rows(
-        self,
-        model: type[peewee.Model],
-        columns: tuple[str, ...],
-        rows: Sequence[Sequence[Any]],
-        identity: tuple[str, ...],
-    ) -> None:
-        """Send all rows in one statement, as an array for each column: in binary, because the driver is
-        slow at writing such text.
-        """
-        selected = f"SELECT * FROM {given(model, columns)}"
-        self._execute_rows(insert_text(model._meta.table_name, columns, identity, selected), rows)
-
-    def update_rows(
-        self,
-        model: type[peewee.Model],
-        columns: tuple[str, ...],
-        rows: Sequence[Sequence[Any]],
-        identity: tuple[str, ...],
-        sets: str,
-    ) -> int:
-        """Each row is looked up by itself (see `look_up`); its place holds, as the row is locked."""
-        return self._execute_rows(update_text(model, columns, identity, sets), rows)
-
-    def delete_rows(
-        self, model: type[peewee.Model], identity: tuple[str, ...], rows: Sequence[Sequence[Any]]
-    ) -> int:
-        return self._execute_rows(delete_text(model, identity), rows)
-
-    def _execute_rows(self, sql: str, rows: Sequence[Sequence[Any]]) -> int:
-        with self._in_transaction():
-            cursor = self.cursor()
-            cursor.execute(sql, [list(column) for column in zip(*rows, strict=True)])
-            return int(cursor.rowcount)
-
-    def execute_each(self, sql: str, rows: Sequence[Iterable[Any]]) -> None:
-        with self._in_transaction():
-            self.cursor().executemany(self.translate_placeholders(sql), rows)
-
     def columns(self, cursor: Any) -> list[str]:
         return [column.name for column in cursor.description]
-
-    def look_up(self, sql: str, values: Sequence[Any], keys: Sequence[Any]) -> tuple[str, Sequence[Any]]:
-        """Without LATERAL, the planner assumes that a stream without statistics is small, and reads all
-        of it for a handful of keys.
-        """
-        columns = list(zip(*keys, strict=True)) if isinstance(keys[0], tuple) else [keys]
-        kinds = ["text" if isinstance(column[0], str) else "bigint" for column in columns]
-        sql = look_up_text(self.translate_placeholders(sql), kinds)
-        return sql, [*map(list, columns), *values]
-
-    def chains(
-        self, columns: Sequence[str], stream_id: int, versions: Sequence[int], most: int
-    ) -> tuple[str, Sequence[Any]]:
-        """LATERAL for the same reason."""
-        return chains_text(tuple(columns)), [list(versions), stream_id, stream_id, most]
 
     def rest(self) -> None:
         """Nothing to do."""
@@ -381,8 +326,6 @@ class Postgres(SchemaGuard, peewee.PostgresqlDatabase):
             "PostgreSQL has a program for it, which locks each table for a while; run: "
             "vacuumdb --full --analyze --dbname=URL"
         )
-
-    among, id_list = staticmethod(among), staticmethod(id_list)
 
     def translate_placeholders(self, sql: str) -> str:
         return sql.replace("%", "%%").replace("?", "%s")

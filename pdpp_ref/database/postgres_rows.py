@@ -1,4 +1,4 @@
-"""PostgreSQL's statements for many rows at once, which are given as an array for each column.
+"""Many rows in one statement on PostgreSQL: by COPY, or given as an array for each column.
 
 Each row is looked up by itself (LATERAL): otherwise the planner assumes that a stream without statistics is
 small, and reads all of it for a handful of keys.  A row is looked up as the first one from its key on: if
@@ -7,21 +7,115 @@ keys, and would be read as a whole for each key.  Only the latter has the order.
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
 from functools import cache
+from typing import Any
 
 import peewee
 
-from .statements import with_given
+from .statements import insert_text, with_given
 
-_ARRAYS = {"BIGAUTO": "bigint", "BIGINT": "bigint", "TEXT": "text", "BOOL": "boolean", "BLOB": "bytea"}
+# So many new rows are sent by COPY: it takes one more round trip.
+COPIED_ROWS = 100
+
+_TYPES = {"BIGAUTO": "bigint", "BIGINT": "bigint", "TEXT": "text", "BOOL": "boolean", "BLOB": "bytea"}
+
+
+class ManyRows:
+    """The part of a database object that sends them."""
+
+    _in_transaction: Callable[[], AbstractContextManager[None]]
+    cursor: Callable[..., Any]
+    translate_placeholders: Callable[[str], str]
+
+    def insert_rows(
+        self,
+        model: type[peewee.Model],
+        columns: tuple[str, ...],
+        rows: Sequence[Sequence[Any]],
+        identity: tuple[str, ...],
+    ) -> None:
+        """By COPY, if they are many and new; all in binary, because the driver is slow at writing text."""
+        if len(rows) >= COPIED_ROWS and not identity:
+            self._copy_rows(model, columns, rows)
+            return
+        selected = f"SELECT * FROM {given(model, columns)}"
+        self._execute_rows(insert_text(model._meta.table_name, columns, identity, selected), rows)
+
+    def _copy_rows(
+        self, model: type[peewee.Model], columns: tuple[str, ...], rows: Sequence[Sequence[Any]]
+    ) -> None:
+        with self._in_transaction(), self.cursor().copy(copy_text(model, columns)) as copy:
+            copy.set_types(types_of(model, columns))
+            for row in rows:
+                copy.write_row(row)
+
+    def update_rows(
+        self,
+        model: type[peewee.Model],
+        columns: tuple[str, ...],
+        rows: Sequence[Sequence[Any]],
+        identity: tuple[str, ...],
+        sets: str,
+    ) -> int:
+        """Each row is looked up by itself (see `look_up`); its place holds, as the row is locked."""
+        return self._execute_rows(update_text(model, columns, identity, sets), rows)
+
+    def delete_rows(
+        self, model: type[peewee.Model], identity: tuple[str, ...], rows: Sequence[Sequence[Any]]
+    ) -> int:
+        return self._execute_rows(delete_text(model, identity), rows)
+
+    def _execute_rows(self, sql: str, rows: Sequence[Sequence[Any]]) -> int:
+        with self._in_transaction():
+            cursor = self.cursor()
+            cursor.execute(sql, [list(column) for column in zip(*rows, strict=True)])
+            return int(cursor.rowcount)
+
+    def execute_each(self, sql: str, rows: Sequence[Iterable[Any]]) -> None:
+        with self._in_transaction():
+            self.cursor().executemany(self.translate_placeholders(sql), rows)
+
+    def look_up(self, sql: str, values: Sequence[Any], keys: Sequence[Any]) -> tuple[str, Sequence[Any]]:
+        """Without LATERAL, the planner assumes that a stream without statistics is small, and reads all
+        of it for a handful of keys.
+        """
+        columns = list(zip(*keys, strict=True)) if isinstance(keys[0], tuple) else [keys]
+        kinds = ["text" if isinstance(column[0], str) else "bigint" for column in columns]
+        sql = look_up_text(self.translate_placeholders(sql), kinds)
+        return sql, [*map(list, columns), *values]
+
+    def chains(
+        self, columns: Sequence[str], stream_id: int, versions: Sequence[int], most: int
+    ) -> tuple[str, Sequence[Any]]:
+        """LATERAL for the same reason."""
+        return chains_text(tuple(columns)), [list(versions), stream_id, stream_id, most]
+
+    @staticmethod
+    def among(column: str) -> str:
+        return f"{column} = ANY (?::bigint[])"
+
+    @staticmethod
+    def id_list(ids: Iterable[int]) -> list[int]:
+        return list(ids)
+
+
+@cache
+def types_of(model: type[peewee.Model], columns: tuple[str, ...]) -> list[str]:
+    """The types of columns, as PostgreSQL names them."""
+    return [_TYPES[model._meta.columns[name].field_type] for name in columns]
+
+
+@cache
+def copy_text(model: type[peewee.Model], columns: tuple[str, ...]) -> str:
+    return f"COPY {model._meta.table_name} ({', '.join(columns)}) FROM STDIN (FORMAT BINARY)"
 
 
 @cache
 def given(model: type[peewee.Model], columns: tuple[str, ...]) -> str:
     """The rows that are given, as an array for each column."""
-    types = (_ARRAYS[model._meta.columns[name].field_type] for name in columns)
-    arrays = ", ".join(f"%b::{name}[]" for name in types)
+    arrays = ", ".join(f"%b::{name}[]" for name in types_of(model, columns))
     return f"unnest({arrays}) AS given({', '.join(f'given_{name}' for name in columns)})"
 
 
@@ -69,14 +163,6 @@ def delete_text(model: type[peewee.Model], identity: tuple[str, ...]) -> str:
             ARRAY (SELECT place FROM ({_places(table, given(model, identity), identity)}) AS found)
         )
         """
-
-
-def among(column: str) -> str:
-    return f"{column} = ANY (?::bigint[])"
-
-
-def id_list(ids: Iterable[int]) -> list[int]:
-    return list(ids)
 
 
 _BY_KEY = re.compile(r"(?P<column>\(stream_id, key\)|(?:\w+\.)?key) = :each\s*\Z")

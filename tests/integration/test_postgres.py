@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
@@ -194,6 +194,33 @@ def cut_all(own: postgres.Server) -> None:
             "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
             "WHERE datname = 'pdpp' AND pid <> pg_backend_pid()"
         )
+
+
+@pytest.mark.usefixtures("serving")
+@pytest.mark.parametrize("row", [50, 250])
+def test_a_connection_cut_among_rows_leaves_nothing_and_the_retry_is_whole(
+    own: postgres.Server,
+    row: int,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """While many rows are sent, most of them after the cut."""
+    changes = [upsert(f"key {number}", "x" * 100_000) for number in range(200)]
+    write_row, left = psycopg.Copy.write_row, row
+
+    def cut(self: psycopg.Copy, values: Sequence[object]) -> None:
+        nonlocal left
+        left -= 1
+        if left == 0:
+            cut_all(own)
+        write_row(self, values)
+
+    monkeypatch.setattr(psycopg.Copy, "write_row", cut)
+    with pytest.raises(peewee.DatabaseError):
+        write(*changes)
+    assert write(*changes).created == len(changes)
+    assert list(verify.differences()) == []
+    assert not caplog.records, "the driver warns of what is reported anyway"
 
 
 @pytest.mark.usefixtures("serving")

@@ -155,15 +155,21 @@ def statements() -> Iterator[list[str]]:
         yield seen
 
 
+_SENT = re.compile(
+    r"INSERT INTO (\w+ \([^)]*\)) SELECT \* FROM unnest\([^)]*\) AS given\([^)]*\)$|"
+    r"COPY (\w+ \([^)]*\)) FROM STDIN \(FORMAT BINARY\)"
+)
+
+
 def whole(seen: Sequence[str]) -> list[str]:
     """The statements as the program ran them, with lists of values cut short.
 
-    SQLite's driver reports a statement once for each group of rows.
+    SQLite's driver reports a statement once for each group of rows; PostgreSQL gets many new rows by COPY.
     """
     named = [re.sub('"s[0-9a-f]{32}"', "a savepoint", sql) for sql in seen]
     short = [re.sub(r"\?(, \?)+|(%s|\(\?, \?\))(, (%s|\(\?, \?\)))+", "...", sql) for sql in named]
     if not isinstance(db.obj, Sqlite):
-        return short
+        return [_SENT.sub(lambda found: f"INSERT INTO {found[1] or found[2]} ...", sql) for sql in short]
     of_one_row = [re.sub(r"(\(\.\.\.\))(, \(\.\.\.\))+", r"\1", sql) for sql in short]
     return [sql for sql, _ in groupby(of_one_row)]
 
@@ -190,6 +196,10 @@ def traced(before: Callable[[str], object]) -> Iterator[None]:
         def executemany(self, query: Any, *values: Any, **options: Any) -> None:
             before(_one_line(query))
             super().executemany(query, *values, **options)
+
+        def copy(self, statement: Any, *values: Any, **options: Any) -> Any:
+            before(_one_line(statement))
+            return super().copy(statement, *values, **options)
 
     connection.cursor_factory, ordinary = Traced, connection.cursor_factory
     try:
