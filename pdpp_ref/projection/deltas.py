@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import peewee
 
-from ..database import db, execute, fetch_value, transaction_lost
+from ..database import db, execute, fetch_each, fetch_value, transaction_lost
 from ..models import locking
 from ..models.locking import LockedGrainRow
 from ..models.measures import MEASURE_NAMES, retains_anything
@@ -124,15 +124,14 @@ def _apply(connection_id: int, deltas: Mapping[int, Delta]) -> None:
         marks.mark_streams(deltas.keys() - rows.keys(), connection_id)
     for stream_id, row in rows.items():
         delta = deltas[stream_id]
-        if row.dirty:
-            _adjust_checkpoint(stream_id, delta)
-            marks.record_write(STREAM, stream_id, row)
-        else:
+        if not row.dirty:
             clean[stream_id] = delta.measures.values()
             for name, change in delta.measures.items():
                 total[name] += change
             total["stream_count"] += _change_of_count(row, delta.measures)
-    if any(row.dirty for row in rows.values()):
+    if dirty := [stream_id for stream_id, row in rows.items() if row.dirty]:
+        _adjust_checkpoints({stream_id: deltas[stream_id] for stream_id in dirty})
+        marks.record_writes(STREAM, rows)
         _propagate_dirty(connection_id)
     if clean:
         change_rows(STREAM, STREAM.add, clean)
@@ -158,7 +157,7 @@ def _mark_and_record(places: Collection[tuple[Grain, int]], mark: Callable[[], N
         mark()
     for (grain, key), row in zip(places, rows, strict=True):
         if row:
-            marks.record_write(grain, key, row)
+            marks.record_writes(grain, {key: row})
 
 
 def _apply_above(connection_id: int, changes: dict[str, int]) -> None:
@@ -190,7 +189,7 @@ def _add(grain: Grain, key: int, row: LockedGrainRow, changes: dict[str, int]) -
     """Add to one row, which is locked, unless it is dirty."""
     if not row.dirty:
         change_rows(grain, grain.add, {key: [changes[name] for name in grain.columns]})
-    marks.record_write(grain, key, row)
+    marks.record_writes(grain, {key: row})
 
 
 def _lock_row(grain: Grain, key: int) -> LockedGrainRow | None:
@@ -203,21 +202,28 @@ def _change_of_count(row: LockedGrainRow, changes: Mapping[str, int]) -> int:
     return int(retains_anything(after)) - int(retains_anything(row.measures))
 
 
-def _adjust_checkpoint(stream_id: int, delta: Delta) -> None:
-    """Add those adjustments to the stream's checkpoint that concern versions up to its watermark."""
-    watermark = fetch_value(
-        "SELECT through_version FROM retained_size_recounts WHERE stream_id = ?", [stream_id]
+def _adjust_checkpoints(deltas: Mapping[int, Delta]) -> None:
+    """Add those adjustments to each stream's checkpoint that concern versions up to its watermark."""
+    watermarks = fetch_each(
+        """
+        SELECT stream_id, through_version
+        FROM retained_size_recounts
+        WHERE stream_id = :each
+        """,
+        [],
+        [*deltas],
     )
-    changes: dict[str, int] = {}
-    for version, measure, change in delta.adjustments:
-        if version <= (watermark or 0):
-            changes[measure] = changes.get(measure, 0) + change
-    if changes:
-        execute(
-            f"""
-            UPDATE retained_size_recounts
-            SET {", ".join(f"{measure} = {measure} + ?" for measure in changes)}
-            WHERE stream_id = ?
-            """,
-            (*changes.values(), stream_id),
-        )
+    for stream_id, watermark in watermarks:
+        changes: dict[str, int] = {}
+        for version, measure, change in deltas[stream_id].adjustments:
+            if version <= watermark:
+                changes[measure] = changes.get(measure, 0) + change
+        if changes:
+            execute(
+                f"""
+                UPDATE retained_size_recounts
+                SET {", ".join(f"{measure} = {measure} + ?" for measure in changes)}
+                WHERE stream_id = ?
+                """,
+                (*changes.values(), stream_id),
+            )

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import peewee
 
-from ..database import execute_one, fetch_all, fetch_each, fetch_value
+from ..database import execute_one, fetch_each
 from ..timestamps import is_time, utc_now
 from .grains import Grain, record_day
 
@@ -23,6 +23,29 @@ def record_gaps(grain: Grain, keys: Sequence[int]) -> None:
 
     Snapshots of earlier days hold: a row was exact until it was marked.
     """
+    today = utc_now()[:10]
+    marked = {key: day for key, dirty, day in _days_marked(grain, keys) if dirty and day != today}
+    recorded = _last_unknown_days(grain, list(marked))
+    for key, day in marked.items():
+        if key not in recorded:
+            _record_unknown(grain, key, day)
+
+
+def record_writes(grain: Grain, keys: Sequence[int]) -> None:
+    """After a write to dirty rows: their measures are unknown today, whatever the clock says later."""
+    today = utc_now()[:10]
+    recorded = _last_unknown_days(grain, keys)
+    for key, _, marked in _days_marked(grain, keys):
+        last = recorded.get(key)
+        if today == (last or marked):
+            continue
+        if not last:
+            _record_unknown(grain, key, marked)
+        _record_unknown(grain, key, today)
+
+
+def _days_marked(grain: Grain, keys: Sequence[int]) -> list[tuple[int, bool, str | None]]:
+    """(key, dirty, day of the mark) of each row.  Raises peewee.OperationalError if one is missing."""
     rows = fetch_each(
         f"""
         SELECT {grain.key}, dirty, stale_since, computed_at
@@ -33,40 +56,24 @@ def record_gaps(grain: Grain, keys: Sequence[int]) -> None:
         keys,
     )
     if len(rows) != len(keys):
-        raise peewee.OperationalError("a row that was to be replaced does not exist")
-    today = utc_now()[:10]
-    for key, dirty, stale_since, computed_at in rows:
-        marked = day_marked(stale_since, computed_at)
-        if dirty and marked != today and not _last_unknown_day(grain, key):
-            _record_unknown(grain, key, marked)
+        raise peewee.OperationalError("a row that is written to does not exist")
+    return [(key, dirty, day_marked(*times)) for key, dirty, *times in sorted(rows)]
 
 
-def record_write(grain: Grain, key: int) -> None:
-    """After a write to a dirty row: its measures are unknown today, whatever the clock says later."""
-    today = utc_now()[:10]
-    ((stale_since, computed_at),) = fetch_all(
-        f"SELECT stale_since, computed_at FROM {grain.table} WHERE {grain.key} = ?", [key]
-    )
-    last, marked = _last_unknown_day(grain, key), day_marked(stale_since, computed_at)
-    if today == (last or marked):
-        return
-    if not last:
-        _record_unknown(grain, key, marked)
-    _record_unknown(grain, key, today)
-
-
-def _last_unknown_day(grain: Grain, key: int) -> str | None:
-    """The last day for which a row's gap is recorded; None: none is, for this one."""
-    day: str | None = fetch_value(
+def _last_unknown_days(grain: Grain, keys: Sequence[int]) -> dict[int, str]:
+    """The last day for which a row's gap is recorded, by key; rows without such a day are left out."""
+    rows = fetch_each(
         f"""
-        SELECT MAX(d.day)
+        SELECT d.{grain.key}, MAX(d.day)
         FROM {grain.days} d
         JOIN {grain.table} r ON r.{grain.key} = d.{grain.key} AND r.generation = d.generation
-        WHERE d.{grain.key} = ? AND d.unknown
+        WHERE d.unknown AND d.{grain.key} = :each
+        GROUP BY d.{grain.key}
         """,
-        [key],
+        [],
+        keys,
     )
-    return day
+    return dict(rows)
 
 
 def _record_unknown(grain: Grain, key: int, day: str | None) -> None:

@@ -5,12 +5,12 @@ the stream's connection and the global row.
 """
 
 import math
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import peewee
 
-from ..database import among, execute, fetch_all, id_list, placeholders, update_many
+from ..database import among, execute, execute_many, fetch_all, id_list, placeholders, update_many
 from ..models import RetainedSizeStream, locking
 from ..models.locking import LockedGrainRow
 from ..timestamps import utc_now
@@ -125,17 +125,18 @@ def _mark(grain: Grain, key: int, more: dict[str, int]) -> None:
     )
 
 
-def record_write(grain: Grain, key: int, row: LockedGrainRow) -> None:
-    """Note that a row is written to, if it is dirty.
+def record_writes(grain: Grain, rows: Mapping[int, LockedGrainRow]) -> None:
+    """Note that rows are written to, those that are dirty.
 
     A mark in the future is corrected: the row was dirty by now at the latest.
     """
-    if not row.dirty:
-        return
+    dirty = [key for key, row in rows.items() if row.dirty]
     now = utc_now()
-    if (row.stale_since or "") > now:
-        execute(f"UPDATE {grain.table} SET stale_since = ? WHERE {grain.key} = ?", (now, key))
-    gaps.record_write(grain, key)
+    execute_many(
+        f"UPDATE {grain.table} SET stale_since = ? WHERE {grain.key} = ?",
+        [(now, key) for key in dirty if (rows[key].stale_since or "") > now],
+    )
+    gaps.record_writes(grain, dirty)
 
 
 def mark_all() -> None:

@@ -6,7 +6,7 @@ aside; the pass reconciles the others (`projection/apart.py`, `services/set_asid
 
 A stream is counted in chunks of versions, oldest first, and a pass that runs out of time stores a
 checkpoint.  Meanwhile writers add versions ahead of its watermark, and adjust the checkpoint for changes
-behind it (`deltas._adjust_checkpoint`).  So the largest stream costs a read no more than the smallest,
+behind it (`deltas._adjust_checkpoints`).  So the largest stream costs a read no more than the smallest,
 and no lock is held for longer than a pass.
 """
 

@@ -208,8 +208,8 @@ MUTATIONS = [
     ),
     Mutation(
         "passing up a mark made by another program",
-        "    if any(row.dirty for row in rows.values()):\n        _propagate_dirty(connection_id)",
-        "    pass",
+        "        marks.record_writes(STREAM, rows)\n        _propagate_dirty(connection_id)",
+        "        marks.record_writes(STREAM, rows)",
         "tests/integration/test_deltas.py -k one_table_alone",
     ),
     Mutation(
@@ -233,8 +233,8 @@ MUTATIONS = [
     # ---- repair
     Mutation(
         "telling a recount what changed behind it",
-        "            _adjust_checkpoint(stream_id, delta)\n",
-        "            pass\n",
+        "        _adjust_checkpoints({stream_id: deltas[stream_id] for stream_id in dirty})\n",
+        "        pass\n",
         "tests/integration/test_reconcile.py -k writes_between",
     ),
     Mutation(
@@ -1263,7 +1263,7 @@ MUTATIONS = [
     ),
     Mutation(
         "the days of a dirty row that is written to",
-        "    gaps.record_write(grain, key)\n",
+        "    gaps.record_writes(grain, dirty)\n",
         "",
         "tests/integration/test_growth.py -k 'while_a_row_is_dirty or whatever_the_clock'",
     ),

@@ -549,7 +549,7 @@ def count_nothing_new(derivation: record_rollups._Derivation, through: int) -> N
 count = record_rollups._Derivation._count
 
 MUTATIONS = {
-    "recount_not_corrected": (deltas, "_adjust_checkpoint", lambda *_: None),
+    "recount_not_corrected": (deltas, "_adjust_checkpoints", lambda *_: None),
     "recount_kept_by_a_mark": (marks, "mark_streams", mark_and_keep_the_checkpoint),
     "mark_not_passed_up": (marks, "mark_connection", lambda *_: None),
     "mark_without_a_row_lost": (marks, "_mark", mark_what_exists),

@@ -15,6 +15,7 @@ from tests.support.factories import (
     Calendar,
     DatabaseProbe,
     delete,
+    mark,
     statements,
     stored,
     upsert,
@@ -82,11 +83,15 @@ def test_versions_are_dense_per_stream(probe: DatabaseProbe) -> None:
         assert versions == [(version,) for version in range(1, count + 1)]
 
 
-def test_a_write_costs_the_same_statements_for_any_number_of_streams() -> None:
+@pytest.mark.parametrize("are_dirty", [False, True])
+def test_a_write_costs_the_same_statements_for_any_number_of_streams(are_dirty: bool) -> None:
     costs = []
     for streams in (2, 40):
         names = [f"{streams}-{number}" for number in range(streams)]
         write(*(upsert("old", 1, name) for name in names), *(delete("gone", name) for name in names))
+        if are_dirty:
+            for name in names:
+                mark("laptop", name)
         with statements() as seen:
             write(
                 *(upsert("old", 2, name) for name in names),
