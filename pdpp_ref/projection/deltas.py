@@ -4,7 +4,7 @@ Everything here runs inside the transaction of the canonical write, and locks ro
 `models/locking.py` states.
 """
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import peewee
@@ -15,7 +15,7 @@ from ..models.locking import LockedGrainRow
 from ..models.measures import MEASURE_NAMES, retains_anything
 from . import connectors, marks
 from .dirty_rows import has_lost_a_row
-from .grains import CONNECTION, GLOBAL, STREAM, Grain, change_rows
+from .grains import CONNECTION, GLOBAL, STREAM, Grain, add_to_rows
 
 # A version that was stored before, a measure, and by how much it changes.
 Adjustment = tuple[int, str, int]
@@ -119,13 +119,13 @@ def _apply_or_mark(apply: Callable[[], object], mark: Callable[[], object]) -> N
 def _apply(connection_id: int, deltas: Mapping[int, Delta]) -> None:
     rows = locking.lock_grain_rows(STREAM.table, STREAM.key, [*deltas])
     total = dict.fromkeys(CONNECTION.columns, 0)
-    clean: dict[int, Iterable[int]] = {}
+    clean: dict[int, Sequence[int]] = {}
     if len(rows) < len(deltas):
         marks.mark_streams(deltas.keys() - rows.keys(), connection_id)
     for stream_id, row in rows.items():
         delta = deltas[stream_id]
         if not row.dirty:
-            clean[stream_id] = delta.measures.values()
+            clean[stream_id] = list(delta.measures.values())
             for name, change in delta.measures.items():
                 total[name] += change
             total["stream_count"] += _change_of_count(row, delta.measures)
@@ -134,7 +134,7 @@ def _apply(connection_id: int, deltas: Mapping[int, Delta]) -> None:
         marks.record_writes(STREAM, rows)
         _propagate_dirty(connection_id)
     if clean:
-        change_rows(STREAM, STREAM.add, clean)
+        add_to_rows(STREAM, clean)
         _apply_above(connection_id, total)
 
 
@@ -188,7 +188,7 @@ def _apply_to_global(connection_id: int, changes: dict[str, int]) -> LockedGrain
 def _add(grain: Grain, key: int, row: LockedGrainRow, changes: dict[str, int]) -> None:
     """Add to one row, which is locked, unless it is dirty."""
     if not row.dirty:
-        change_rows(grain, grain.add, {key: [changes[name] for name in grain.columns]})
+        add_to_rows(grain, {key: [changes[name] for name in grain.columns]})
     marks.record_writes(grain, {key: row})
 
 

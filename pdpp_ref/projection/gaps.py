@@ -4,13 +4,11 @@ A gap begins on the day of the mark, unless the row is replaced on that day.  Ea
 dirty row is written to is recorded as well, so that a clock that steps back meanwhile is noticed.
 """
 
-from collections.abc import Sequence
-
-import peewee
+from collections.abc import Iterable, Sequence
 
 from ..database import execute_one, fetch_each
 from ..timestamps import is_time, utc_now
-from .grains import Grain, record_day
+from .grains import Grain, StoredRow, record_day, stored_rows
 
 
 def day_marked(stale_since: str | None, computed_at: str | None) -> str | None:
@@ -18,13 +16,14 @@ def day_marked(stale_since: str | None, computed_at: str | None) -> str | None:
     return next((text[:10] for text in (stale_since, computed_at) if text and is_time(text)), None)
 
 
-def record_gaps(grain: Grain, keys: Sequence[int]) -> None:
+def record_gaps(grain: Grain, rows: Iterable[StoredRow]) -> None:
     """Before dirty rows are replaced: from the day of the mark until today, their measures are unknown.
 
     Snapshots of earlier days hold: a row was exact until it was marked.
     """
     today = utc_now()[:10]
-    marked = {key: day for key, dirty, day in _days_marked(grain, keys) if dirty and day != today}
+    dirty = {row.key: day_marked(row.stale_since, row.computed_at) for row in rows if row.dirty}
+    marked = {key: day for key, day in dirty.items() if day != today}
     recorded = _last_unknown_days(grain, list(marked))
     for key, day in marked.items():
         if key not in recorded:
@@ -35,29 +34,13 @@ def record_writes(grain: Grain, keys: Sequence[int]) -> None:
     """After a write to dirty rows: their measures are unknown today, whatever the clock says later."""
     today = utc_now()[:10]
     recorded = _last_unknown_days(grain, keys)
-    for key, _, marked in _days_marked(grain, keys):
-        last = recorded.get(key)
+    for row in stored_rows(grain, keys):
+        last, marked = recorded.get(row.key), day_marked(row.stale_since, row.computed_at)
         if today == (last or marked):
             continue
         if not last:
-            _record_unknown(grain, key, marked)
-        _record_unknown(grain, key, today)
-
-
-def _days_marked(grain: Grain, keys: Sequence[int]) -> list[tuple[int, bool, str | None]]:
-    """(key, dirty, day of the mark) of each row.  Raises peewee.OperationalError if one is missing."""
-    rows = fetch_each(
-        f"""
-        SELECT {grain.key}, dirty, stale_since, computed_at
-        FROM {grain.table}
-        WHERE {grain.key} = :each
-        """,
-        [],
-        keys,
-    )
-    if len(rows) != len(keys):
-        raise peewee.OperationalError("a row that is written to does not exist")
-    return [(key, dirty, day_marked(*times)) for key, dirty, *times in sorted(rows)]
+            _record_unknown(grain, row.key, marked)
+        _record_unknown(grain, row.key, today)
 
 
 def _last_unknown_days(grain: Grain, keys: Sequence[int]) -> dict[int, str]:

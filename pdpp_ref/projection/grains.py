@@ -3,10 +3,11 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any, NamedTuple
 
 import peewee
 
-from ..database import execute, fetch_all, placeholders, update_many
+from ..database import execute, fetch_all, fetch_each, placeholders, update_many
 from ..models import RetainedSizeConnection, RetainedSizeGlobal, RetainedSizeStream
 from ..models.measures import MEASURE_NAMES
 from ..timestamps import utc_now
@@ -46,7 +47,7 @@ class Grain:
 
     @cached_property
     def add(self) -> str:
-        """The SET clause that adds to rows; see `change_rows`."""
+        """The SET clause that adds to rows; see `add_to_rows`."""
         sums = ", ".join(f"{name} = {name} + :{name}" for name in self.columns)
         return f"""
                 generation = generation + 1,
@@ -56,17 +57,22 @@ class Grain:
                 {self.extents}"""
 
     @cached_property
-    def replace(self) -> str:
-        """The SET clause that replaces the columns of rows, and cleans them."""
-        measures = ", ".join(f"{name} = :{name}" for name in self.columns)
+    def clean(self) -> str:
+        """The SET clause that cleans rows whose columns are right."""
         return f"""
                 generation = generation + 1,
                 days_disordered = days_disordered OR {self._has_snapshot_after(_TODAY)},
                 computed_at = :computed_at,
                 dirty = FALSE,
                 stale_since = NULL,
-                {measures},
                 {self.extents}"""
+
+    @cached_property
+    def replace(self) -> str:
+        """The SET clause that replaces the columns of rows, and cleans them."""
+        measures = ", ".join(f"{name} = :{name}" for name in self.columns)
+        return f"""{self.clean},
+                {measures}"""
 
     @cached_property
     def skip_generation(self) -> str:
@@ -269,17 +275,63 @@ GLOBAL = Grain(
 )
 
 
-def change_rows(grain: Grain, sets: str, changes: Mapping[int, Iterable[int]]) -> None:
-    """Change rows by the grain's `add` or `replace`, and record the day's snapshots.
+class StoredRow(NamedTuple):
+    """A row of a grain; `values` are those of the grain's columns."""
 
-    `changes` has the row's key, with a value for each of the grain's columns.
+    key: int
+    dirty: bool
+    stale_since: str | None
+    computed_at: str | None
+    values: tuple[int, ...]
+
+
+def stored_rows(grain: Grain, keys: Sequence[int]) -> list[StoredRow]:
+    """The rows, in no order.  Raises peewee.OperationalError if one is missing."""
+    rows = fetch_each(
+        f"""
+        SELECT {grain.key}, dirty, stale_since, computed_at, {", ".join(grain.columns)}
+        FROM {grain.table}
+        WHERE {grain.key} = :each
+        """,
+        [],
+        keys,
+    )
+    if len(rows) != len(keys):
+        raise peewee.OperationalError("a row that was to be changed does not exist")
+    return [
+        StoredRow(key, bool(dirty), stale_since, computed_at, tuple(values))
+        for key, dirty, stale_since, computed_at, *values in rows
+    ]
+
+
+def add_to_rows(grain: Grain, changes: Mapping[int, Sequence[int]]) -> None:
+    """Add to rows, and record the day's snapshots.
+
+    `changes` has a value for each of the grain's columns, by the row's key.
     """
     now = utc_now()
-    rows = [(key, now, *values) for key, values in changes.items()]
-    columns = (grain.key, "computed_at", *grain.columns)
-    if update_many(grain.model, columns, rows, (grain.key,), sets) != len(rows):
-        raise peewee.OperationalError("a row that was to be changed was not")
+    _change(grain, grain.add, [(key, now, *values) for key, values in changes.items()], grain.columns)
     record_day(grain, list(changes), now[:10])
+
+
+def replace_rows(grain: Grain, stored: Iterable[StoredRow], values: Mapping[int, Sequence[int]]) -> None:
+    """Replace the columns of stored rows, clean them, and record the day's snapshots.
+
+    Most rows that were dirty turn out to be right.  Then their places in the rankings stay as they are.
+    """
+    now = utc_now()
+    right = {row.key for row in stored if row.values == tuple(values[row.key])}
+    _change(grain, grain.clean, [(key, now) for key in right])
+    wrong = [(key, now, *of_row) for key, of_row in values.items() if key not in right]
+    _change(grain, grain.replace, wrong, grain.columns)
+    record_day(grain, list(values), now[:10])
+
+
+def _change(grain: Grain, sets: str, rows: Sequence[Sequence[Any]], columns: tuple[str, ...] = ()) -> None:
+    """`rows` have the key, the time, and the values of the columns."""
+    given = (grain.key, "computed_at", *columns)
+    if update_many(grain.model, given, rows, (grain.key,), sets) != len(rows):
+        raise peewee.OperationalError("a row that was to be changed was not")
 
 
 def record_day(grain: Grain, keys: Sequence[int], day: str, unknown: bool = False) -> None:

@@ -58,7 +58,8 @@ from ..projection.grains import (
     GLOBAL,
     STREAM,
     Grain,
-    change_rows,
+    replace_rows,
+    stored_rows,
 )
 from ..projection.marks import mark_all, mark_connections, mark_global
 from .cooldown import Cooldown
@@ -381,9 +382,7 @@ def _sum_global() -> None:
 
 def _replace(grain: Grain, rows: Mapping[int, Mapping[str, int]]) -> None:
     """Store recomputed measures and clear the marks, in the transaction that computed them."""
-    record_gaps(grain, list(rows))
-    change_rows(
-        grain,
-        grain.replace,
-        {key: [measures[name] for name in grain.columns] for key, measures in rows.items()},
-    )
+    stored = stored_rows(grain, list(rows))
+    record_gaps(grain, stored)
+    values = {key: [measures[name] for name in grain.columns] for key, measures in rows.items()}
+    replace_rows(grain, stored, values)

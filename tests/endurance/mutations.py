@@ -220,8 +220,8 @@ MUTATIONS = [
     ),
     Mutation(
         "freezing figures of a marked row",
-        "    if not row.dirty:\n        change_rows(",
-        "    if True:\n        change_rows(",
+        "    if not row.dirty:\n        add_to_rows(",
+        "    if True:\n        add_to_rows(",
         "tests/integration/test_deltas.py -k marked_above",
     ),
     Mutation(
@@ -1256,8 +1256,14 @@ MUTATIONS = [
     ),
     # ---- growth
     Mutation(
+        "replacing the measures of a row that was wrong",
+        "if row.values == tuple(values[row.key])}",
+        "}",
+        "tests/integration/test_reconcile.py",
+    ),
+    Mutation(
         "the gap of a row that was marked",
-        "    record_gaps(grain, list(rows))\n",
+        "    record_gaps(grain, stored)\n",
         "",
         "tests/integration/test_growth.py -k dirty_are_unknown",
     ),

@@ -15,7 +15,8 @@ from pdpp_ref.projection.grains import (
     GLOBAL,
     STREAM,
     Grain,
-    change_rows,
+    replace_rows,
+    stored_rows,
 )
 from pdpp_ref.services import reconcile
 from pdpp_ref.services.reconcile import Limits, Pass
@@ -49,7 +50,8 @@ def clear_without_compare(patched: pytest.MonkeyPatch) -> None:
         for grain in (STREAM, CONNECTION, GLOBAL):
             for (key,) in fetch_all(f"SELECT {grain.key} FROM {grain.table} WHERE dirty"):
                 figures = count(grain, key)
-                change_rows(grain, grain.replace, {key: [figures[name] for name in grain.columns]})
+                values = {key: [figures[name] for name in grain.columns]}
+                replace_rows(grain, stored_rows(grain, [key]), values)
         return Pass(fresh=True)
 
     patched.setattr(reconcile, "run_pass", run_pass)
