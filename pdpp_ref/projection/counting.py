@@ -1,6 +1,7 @@
 """Counting a stream's measures from its canonical rows, and summing those of the grains above."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 from ..database import fetch_all, fetch_each
 from ..models.measures import COUNT_MEASURES, MEASURE_NAMES, MEASURES, Measure
@@ -18,14 +19,45 @@ def count_versions(stream_id: int, after: int, through: int) -> dict[str, int]:
     return counted
 
 
-def count_streams(stream_ids: Sequence[int], through: int) -> dict[int, dict[str, int]]:
-    """The measures of each of several streams.  None has a version after `through`."""
-    counted = {stream_id: dict.fromkeys(MEASURE_NAMES, 0) for stream_id in stream_ids}
+class Counted(NamedTuple):
+    """The measures of a stream, and the sum of the numbers of its live versions."""
+
+    measures: dict[str, int]
+    live_versions: int = 0
+
+    @property
+    def has_history(self) -> bool:
+        """Whether there are other versions than live ones."""
+        return self.measures["record_count"] != self.measures["record_history_count"]
+
+    def are_all_live(self, last: int) -> bool:
+        """Whether each version from the first to the last one is stored, and live."""
+        dense = self.measures["record_history_count"] == last
+        return dense and not self.has_history and self.live_versions == last * (last + 1) // 2
+
+
+class StreamCounts:
+    """Streams that a pass has counted, as they are while it has them locked."""
+
+    def __init__(self) -> None:
+        self._counted: dict[int, Counted] = {}
+
+    def of(self, streams: Mapping[int, int]) -> dict[int, Counted]:
+        """Count those that are not counted yet.  `streams` has the last version of each."""
+        left = [stream_id for stream_id in streams if stream_id not in self._counted]
+        if left:
+            self._counted |= _count_streams(left, max(streams[stream_id] for stream_id in left))
+        return {stream_id: self._counted[stream_id] for stream_id in streams}
+
+
+def _count_streams(stream_ids: Sequence[int], through: int) -> dict[int, Counted]:
+    """Count several streams.  None has a version after `through`."""
+    counted = {stream_id: Counted(dict.fromkeys(MEASURE_NAMES, 0)) for stream_id in stream_ids}
     for table in dict.fromkeys(measure.table for measure in MEASURES):
         measures = [measure for measure in MEASURES if measure.table == table]
         rows = fetch_each(
             f"""
-            SELECT stream_id, {", ".join(measure.expression for measure in measures)}
+            SELECT stream_id, SUM(version), {", ".join(measure.expression for measure in measures)}
             FROM {table}
             WHERE version > 0 AND version <= ? AND stream_id = :each
             GROUP BY stream_id
@@ -33,10 +65,12 @@ def count_streams(stream_ids: Sequence[int], through: int) -> dict[int, dict[str
             [through],
             stream_ids,
         )
-        for stream_id, *values in rows:
-            counted[stream_id] |= {
-                measure.name: int(value) for measure, value in zip(measures, values, strict=True)
-            }
+        for stream_id, versions, *values in rows:
+            counted[stream_id].measures.update(
+                {measure.name: int(value) for measure, value in zip(measures, values, strict=True)}
+            )
+            if table == "records":
+                counted[stream_id] = counted[stream_id]._replace(live_versions=int(versions))
     return counted
 
 

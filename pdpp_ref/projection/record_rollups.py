@@ -34,8 +34,9 @@ from ..database import (
 )
 from . import rollup_rows
 from .apart import Apart
-from .counting import in_groups
+from .counting import StreamCounts, in_groups
 from .rollup_rows import Count, Files, LiveRecord, Rollup, Version
+from .without_history import streams_without_history
 
 # Limits of one step: versions, most of them in indexes alone; whole rows of versions; their bytes, because
 # a row is read past its text; keys that it settles.
@@ -48,7 +49,9 @@ FEW_VERSIONS = 16
 Link = tuple[int | None, int, int]  # the version before it, the stream, the version
 
 
-def derive(limit: int, apart: Apart, *, wait: bool, without: Collection[int] = ()) -> None:
+def derive(
+    limit: int, apart: Apart, counts: StreamCounts, *, wait: bool, without: Collection[int] = ()
+) -> None:
     """Continue with up to `limit` streams that no writer has locked, until the deadline.
 
     At least one step is made.  `wait` waits for a writer if all streams are locked, but not for long.
@@ -59,15 +62,15 @@ def derive(limit: int, apart: Apart, *, wait: bool, without: Collection[int] = (
         apart.each(
             "stream",
             list(group),
-            lambda ids: _derive_group({each: locked[each] for each in ids}, apart.deadline),
+            lambda ids: _derive_group({each: locked[each] for each in ids}, counts, apart.deadline),
         )
         if apart.is_late:
             break
 
 
-def _derive_group(group: Mapping[int, int], deadline: float) -> list[int]:
+def _derive_group(group: Mapping[int, int], counts: StreamCounts, deadline: float) -> list[int]:
     """Returns the streams that have been derived, before time ran out."""
-    done = rollup_rows.streams_without_history(list(group)) if len(group) > 1 else []
+    done = streams_without_history(group, counts) if len(group) > 1 else []
     left = group.keys() - done
     for derivation in _derivations({each: group[each] for each in group if each in left}):
         if not derivation.run(deadline):

@@ -80,43 +80,6 @@ class Rollup(NamedTuple):
     blob_bytes: int
 
 
-def streams_without_history(stream_ids: Sequence[int]) -> list[int]:
-    """Those of the streams in which no key has, or seems to have, a file or more than its live version.
-
-    Both sides of the EXCEPT are in the order of an index, so they are merged.
-    """
-    rows = fetch_each(
-        """
-        SELECT s.id
-        FROM streams s
-        WHERE NOT EXISTS (SELECT 1 FROM retained_size_record t WHERE t.stream_id = s.id)
-            AND NOT EXISTS (SELECT 1 FROM retained_size_record_counts t WHERE t.stream_id = s.id)
-            AND NOT EXISTS (SELECT 1 FROM retained_size_record_recounts t WHERE t.stream_id = s.id)
-            AND NOT EXISTS (SELECT 1 FROM blob_bindings b WHERE b.stream_id = s.id)
-            AND NOT EXISTS (SELECT 1 FROM records r WHERE r.stream_id = s.id AND r.has_rollup)
-            AND NOT EXISTS (
-                SELECT 1
-                FROM record_changes c
-                WHERE c.stream_id = s.id AND c.previous_version IS NOT NULL
-            )
-            AND NOT EXISTS (
-                SELECT c.version
-                FROM record_changes c
-                WHERE c.stream_id = s.id AND c.version > 0 AND c.version <= s.last_version
-                EXCEPT
-                SELECT r.version
-                FROM records r
-                WHERE r.stream_id = s.id AND r.version > 0 AND r.version <= s.last_version
-                ORDER BY 1
-            )
-            AND s.id = :each
-        """,
-        [],
-        stream_ids,
-    )
-    return [stream_id for (stream_id,) in rows]
-
-
 # ---- counting ----------------------------------------------------------------------------------
 
 

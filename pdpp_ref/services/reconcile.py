@@ -37,7 +37,7 @@ from ..models.measures import MEASURE_NAMES
 from ..projection import connectors, record_rollups
 from ..projection.apart import Apart, Row
 from ..projection.counting import (
-    count_streams,
+    StreamCounts,
     count_versions,
     in_groups,
     sum_of_connections,
@@ -122,8 +122,9 @@ def _recompute(limits: Limits, wait: bool, apart: Apart, aside: SetAside) -> Pas
     discovered = discover_streams(limits.rows)
     # A pass that has added rows holds locks on streams, and must not wait for a writer.
     wait = wait and not (added or discovered)
-    record_rollups.derive(limits.rows, apart, wait=wait, without=aside.waiting("stream"))
-    tried = _count_streams(limits.rows, apart, {*aside.waiting("stream"), *apart.tried("stream")})
+    counts = StreamCounts()
+    record_rollups.derive(limits.rows, apart, counts, wait=wait, without=aside.waiting("stream"))
+    tried = _count_streams(limits.rows, apart, counts, {*aside.waiting("stream"), *apart.tried("stream")})
     # Marks propagate by themselves, unless a row was lost or another program marked one table alone.
     mark_connections(clean_connections({*discovered, *tried}))
     counted = len(apart.finished)
@@ -270,12 +271,16 @@ def _dirty_below() -> int:
 # ---- recomputing rows --------------------------------------------------------------------------
 
 
-def _count_streams(limit: int, apart: Apart, without: Collection[int]) -> set[int]:
+def _count_streams(limit: int, apart: Apart, counts: StreamCounts, without: Collection[int]) -> set[int]:
     """Count dirty streams, at least a part of one.  Returns the connections of those counted or failed."""
     connections = dict(lock_dirty_streams(limit, without))
     versions = _versions_to_count(list(connections))
     for group in in_groups(versions, CHUNK_VERSIONS):
-        counted = apart.each("stream", list(group), lambda ids: _count_group(ids, versions, apart))
+        counted = apart.each(
+            "stream",
+            list(group),
+            lambda ids: _count_group({each: versions[each] for each in ids}, counts, apart),
+        )
         apart.finished.update(Row("stream", each) for each in counted)
         if apart.is_late:
             break
@@ -283,10 +288,11 @@ def _count_streams(limit: int, apart: Apart, without: Collection[int]) -> set[in
     return {connection for stream_id, connection in connections.items() if stream_id in tried}
 
 
-def _count_group(stream_ids: Sequence[int], versions: Mapping[int, int], apart: Apart) -> Sequence[int]:
+def _count_group(group: Mapping[int, int], counts: StreamCounts, apart: Apart) -> list[int]:
     """Returns the streams that were counted completely."""
-    if len(stream_ids) > 1:
-        _replace(STREAM, count_streams(stream_ids, max(versions[each] for each in stream_ids)))
+    stream_ids = list(group)
+    if len(group) > 1:
+        _replace(STREAM, {each: count.measures for each, count in counts.of(group).items()})
         return stream_ids
     return stream_ids if _count_stream(stream_ids[0], apart) else []
 

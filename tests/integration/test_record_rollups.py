@@ -113,6 +113,26 @@ def test_among_small_streams_a_version_that_is_not_live_gets_its_row(probe: Data
     assert list(verify.differences()) == []
 
 
+@pytest.mark.parametrize(
+    "damage",
+    [
+        # As many versions as live records, but not the same ones.
+        [
+            "DELETE FROM records WHERE {} AND key = 'b'",
+            "DELETE FROM record_changes WHERE {} AND version = 1",
+        ],
+        ["UPDATE records SET version = 1 WHERE {} AND key = 'b'"],
+    ],
+)
+def test_among_small_streams_equal_counts_are_not_enough(damage: list[str], probe: DatabaseProbe) -> None:
+    for stream in ("notes", "photos", "letters"):
+        write(upsert("a", 1, stream), upsert("b", 22, stream))
+    for sql in damage:
+        probe(sql.format("stream_id = (SELECT id FROM streams WHERE name = 'photos')"))
+    rebuild()
+    assert [(key, version, versions) for key, version, _, _, versions, *_ in probe(ALL)] == [("b", 2, 1)]
+
+
 @pytest.mark.usefixtures("small_steps")
 def test_rows_are_derived_in_steps_and_nothing_is_fresh_before(
     stored: list[Any], probe: DatabaseProbe
