@@ -100,13 +100,14 @@ def for_request(answer_seconds: float = ANSWER_SECONDS, *, waited: float = 0.0) 
         db.rest()
 
 
-def let_others_write(seconds: float) -> None:
-    """Pause between two of many transactions; the last one took that long.
+def let_others_write(seconds: float, idle: float = 0.0) -> None:
+    """Pause between two of many transactions; the last one took that long, after nothing was locked for so
+    many `idle` seconds.
 
     SQLite's lock is not given in the order in which it is asked for.  A waiting writer tries again every
     0.1 s at most, so it would starve without a pause.  PostgreSQL's locks are.
     """
-    time.sleep(max(LEAST_PAUSE_SECONDS, seconds * db.pause_share))
+    time.sleep(max(LEAST_PAUSE_SECONDS, seconds * db.pause_share - idle))
 
 
 def check_ready() -> None:

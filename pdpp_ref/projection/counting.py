@@ -1,11 +1,13 @@
 """Counting a stream's measures from its canonical rows, and summing those of the grains above."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import NamedTuple
+from dataclasses import dataclass, field
 
 from ..database import fetch_all, fetch_each
 from ..models.measures import COUNT_MEASURES, MEASURE_NAMES, MEASURES, Measure
 from .grains import CONNECTION, GLOBAL, STREAM, Grain
+
+CHUNK_VERSIONS = 20_000  # about 5 ms of counting
 
 
 def count_versions(stream_id: int, after: int, through: int) -> dict[str, int]:
@@ -19,10 +21,11 @@ def count_versions(stream_id: int, after: int, through: int) -> dict[str, int]:
     return counted
 
 
-class Counted(NamedTuple):
+@dataclass
+class Counted:
     """The measures of a stream, and the sum of the numbers of its live versions."""
 
-    measures: dict[str, int]
+    measures: dict[str, int] = field(default_factory=lambda: dict.fromkeys(MEASURE_NAMES, 0))
     live_versions: int = 0
 
     @property
@@ -37,7 +40,7 @@ class Counted(NamedTuple):
 
 
 class StreamCounts:
-    """Streams that a pass has counted, as they are while it has them locked."""
+    """Streams that a pass has counted.  Nobody else writes to them until it ends."""
 
     def __init__(self) -> None:
         self._counted: dict[int, Counted] = {}
@@ -52,12 +55,13 @@ class StreamCounts:
 
 def _count_streams(stream_ids: Sequence[int], through: int) -> dict[int, Counted]:
     """Count several streams.  None has a version after `through`."""
-    counted = {stream_id: Counted(dict.fromkeys(MEASURE_NAMES, 0)) for stream_id in stream_ids}
+    counted = {stream_id: Counted() for stream_id in stream_ids}
     for table in dict.fromkeys(measure.table for measure in MEASURES):
         measures = [measure for measure in MEASURES if measure.table == table]
+        live_versions = "SUM(version)" if table == "records" else "0"
         rows = fetch_each(
             f"""
-            SELECT stream_id, SUM(version), {", ".join(measure.expression for measure in measures)}
+            SELECT stream_id, {live_versions}, {", ".join(measure.expression for measure in measures)}
             FROM {table}
             WHERE version > 0 AND version <= ? AND stream_id = :each
             GROUP BY stream_id
@@ -69,8 +73,7 @@ def _count_streams(stream_ids: Sequence[int], through: int) -> dict[int, Counted
             counted[stream_id].measures.update(
                 {measure.name: int(value) for measure, value in zip(measures, values, strict=True)}
             )
-            if table == "records":
-                counted[stream_id] = counted[stream_id]._replace(live_versions=int(versions))
+            counted[stream_id].live_versions += int(versions)
     return counted
 
 

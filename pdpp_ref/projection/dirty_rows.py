@@ -185,6 +185,25 @@ def lock_dirty_streams(limit: int, without: Collection[int]) -> list[tuple[int, 
     return streams
 
 
+def small_dirty_streams(limit: int, most: int, without: Collection[int]) -> dict[int, int]:
+    """Dirty streams of at most so many versions, in the order in which passes take them, each with its last
+    version.  They are not locked.  `without` are the ids of streams that are not wanted.
+    """
+    return dict(
+        fetch_all(
+            f"""
+            SELECT s.id, s.last_version
+            FROM retained_size_stream r
+            JOIN streams s ON s.id = r.stream_id
+            WHERE r.dirty AND s.last_version <= ? AND NOT ({among("r.stream_id")})
+            ORDER BY r.connection_id, r.stream_id
+            LIMIT ?
+            """,
+            [most, id_list(without), limit],
+        )
+    )
+
+
 def lock_dirty_connections(limit: int, without: Collection[int]) -> list[int]:
     """Dirty connections without a dirty stream that no writer has locked; locked.
 

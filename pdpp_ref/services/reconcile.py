@@ -35,8 +35,10 @@ from ..database import (
 from ..models import RecountCheckpoint
 from ..models.measures import MEASURE_NAMES
 from ..projection import connectors, record_rollups
+from ..projection.ahead import CountedAhead
 from ..projection.apart import Apart, Row
 from ..projection.counting import (
+    CHUNK_VERSIONS,
     StreamCounts,
     count_versions,
     in_groups,
@@ -66,7 +68,6 @@ from .cooldown import Cooldown
 from .set_aside import SetAside
 
 FIRST_WAIT_SECONDS = 30.0
-CHUNK_VERSIONS = 20_000  # about 5 ms of counting
 
 
 @dataclass(frozen=True)
@@ -97,32 +98,34 @@ def no_rows_set_aside() -> SetAside:
     return SetAside(Cooldown(FIRST_WAIT_SECONDS))
 
 
-def run_pass(limits: Limits, *, wait: bool = True, aside: SetAside | None = None) -> Pass:
+def run_pass(
+    limits: Limits, *, wait: bool = True, aside: SetAside | None = None, ahead: CountedAhead | None = None
+) -> Pass:
     """Recompute dirty rows, streams first, within the limits; at least one step is always made.
 
     Rows that a writer has locked stay dirty, as do those in `aside`, which also gets those that fail.
-    `wait=False` raises Busy at once if another process reconciles, or on SQLite writes.  Raises
-    peewee.DatabaseError.
+    `ahead` is what was counted before.  `wait=False` raises Busy at once if another process reconciles, or
+    on SQLite writes.  Raises peewee.DatabaseError.
     """
     aside = aside or no_rows_set_aside()
     apart = Apart(time.monotonic() + limits.seconds)
     try:
         with reconcile_transaction(wait=wait, seconds=limits.seconds):
-            done = _recompute(limits, wait, apart, aside)
+            counts = ahead.counts() if ahead else StreamCounts()
+            done = _recompute(limits, wait, apart, aside, counts)
     finally:
         aside.failed(apart.failed)
     aside.succeeded(apart.finished)
     return replace(done, failed=len(apart.failed))
 
 
-def _recompute(limits: Limits, wait: bool, apart: Apart, aside: SetAside) -> Pass:
+def _recompute(limits: Limits, wait: bool, apart: Apart, aside: SetAside, counts: StreamCounts) -> Pass:
     """The work of a pass, in its transaction."""
     # Connections first: of those that are added, all streams are checked.
     added, all_connections = discover_connections()
     discovered = discover_streams(limits.rows)
     # A pass that has added rows holds locks on streams, and must not wait for a writer.
     wait = wait and not (added or discovered)
-    counts = StreamCounts()
     record_rollups.derive(limits.rows, apart, counts, wait=wait, without=aside.waiting("stream"))
     tried = _count_streams(limits.rows, apart, counts, {*aside.waiting("stream"), *apart.tried("stream")})
     # Marks propagate by themselves, unless a row was lost or another program marked one table alone.
@@ -176,14 +179,16 @@ def run_until_fresh(
     aside = aside or no_rows_set_aside()
     streams = connections = 0
     while True:
+        ahead = CountedAhead()
+        ahead.count(limits.rows, limits.seconds, aside.waiting("stream"))
         began = time.monotonic()
-        done = run_pass(limits, aside=aside)
+        done = run_pass(limits, aside=aside, ahead=ahead)
         streams += done.streams
         connections += done.connections
         progress(done)
         if done.fresh or not aside.leaves_work():
             return replace(done, streams=streams, connections=connections)
-        let_others_write(time.monotonic() - began)
+        let_others_write(time.monotonic() - began, ahead.seconds)
 
 
 def finish_rebuild(

@@ -274,6 +274,12 @@ MUTATIONS = [
         "tests/integration/test_record_rollups.py -k among_small_streams",
     ),
     Mutation(
+        "counting again what was counted before another write",
+        "self._version == db.data_version()",
+        "True",
+        "tests/integration/test_counting_ahead.py -k while_a_rebuild_counts",
+    ),
+    Mutation(
         "the bound of a pass in rows",
         "_count_streams(limits.rows, apart, counts, ",
         "_count_streams(10**9, apart, counts, ",
