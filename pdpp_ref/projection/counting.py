@@ -52,6 +52,9 @@ class StreamCounts:
             self._counted |= _count_streams(left, max(streams[stream_id] for stream_id in left))
         return {stream_id: self._counted[stream_id] for stream_id in streams}
 
+    def include(self, stream_ids: Iterable[int]) -> bool:
+        return all(stream_id in self._counted for stream_id in stream_ids)
+
 
 def _count_streams(stream_ids: Sequence[int], through: int) -> dict[int, Counted]:
     """Count several streams.  None has a version after `through`."""

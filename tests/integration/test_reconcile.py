@@ -117,10 +117,17 @@ def test_even_one_row_a_pass_gets_there() -> None:
 def test_no_time_at_all_still_makes_a_step(probe: DatabaseProbe, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reconcile, "CHUNK_VERSIONS", 2)  # as many as each stream has
     many_streams(3)
-    mark_everything()
+    for number in range(3):
+        mark("laptop", f"s{number:05}")
     done = run_pass(Limits(seconds=0))
     assert (done.streams, done.fresh) == (1, False)
     assert probe("SELECT dirty FROM retained_size_global") == [(True,)]
+
+
+def test_what_is_counted_for_rollups_is_stored_whatever_the_time() -> None:
+    many_streams(3)
+    mark_everything()
+    assert run_pass(Limits(seconds=0)).streams == 3
 
 
 def test_the_first_stale_since_stays_until_all_is_done(summary: Read, make_app: Any) -> None:
