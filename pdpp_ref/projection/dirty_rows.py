@@ -272,7 +272,11 @@ def clean_connections(connection_ids: Collection[int]) -> list[int]:
 
 def count_dirty_rows() -> dict[str, int]:
     """The number of dirty rows at each grain below the global one."""
-    return {
-        "stream": fetch_value("SELECT COUNT(*) FROM retained_size_stream WHERE dirty"),
-        "connection": fetch_value("SELECT COUNT(*) FROM retained_size_connection WHERE dirty"),
-    }
+    ((streams, connections),) = fetch_all(
+        """
+        SELECT
+            (SELECT COUNT(*) FROM retained_size_stream WHERE dirty),
+            (SELECT COUNT(*) FROM retained_size_connection WHERE dirty)
+        """
+    )
+    return {"stream": streams, "connection": connections}

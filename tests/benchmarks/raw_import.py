@@ -3,9 +3,9 @@
     python raw_import.py FILE DATABASE [--indexed] [--batch RECORDS]
 
 DATABASE is a file for SQLite or a URL of PostgreSQL.  It parses each line, stores the record's text as it came in
-two tables, 2,000 records to a transaction, with the pragmas of pdpp_ref, or by COPY.  It checks nothing, knows that
-no record is there yet, has no index but the primary keys, and prints the totals that it stored: records, their
-bytes, versions, their bytes.
+two tables, 2,000 records to a transaction, with the pragmas of pdpp_ref and a log as long as its, or by COPY.  It
+checks nothing, knows that no record is there yet, has no index but the primary keys, and prints the totals that it
+stored: records, their bytes, versions, their bytes.
 
 `--indexed` adds the indexes that pdpp_ref has of such records: the least that any import into its tables can cost.
 """
@@ -22,6 +22,7 @@ PRAGMA journal_mode = wal;
 PRAGMA synchronous = full;
 PRAGMA cache_size = -32768;
 PRAGMA temp_store = memory;
+PRAGMA wal_autocheckpoint = 4000;
 """
 TABLES = """
 CREATE TABLE totals (record_count BIGINT, record_bytes BIGINT, history_count BIGINT, history_bytes BIGINT);

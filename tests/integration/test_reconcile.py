@@ -302,8 +302,8 @@ def cost(of: Callable[[], Any]) -> list[str]:
 
 
 COSTS = {
-    "sqlite": {"fresh": 5, "global": 34, "stream": 54},
-    "postgres": {"fresh": 4, "global": 33, "stream": 53},
+    "sqlite": {"fresh": 5, "global": 33, "stream": 53},
+    "postgres": {"fresh": 4, "global": 32, "stream": 52},
 }
 
 
