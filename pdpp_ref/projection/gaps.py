@@ -31,16 +31,18 @@ def record_gaps(grain: Grain, rows: Iterable[StoredRow]) -> None:
 
 
 def record_writes(grain: Grain, keys: Sequence[int]) -> None:
-    """After a write to dirty rows: their measures are unknown today, whatever the clock says later."""
+    """After a write to dirty rows: their measures are unknown today, whatever the clock says later.
+
+    So they are on the day of the mark, which may be later than today.
+    """
     today = utc_now()[:10]
     recorded = _last_unknown_days(grain, keys)
     for row in stored_rows(grain, keys):
         last, marked = recorded.get(row.key), day_marked(row.stale_since, row.computed_at)
         if today == (last or marked):
             continue
-        if not last:
-            _record_unknown(grain, row.key, marked)
-        _record_unknown(grain, row.key, today)
+        for day in [today] if last else sorted({marked or "", today}):
+            _record_unknown(grain, row.key, day or None)
 
 
 def _last_unknown_days(grain: Grain, keys: Sequence[int]) -> dict[int, str]:

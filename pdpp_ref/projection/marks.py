@@ -104,8 +104,9 @@ def _mark(grain: Grain, key: int, more: dict[str, int]) -> None:
     """Mark a row, or add a dirty one, which has the columns of `more` too: an update alone would not find
     a row that does not exist.
 
-    A row that is dirty already keeps its earliest time.  A row that was lost may have snapshots in any
-    order, and its generation comes after theirs, so that nothing links it to them.
+    A row that is dirty already keeps its first time.  If that is in the future, by a clock that was ahead,
+    the measures are unknown on that day too.  A row that was lost may have snapshots in any order, and its
+    generation comes after theirs, so that nothing links it to them.
     """
     row = {grain.key: key, "dirty": True, "stale_since": utc_now(), "days_disordered": True, **more}
     generation = f"SELECT COALESCE(MAX(generation), 0) + 1 FROM {grain.days} WHERE {grain.key} = ?"
@@ -116,10 +117,7 @@ def _mark(grain: Grain, key: int, more: dict[str, int]) -> None:
         VALUES ({placeholders(row)}, {", ".join(f"({sql})" for sql in looked_up.values())})
         ON CONFLICT ({grain.key}) DO UPDATE
         SET dirty = TRUE,
-            stale_since = CASE
-                WHEN {grain.table}.stale_since < excluded.stale_since THEN {grain.table}.stale_since
-                ELSE excluded.stale_since
-            END
+            stale_since = COALESCE({grain.table}.stale_since, excluded.stale_since)
         """,
         (*row.values(), *(key for _ in looked_up)),
     )
@@ -128,15 +126,15 @@ def _mark(grain: Grain, key: int, more: dict[str, int]) -> None:
 def record_writes(grain: Grain, rows: Mapping[int, LockedGrainRow]) -> None:
     """Note that rows are written to, those that are dirty.
 
-    A mark in the future is corrected: the row was dirty by now at the latest.
+    A mark in the future is corrected once its day is recorded: the row was dirty by now at the latest.
     """
     dirty = [key for key, row in rows.items() if row.dirty]
+    gaps.record_writes(grain, dirty)
     now = utc_now()
     execute_many(
         f"UPDATE {grain.table} SET stale_since = ? WHERE {grain.key} = ?",
         [(now, key) for key in dirty if (rows[key].stale_since or "") > now],
     )
-    gaps.record_writes(grain, dirty)
 
 
 def mark_all() -> None:
@@ -161,10 +159,10 @@ def mark_all() -> None:
         """
         UPDATE retained_size_connection
         SET dirty = TRUE,
-            stale_since = CASE WHEN stale_since < ? THEN stale_since ELSE ? END,
+            stale_since = COALESCE(stale_since, ?),
             connection_name = (SELECT connector_instance_id FROM connections WHERE id = connection_id)
         """,
-        (now, now),
+        [now],
     )
     mark_global()
 
@@ -180,7 +178,7 @@ def _mark_and_name(stream_ids: Sequence[int]) -> Sequence[int]:
         """
         dirty = TRUE,
         rollups_dirty = TRUE,
-        stale_since = CASE WHEN stale_since < :stale_since THEN stale_since ELSE :stale_since END""",
+        stale_since = COALESCE(stale_since, :stale_since)""",
     )
     # Names are in every index, and rarely wrong.
     execute(

@@ -250,6 +250,28 @@ def test_a_mark_by_a_clock_that_was_ahead_hides_the_days_since_it_was_right(
     assert reported() == {-81: 0, 0: 20, 2: None}
 
 
+@pytest.mark.parametrize("then", ["mark", "write", "mark all"])
+@pytest.mark.parametrize("days", [-499, 2])
+def test_a_row_that_is_cleaned_before_the_day_of_its_mark_hides_that_day(
+    then: str, days: int, it_is: Callable[[int], None], probe: DatabaseProbe
+) -> None:
+    """Something may have arrived on that day, by a clock that was ahead, or before one was set back."""
+    it_is(7)
+    probe.fail("UPDATE OF record_count ON retained_size_global")
+    put("a", 10)
+    probe.restore()
+    it_is(days)
+    if then == "write":
+        put("b", 10)
+    elif then == "mark":
+        mark("laptop", "notes")
+    else:
+        reconcile.begin_rebuild()
+    assert reconcile.run_until_fresh().fresh
+    it_is(9)
+    assert list(verify.differences()) == []
+
+
 def test_a_clock_that_was_behind_once_hides_the_day_it_showed(it_is: Callable[[int], None]) -> None:
     """It was taken for one that had been ahead before, and day 1 for having ended with "late"."""
     for day in (1, 5):
