@@ -10,6 +10,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from ..blueprints import errors
 from ..blueprints.middleware import HEADERS, new_request_id
+from .accepting import Shares
 
 # For a request's line and headers, from its first byte; and for the first byte of the first request.
 HEAD_SECONDS = 20.0
@@ -26,15 +27,23 @@ class Limits:
 
 
 class Connection(HttpToolsProtocol):
-    """HTTP/1.1 as uvicorn speaks it, with limits for the time and the size of a request's head."""
+    """HTTP/1.1 as uvicorn speaks it, with limits for the time and the size of a request's head.
+
+    `shares` gets the number of connections of this process.
+    """
 
     _in_head = False
     _head_bytes = 0
     _is_skipped = False  # the message that is being read
     _deadline: asyncio.TimerHandle | None = None
 
+    def __init__(self, *arguments: Any, shares: Shares, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self._shares = shares
+
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self._shares.hold(len(self.connections))
         self._start_timer()
         if len(self.connections) > Limits.connections:
             self._make_room()
@@ -42,6 +51,7 @@ class Connection(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_timer()
         super().connection_lost(exc)
+        self._shares.hold(len(self.connections))
 
     def eof_received(self) -> bool:  # type: ignore[override]
         """The client sends nothing more.  It may still wait for a response, if its request is complete."""

@@ -22,6 +22,7 @@ from ..services.auto_reconcile import AutoReconcile
 from ..services.housekeeping import Housekeeping
 from ..services.prepared_files import PreparedFiles
 from ..shared_memory import be_process
+from .accepting import Acceptor, Shares
 from .connections import KEEP_ALIVE_SECONDS, Connection, Limits
 from .gateway import Gateway
 
@@ -42,6 +43,7 @@ class Workers:
         self._app = app
         self._sockets = sockets
         self._count = count
+        self._shares = Shares(count)
         self._processes: dict[int, BaseProcess] = {}
         self._signals = 0
         self._parent = os.getpid()
@@ -113,7 +115,8 @@ class Workers:
     def _serve(self, number: int) -> None:
         """In a process of its own."""
         be_process(number)
-        server = Server(self._app, self._parent)
+        self._shares.hold(0)
+        server = Server(self._app, self._parent, self._shares)
         # Until uvicorn handles them; at the end it raises again those that it has handled.
         for each in STOPS:
             signal.signal(each, partial(_exit, server))
@@ -136,8 +139,9 @@ class Workers:
 class Server(uvicorn.Server):
     """Serves until it is to exit, or its parent process has ended."""
 
-    def __init__(self, app: Flask, parent: int) -> None:
+    def __init__(self, app: Flask, parent: int, shares: Shares | None = None) -> None:
         self._parent = parent
+        self._shares = shares or Shares(1)
         logging.getLogger("uvicorn.error").addFilter(_without_details)
         config = uvicorn.Config(
             Gateway(app),
@@ -154,6 +158,21 @@ class Server(uvicorn.Server):
             timeout_graceful_shutdown=DRAIN_SECONDS,
         )
         super().__init__(config)
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets=[])
+        state = self.server_state
+        protocol = partial(
+            Connection,
+            config=self.config,
+            server_state=state,
+            app_state=self.lifespan.state,
+            shares=self._shares,
+        )
+        self.servers = [
+            Acceptor(each, protocol, self._shares, lambda: len(state.connections))  # type: ignore[misc]
+            for each in sockets or ()
+        ]
 
     async def on_tick(self, counter: int) -> bool:
         return await super().on_tick(counter) or os.getppid() != self._parent

@@ -7,7 +7,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from urllib.request import Request, urlopen
 
@@ -50,6 +50,34 @@ def is_gone(process: int) -> bool:
         return Path(f"/proc/{process}/stat").read_text().split()[2] == "Z"
     except OSError:
         return True
+
+
+def held(process: int, port: int) -> int:
+    """How many connections of clients a process holds."""
+    lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    established = {line[9] for line in lines if line[1].endswith(f":{port:04X}") and line[3] == "01"}
+    links = (os.readlink(entry) for entry in Path(f"/proc/{process}/fd").iterdir() if entry.is_symlink())
+    return sum(link.startswith("socket:") and link[8:-1] in established for link in links)
+
+
+def test_each_process_gets_its_share_of_the_connections(server: Server) -> None:
+    one, other = children(server.process.pid)
+    port = int(server.url.rpartition(":")[2])
+    with ExitStack() as opened:
+
+        def connect() -> None:
+            client = opened.enter_context(socket.create_connection(("127.0.0.1", port), timeout=30))
+            client.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert client.recv(65_536).startswith(b"HTTP/1.1 200")
+
+        os.kill(other, signal.SIGSTOP)
+        for _ in range(8):
+            connect()
+        assert (held(one, port), held(other, port)) == (8, 0)
+        os.kill(other, signal.SIGCONT)
+        for _ in range(8):
+            connect()
+        assert held(other, port) >= 6
 
 
 def test_a_worker_that_dies_is_replaced(server: Server) -> None:

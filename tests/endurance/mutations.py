@@ -202,8 +202,8 @@ MUTATIONS = [
     ),
     Mutation(
         "the first time of a mark",
-        "WHEN {grain.table}.stale_since < excluded.stale_since THEN",
-        "WHEN FALSE THEN",
+        "COALESCE({grain.table}.stale_since, excluded.stale_since)",
+        "excluded.stale_since",
         "tests/integration/test_deltas.py -k keeps_the_first_time",
     ),
     Mutation(
@@ -1217,6 +1217,18 @@ MUTATIONS = [
         "        except Exception:\n            return None  # the route itself",
         "        except TimeoutError:\n            return None  # the route itself",
         "tests/integration/test_hot_reads.py -k 'whatever and sqlite'",
+    ),
+    Mutation(
+        "leaving a connection to a process that holds fewer",
+        "        if self._held() + len(self._beginning) <= min(shares):",
+        "        if True:",
+        "tests/unit/test_accepting.py",
+    ),
+    Mutation(
+        "accepting a connection that nobody else takes",
+        "        return now - self._left_since < LEAVE_SECONDS",
+        "        return True",
+        "tests/unit/test_accepting.py",
     ),
     Mutation(
         "another read for whoever asks after one has begun",
