@@ -326,7 +326,7 @@ import sys, time
 from pdpp_ref.cli.main import main
 from pdpp_ref.services import reconcile
 
-def pause(seconds):
+def pause(*_):
     print("pausing", flush=True)
     time.sleep(60)
 

@@ -425,8 +425,7 @@ def _look(url: str) -> dict[str, list[tuple[Any, ...]]]:
         probe.await_the_dead()
         assert not probe.is_corrupt()
         tables = probe.columns()
-        # A file of an earlier schema, or of a copy that has not arrived, is not served.
-        if "pdpp_ref_copying" in tables and not probe("SELECT 1 FROM pdpp_ref_copying"):
+        if _is_served(probe):
             assert probe.wrong_but_clean() == []
         names = probe.names() if "streams" in tables else {}
         found = {}
@@ -437,6 +436,11 @@ def _look(url: str) -> dict[str, list[tuple[Any, ...]]]:
             rows = probe(f"SELECT {', '.join(shown)} FROM {table}")
             found[table] = sorted((_named(table, shown, row, names) for row in rows), key=repr)
         return found
+
+
+def _is_served(probe: DatabaseProbe) -> bool:
+    """A file of an earlier schema, or of a copy that has not arrived, is not."""
+    return "pdpp_ref_copying" in probe.columns() and not probe("SELECT 1 FROM pdpp_ref_copying")
 
 
 def _named(table: str, columns: list[str], row: tuple[Any, ...], names: Names) -> tuple[Any, ...]:
@@ -450,6 +454,10 @@ def _named(table: str, columns: list[str], row: tuple[Any, ...], names: Names) -
 
 def settled(place: Place) -> dict[str, list[tuple[Any, ...]]]:
     """The same once all is repaired: what is left to see is what was written."""
-    with opened(place.url):
-        reconcile.run_until_fresh()
+    for url in place.urls:
+        with DatabaseProbe(url) as probe:
+            is_served = _is_served(probe)
+        if is_served or url == place.url:
+            with opened(url):
+                reconcile.run_until_fresh()
     return look(place)
