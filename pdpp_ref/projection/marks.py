@@ -10,7 +10,16 @@ from typing import Any
 
 import peewee
 
-from ..database import among, execute, execute_many, fetch_all, id_list, placeholders, update_many
+from ..database import (
+    among,
+    execute,
+    execute_many,
+    fetch_all,
+    fetch_column,
+    id_list,
+    placeholders,
+    update_many,
+)
 from ..models import RetainedSizeStream, locking
 from ..models.locking import LockedGrainRow
 from ..timestamps import utc_now
@@ -104,10 +113,10 @@ def _mark(grain: Grain, key: int, more: dict[str, int]) -> None:
     """Mark a row, or add a dirty one, which has the columns of `more` too: an update alone would not find
     a row that does not exist.
 
-    A row that is dirty already keeps its first time.  If that is in the future, by a clock that was ahead,
-    the measures are unknown on that day too.  A row that was lost may have snapshots in any order, and its
-    generation comes after theirs, so that nothing links it to them.
+    A row that is dirty already keeps its earliest time.  A row that was lost may have snapshots in any
+    order, and its generation comes after theirs, so that nothing links it to them.
     """
+    _record_future_marks(grain, f"{grain.key} = ?", key)
     row = {grain.key: key, "dirty": True, "stale_since": utc_now(), "days_disordered": True, **more}
     generation = f"SELECT COALESCE(MAX(generation), 0) + 1 FROM {grain.days} WHERE {grain.key} = ?"
     looked_up = {**dict(grain.names), "generation": generation}
@@ -117,10 +126,23 @@ def _mark(grain: Grain, key: int, more: dict[str, int]) -> None:
         VALUES ({placeholders(row)}, {", ".join(f"({sql})" for sql in looked_up.values())})
         ON CONFLICT ({grain.key}) DO UPDATE
         SET dirty = TRUE,
-            stale_since = COALESCE({grain.table}.stale_since, excluded.stale_since)
+            stale_since = CASE
+                WHEN {grain.table}.stale_since < excluded.stale_since THEN {grain.table}.stale_since
+                ELSE excluded.stale_since
+            END
         """,
         (*row.values(), *(key for _ in looked_up)),
     )
+
+
+def _record_future_marks(grain: Grain, where: str = "TRUE", *values: Any) -> None:
+    """Before marks of a clock that was ahead are moved to now: measures are unknown on their days too."""
+    keys = fetch_column(
+        f"SELECT {grain.key} FROM {grain.table} WHERE dirty AND stale_since > ? AND {where}",
+        (utc_now(), *values),
+    )
+    if keys:
+        gaps.record_writes(grain, keys)
 
 
 def record_writes(grain: Grain, rows: Mapping[int, LockedGrainRow]) -> None:
@@ -155,14 +177,15 @@ def mark_all() -> None:
         raise peewee.OperationalError("a row that was to be marked was not")
     execute("DELETE FROM retained_size_recounts")
     execute("DELETE FROM retained_size_record_recounts")
+    _record_future_marks(CONNECTION)
     execute(
         """
         UPDATE retained_size_connection
         SET dirty = TRUE,
-            stale_since = COALESCE(stale_since, ?),
+            stale_since = CASE WHEN stale_since < ? THEN stale_since ELSE ? END,
             connection_name = (SELECT connector_instance_id FROM connections WHERE id = connection_id)
         """,
-        [now],
+        (now, now),
     )
     mark_global()
 
@@ -170,6 +193,7 @@ def mark_all() -> None:
 def _mark_and_name(stream_ids: Sequence[int]) -> Sequence[int]:
     """Mark rows of streams and their rollups, and correct their names."""
     now = utc_now()
+    _record_future_marks(STREAM, among("stream_id"), id_list(stream_ids))
     update_many(
         RetainedSizeStream,
         ("stream_id", "stale_since"),
@@ -178,7 +202,7 @@ def _mark_and_name(stream_ids: Sequence[int]) -> Sequence[int]:
         """
         dirty = TRUE,
         rollups_dirty = TRUE,
-        stale_since = COALESCE(stale_since, :stale_since)""",
+        stale_since = CASE WHEN stale_since < :stale_since THEN stale_since ELSE :stale_since END""",
     )
     # Names are in every index, and rarely wrong.
     execute(

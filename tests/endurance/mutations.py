@@ -202,9 +202,15 @@ MUTATIONS = [
     ),
     Mutation(
         "the first time of a mark",
-        "COALESCE({grain.table}.stale_since, excluded.stale_since)",
-        "excluded.stale_since",
+        "WHEN {grain.table}.stale_since < excluded.stale_since THEN",
+        "WHEN FALSE THEN",
         "tests/integration/test_deltas.py -k keeps_the_first_time",
+    ),
+    Mutation(
+        "the day of a mark that is moved",
+        "    if keys:\n        gaps.record_writes(grain, keys)",
+        "    if False:\n        gaps.record_writes(grain, keys)",
+        "tests/integration/test_growth.py -k before",
     ),
     Mutation(
         "passing up a mark made by another program",

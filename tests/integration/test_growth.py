@@ -272,6 +272,20 @@ def test_a_row_that_is_cleaned_before_the_day_of_its_mark_hides_that_day(
     assert list(verify.differences()) == []
 
 
+def test_a_row_that_is_marked_again_before_its_mark_hides_both_days(
+    it_is: Callable[[int], None], probe: DatabaseProbe
+) -> None:
+    """On each of them something arrived that was not added."""
+    for day in (7, 2):
+        it_is(day)
+        probe.fail("UPDATE OF record_count ON retained_size_stream")
+        put(f"{day}", 10, stream=f"stream {day}")
+        probe.restore()
+    it_is(7)
+    assert reconcile.run_until_fresh().fresh
+    assert list(verify.differences()) == []
+
+
 def test_a_clock_that_was_behind_once_hides_the_day_it_showed(it_is: Callable[[int], None]) -> None:
     """It was taken for one that had been ahead before, and day 1 for having ended with "late"."""
     for day in (1, 5):
