@@ -188,13 +188,13 @@ class Histories(RuleBasedStateMachine):
 
     def not_recognized(self, connection: str, replayed: Iterable[Place]) -> set[Place]:
         """Of a deleted record, only the rollup tells a writer that it had versions.  If that was lost or damaged,
-        and is not derived yet, a replay may add them once more.
+        and is not derived yet, a replay may add them once more; also if the record is live again, as its new
+        version has no link to the older ones until then.
         """
         return {
             (stream, key)
             for stream, key in replayed
             if (connection, stream) in self.damaged
-            and key not in self.live[connection, stream]
             and self.versions_of(connection, stream, key) > len(self.history[connection, stream][key])
         }
 
