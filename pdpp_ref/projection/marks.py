@@ -151,6 +151,8 @@ def record_writes(grain: Grain, rows: Mapping[int, LockedGrainRow]) -> None:
     A mark in the future is corrected once its day is recorded: the row was dirty by now at the latest.
     """
     dirty = [key for key, row in rows.items() if row.dirty]
+    if not dirty:
+        return
     gaps.record_writes(grain, dirty)
     now = utc_now()
     execute_many(
