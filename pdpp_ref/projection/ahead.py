@@ -16,7 +16,11 @@ from .dirty_rows import small_dirty_streams
 
 
 class CountedAhead:
-    """Counts of the streams that the next pass will begin with, and how many `seconds` they took."""
+    """Counts of the streams that the next passes begin with, and how many `seconds` the last count took.
+
+    A pass may not get as far.  Its own commit changes no count, and is not noticed: the next one continues
+    with what is left.
+    """
 
     def __init__(self) -> None:
         self.seconds = 0.0
@@ -30,8 +34,10 @@ class CountedAhead:
         began = time.monotonic()
         try:
             with read_snapshot():
+                streams = small_dirty_streams(rows, CHUNK_VERSIONS, without)
+                self._counts = self.counts().only(streams)
                 self._version = db.data_version()
-                for group in in_groups(small_dirty_streams(rows, CHUNK_VERSIONS, without), CHUNK_VERSIONS):
+                for group in in_groups(streams, CHUNK_VERSIONS):
                     self._counts.of(group)
                     if time.monotonic() - began > seconds:
                         break
@@ -40,6 +46,6 @@ class CountedAhead:
         self.seconds = time.monotonic() - began
 
     def counts(self) -> StreamCounts:
-        """Inside the transaction of the pass: what was counted, if nothing has changed; else nothing."""
+        """Inside a transaction: what was counted, if nobody else has committed since; else nothing."""
         is_unchanged = self._version is not None and self._version == db.data_version()
         return self._counts if is_unchanged else StreamCounts()

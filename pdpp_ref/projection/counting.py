@@ -52,6 +52,12 @@ class StreamCounts:
             self._counted |= _count_streams(left, max(streams[stream_id] for stream_id in left))
         return {stream_id: self._counted[stream_id] for stream_id in streams}
 
+    def only(self, stream_ids: Iterable[int]) -> "StreamCounts":
+        """Those of these streams."""
+        found = StreamCounts()
+        found._counted = {each: self._counted[each] for each in stream_ids if each in self._counted}
+        return found
+
     def include(self, stream_ids: Iterable[int]) -> bool:
         return all(stream_id in self._counted for stream_id in stream_ids)
 

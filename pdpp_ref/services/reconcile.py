@@ -177,9 +177,9 @@ def run_until_fresh(
     Raises Busy or peewee.DatabaseError; finished passes stay.
     """
     aside = aside or no_rows_set_aside()
+    ahead = CountedAhead()
     streams = connections = 0
     while True:
-        ahead = CountedAhead()
         ahead.count(limits.rows, limits.seconds, aside.waiting("stream"))
         began = time.monotonic()
         done = run_pass(limits, aside=aside, ahead=ahead)

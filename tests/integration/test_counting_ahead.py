@@ -1,5 +1,6 @@
 """On SQLite, a rebuild counts streams before it locks the file."""
 
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -77,4 +78,25 @@ def test_a_failure_while_counting_ahead_is_no_failure_of_the_pass(probe: Databas
     with traced(fail):
         assert reconcile.finish_rebuild().fresh
     assert seen
+    assert list(verify.differences()) == []
+
+
+def test_behind_a_large_stream_others_are_counted_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It takes several passes, in which the others' turn does not come."""
+    monkeypatch.setattr("pdpp_ref.projection.record_rollups.CHUNK_VERSIONS", 2)
+    monkeypatch.setattr("pdpp_ref.projection.record_rollups.CHUNK_ROWS", 2)
+    write(*(upsert(f"key {number}", version, "large") for version in range(2) for number in range(9)))
+    write(*SMALL_STREAMS)
+    count, counted, passes = counting._count_streams, Counter[int](), []
+
+    def watched(stream_ids: Any, through: int) -> Any:
+        counted.update(stream_ids)
+        return count(stream_ids, through)
+
+    monkeypatch.setattr(counting, "_count_streams", watched)
+    reconcile.begin_rebuild()
+    done = reconcile.run_until_fresh(reconcile.Limits(rows=100, seconds=0), passes.append)
+    assert done.fresh
+    assert len(passes) > 3
+    assert set(counted.values()) == {1}
     assert list(verify.differences()) == []
