@@ -101,6 +101,8 @@ CREATE INDEX "connection_contacts_silent_from" ON "connection_contacts" ("silent
 -- A table version with a rejected line is not activated: `rejected_table_version` is the newest
 -- such, `rejected_unversioned` that there were lines whose version is unknown, and `rejections_seen`
 -- how many of the connection's `unattributed_rejections` an activation has considered.
+--
+-- `largest_sizes` helps to choose which of its next records are ranked, see projection/ranked.py.
 CREATE TABLE "streams" (
     "id" BIGSERIAL NOT NULL PRIMARY KEY,
     "connection_id" BIGINT,
@@ -119,6 +121,7 @@ CREATE TABLE "streams" (
     "rejections_seen" BIGINT NOT NULL DEFAULT 0,
     "incarnation" TEXT COLLATE "C" NOT NULL DEFAULT '',
     "removed_through" BIGINT NOT NULL DEFAULT 0,
+    "largest_sizes" TEXT COLLATE "C" NOT NULL DEFAULT '',
     FOREIGN KEY ("connection_id") REFERENCES "connections" ("id") ON DELETE CASCADE
 );
 CREATE UNIQUE INDEX "streams_connection_id_name" ON "streams" ("connection_id", "name");
@@ -143,6 +146,7 @@ CREATE TABLE "retention_rules" (
 -- The live version of a key.  `table_version` is a Singer table version, if one was sent.
 --
 -- `has_rollup`: the key has more than this one version, or files; see RetainedSizeRecord.
+-- `ranked`: without a rollup, it may be one of the largest; see projection/ranked.py.
 -- `record_time` is when the thing happened, if the sender says so; empty if the record was sent again
 -- after its field was declared, and has no such time.
 CREATE TABLE "records" (
@@ -156,12 +160,13 @@ CREATE TABLE "records" (
     "table_version" BIGINT,
     "record_time" TEXT COLLATE "C",
     "has_rollup" BOOLEAN NOT NULL DEFAULT FALSE,
+    "ranked" BOOLEAN NOT NULL DEFAULT TRUE,
     PRIMARY KEY ("stream_id", "key"),
     FOREIGN KEY ("stream_id") REFERENCES "streams" ("id") ON DELETE CASCADE,
     CHECK (json_bytes = octet_length(data))
 );
 CREATE INDEX "records_stream_id_version_json_bytes" ON "records" ("stream_id", "version", "json_bytes");
-CREATE INDEX records_by_json_bytes ON records (json_bytes, stream_id, key) WHERE NOT has_rollup;
+CREATE INDEX records_by_json_bytes ON records (json_bytes, stream_id, key) WHERE ranked AND NOT has_rollup;
 CREATE INDEX records_record_time ON records (stream_id, record_time) WHERE record_time IS NOT NULL;
 CREATE INDEX records_with_rollup ON records (stream_id, version) WHERE has_rollup;
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from ..database import delete_many, insert_many, update_many
 from ..models import BlobBinding, Record, RecordChange, RetainedSizeRecord, Stream
 from ..models.measures import MEASURE_NAMES
-from ..projection import deltas, marks
+from ..projection import deltas, marks, ranked
 from ..timestamps import utc_now
 from . import contacts
 from .stream_batch import Row, StreamBatch
@@ -21,6 +21,7 @@ def store(batches: Sequence[StreamBatch], connection_id: int) -> None:
     insert_many(RetainedSizeRecord, _ROLLUP_COLUMNS, rollups, _KEY_COLUMNS)
     _store_metadata(batches)
     _store_bindings(batches)
+    ranked.fill({(batch.id, block) for batch in batches for block in batch.left})
     _store_streams(batches)
     changed = {batch.id: batch.delta for batch in batches if batch.changes_measures()}
     if changed:
@@ -36,9 +37,11 @@ def _store_records(batches: Sequence[StreamBatch]) -> None:
     new: list[Row] = []
     replaced: list[Row] = []
     for batch in batches:
+        chosen = batch.rank()
         # In the order of the keys: neighbours in an index are then added one after the other.
         for key in sorted(batch.current):
             if (row := batch.current[key]) is not None:
+                row = (*row[:-1], True) if row[1] in chosen else row
                 (replaced if key in batch.live else new).append(row)
     insert_many(Record, _RECORD_COLUMNS, new)
     insert_many(Record, _RECORD_COLUMNS, replaced, _KEY_COLUMNS)
@@ -64,7 +67,7 @@ def _store_streams(batches: Sequence[StreamBatch]) -> None:
 _KEY_COLUMNS = ("stream_id", "key")
 _VERSION_COLUMNS = ("stream_id", "version", "key", "data", "json_bytes", "emitted_at", "ingested_at")
 _CHANGE_COLUMNS = (*_VERSION_COLUMNS, "previous_version")
-_RECORD_COLUMNS = (*_VERSION_COLUMNS, "table_version", "record_time", "has_rollup")
+_RECORD_COLUMNS = (*_VERSION_COLUMNS, "table_version", "record_time", "has_rollup", "ranked")
 _PRUNED_COLUMNS = ("pruned_at", "pruned_digest", "stream_id", "version")
 _STREAM_COLUMNS = (
     "last_version",
@@ -78,6 +81,7 @@ _STREAM_COLUMNS = (
     "rejected_table_version",
     "rejected_unversioned",
     "rejections_seen",
+    "largest_sizes",
     "id",
 )
 _BINDING_COLUMNS = (

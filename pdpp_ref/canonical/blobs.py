@@ -21,10 +21,11 @@ from ..database import (
     execute_one,
     fetch_all,
     fetch_as,
+    fetch_column,
     write_transaction,
 )
 from ..models import BlobBinding, StoredStream, UnclaimedFile, locking
-from ..projection import deltas, marks
+from ..projection import deltas, marks, ranked
 from ..projection.deltas import Delta
 from ..timestamps import utc_now
 from . import claims
@@ -196,9 +197,11 @@ def _count(stream: StoredStream, key: str, record: Holder, size: int, now: str) 
     """Add a file that has been bound to the record's rollup and to the totals."""
     is_new_rollup = _add_to_rollup(stream.id, key, size, now)
     if not record.has_rollup:
-        execute_one(
-            "UPDATE records SET has_rollup = TRUE WHERE stream_id = ? AND key = ?", (stream.id, key)
+        (version,) = fetch_column(
+            "UPDATE records SET has_rollup = TRUE WHERE stream_id = ? AND key = ? RETURNING version",
+            (stream.id, key),
         )
+        ranked.take_out(stream.id, [version])
     delta = Delta()
     delta.add_files(record.version, 1, size)
     deltas.record(stream.connection_id, {stream.id: delta})

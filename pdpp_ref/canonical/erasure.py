@@ -16,7 +16,7 @@ from ..database import (
     write_transaction,
 )
 from ..models import StoredStream, locking
-from ..projection import deltas, record_rollups
+from ..projection import deltas, ranked, record_rollups
 from ..projection.deltas import Delta
 from . import blobs, erased, file_references
 from .erased import Names
@@ -42,6 +42,7 @@ class _Live(NamedTuple):
     version: int
     json_bytes: int
     record_time: str | None
+    ranked: bool
 
 
 def erase(names: Names) -> Erased:
@@ -168,7 +169,7 @@ class _Removal:
         live = fetch_as(
             _Live,
             """
-            SELECT version, json_bytes, record_time
+            SELECT version, json_bytes, record_time, ranked
             FROM records
             WHERE stream_id = ? AND key = ?
             """,
@@ -179,6 +180,7 @@ class _Removal:
             if _is_undated(self.stream, record):
                 self.stream.undated_records -= 1
         execute("DELETE FROM records WHERE stream_id = ? AND key = ?", of_key)
+        ranked.take_out(self.stream.id, [record.version for record in live if record.ranked])
 
     def _remove_files(self, key: str, files: Sequence[BoundFile]) -> None:
         for each in files:

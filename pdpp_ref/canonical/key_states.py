@@ -18,7 +18,7 @@ class KeyState(msgspec.Struct, gc=False):
     """A key before the next change; once it is deleted, `data` is None and `size` 0.
 
     `time` is when this version was emitted, or else arrived; `versions` and `history` are the number
-    of the key's versions and their bytes.
+    of the key's versions and their bytes.  `ranked` is the record's, as it is stored.
     """
 
     version: int
@@ -33,6 +33,7 @@ class KeyState(msgspec.Struct, gc=False):
     history: int
     blob_count: int = 0
     blob_bytes: int = 0
+    ranked: bool = False
 
 
 class StoredKeys(NamedTuple):
@@ -107,7 +108,7 @@ def _load_live(places: Sequence[Place]) -> dict[Place, KeyState]:
         """
         SELECT
             stream_id, key, version, json_bytes, data, table_version, record_time, has_rollup, emitted_at,
-            ingested_at
+            ingested_at, ranked
         FROM records
         WHERE (stream_id, key) = :each
         """,
@@ -126,10 +127,21 @@ def _load_live(places: Sequence[Place]) -> dict[Place, KeyState]:
         has_rollup,
         emitted_at,
         ingested_at,
+        ranked,
     ) in rows:
         time = emitted_at or ingested_at
         states[stream_id, key] = KeyState(
-            version, size, data, table_version, record_time, bool(has_rollup), emitted_at, time, 1, size
+            version,
+            size,
+            data,
+            table_version,
+            record_time,
+            bool(has_rollup),
+            emitted_at,
+            time,
+            1,
+            size,
+            ranked=bool(ranked),
         )
     return states
 

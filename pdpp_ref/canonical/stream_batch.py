@@ -7,6 +7,7 @@ from typing import Any
 from ..database import execute, fetch_value
 from ..models import StoredStream
 from ..parsing.messages import Change, Exported, time_in
+from ..projection import ranked
 from ..projection.deltas import Delta
 from ..timestamps import utc_now
 from . import restoring, unchanged
@@ -51,6 +52,7 @@ class StreamBatch:
         self.stored: Sequence[Change] = ()
         # Keys whose rollup is lost, or exists although the record does not say so.
         self.wrong_rollups: set[str] = set()
+        self.left: set[int] = set()  # the blocks that ranked records were taken out of
         self.version = self.stream.last_version
         self.section: restoring.Section | None = None
         self.keys = StreamKeys(self.stream)
@@ -157,7 +159,7 @@ class StreamBatch:
         """The state of a key now; that of a new record is made only if its key is needed again."""
         state = self.states.get(key)
         if state is None and (row := self.current.get(key)) is not None:
-            _, version, _, data, size, emitted_at, arrived_at, table_version, time, has_rollup = row
+            _, version, _, data, size, emitted_at, arrived_at, table_version, time, has_rollup, _ = row
             state = self.states[key] = KeyState(
                 version,
                 size,
@@ -203,12 +205,20 @@ class StreamBatch:
             change.table_version,
             time,
             has_rollup,
+            False,  # see `rank`
         )
 
     def _is_replaced(self, before: KeyState) -> None:
+        self._take_out(before)
         self.delta.remove_current(before.version, before.size)
         if self._is_undated(before):
             self.stream.undated_records -= 1
+
+    def _take_out(self, before: KeyState) -> None:
+        """The record leaves the ranking of those without a rollup."""
+        if before.ranked:
+            self.left.add(ranked.block_of(before.version))
+            before.ranked = False
 
     def _append(self, change: Change, data: str | None, size: int, before: KeyState | None) -> None:
         """Add a version."""
@@ -257,6 +267,7 @@ class StreamBatch:
         """Plan to bind a file to a live record that does not have it."""
         state = self._state_of(key)
         assert state is not None, "only a live record is bound to a file"
+        self._take_out(state)
         state.has_rollup = True
         state.blob_count += 1
         state.blob_bytes += size
@@ -264,7 +275,7 @@ class StreamBatch:
         row = (self.id, key, sha256, state.version, size, self.now, mime_type, json_path)
         self.bound[key, sha256] = row
         if current := self.current.get(key):
-            self.current[key] = (*current[:-1], True)
+            self.current[key] = (*current[:-2], True, False)
 
     @property
     def bound_keys(self) -> set[str]:
@@ -351,8 +362,17 @@ class StreamBatch:
             stream.rejected_table_version,
             stream.rejected_unversioned,
             stream.rejections_seen,
+            stream.largest_sizes,
             self.id,
         )
+
+    def rank(self) -> set[int]:
+        """The versions of its new records that are ranked."""
+        new = [row[1:5] for row in self.current.values() if row is not None and not row[-2]]
+        chosen, largest = ranked.choose(self.stream.largest_sizes, sorted(new))
+        is_known = ranked.block_of(self.version) not in self.left
+        self.stream.largest_sizes = largest if is_known else ""
+        return chosen
 
     def rollups(self) -> Iterator[Row]:
         """Rows of RetainedSizeRecord, for the keys of this write that have or need one."""

@@ -22,9 +22,9 @@ from ..models import (
     SchemaVersion,
 )
 from ..timestamps import utc_now
-from . import schema_3, schema_4
+from . import schema_3, schema_4, schema_5
 
-CURRENT, OLDEST = 4, 2
+CURRENT, OLDEST = 5, 2
 
 
 # By schema version: the step that migrates from the version before.  A new database is created as
@@ -32,6 +32,7 @@ CURRENT, OLDEST = 4, 2
 MIGRATIONS: dict[int, Callable[[], None]] = {
     3: schema_3.migrate,
     4: schema_4.migrate,
+    5: schema_5.migrate,
 }
 
 

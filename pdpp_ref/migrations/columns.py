@@ -21,5 +21,9 @@ def flag() -> str:
     return f"{db.field_types.get('BOOL', 'BOOLEAN')} NOT NULL DEFAULT FALSE"
 
 
+def true() -> str:
+    return flag().removesuffix("FALSE") + "TRUE"
+
+
 def text() -> str:
     return str(db.field_types.get("TEXT", "TEXT"))

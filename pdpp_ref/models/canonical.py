@@ -1,7 +1,7 @@
 """The canonical tables: what was received, the source of truth."""
 
 import peewee
-from peewee import SQL, BigAutoField, BigIntegerField, ForeignKeyField, TextField
+from peewee import SQL, BigAutoField, BigIntegerField, BooleanField, ForeignKeyField, TextField
 
 from ..database import byte_length
 from .base import (
@@ -47,6 +47,8 @@ class Stream(Table):
     A table version with a rejected line is not activated: `rejected_table_version` is the newest
     such, `rejected_unversioned` that there were lines whose version is unknown, and `rejections_seen`
     how many of the connection's `unattributed_rejections` an activation has considered.
+
+    `largest_sizes` helps to choose which of its next records are ranked, see projection/ranked.py.
     """
 
     id = BigAutoField()
@@ -66,6 +68,7 @@ class Stream(Table):
     rejections_seen = count()
     incarnation = random_id()
     removed_through = count()
+    largest_sizes = TextField(default="", constraints=[SQL("DEFAULT ''")])
 
     class Meta:
         table_name = "streams"
@@ -76,6 +79,7 @@ class Record(Table):
     """The live version of a key.  `table_version` is a Singer table version, if one was sent.
 
     `has_rollup`: the key has more than this one version, or files; see RetainedSizeRecord.
+    `ranked`: without a rollup, it may be one of the largest; see projection/ranked.py.
     `record_time` is when the thing happened, if the sender says so; empty if the record was sent again
     after its field was declared, and has no such time.
     """
@@ -90,6 +94,7 @@ class Record(Table):
     table_version = BigIntegerField(null=True)
     record_time = TextField(null=True)
     has_rollup = flag()
+    ranked = BooleanField(default=True, constraints=[SQL("DEFAULT TRUE")])
 
     class Meta:
         table_name = "records"
@@ -278,8 +283,8 @@ class RetentionRule(Table):
         table_name = "retention_rules"
 
 
-# The measures of a record with one version follow from its length, so an import pays for one index.
-Record.add_index(rank("records", "json_bytes", ", stream_id, key", " WHERE NOT has_rollup"))
+# The measures of a record with one version follow from its length, so one index ranks by all of them.
+Record.add_index(rank("records", "json_bytes", ", stream_id, key", " WHERE ranked AND NOT has_rollup"))
 Record.add_index(
     SQL(
         "CREATE INDEX IF NOT EXISTS records_record_time ON records (stream_id, record_time) "

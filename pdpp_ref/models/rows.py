@@ -20,6 +20,7 @@ class StoredStream(msgspec.Struct):
     rejected_table_version: int | None
     rejected_unversioned: bool
     rejections_seen: int
+    largest_sizes: str
 
     def __post_init__(self) -> None:
         # SQLite's booleans are 0 and 1.

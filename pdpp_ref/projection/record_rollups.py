@@ -32,7 +32,7 @@ from ..database import (
     id_list,
     lock_attempt,
 )
-from . import rollup_rows
+from . import ranked, rollup_rows
 from .apart import Apart
 from .counting import StreamCounts, in_groups
 from .rollup_rows import Count, Files, LiveRecord, Rollup, Version
@@ -276,6 +276,7 @@ class _Derivation:
         rollups: dict[str, Rollup] = {}
         links: list[Link] = []
         flags: list[tuple[bool, int, str]] = []
+        changed: list[int] = []  # their versions
         for key in keys:
             count, record = counts.get(key), live.get(key)
             rollup = self._rollup(key, count, record, files.get(key), stored.get(key))
@@ -283,11 +284,13 @@ class _Derivation:
                 rollups[key] = rollup
             if record and bool(record.has_rollup) != bool(rollup):
                 flags.append((rollup is not None, self.id, key))
+                changed.append(record.version)
             if record and count and record.history_bytes is not None and count.version < record.version:
                 links += self._link(Version(record.version, key, 0, record.previous), count)
         rollup_rows.store_rollups([row for key, row in rollups.items() if row != stored.get(key)])
         rollup_rows.remove_rollups(self.id, [key for key in stored if key not in rollups])
         rollup_rows.set_has_rollup(flags)
+        ranked.take_out(self.id, changed)
         rollup_rows.set_previous(links)
         rollup_rows.remove_counts_between(*span)
         self.after = keys[-1]

@@ -175,7 +175,7 @@ def clear_has_rollup(stream_id: int, after: int, through: int) -> None:
     execute(
         """
         UPDATE records
-        SET has_rollup = FALSE
+        SET has_rollup = FALSE, ranked = TRUE
         WHERE records.stream_id = ? AND records.version > ? AND records.version <= ?
             AND has_rollup
             AND NOT EXISTS (
@@ -339,8 +339,8 @@ def remove_rollups(stream_id: int, keys: Sequence[str]) -> None:
 
 
 def set_has_rollup(flags: Sequence[tuple[bool, int, str]]) -> None:
-    """Values: the flag, the stream, the key."""
-    execute_many("UPDATE records SET has_rollup = ? WHERE stream_id = ? AND key = ?", flags)
+    """Values: the flag, the stream, the key.  The caller takes those with a rollup out of the ranking."""
+    execute_many("UPDATE records SET has_rollup = ?, ranked = TRUE WHERE stream_id = ? AND key = ?", flags)
 
 
 def remove_counts_between(stream_id: int, after: str, last: str) -> None:

@@ -14,6 +14,7 @@ from msgspec.structs import asdict
 from ..database import fetch_all, fetch_column, placeholders
 from ..models import MAY_RETAIN, STREAM_PREFIX
 from ..models.measures import EVERY_MEASURE, TOTAL, TOTAL_SQL
+from ..projection.ranked import RANKED
 from ..projection.rows import (
     CONNECTION_COLUMNS,
     STREAM_COLUMNS,
@@ -24,7 +25,7 @@ from ..projection.rows import (
 from . import items
 from .items import ItemRow
 
-MAX_ROWS = 25
+MAX_ROWS = RANKED
 FEW_STREAMS = 200  # as many are put in the order of their names; of more, only the first are looked for
 # A record is one record, and a file one file: ranking by what is always 1 makes no sense.
 MEASURES_OF = {
@@ -196,7 +197,7 @@ class _Ranked(NamedTuple):
         )
 
 
-_WITHOUT_ROLLUP = _Ranked("records", "NOT has_rollup")
+_WITHOUT_ROLLUP = _Ranked("records", "ranked AND NOT has_rollup")
 _WITH_ROLLUP = _Ranked("retained_size_record", "TRUE")
 _WITH_FILES = _Ranked("retained_size_record", "blob_count <> 0")
 _FILES = _Ranked("blob_bindings", "TRUE", ("key", "sha256"))

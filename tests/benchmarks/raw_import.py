@@ -7,7 +7,7 @@ two tables, 2,000 records to a transaction, with the pragmas of pdpp_ref and a l
 checks nothing, knows that no record is there yet, has no index but the primary keys, and prints the totals that it
 stored: records, their bytes, versions, their bytes.
 
-`--indexed` adds the indexes that pdpp_ref has of such records: the least that any import into its tables can cost.
+`--indexed` adds the indexes that pdpp_ref has of all such records: the least that any import into its tables can cost.
 """
 
 import argparse
@@ -38,7 +38,6 @@ CREATE TABLE record_changes (
 """
 INDEXES = """
 CREATE INDEX records_versions ON records (stream, version, json_bytes);
-CREATE INDEX records_by_json_bytes ON records (json_bytes, stream, key);
 CREATE INDEX changes_versions ON record_changes (stream, version, json_bytes);
 """
 ADD = """

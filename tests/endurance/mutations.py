@@ -1284,6 +1284,49 @@ MUTATIONS = [
         "text",
         "tests/integration/test_diagnostics.py -k should_be_a_time",
     ),
+    # ---- ranked records
+    Mutation(
+        "the largest of a block are ranked after others have left",
+        "    ranked.fill({(batch.id, block) for batch in batches for block in batch.left})\n",
+        "",
+        "tests/integration/test_ranked.py -k next_largest",
+    ),
+    Mutation(
+        "sizes of records that have left are forgotten",
+        '        self.stream.largest_sizes = largest if is_known else ""',
+        "        self.stream.largest_sizes = largest",
+        "tests/integration/test_ranked.py -k have_left",
+    ),
+    Mutation(
+        "records of one block are not compared with those of another",
+        "        known, block = sizes if at == block else [], at",
+        "        known, block = sizes, at",
+        "tests/integration/test_ranked.py -k erasure_begins",
+    ),
+    Mutation(
+        "an erased record leaves the ranking",
+        "        ranked.take_out(self.stream.id, [record.version for record in live if record.ranked])\n",
+        "",
+        "tests/integration/test_ranked.py -k next_largest",
+    ),
+    Mutation(
+        "a record that gets a file leaves the ranking",
+        "        ranked.take_out(stream.id, [version])\n",
+        "",
+        "tests/integration/test_ranked.py -k next_largest",
+    ),
+    Mutation(
+        "a record whose rollup is removed is ranked",
+        "        SET has_rollup = FALSE, ranked = TRUE\n",
+        "        SET has_rollup = FALSE\n",
+        "tests/integration/test_ranked.py -k rollup_is_removed",
+    ),
+    Mutation(
+        "a record that gets its rollup back leaves the ranking",
+        "        ranked.take_out(self.id, changed)\n",
+        "",
+        "tests/integration/test_ranked.py -k rollup_back",
+    ),
     # ---- growth
     Mutation(
         "replacing the measures of a row that was wrong",

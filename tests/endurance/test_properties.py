@@ -35,7 +35,7 @@ from pdpp_ref.canonical.errors import NotFound
 from pdpp_ref.models import locking
 from pdpp_ref.operations import verify
 from pdpp_ref.parsing.messages import Change
-from pdpp_ref.projection import deltas, dirty_rows, marks, record_rollups
+from pdpp_ref.projection import deltas, dirty_rows, marks, ranked, record_rollups
 from pdpp_ref.projection.grains import STREAM, Grain
 from pdpp_ref.services import reconcile, summary
 from pdpp_ref.services.auto_reconcile import AutoReconcile
@@ -45,6 +45,7 @@ from pdpp_ref.timestamps import utc_now
 from tests.support.factories import (
     Clock,
     DatabaseProbe,
+    assert_ranked,
     assert_sized_and_ranked,
     mark,
     remove_deleted,
@@ -472,6 +473,7 @@ class Histories(RuleBasedStateMachine):
             assert not (found := list(verify.differences())), found
             assert summary.read(self.auto).state == "fresh"
             assert_sized_and_ranked(self.probe)
+            assert_ranked(self.probe)
         finally:
             self.close()
             self.place.__exit__(None, None, None)
@@ -484,6 +486,8 @@ def _small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dirty_rows, "DISCOVER_ROWS", 2)
     for name, number in {"CHUNK_VERSIONS": 3, "CHUNK_ROWS": 2, "CHUNK_KEYS": 2, "FEW_VERSIONS": 1}.items():
         monkeypatch.setattr(record_rollups, name, number)
+    monkeypatch.setattr(ranked, "RANKED", 2)
+    monkeypatch.setattr(ranked, "BLOCK", 4)
     monkeypatch.setattr(timestamps, "datetime", WallClock)
 
 

@@ -160,14 +160,15 @@ def test_a_database_of_an_earlier_version_is_clean_once_compacted(folder: Path) 
 
 def test_compacting_returns_space_and_changes_nothing_else(folder: Path, probe: DatabaseProbe) -> None:
     fill(1_500)
-    stored = probe("SELECT * FROM records WHERE key >= '0001400'")
+    columns = "key, version, data, json_bytes, ingested_at"
+    stored = probe(f"SELECT {columns} FROM records WHERE key >= '0001400'")
     write(*(delete(f"{number:07}") for number in range(1_400)))
     retention.prune(1)
     before, after = db.compact()
     assert after < before / 2
     assert (folder / "test.sqlite3").stat().st_size == after
     assert unused_space.log_bytes(str(folder / "test.sqlite3")) == 0
-    assert probe("SELECT * FROM records") == stored
+    assert probe(f"SELECT {columns} FROM records") == stored
     assert probe.wrong_but_clean() == []
 
 

@@ -25,7 +25,7 @@ from pdpp_ref.models import (
     locking,
 )
 from pdpp_ref.parsing.messages import Change
-from pdpp_ref.projection import marks
+from pdpp_ref.projection import marks, ranked
 from pdpp_ref.projection.rows import global_row
 from pdpp_ref.queries import rankings, sizes
 from pdpp_ref.schemas import dataset
@@ -230,7 +230,9 @@ def assert_sized_and_ranked(probe: DatabaseProbe) -> None:
     for scope, measures in rankings.MEASURES_OF.items():
         for measure in measures:
             expected = sorted(everything[scope], key=lambda row: (-row[1][measure], row[0]))
-            for limit in (1, 3, 25):
+            for limit in (1, 2, 3, 25):
+                if scope == "record" and limit > ranked.RANKED:
+                    continue  # the test has made it smaller
                 found = top_rows(scope, measure, limit)
                 assert [row.rank for row in found] == list(range(1, len(found) + 1))
                 got = [
@@ -241,6 +243,26 @@ def assert_sized_and_ranked(probe: DatabaseProbe) -> None:
                     for row in found
                 ]
                 assert got == expected[:limit], (scope, measure, limit)
+
+
+def assert_ranked(probe: DatabaseProbe) -> None:
+    """Of records without a rollup, each that is not ranked has enough of its block before it that are."""
+    blocks: dict[tuple[int, int], list[tuple[int, str, bool]]] = {}
+    for stream_id, version, size, key, is_ranked in probe(
+        """
+        SELECT stream_id, version, json_bytes, key, ranked
+        FROM records
+        JOIN streams ON id = stream_id AND connection_id IS NOT NULL
+        WHERE NOT has_rollup
+        """
+    ):
+        block = blocks.setdefault((stream_id, ranked.block_of(version)), [])
+        block.append((-size, key, bool(is_ranked)))
+    for block in blocks.values():
+        before = 0
+        for _, key, is_ranked in sorted(block):
+            assert is_ranked or before >= ranked.RANKED, key
+            before += is_ranked
 
 
 def top_rows(scope: Any, measure: str, limit: int) -> list[dataset.TopRow]:
