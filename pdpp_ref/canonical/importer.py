@@ -7,7 +7,8 @@ stored too.
 
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple, NoReturn, TypeVar
 
@@ -15,7 +16,7 @@ import peewee
 
 from .. import signals
 from ..database import PROBLEM_TEXT, Busy, problem
-from ..parsing.json_lines import BYTE_ORDER_MARK, InvalidKey, TooLarge
+from ..parsing.json_lines import InvalidKey, TooLarge
 from ..parsing.lines import Broken, Line, LineTooLong
 from ..parsing.messages import (
     MAX_LINE_BYTES,
@@ -36,8 +37,9 @@ from ..parsing.messages import (
 from . import activation, export_streams, exported_files, records, retrying
 from .errors import BlobTooLarge, DigestMismatch, NotFound, TempStorageFull
 from .export_progress import ExportProgress, Options
+from .read_ahead import Read, ReadAhead, messages, size_of
 
-BATCH_LINES = 5_000
+BATCH_LINES = 10_000
 BATCH_BYTES = 4 * 1024 * 1024
 BATCH_SECONDS = 1.0
 T = TypeVar("T")
@@ -117,6 +119,7 @@ class Importer:
     each batch.  `stream` is the stream of lines that name none, and `time_fields` are the fields with
     record times (see Reader).  `stores_rejected`: `on_rejected` stores the lines, so a STATE may be
     passed on after one.  `outage_seconds`: for how long a database server may be away or read-only.
+    `reads_ahead`: with a thread, while SQLite commits.
     """
 
     def __init__(
@@ -132,6 +135,7 @@ class Importer:
         time_fields: Mapping[str | None, str] = {},
         exports: Options = Options(),  # noqa: B008  # it is frozen
         outage_seconds: float = 0,
+        reads_ahead: bool = False,
     ) -> None:
         self.report = Report()
         self._target = target
@@ -141,6 +145,8 @@ class Importer:
         self._on_skipped = on_skipped
         self._stores_rejected = stores_rejected
         self._outage_seconds = outage_seconds
+        self._reads_ahead = reads_ahead
+        self._ahead: ReadAhead | None = None
         self._stream = stream
         self._reader = Reader(stream, time_fields)
         self._export = ExportProgress(exports)
@@ -155,30 +161,37 @@ class Importer:
         Raises StorageUnavailable, ConnectorMismatch, exports.Unsupported or SeveralConnections, and
         NoConnection before anything is stored; STATE lines that were already passed on stay valid.
         """
-        for line in lines:
-            if line is None:
-                self._flush()
-                continue
-            self.report.lines += 1
-            self._batch.lines += 1
-            try:
-                self._take(line)
-            except Rejected as reason:
-                self._reject(line, reason)
-            if self._batch.is_full():
-                self._flush()
-        self._flush()
+        with self._read(lines) as read:
+            for line, message in read:
+                if line is None:
+                    self._flush()
+                    continue
+                self.report.lines += 1
+                self._batch.lines += 1
+                try:
+                    self._take(line, message)
+                except Rejected as reason:
+                    self._reject(line, reason)
+                if self._batch.is_full():
+                    self._flush()
+            self._flush()
         self._note_gaps(self._export.gaps_at_end())
         return self.report
 
-    def _take(self, line: Line) -> None:
+    def _read(self, lines: Iterable[Line | None]) -> AbstractContextManager[Iterator[Read]]:
+        read = messages(lines, self._reader)
+        if not self._reads_ahead:
+            return nullcontext(read)
+        self._ahead = ReadAhead(read, BATCH_LINES, BATCH_BYTES)
+        return self._ahead.running()
+
+    def _take(self, line: Line, message: Message | Exception | None) -> None:
         if not isinstance(line, bytes):
             self._refuse(line)
-        if self.report.lines == 1:
-            line = line.removeprefix(BYTE_ORDER_MARK)
-        if not line or line.isspace():
+        if message is None:
             return
-        message = self._reader.read(line)
+        if isinstance(message, Exception):
+            raise message
         if isinstance(message, Change) and (self._target or self._export.stream):
             self._add(message, line)
             return
@@ -246,11 +259,13 @@ class Importer:
         self._batch.rejected.append(RejectedLine(self.report.lines, str(reason), raw, reason.code))
         stream = self._stream if reason.stream is None else reason.stream
         self._batch.rejections.append(records.Rejection(stream, reason.table_version))
-        self._batch.size += raw.size if isinstance(raw, LineTooLong) else len(raw)
+        self._batch.size += size_of(raw)
 
     def _flush(self) -> None:
         self._store_spellings()  # first: a stream with records takes none
         batch, self._batch = self._batch, self._begun_batch()
+        if self._ahead:  # not after a long line: another one would take as much memory again
+            self._ahead.is_allowed = batch.size < 2 * BATCH_BYTES
         refused = self._write(batch)
         for place, reason in refused.items():
             number, line = batch.sources[place]

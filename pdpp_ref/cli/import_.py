@@ -97,6 +97,7 @@ def import_lines(
                 time_fields=time_fields,
                 exports=Options(connection, connector, lambda digest: _file_of(folder, digest)),
                 outage_seconds=settings.database_wait_seconds,
+                reads_ahead=True,
             )
             with _explained_failures(work.report):
                 with progress("lines", part=lambda: _part_read(descriptor)) as report.show:

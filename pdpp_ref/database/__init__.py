@@ -50,6 +50,7 @@ from .statements import (
     update_many,
 )
 from .transactions import (
+    around_commits,
     check_ready,
     exclusive_transaction,
     for_request,
@@ -74,6 +75,7 @@ __all__ = [
     "DatabaseUnusable",
     "DiskTooFull",
     "among",
+    "around_commits",
     "byte_length",
     "check_ready",
     "condition",

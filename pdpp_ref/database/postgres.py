@@ -4,7 +4,7 @@ Writes run under READ COMMITTED and lock the rows that they change; a read is a 
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import peewee
@@ -190,6 +190,9 @@ class Postgres(ManyRows, SchemaGuard, peewee.PostgresqlDatabase):
         if self.transaction_lost():
             raise peewee.OperationalError("the database ended the transaction by itself")
         super().commit()
+
+    def around_commits(self, _: Callable[[], AbstractContextManager[None]]) -> AbstractContextManager[None]:
+        return nullcontext()  # it is the server that writes
 
     def rollback(self) -> None:
         """Roll back; a lost connection has done so by itself."""

@@ -7,7 +7,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -67,6 +67,7 @@ class Sqlite(WholeFile, SchemaGuard, APSWDatabase):  # type: ignore[misc]  # pla
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         self._brief = BriefConnections()
+        self._around_commit: Callable[[], AbstractContextManager[None]] = nullcontext
         super().__init__(*arguments, **options)
 
     def _connect(self) -> apsw.Connection:
@@ -96,7 +97,16 @@ class Sqlite(WholeFile, SchemaGuard, APSWDatabase):  # type: ignore[misc]  # pla
             raise peewee.OperationalError("the database ended the transaction by itself")
         if connection.txn_state() == apsw.SQLITE_TXN_WRITE:
             self._check_place()
-        return bool(super().commit())
+        with self._around_commit():
+            return bool(super().commit())
+
+    @contextmanager
+    def around_commits(self, entered: Callable[[], AbstractContextManager[None]]) -> Iterator[None]:
+        self._around_commit = entered
+        try:
+            yield
+        finally:
+            self._around_commit = nullcontext
 
     def prepare_file(self) -> None:
         """Switch to WAL, in which readers and the writer don't wait for each other; the file keeps it.

@@ -1,8 +1,8 @@
 """Transactions, and checks inside one."""
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import peewee
@@ -108,6 +108,12 @@ def let_others_write(seconds: float, idle: float = 0.0) -> None:
     0.1 s at most, so it would starve without a pause.  PostgreSQL's locks are.
     """
     time.sleep(max(LEAST_PAUSE_SECONDS, seconds * db.pause_share - idle))
+
+
+def around_commits(entered: Callable[[], AbstractContextManager[None]]) -> AbstractContextManager[None]:
+    """A context in which `entered()` surrounds each commit that this process writes to the disk itself."""
+    context: AbstractContextManager[None] = db.around_commits(entered)
+    return context
 
 
 def check_ready() -> None:

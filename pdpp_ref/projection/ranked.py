@@ -35,6 +35,8 @@ def choose(largest: str, added: Sequence[Added]) -> tuple[set[int], str]:
 
     `largest` is the stream's `largest_sizes`: a block and the sizes of the largest of its ranked records.
     """
+    if not added:
+        return set(), largest
     block, *sizes = map(int, (largest or "-1").split())
     ranked: set[int] = set()
     start = 0

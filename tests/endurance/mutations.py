@@ -1284,6 +1284,19 @@ MUTATIONS = [
         "text",
         "tests/integration/test_diagnostics.py -k should_be_a_time",
     ),
+    # ---- reading ahead
+    Mutation(
+        "a source that fails while lines are read ahead",
+        "        if self._failure is not None:\n            raise self._failure\n",
+        "",
+        "tests/unit/test_read_ahead.py -k failure",
+    ),
+    Mutation(
+        "no line is read ahead after a long one",
+        "        if self.is_allowed and not self._read:",
+        "        if not self._read:",
+        "tests/unit/test_read_ahead.py -k forbid",
+    ),
     # ---- ranked records
     Mutation(
         "the largest of a block are ranked after others have left",
