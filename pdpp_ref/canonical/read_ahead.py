@@ -23,23 +23,20 @@ Read = tuple[Line | None, Message | Exception | None]
 
 
 def messages(lines: Iterable[Line | None], reader: Reader) -> Iterator[Read]:
-    is_first = True
+    read, is_first = reader.read, True
     for line in lines:
+        message: Message | Exception | None = None
         if isinstance(line, bytes):
-            line = line.removeprefix(BYTE_ORDER_MARK) if is_first else line
-            yield line, _message(line, reader)
-        else:
-            yield line, None
-        is_first = is_first and line is None
-
-
-def _message(line: bytes, reader: Reader) -> Message | Exception | None:
-    if not line or line.isspace():
-        return None
-    try:
-        return reader.read(line)
-    except Exception as reason:
-        return reason
+            if is_first:
+                line, is_first = line.removeprefix(BYTE_ORDER_MARK), False
+            if line and not line.isspace():
+                try:
+                    message = read(line)
+                except Exception as reason:
+                    message = reason
+        elif line is not None:
+            is_first = False
+        yield line, message
 
 
 def size_of(line: Line | None) -> int:
