@@ -114,8 +114,7 @@ class ReadAhead:
         return item
 
     def _work(self) -> None:
-        while not self._is_closed:
-            self._wanted.wait()
+        while self._wanted.wait() and not self._is_closed:
             self._wanted.clear()
             with self._reading:
                 self._read_some()
