@@ -164,7 +164,7 @@ class TestImport:
         (tmp_path / "in.jsonl").write_text("".join(lines))
         # A limit on the size of files is a disk that fills up at a moment of our choosing.
         done = subprocess.run(
-            ["bash", "-c", f"ulimit -f 8000; exec {COMMAND} import in.jsonl --connection laptop"],
+            ["bash", "-c", f"ulimit -f 14000; exec {COMMAND} import in.jsonl --connection laptop"],
             cwd=tmp_path,
             env=environment,
             capture_output=True,

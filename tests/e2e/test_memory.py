@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 LONG = os.environ.get("PDPP_TEST_LONG") == "1"
-LINES = ("4000", "1000000" if LONG else "60000")
+LINES = ("12000", "1000000" if LONG else "60000")  # more than one batch
 # So many that all caches are full; it takes minutes to write them.
 RECORDS = ("100000", "500000") if LONG else ()
 # What is read and decoded at a time differs a little; a hundred bytes for each line would be more.
