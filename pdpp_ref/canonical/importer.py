@@ -188,13 +188,13 @@ class Importer:
     def _take(self, line: Line, message: Message | Exception | None) -> None:
         if not isinstance(line, bytes):
             self._refuse(line)
+        if isinstance(message, Change) and (self._target or self._export.stream):
+            self._add(message, line)
+            return
         if message is None:
             return
         if isinstance(message, Exception):
             raise message
-        if isinstance(message, Change) and (self._target or self._export.stream):
-            self._add(message, line)
-            return
         if self._target is None and not (self.report.exports or isinstance(message, ExportBegin)):
             raise NoConnection
         if isinstance(message, ExportMessage):

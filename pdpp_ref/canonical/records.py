@@ -74,9 +74,7 @@ def write(
     """
     if not (changes or rejections or contacts):
         return Written(Counts(), [], section)
-    places: dict[str, list[int]] = {}
-    for place, change in enumerate(changes):
-        places.setdefault(change.stream, []).append(place)
+    places = _places(changes)
     while (batches := _write(target, changes, places, rejections, contacts, section)) is None:
         pass  # a stream was deleted while this waited for its lock: start over, and create it
     counts, refused = Counts(), []
@@ -87,6 +85,18 @@ def write(
         section = batch.section or section
     counts.unchanged += sum(map(len, places.values()))  # deletes in streams that do not exist
     return Written(counts, sorted(refused), section)
+
+
+def _places(changes: Sequence[Change]) -> dict[str, list[int]]:
+    """The places of each stream's changes."""
+    places: dict[str, list[int]] = {}
+    stream, of_stream = None, []
+    for place, change in enumerate(changes):
+        if change.stream != stream:  # in most batches, neighbours are of one stream
+            stream = change.stream
+            of_stream = places.setdefault(stream, [])
+        of_stream.append(place)
+    return places
 
 
 def _write(
@@ -101,7 +111,11 @@ def _write(
 
     None, and nothing is stored, if a stream was deleted before it could be locked.
     """
-    creates = {change.stream for change in changes if change.data is not None}
+    creates = {
+        stream
+        for stream, of_stream in places.items()
+        if any(changes[place].data is not None for place in of_stream)
+    }
     with write_transaction():
         unattributed = sum(each.stream is None for each in rejections)
         connection = lock_connection(target, bool(creates), unattributed)
