@@ -1,8 +1,12 @@
-"""When SQLite's write-ahead log is copied into the file."""
+"""SQLite's write-ahead log: when a file gets one, and when it is copied into the file."""
 
 import time
+from collections.abc import Callable
 
 import apsw
+import peewee
+
+from .errors import problem
 
 # At this size (16 MiB) the write-ahead log is copied into the file.  SQLite itself does so at 1,000 pages,
 # but writes with keys in no order change the same pages again and again, and each was copied each time.
@@ -11,6 +15,21 @@ LOG_PAGES = 4_000
 # From this size on (32 MiB) a writer makes new readers wait for the old ones, briefly and rarely.
 PAGE_BYTES = 4096
 LONG_LOG_PAGES, LONG_LOG_SECONDS, LONG_LOG_WAIT_MS = 8_000, 1.0, 100
+
+AGAIN_SECONDS = 0.01
+
+
+def switch_to_wal(execute: Callable[[str], object], seconds: float) -> None:
+    """Try for so long: SQLite does not wait by itself if another program switches the file."""
+    until = time.monotonic() + seconds
+    while True:
+        try:
+            execute("PRAGMA journal_mode = wal")
+            return
+        except peewee.OperationalError as error:
+            if problem(error) != "busy" or time.monotonic() > until:
+                raise
+        time.sleep(AGAIN_SECONDS)
 
 
 class Checkpoints:

@@ -18,7 +18,7 @@ from playhouse.apsw_ext import APSWDatabase
 
 from .. import private_files
 from . import patience
-from .checkpoints import PAGE_BYTES, Checkpoints
+from .checkpoints import PAGE_BYTES, Checkpoints, switch_to_wal
 from .errors import DatabaseUnavailable, DatabaseUnusable, FileMoved, problem
 from .read_only_file import BriefConnections
 from .schema_guard import READ_SCHEMA, SchemaGuard
@@ -117,7 +117,7 @@ class Sqlite(WholeFile, SchemaGuard, APSWDatabase):  # type: ignore[misc]  # pla
         closed = [private_files.close_to_others(file + each) for each in ("", "-wal", "-shm", "-journal")]
         if not all(closed):
             log.warning("others can read the database file, and its permissions can't be changed")
-        self.execute_sql("PRAGMA journal_mode = wal")
+        switch_to_wal(self.execute_sql, PRAGMAS["busy_timeout"] / 1000)
         self._file = Path(self.database)
         self._identity = private_files.identity_of(self._file)
 

@@ -879,8 +879,8 @@ MUTATIONS = [
     ),
     Mutation(
         "a delete creates nothing",
-        "    creates = {change.stream for change in changes if change.data is not None}",
-        "    creates = {change.stream for change in changes}",
+        "        if any(changes[place].data is not None for place in of_stream)\n",
+        "",
         "tests/integration/test_source_contact.py -k never_creates",
     ),
     Mutation(
@@ -1296,6 +1296,12 @@ MUTATIONS = [
         "        if self.is_allowed and not self._read:",
         "        if not self._read:",
         "tests/unit/test_read_ahead.py -k forbid",
+    ),
+    Mutation(
+        "a file that another program switches to its log",
+        '            if problem(error) != "busy" or time.monotonic() > until:\n                raise\n        time.sleep',
+        "            raise\n        time.sleep",
+        "tests/integration/test_migrations.py -k another_program_switches",
     ),
     # ---- ranked records
     Mutation(

@@ -1,10 +1,14 @@
 """Opening, creating and migrating a database."""
 
 import os
+import subprocess
+import sys
 import threading
 from datetime import date, timedelta
 from pathlib import Path
+from typing import Any
 
+import apsw
 import peewee
 import pytest
 
@@ -255,26 +259,59 @@ def layout() -> dict[str, object]:
     }
 
 
+START = """
+import sys, time
+from pathlib import Path
+from pdpp_ref import database, migrations
+
+folder = Path(sys.argv[1])
+database.connect(f"sqlite:///{folder}/test.sqlite3", folder)
+print("ready", flush=True)
+sys.stdin.readline()
+migrations.prepare()
+"""
+
+
 def test_programs_that_start_at_once_create_it_once(tmp_path: Path) -> None:
-    database.connect(f"sqlite:///{tmp_path}/test.sqlite3", tmp_path)
-    failed: list[Exception] = []
-
-    def start() -> None:
-        try:
-            migrations.prepare()
-        except Exception as error:
-            failed.append(error)
-        finally:
-            db.close()
-
-    threads = [threading.Thread(target=start) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert failed == []
+    programs = [
+        subprocess.Popen(
+            [sys.executable, "-c", START, tmp_path],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(6)
+    ]
+    for program in programs:
+        assert program.stdout is not None
+        assert program.stdout.readline() == "ready\n"
+    for program in programs:
+        assert program.stdin is not None
+        program.stdin.write("\n")
+        program.stdin.flush()
+    assert [(program.communicate(timeout=60)[1], program.returncode) for program in programs] == [
+        ("", 0)
+    ] * 6
     with DatabaseProbe(tmp_path / "test.sqlite3") as probe:
         assert probe("SELECT version FROM pdpp_ref_schema") == [(migrations.CURRENT,)]
+
+
+@pytest.mark.usefixtures("opened")
+def test_a_file_that_another_program_switches_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """SQLite does not wait for a lock when it changes the journal mode."""
+    failure = peewee.OperationalError("database is locked")
+    failure.orig = apsw.BusyError("database is locked")
+    failures, execute = [failure, failure], db.execute_sql
+
+    def fail_twice(sql: str, *values: Any) -> Any:
+        if "journal_mode" in sql and failures:
+            raise failures.pop()
+        return execute(sql, *values)
+
+    monkeypatch.setattr(db.obj, "execute_sql", fail_twice)
+    db.prepare_file()
+    assert failures == []
 
 
 @pytest.mark.parametrize(
