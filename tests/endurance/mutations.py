@@ -1341,6 +1341,12 @@ MUTATIONS = [
         "tests/integration/test_ranked.py -k rollup_is_removed",
     ),
     Mutation(
+        "a record that needs no rollup and does not say so is ranked",
+        "            if record and (bool(record.has_rollup) != bool(rollup) or not (rollup or record.ranked)):",
+        "            if record and bool(record.has_rollup) != bool(rollup):",
+        "tests/integration/test_ranked.py -k needs_no_rollup",
+    ),
+    Mutation(
         "a record that gets its rollup back leaves the ranking",
         "        ranked.take_out(self.id, changed)\n",
         "",

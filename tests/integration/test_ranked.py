@@ -198,6 +198,17 @@ def test_a_record_that_gets_its_rollup_back_leaves_the_ranking(probe: DatabasePr
     assert_sized_and_ranked(probe)
 
 
+@pytest.mark.usefixtures("small")
+def test_a_record_that_lost_its_flag_and_needs_no_rollup_is_ranked(probe: DatabaseProbe) -> None:
+    write(*(of_size(key, size) for key, size in zip("abcd", range(10, 50, 10), strict=True)))
+    write(of_size("a", 60))
+    retention.prune(1)
+    probe("UPDATE records SET has_rollup = FALSE WHERE key = 'a'")
+    derive()
+    assert largest() == names("a", "d", "c")
+    assert_ranked(probe)
+
+
 def derive() -> None:
     mark("laptop", "notes")
     with write_transaction():
