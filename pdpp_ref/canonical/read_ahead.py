@@ -1,4 +1,4 @@
-"""The messages of an import's lines, of which some are read while SQLite commits earlier ones.
+"""Reads the lines of an import, some of them while SQLite commits earlier ones.
 
 A commit writes and syncs files, and meanwhile Python's interpreter lock is free: another thread can read.
 At any other time the two threads would take turns, which costs more than it saves.

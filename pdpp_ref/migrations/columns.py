@@ -17,12 +17,8 @@ def count() -> str:
     return f"{number()} NOT NULL DEFAULT 0"
 
 
-def flag() -> str:
-    return f"{db.field_types.get('BOOL', 'BOOLEAN')} NOT NULL DEFAULT FALSE"
-
-
-def true() -> str:
-    return flag().removesuffix("FALSE") + "TRUE"
+def flag(*, default: bool = False) -> str:
+    return f"{db.field_types.get('BOOL', 'BOOLEAN')} NOT NULL DEFAULT {str(default).upper()}"
 
 
 def text() -> str:

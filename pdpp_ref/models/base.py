@@ -19,8 +19,8 @@ def count() -> BigIntegerField:
     return BigIntegerField(default=0, constraints=[SQL("DEFAULT 0")])
 
 
-def flag() -> BooleanField:
-    return BooleanField(default=False, constraints=[SQL("DEFAULT FALSE")])
+def flag(*, default: bool = False) -> BooleanField:
+    return BooleanField(default=default, constraints=[SQL(f"DEFAULT {str(default).upper()}")])
 
 
 def random_id() -> TextField:

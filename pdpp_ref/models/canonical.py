@@ -1,7 +1,7 @@
 """The canonical tables: what was received, the source of truth."""
 
 import peewee
-from peewee import SQL, BigAutoField, BigIntegerField, BooleanField, ForeignKeyField, TextField
+from peewee import SQL, BigAutoField, BigIntegerField, ForeignKeyField, TextField
 
 from ..database import byte_length
 from .base import (
@@ -94,7 +94,7 @@ class Record(Table):
     table_version = BigIntegerField(null=True)
     record_time = TextField(null=True)
     has_rollup = flag()
-    ranked = BooleanField(default=True, constraints=[SQL("DEFAULT TRUE")])
+    ranked = flag(default=True)
 
     class Meta:
         table_name = "records"
