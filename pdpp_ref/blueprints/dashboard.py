@@ -101,9 +101,14 @@ def hero_fragment(query: HeroQuery) -> str | Response:
     shown = _hero(summaries.read(auto_reconcile()))
     if query.seen == shown.revision:
         return Response(status=204)
+    return render(fragment_of(shown, query.seen))
+
+
+def fragment_of(shown: Hero, seen: str) -> HeroFragment:
+    """The hero for a page that shows the revision `seen`."""
     # A screen reader announces a new state, but no new number.
-    announce = not query.seen.startswith(f"{shown.kind}-")
-    return render(HeroFragment(shown, _poll_seconds(shown), announce))
+    announce = not seen.startswith(f"{shown.kind}-")
+    return HeroFragment(shown, _poll_seconds(shown), announce)
 
 
 @blueprint.post("/dashboard/refresh")

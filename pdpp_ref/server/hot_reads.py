@@ -1,14 +1,15 @@
-"""The reads that clients repeat, answered without Flask: the summary, the unchanged hero, and `/healthz`.
+"""The reads that clients repeat, answered without Flask: the summary, the hero, and `/healthz`.
 
 Each answer is what the route responds, header by header.  Whatever is not plain is left to the route:
 totals that are not fresh, a caller that has to be looked up, an unusual header, any problem.  An encoded
-summary is used again only while the database itself says that nothing was committed since.
+summary or hero is used again only while the database itself says that nothing was committed since.
 """
 
 import re
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import msgspec
@@ -16,7 +17,9 @@ from flask import Flask
 
 from ..access import AccessRecord
 from ..authentication import BearerTokens
+from ..blueprints.dashboard import fragment_of
 from ..blueprints.middleware import final_headers, new_request_id
+from ..blueprints.responses import render
 from ..blueprints.sessions import OwnerSessions
 from ..credentials import FIGURES
 from ..database import db
@@ -24,17 +27,18 @@ from ..schemas import dataset
 from ..schemas.server import Health
 from ..services import summary as summaries
 from ..services.auto_reconcile import AutoReconcile
-from ..services.freshness import ARRIVING, has_just_arrived, hero
+from ..services.freshness import ARRIVING, Hero, has_just_arrived, hero
 from ..timestamps import to_moment
 from .responses import header_list
 from .shared_reads import SharedReads
 
-JSON = ("content-type", "application/json")
-HTML = ("content-type", "text/html; charset=utf-8")
 HEALTH, HERO = b"/healthz", b"/dashboard/hero"
+HERO_HEADERS = {"content-type": "text/html; charset=utf-8", "vary": "Cookie"}
 _HEALTHY = msgspec.json.encode(Health(status="ok")) + b"\n"
 # With any other, a request is left to its route.
 _USUAL_HOST = re.compile(rb"[A-Za-z0-9.-]{1,253}(?::\d{1,5})?|\[[0-9a-f:]{2,39}\](?::\d{1,5})?")
+# What a page that shows fresh totals asks for.
+_SEEN = re.compile(rb"seen=(fresh-[0-9a-f]{12})")
 _UNUSUAL = {b"content-length", b"transfer-encoding", b"expect", b"upgrade", b"range"}
 
 
@@ -45,20 +49,36 @@ class Answer(NamedTuple):
     body: dict[str, Any]
 
 
+class _Shown:
+    """The hero of one moment, as the route responds with it to a page that shows an earlier one."""
+
+    def __init__(self, app: Flask, shown: Hero) -> None:
+        self._app, self._hero = app, shown
+        self.revision = shown.revision
+
+    @cached_property
+    def fragment(self) -> bytes | None:
+        """None if the state is another, which the route announces."""
+        if self._hero.kind != "fresh":
+            return None
+        with self._app.test_request_context(HERO.decode()):
+            return render(fragment_of(self._hero, self.revision)).encode()
+
+
 class _Fresh(NamedTuple):
     """What is answered while the database is at a version.
 
-    The hero's revision is `arriving` for some seconds after `arrived_at`, and then `settled`.
+    The hero is `arriving` for some seconds after `arrived_at`, and then `settled`.
     """
 
     version: Any
     body: bytes
-    settled: str
-    arriving: str
+    settled: _Shown
+    arriving: _Shown
     arrived_at: str | None
 
     @property
-    def revision(self) -> str:
+    def shown(self) -> _Shown:
         is_arriving = has_just_arrived(self.arrived_at, datetime.now(UTC))
         return self.arriving if is_arriving else self.settled
 
@@ -112,10 +132,13 @@ class HotReads:
         status = 200 if body else 204
         request_id = new_request_id()
         self._record.add(request_id, "GET", path, status, began)
-        headers = dict([JSON, ("content-length", str(len(body)))] if body else [HTML])
-        headers |= final_headers(path, request_id)
+        headers = final_headers(path, request_id)
+        if body:
+            headers["content-length"] = str(len(body))
         if scope["raw_path"] == HERO:
-            headers["vary"] = "Cookie"
+            headers |= HERO_HEADERS
+        else:
+            headers["content-type"] = "application/json"
         start = {"type": "http.response.start", "status": status, "headers": header_list(headers.items())}
         return Answer(start, {"type": "http.response.body", "body": body})
 
@@ -138,11 +161,14 @@ class HotReads:
         return lambda fresh: fresh.body
 
     def _hero(self, scope: Any, headers: dict[bytes, bytes]) -> Body | None:
-        query: bytes = scope["query_string"]
-        if not query.startswith(b"seen=fresh-") or not self._sessions.is_known(headers.get(b"cookie", b"")):
+        query = _SEEN.fullmatch(scope["query_string"])
+        # The addresses in the hero begin with the prefix that a proxy has removed.
+        if not query or b"x-forwarded-prefix" in headers:
             return None
-        seen = query[5:].decode("latin-1")
-        return lambda fresh: b"" if seen == fresh.revision else None
+        if not self._sessions.is_known(headers.get(b"cookie", b"")):
+            return None
+        seen = query[1].decode()
+        return lambda fresh: b"" if seen == fresh.shown.revision else fresh.shown.fragment
 
     # ---- the database --------------------------------------------------------------------------------
 
@@ -166,7 +192,7 @@ class HotReads:
         return _Fresh(
             version=version,
             body=msgspec.json.encode(dataset.summary_body(summary)) + b"\n",
-            settled=hero(summary, moment + ARRIVING).revision,
-            arriving=hero(summary, moment).revision,
+            settled=_Shown(self._app, hero(summary, moment + ARRIVING)),
+            arriving=_Shown(self._app, hero(summary, moment)),
             arrived_at=arrived_at,
         )

@@ -1183,6 +1183,18 @@ MUTATIONS = [
         "tests/integration/test_hot_reads.py -k settles",
     ),
     Mutation(
+        "leaving a hero of another state to the route",
+        '        if self._hero.kind != "fresh":',
+        "        if not self._hero:",
+        "tests/integration/test_hot_reads.py -k new_state",
+    ),
+    Mutation(
+        "leaving a hero below a prefix to the route",
+        'if not query or b"x-forwarded-prefix" in headers:',
+        "if not query:",
+        "tests/integration/test_hot_reads.py -k prefix",
+    ),
+    Mutation(
         "checking that a prepared file is still the same after a read",
         "        if wanted and (not data or not self._is_there()):",
         "        if wanted and not data:",

@@ -11,11 +11,13 @@ from typing import Any
 
 import httpx
 import pytest
+from bs4 import BeautifulSoup
 from flask import Flask
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pdpp_ref import tokens
+from pdpp_ref.canonical.deletion import delete_stream
 from pdpp_ref.database import db, fetch_all, read_snapshot
 from pdpp_ref.server import hot_reads
 from pdpp_ref.server.hot_reads import HotReads
@@ -127,8 +129,37 @@ def test_an_unchanged_hero_is_the_routes_own(both: Both) -> None:
     seen = f"seen={revision(both)}"
     for _ in range(2):
         assert same(both.get(HERO, seen, **both.cookie))[0] == 204
-    write(upsert("another"))
-    assert both.left_to_its_route(HERO, seen, **both.cookie) == 200
+
+
+def test_a_changed_hero_is_the_routes_own(both: Both) -> None:
+    fill(20)
+    seen = f"seen={revision(both)}"
+    for count in (21, 22):
+        write(upsert(f"another {count}"))
+        for _ in range(2):
+            status, _, body = same(both.get(HERO, seen, **both.cookie))
+            assert status == 200
+            assert f"{count} records in 1 stream" in BeautifulSoup(body, "html.parser").get_text()
+    assert same(both.get(HERO, f"seen={revision(both)}", **both.cookie))[0] == 204
+
+
+def test_a_new_state_is_left_to_the_route(both: Both) -> None:
+    """Which announces it."""
+    fill(1)
+    seen = f"seen={revision(both)}"
+    assert both.left_to_its_route(HERO, "seen=updating-000000000000", **both.cookie) == 200
+    delete_stream("laptop", "notes")
+    for _ in range(2):
+        response = both._client.get(f"{HERO}?{seen}", headers=both.cookie)
+        assert (both._hot.pop(), 'data-state="empty"' in response.text) == (False, True)
+        assert 'id="announcement"' in response.text
+
+
+def test_a_hero_below_a_prefix_is_left_to_the_route(both: Both) -> None:
+    """Its addresses begin with the prefix."""
+    fill(1)
+    prefix = {"X-Forwarded-Prefix": "/data"}
+    assert both.left_to_its_route(HERO, "seen=fresh-000000000000", **both.cookie, **prefix) == 200
 
 
 def test_an_open_dashboard_keeps_its_session_alive(both: Both, app: Flask, monkeypatch: Any) -> None:
@@ -174,6 +205,7 @@ def test_a_revoked_token_stops_working(both: Both, clock: Clock) -> None:
         (HERO, "seen=fresh-000000000000", "GET", {}, 401),
         (HERO, "seen=fresh-000000000000", "GET", {"Cookie": "pdpp_owner_session=forged"}, 401),
         (HERO, "seen=fresh-000000000000", "GET", BEARER, 401),
+        (HERO, "seen=fresh-00000000000g", "GET", {}, 401),
         ("/healthz/", "", "GET", {}, 404),
     ],
 )
@@ -235,7 +267,8 @@ def test_the_hero_settles_some_seconds_after_records_arrived(
     arriving = f"seen={revision(both)}"
     assert same(both.get(HERO, arriving, **both.cookie))[0] == 204
     monkeypatch.setattr(freshness, "ARRIVING", timedelta(0))
-    assert both.left_to_its_route(HERO, arriving, **both.cookie) == 200
+    status, _, body = same(both.get(HERO, arriving, **both.cookie))
+    assert (status, b'class="arriving"' in body) == (200, False)
     assert same(both.get(HERO, f"seen={revision(both)}", **both.cookie))[0] == 204
 
 
