@@ -304,6 +304,11 @@ class Sqlite(WholeFile, SchemaGuard, APSWDatabase):  # type: ignore[misc]  # pla
     def reset_sequence(self, table: str, column: str) -> None:
         """Nothing to do: SQLite numbers new rows after the last one."""
 
+    def use_small_cache(self) -> None:
+        """For a thread that reads most pages once: room for them would cost it more than reading."""
+        with peewee.__exception_wrapper__:  # type: ignore[attr-defined]
+            self.connection().execute("PRAGMA cache_size = -2000")
+
     def data_version(self) -> Any:
         """A value that changes when another connection commits, or this thread gets a new one; compare it
         for equality.  It never waits.

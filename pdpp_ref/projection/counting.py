@@ -1,11 +1,11 @@
-"""Counting a stream's measures from its canonical rows, and summing those of the grains above."""
+"""Counting a stream's measures from its canonical rows."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ..database import fetch_all, fetch_each
-from ..models.measures import COUNT_MEASURES, MEASURE_NAMES, MEASURES, Measure
-from .grains import CONNECTION, GLOBAL, STREAM, Grain
+from ..models.measures import MEASURE_NAMES, MEASURES, Measure
+from .grains import STREAM, with_right_extents
 
 CHUNK_VERSIONS = 20_000  # about 5 ms of counting
 
@@ -23,10 +23,13 @@ def count_versions(stream_id: int, after: int, through: int) -> dict[str, int]:
 
 @dataclass
 class Counted:
-    """The measures of a stream, and the sum of the numbers of its live versions."""
+    """The measures of a stream, the sum of the numbers of its live versions, and whether the extents that
+    its row has are right.
+    """
 
     measures: dict[str, int] = field(default_factory=lambda: dict.fromkeys(MEASURE_NAMES, 0))
     live_versions: int = 0
+    has_right_extents: bool = False
 
     @property
     def has_history(self) -> bool:
@@ -45,11 +48,11 @@ class StreamCounts:
     def __init__(self) -> None:
         self._counted: dict[int, Counted] = {}
 
-    def of(self, streams: Mapping[int, int]) -> dict[int, Counted]:
-        """Count those that are not counted yet.  `streams` has the last version of each."""
+    def of(self, streams: Iterable[int]) -> dict[int, Counted]:
+        """Count those that are not counted yet."""
         left = [stream_id for stream_id in streams if stream_id not in self._counted]
         if left:
-            self._counted |= _count_streams(left, max(streams[stream_id] for stream_id in left))
+            self._counted |= _count_streams(left)
         return {stream_id: self._counted[stream_id] for stream_id in streams}
 
     def only(self, stream_ids: Iterable[int]) -> "StreamCounts":
@@ -58,12 +61,18 @@ class StreamCounts:
         found._counted = {each: self._counted[each] for each in stream_ids if each in self._counted}
         return found
 
+    def missing(self, streams: Mapping[int, int]) -> dict[int, int]:
+        """Those of the streams that are not counted yet."""
+        return {each: last for each, last in streams.items() if each not in self._counted}
+
+    def add(self, others: "StreamCounts") -> None:
+        self._counted |= others._counted
+
     def include(self, stream_ids: Iterable[int]) -> bool:
         return all(stream_id in self._counted for stream_id in stream_ids)
 
 
-def _count_streams(stream_ids: Sequence[int], through: int) -> dict[int, Counted]:
-    """Count several streams.  None has a version after `through`."""
+def _count_streams(stream_ids: Sequence[int]) -> dict[int, Counted]:
     counted = {stream_id: Counted() for stream_id in stream_ids}
     for table in dict.fromkeys(measure.table for measure in MEASURES):
         measures = [measure for measure in MEASURES if measure.table == table]
@@ -72,10 +81,10 @@ def _count_streams(stream_ids: Sequence[int], through: int) -> dict[int, Counted
             f"""
             SELECT stream_id, {live_versions}, {", ".join(measure.expression for measure in measures)}
             FROM {table}
-            WHERE version > 0 AND version <= ? AND stream_id = :each
+            WHERE stream_id = :each
             GROUP BY stream_id
             """,
-            [through],
+            [],
             stream_ids,
         )
         for stream_id, versions, *values in rows:
@@ -83,6 +92,8 @@ def _count_streams(stream_ids: Sequence[int], through: int) -> dict[int, Counted
                 {measure.name: int(value) for measure, value in zip(measures, values, strict=True)}
             )
             counted[stream_id].live_versions += int(versions)
+    for stream_id in with_right_extents(STREAM, stream_ids):
+        counted[stream_id].has_right_extents = True
     return counted
 
 
@@ -107,42 +118,3 @@ def count_query(table: str, measures: Iterable[Measure]) -> str:
         FROM {table}
         WHERE stream_id = ? AND version > ? AND version <= ?
         """
-
-
-def sum_of_streams(connection_id: int) -> dict[str, int]:
-    """The columns of a connection, summed over its streams."""
-    (row,) = fetch_all(
-        f"""
-        SELECT
-            {_sums(STREAM)},
-            COUNT(CASE WHEN {_RETAINS_ANYTHING} THEN 1 END)
-        FROM retained_size_stream
-        WHERE connection_id = ?
-        """,
-        [connection_id],
-    )
-    return _by_column(CONNECTION, row)
-
-
-def sum_of_connections() -> dict[str, int]:
-    """The columns of the global row, summed over all connections."""
-    (row,) = fetch_all(
-        f"""
-        SELECT
-            {_sums(CONNECTION)},
-            COUNT(CASE WHEN {_RETAINS_ANYTHING} THEN 1 END)
-        FROM retained_size_connection
-        """
-    )
-    return _by_column(GLOBAL, row)
-
-
-def _sums(grain: Grain) -> str:
-    return ", ".join(f"COALESCE(SUM({name}), 0)" for name in grain.columns)
-
-
-def _by_column(grain: Grain, row: Sequence[int]) -> dict[str, int]:
-    return {name: int(value) for name, value in zip(grain.columns, row, strict=True)}
-
-
-_RETAINS_ANYTHING = " OR ".join(f"{measure.name} > 0" for measure in COUNT_MEASURES)

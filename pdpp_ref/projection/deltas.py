@@ -14,7 +14,7 @@ from ..models import locking
 from ..models.locking import LockedGrainRow
 from ..models.measures import MEASURE_NAMES, retains_anything
 from . import connectors, marks
-from .dirty_rows import has_lost_a_row
+from .dirty_rows import with_lost_row
 from .grains import CONNECTION, GLOBAL, STREAM, Grain, add_to_rows
 
 # A version that was stored before, a measure, and by how much it changes.
@@ -168,7 +168,7 @@ def _apply_above(connection_id: int, changes: dict[str, int]) -> None:
     _add(CONNECTION, connection_id, connection, changes)
     counts = {"connection_count": _change_of_count(connection, changes)}
     total = _apply_to_global(connection_id, {**changes, **counts})
-    if (total is None or total.dirty) and has_lost_a_row(connection_id):
+    if (total is None or total.dirty) and with_lost_row([connection_id]):
         # The connection's extents have been replaced from the rows that remain.
         marks.mark_connections([connection_id])
 

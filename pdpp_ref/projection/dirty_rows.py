@@ -6,13 +6,14 @@ gets a dirty one.
 """
 
 import random
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from ..database import (
     among,
     execute,
     fetch_all,
     fetch_column,
+    fetch_each,
     fetch_value,
     for_key_share,
     for_no_key_update,
@@ -148,19 +149,33 @@ def _missing_somewhere() -> list[int]:
     )
 
 
-def has_lost_a_row(connection_id: int) -> bool:
-    """Whether another program has deleted the row of one of the connection's streams."""
-    rows = fetch_all(
+def with_lost_row(connection_ids: Sequence[int]) -> set[int]:
+    """Those of the connections of which another program has deleted the row of a stream."""
+    rows = fetch_each(
         """
-        SELECT 1
+        SELECT DISTINCT s.connection_id
         FROM streams s
         LEFT JOIN retained_size_stream r ON r.stream_id = s.id
-        WHERE r.stream_id IS NULL AND s.connection_id = ?
-        LIMIT 1
+        WHERE r.stream_id IS NULL AND s.connection_id = :each
         """,
-        [connection_id],
+        [],
+        connection_ids,
     )
-    return bool(rows)
+    return {connection_id for (connection_id,) in rows}
+
+
+def with_dirty_stream(connection_ids: Sequence[int]) -> set[int]:
+    """Those of the connections that have a dirty stream."""
+    rows = fetch_each(
+        """
+        SELECT DISTINCT connection_id
+        FROM retained_size_stream
+        WHERE dirty AND connection_id = :each
+        """,
+        [],
+        connection_ids,
+    )
+    return {connection_id for (connection_id,) in rows}
 
 
 def lock_dirty_streams(limit: int, without: Collection[int]) -> list[tuple[int, int]]:

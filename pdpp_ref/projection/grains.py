@@ -1,7 +1,7 @@
 """The three grains as data: their tables and columns, and the statements that change one of their rows."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -23,7 +23,7 @@ _TODAY = "SUBSTR(:computed_at, 1, 10)"
 
 @dataclass(frozen=True)
 class Grain:
-    """A grain's model, its additive columns, SQL for the extents of a row, and its daily snapshots.
+    """A grain's model, its additive columns, its extents with SQL for each, and its daily snapshots.
 
     `names` are columns of names, each with SQL for it: its value is the row's key.
 
@@ -37,7 +37,7 @@ class Grain:
     model: type[peewee.Model]
     key: str
     columns: tuple[str, ...]
-    extents: str
+    extents: Mapping[str, str] = field(hash=False)
     days: str
     names: tuple[tuple[str, str], ...] = ()
 
@@ -54,25 +54,30 @@ class Grain:
                 days_disordered = days_disordered OR {self._has_snapshot_after(_TODAY)},
                 computed_at = :computed_at,
                 {sums},
-                {self.extents}"""
+                {self.set_extents}"""
 
     @cached_property
     def clean(self) -> str:
-        """The SET clause that cleans rows whose columns are right."""
+        """The SET clause that cleans rows whose columns and extents are right."""
         return f"""
                 generation = generation + 1,
                 days_disordered = days_disordered OR {self._has_snapshot_after(_TODAY)},
                 computed_at = :computed_at,
                 dirty = FALSE,
-                stale_since = NULL,
-                {self.extents}"""
+                stale_since = NULL"""
 
     @cached_property
     def replace(self) -> str:
-        """The SET clause that replaces the columns of rows, and cleans them."""
+        """The SET clause that replaces the columns and extents of rows, and cleans them."""
         measures = ", ".join(f"{name} = :{name}" for name in self.columns)
         return f"""{self.clean},
-                {measures}"""
+                {measures},
+                {self.set_extents}"""
+
+    @property
+    def set_extents(self) -> str:
+        """The SET clause for the extents alone."""
+        return ", ".join(f"{name} = {sql}" for name, sql in self.extents.items())
 
     @cached_property
     def skip_generation(self) -> str:
@@ -154,45 +159,46 @@ _MAY_BE_UNDATED = """EXISTS (
 
 # Versions rise with the time of arrival, so the oldest and the newest version have the extents, each found
 # by one look-up in an index.  The extents of record times are NULL if a record may have none.
-_STREAM_EXTENTS = f"""
-                earliest_ingested_at = (
-                    SELECT ingested_at
-                    FROM records
-                    WHERE stream_id = retained_size_stream.stream_id
-                    ORDER BY version
-                    LIMIT 1
-                ),
-                latest_ingested_at = (
-                    SELECT ingested_at
-                    FROM records
-                    WHERE stream_id = retained_size_stream.stream_id
-                    ORDER BY version DESC
-                    LIMIT 1
-                ),
-                earliest_record_time = CASE
-                    WHEN NOT {_MAY_BE_UNDATED}
-                    THEN (
-                        SELECT MIN(record_time)
-                        FROM records
-                        WHERE stream_id = retained_size_stream.stream_id AND record_time > ''
-                    )
-                END,
-                latest_record_time = CASE
-                    WHEN NOT {_MAY_BE_UNDATED}
-                    THEN (
-                        SELECT MAX(record_time)
-                        FROM records
-                        WHERE stream_id = retained_size_stream.stream_id AND record_time > ''
-                    )
-                END,
-                record_times_unknown = (
-                    {_MAY_BE_UNDATED}
-                    AND EXISTS (
-                        SELECT 1
-                        FROM records
-                        WHERE stream_id = retained_size_stream.stream_id
-                    )
-                )"""
+_STREAM_EXTENTS = {
+    "earliest_ingested_at": """(
+            SELECT ingested_at
+            FROM records
+            WHERE stream_id = retained_size_stream.stream_id
+            ORDER BY version
+            LIMIT 1
+        )""",
+    "latest_ingested_at": """(
+            SELECT ingested_at
+            FROM records
+            WHERE stream_id = retained_size_stream.stream_id
+            ORDER BY version DESC
+            LIMIT 1
+        )""",
+    "earliest_record_time": f"""CASE
+            WHEN NOT {_MAY_BE_UNDATED}
+            THEN (
+                SELECT MIN(record_time)
+                FROM records
+                WHERE stream_id = retained_size_stream.stream_id AND record_time > ''
+            )
+        END""",
+    "latest_record_time": f"""CASE
+            WHEN NOT {_MAY_BE_UNDATED}
+            THEN (
+                SELECT MAX(record_time)
+                FROM records
+                WHERE stream_id = retained_size_stream.stream_id AND record_time > ''
+            )
+        END""",
+    "record_times_unknown": f"""(
+            {_MAY_BE_UNDATED}
+            AND EXISTS (
+                SELECT 1
+                FROM records
+                WHERE stream_id = retained_size_stream.stream_id
+            )
+        )""",
+}
 
 # One stream with unknown record times makes those of its connection unknown.
 _STREAM_UNKNOWN = """EXISTS (
@@ -202,52 +208,54 @@ _STREAM_UNKNOWN = """EXISTS (
                             AND connection_id = retained_size_connection.connection_id
                     )"""
 
-_CONNECTION_EXTENTS = f"""
-                earliest_ingested_at = (
-                    SELECT MIN(earliest_ingested_at)
-                    FROM retained_size_stream
-                    WHERE connection_id = retained_size_connection.connection_id
-                ),
-                latest_ingested_at = (
-                    SELECT MAX(latest_ingested_at)
-                    FROM retained_size_stream
-                    WHERE connection_id = retained_size_connection.connection_id
-                ),
-                earliest_record_time = CASE
-                    WHEN NOT {_STREAM_UNKNOWN}
-                    THEN (
-                        SELECT MIN(earliest_record_time)
-                        FROM retained_size_stream
-                        WHERE connection_id = retained_size_connection.connection_id
-                    )
-                END,
-                latest_record_time = CASE
-                    WHEN NOT {_STREAM_UNKNOWN}
-                    THEN (
-                        SELECT MAX(latest_record_time)
-                        FROM retained_size_stream
-                        WHERE connection_id = retained_size_connection.connection_id
-                    )
-                END,
-                record_times_unknown = {_STREAM_UNKNOWN}"""
+_CONNECTION_EXTENTS = {
+    "earliest_ingested_at": """(
+            SELECT MIN(earliest_ingested_at)
+            FROM retained_size_stream
+            WHERE connection_id = retained_size_connection.connection_id
+        )""",
+    "latest_ingested_at": """(
+            SELECT MAX(latest_ingested_at)
+            FROM retained_size_stream
+            WHERE connection_id = retained_size_connection.connection_id
+        )""",
+    "earliest_record_time": f"""CASE
+            WHEN NOT {_STREAM_UNKNOWN}
+            THEN (
+                SELECT MIN(earliest_record_time)
+                FROM retained_size_stream
+                WHERE connection_id = retained_size_connection.connection_id
+            )
+        END""",
+    "latest_record_time": f"""CASE
+            WHEN NOT {_STREAM_UNKNOWN}
+            THEN (
+                SELECT MAX(latest_record_time)
+                FROM retained_size_stream
+                WHERE connection_id = retained_size_connection.connection_id
+            )
+        END""",
+    "record_times_unknown": _STREAM_UNKNOWN,
+}
 
-_GLOBAL_EXTENTS = """
-                earliest_ingested_at = (SELECT MIN(earliest_ingested_at) FROM retained_size_connection),
-                latest_ingested_at = (SELECT MAX(latest_ingested_at) FROM retained_size_connection),
-                earliest_record_time = CASE
-                    WHEN NOT EXISTS (SELECT 1 FROM retained_size_connection WHERE record_times_unknown)
-                    THEN (SELECT MIN(earliest_record_time) FROM retained_size_connection)
-                END,
-                latest_record_time = CASE
-                    WHEN NOT EXISTS (SELECT 1 FROM retained_size_connection WHERE record_times_unknown)
-                    THEN (SELECT MAX(latest_record_time) FROM retained_size_connection)
-                END"""
+_GLOBAL_EXTENTS = {
+    "earliest_ingested_at": "(SELECT MIN(earliest_ingested_at) FROM retained_size_connection)",
+    "latest_ingested_at": "(SELECT MAX(latest_ingested_at) FROM retained_size_connection)",
+    "earliest_record_time": """CASE
+            WHEN NOT EXISTS (SELECT 1 FROM retained_size_connection WHERE record_times_unknown)
+            THEN (SELECT MIN(earliest_record_time) FROM retained_size_connection)
+        END""",
+    "latest_record_time": """CASE
+            WHEN NOT EXISTS (SELECT 1 FROM retained_size_connection WHERE record_times_unknown)
+            THEN (SELECT MAX(latest_record_time) FROM retained_size_connection)
+        END""",
+}
 
 STREAM = Grain(
     model=RetainedSizeStream,
     key="stream_id",
     columns=MEASURE_NAMES,
-    extents=_STREAM_EXTENTS.strip(),
+    extents=_STREAM_EXTENTS,
     days="retained_size_stream_days",
     names=(
         (
@@ -262,7 +270,7 @@ CONNECTION = Grain(
     model=RetainedSizeConnection,
     key="connection_id",
     columns=(*MEASURE_NAMES, "stream_count"),
-    extents=_CONNECTION_EXTENTS.strip(),
+    extents=_CONNECTION_EXTENTS,
     days="retained_size_connection_days",
     names=(("connection_name", "SELECT connector_instance_id FROM connections WHERE id = ?"),),
 )
@@ -270,7 +278,7 @@ GLOBAL = Grain(
     model=RetainedSizeGlobal,
     key="id",
     columns=(*MEASURE_NAMES, "stream_count", "connection_count"),
-    extents=_GLOBAL_EXTENTS.strip(),
+    extents=_GLOBAL_EXTENTS,
     days="retained_size_global_days",
 )
 
@@ -304,6 +312,15 @@ def stored_rows(grain: Grain, keys: Sequence[int]) -> list[StoredRow]:
     ]
 
 
+def with_right_extents(grain: Grain, keys: Sequence[int]) -> set[int]:
+    """Those of the rows whose extents are right."""
+    extents = " AND ".join(f"{name} IS NOT DISTINCT FROM {sql}" for name, sql in grain.extents.items())
+    rows = fetch_each(
+        f"SELECT {grain.key} FROM {grain.table} WHERE {extents} AND {grain.key} = :each", [], keys
+    )
+    return {key for (key,) in rows}
+
+
 def add_to_rows(grain: Grain, changes: Mapping[int, Sequence[int]]) -> None:
     """Add to rows, and record the day's snapshots.
 
@@ -314,13 +331,19 @@ def add_to_rows(grain: Grain, changes: Mapping[int, Sequence[int]]) -> None:
     record_day(grain, list(changes), now[:10])
 
 
-def replace_rows(grain: Grain, stored: Iterable[StoredRow], values: Mapping[int, Sequence[int]]) -> None:
-    """Replace the columns of stored rows, clean them, and record the day's snapshots.
+def replace_rows(
+    grain: Grain,
+    stored: Iterable[StoredRow],
+    values: Mapping[int, Sequence[int]],
+    right_extents: Collection[int] = (),
+) -> None:
+    """Replace the columns and extents of stored rows, clean them, and record the day's snapshots.
 
-    Most rows that were dirty turn out to be right.  Then their places in the rankings stay as they are.
+    Most rows that were dirty turn out to be right.  If its key is in `right_extents` too, none of a row's
+    places in indexes is written again.
     """
     now = utc_now()
-    right = {row.key for row in stored if row.values == tuple(values[row.key])}
+    right = {row.key for row in stored if row.key in right_extents and row.values == tuple(values[row.key])}
     _change(grain, grain.clean, [(key, now) for key in right])
     wrong = [(key, now, *of_row) for key, of_row in values.items() if key not in right]
     _change(grain, grain.replace, wrong, grain.columns)

@@ -32,7 +32,7 @@ from ..database import (
     id_list,
     lock_attempt,
 )
-from . import ranked, rollup_rows
+from . import counting, ranked, rollup_rows
 from .apart import Apart
 from .counting import StreamCounts, in_groups
 from .rollup_rows import Count, Files, LiveRecord, Rollup, Version
@@ -58,7 +58,7 @@ def derive(
     `without` are the ids of streams that are not wanted; `apart` gets those that fail.
     """
     locked = _lock_streams(limit, wait, without)
-    for group in in_groups(locked, CHUNK_VERSIONS):
+    for group in in_groups(locked, counting.CHUNK_VERSIONS):
         apart.each(
             "stream",
             list(group),

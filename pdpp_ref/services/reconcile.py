@@ -42,17 +42,16 @@ from ..projection.counting import (
     StreamCounts,
     count_versions,
     in_groups,
-    sum_of_connections,
-    sum_of_streams,
 )
 from ..projection.dirty_rows import (
     clean_connections,
     count_dirty_rows,
     discover_connections,
     discover_streams,
-    has_lost_a_row,
     lock_dirty_connections,
     lock_dirty_streams,
+    with_dirty_stream,
+    with_lost_row,
 )
 from ..projection.gaps import record_gaps
 from ..projection.grains import (
@@ -64,10 +63,12 @@ from ..projection.grains import (
     stored_rows,
 )
 from ..projection.marks import mark_all, mark_connections, mark_global
+from ..projection.sums import sum_of_connections, sum_of_streams
 from .cooldown import Cooldown
 from .set_aside import SetAside
 
 FIRST_WAIT_SECONDS = 30.0
+CONNECTIONS_TOGETHER = 16  # each may have thousands of streams, and time is checked in between
 
 
 @dataclass(frozen=True)
@@ -168,7 +169,7 @@ def _finalize_global_row(done: Pass, complete: bool, changed: bool) -> Pass:
 
 
 def run_until_fresh(
-    limits: Limits = Limits(rows=1024, seconds=0.1),
+    limits: Limits = Limits(rows=2048, seconds=0.1),
     progress: Callable[[Pass], None] = lambda _: None,
     aside: SetAside | None = None,
 ) -> Pass:
@@ -177,18 +178,18 @@ def run_until_fresh(
     Raises Busy or peewee.DatabaseError; finished passes stay.
     """
     aside = aside or no_rows_set_aside()
-    ahead = CountedAhead()
     streams = connections = 0
-    while True:
-        ahead.count(limits.rows, limits.seconds, aside.waiting("stream"))
-        began = time.monotonic()
-        done = run_pass(limits, aside=aside, ahead=ahead)
-        streams += done.streams
-        connections += done.connections
-        progress(done)
-        if done.fresh or not aside.leaves_work():
-            return replace(done, streams=streams, connections=connections)
-        let_others_write(time.monotonic() - began, ahead.seconds)
+    with CountedAhead() as ahead:
+        while True:
+            ahead.count(limits.rows, limits.seconds, aside.waiting("stream"))
+            began = time.monotonic()
+            done = run_pass(limits, aside=aside, ahead=ahead)
+            streams += done.streams
+            connections += done.connections
+            progress(done)
+            if done.fresh or not aside.leaves_work():
+                return replace(done, streams=streams, connections=connections)
+            let_others_write(time.monotonic() - began, ahead.seconds)
 
 
 def finish_rebuild(
@@ -297,7 +298,9 @@ def _count_group(group: Mapping[int, int], counts: StreamCounts, apart: Apart) -
     """Returns the streams that were counted completely."""
     stream_ids = list(group)
     if len(group) > 1:
-        _replace(STREAM, {each: count.measures for each, count in counts.of(group).items()})
+        counted = counts.of(group)
+        right_extents = {each for each, count in counted.items() if count.has_right_extents}
+        _replace(STREAM, {each: count.measures for each, count in counted.items()}, right_extents)
         return stream_ids
     return stream_ids if _count_stream(stream_ids[0], apart) else []
 
@@ -357,32 +360,24 @@ def _load_checkpoint(stream_id: int) -> tuple[int, dict[str, int]]:
 
 
 def _sum_connections(limit: int, apart: Apart, without: Collection[int]) -> None:
-    """Sum dirty connections: at least one, unless the pass has finished something already."""
-    for connection_id in lock_dirty_connections(limit, without):
+    """Sum dirty connections: at least some, unless the pass has finished something already."""
+    connection_ids = lock_dirty_connections(limit, without)
+    for start in range(0, len(connection_ids), CONNECTIONS_TOGETHER):
         if apart.finished and apart.is_late:
             break
-        summed = apart.each("connection", [connection_id], _sum_connection)
+        some = connection_ids[start : start + CONNECTIONS_TOGETHER]
+        summed = apart.each("connection", some, _sum_some)
         apart.finished.update(Row("connection", each) for each in summed)
 
 
-def _sum_connection(connection_ids: Sequence[int]) -> Sequence[int]:
-    """Sum one connection.  It stays dirty, and is not returned, if a stream was marked while this waited
-    for the lock, or one has no row that could be summed.
+def _sum_some(connection_ids: Sequence[int]) -> Sequence[int]:
+    """Sum connections.  One stays dirty, and is not returned, if a stream was marked while this waited for
+    the lock, or has no row that could be summed.
     """
-    (connection_id,) = connection_ids
-    is_stream_dirty = fetch_all(
-        """
-        SELECT 1
-        FROM retained_size_stream
-        WHERE dirty AND connection_id = ?
-        LIMIT 1
-        """,
-        [connection_id],
-    )
-    if is_stream_dirty or has_lost_a_row(connection_id):
-        return []
-    _replace(CONNECTION, {connection_id: sum_of_streams(connection_id)})
-    return connection_ids
+    left = with_dirty_stream(connection_ids) | with_lost_row(connection_ids)
+    ready = [each for each in connection_ids if each not in left]
+    _replace(CONNECTION, sum_of_streams(ready))
+    return ready
 
 
 def _sum_global() -> None:
@@ -391,9 +386,11 @@ def _sum_global() -> None:
     execute_one("UPDATE retained_size_global SET rebuild_status = 'idle', rebuild_total = NULL")
 
 
-def _replace(grain: Grain, rows: Mapping[int, Mapping[str, int]]) -> None:
+def _replace(
+    grain: Grain, rows: Mapping[int, Mapping[str, int]], right_extents: Collection[int] = ()
+) -> None:
     """Store recomputed measures and clear the marks, in the transaction that computed them."""
     stored = stored_rows(grain, list(rows))
     record_gaps(grain, stored)
     values = {key: [measures[name] for name in grain.columns] for key, measures in rows.items()}
-    replace_rows(grain, stored, values)
+    replace_rows(grain, stored, values, right_extents)

@@ -30,11 +30,15 @@ class Times(NamedTuple):
 
 
 class Goal(NamedTuple):
-    """What is aimed at: at most so many times the other's time, or seconds; or at least so many records a second."""
+    """What is aimed at: at most so many times the other's time, or seconds; or at least so many records a second.
+
+    It is for places with at least so many `records`.
+    """
 
     ratio: float | None = None
     seconds: float | None = None
     rate: float | None = None
+    records: int = 0
 
     def is_met(self, times: Times) -> bool:
         ours, other = statistics.median(times.ours), statistics.median(times.other)
@@ -49,6 +53,7 @@ class Goal(NamedTuple):
             self.ratio and f"at most {self.ratio:.2f} times the other",
             self.seconds and f"at most {self.seconds * 1000:g} ms",
             self.rate and f"at least {self.rate:,.0f}/s",
+            self.records and f"from {self.records:,} records on",
         )
         return ", ".join(each for each in wanted if each)
 

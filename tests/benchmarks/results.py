@@ -52,7 +52,7 @@ class Row(Struct):
             ours=ours,
             other=other,
             ratio=ours.median / other.median,
-            goal=str(figure.goal),
+            goal=str(figure.goal) if records >= figure.goal.records else "",
             is_met=figure.goal.is_met(times),
             what=figure.what,
             compared_with=figure.other,

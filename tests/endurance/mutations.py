@@ -286,6 +286,12 @@ MUTATIONS = [
         "tests/integration/test_counting_ahead.py -k while_a_rebuild_counts",
     ),
     Mutation(
+        "writing the extents of a row whose measures are right",
+        "if row.key in right_extents and row.values",
+        "if row.values",
+        "tests/integration/test_reconcile.py -k extents_of",
+    ),
+    Mutation(
         "the bound of a pass in rows",
         "_count_streams(limits.rows, apart, counts, ",
         "_count_streams(10**9, apart, counts, ",
@@ -891,8 +897,8 @@ MUTATIONS = [
     ),
     Mutation(
         "no bound over a part of the records",
-        "                latest_record_time = CASE\n                    WHEN NOT {_MAY_BE_UNDATED}",
-        "                latest_record_time = CASE\n                    WHEN TRUE OR NOT {_MAY_BE_UNDATED}",
+        '    "latest_record_time": f"""CASE\n            WHEN NOT {_MAY_BE_UNDATED}',
+        '    "latest_record_time": f"""CASE\n            WHEN TRUE OR NOT {_MAY_BE_UNDATED}',
         "tests/e2e/test_time_fields.py -k 'undated or over_part'",
     ),
     Mutation(
@@ -1367,8 +1373,8 @@ MUTATIONS = [
     # ---- growth
     Mutation(
         "replacing the measures of a row that was wrong",
-        "if row.values == tuple(values[row.key])}",
-        "}",
+        "if row.key in right_extents and row.values == tuple(values[row.key])}",
+        "if row.key in right_extents}",
         "tests/integration/test_reconcile.py",
     ),
     Mutation(

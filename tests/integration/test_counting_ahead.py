@@ -1,10 +1,14 @@
 """On SQLite, a rebuild counts streams before it locks the file."""
 
+import threading
+import time
 from collections import Counter
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import apsw
+import peewee
 import pytest
 
 from pdpp_ref.canonical import records
@@ -16,6 +20,7 @@ from tests.support.factories import DatabaseProbe, traced, upsert, write
 
 pytestmark = [pytest.mark.usefixtures("app"), pytest.mark.only("sqlite")]
 
+MANY_STREAMS, HELPER = 12, "count_0"
 SMALL_STREAMS = [upsert(f"key {number}", 1, f"stream {number}") for number in range(3)]
 
 
@@ -81,6 +86,74 @@ def test_a_failure_while_counting_ahead_is_no_failure_of_the_pass(probe: Databas
     assert list(verify.differences()) == []
 
 
+class Watched:
+    """Counts of many streams, by two threads: which have counted, and what happens meanwhile."""
+
+    def __init__(self) -> None:
+        self.threads: list[str] = []
+        self.meanwhile: Callable[[str], object] = lambda thread: None
+        self._count = counting._count_streams
+
+    def __call__(self, stream_ids: Sequence[int]) -> Any:
+        thread = threading.current_thread().name
+        self.threads.append(thread)
+        self.meanwhile(thread)
+        time.sleep(0.01)  # so that the other thread gets a turn
+        return self._count(stream_ids)
+
+
+@pytest.fixture
+def watched(monkeypatch: pytest.MonkeyPatch) -> Watched:
+    write(*(upsert(f"key {number}", 1, f"stream {number}") for number in range(MANY_STREAMS)))
+    found = Watched()
+    monkeypatch.setattr("pdpp_ref.projection.ahead.CHUNK_VERSIONS", 1)
+    monkeypatch.setattr(counting, "_count_streams", found)
+    return found
+
+
+def test_two_threads_count_many_streams(watched: Watched) -> None:
+    connections = len(apsw.connections())
+    reconcile.begin_rebuild()
+    assert reconcile.finish_rebuild().fresh
+    assert set(watched.threads) == {"MainThread", HELPER}
+    assert len(watched.threads) == MANY_STREAMS, "each is counted once"
+    assert len(apsw.connections()) == connections, "the second thread has closed its own"
+    assert list(verify.differences()) == []
+
+
+@pytest.mark.parametrize("counting_thread", ["MainThread", HELPER])
+def test_a_write_while_two_threads_count_is_noticed(watched: Watched, counting_thread: str) -> None:
+    written: list[records.Counts] = []
+
+    def write_once(thread: str) -> None:
+        if thread == counting_thread and not written:
+            with ThreadPoolExecutor(1) as threads:
+                written.append(threads.submit(write_elsewhere).result())
+
+    watched.meanwhile = write_once
+    reconcile.begin_rebuild()
+    assert reconcile.finish_rebuild().fresh
+    assert written
+    assert len(watched.threads) > MANY_STREAMS, "what was counted before is not used"
+    assert list(verify.differences()) == []
+
+
+@pytest.mark.parametrize("counting_thread", ["MainThread", HELPER])
+def test_a_failure_of_either_thread_is_none_of_the_pass(watched: Watched, counting_thread: str) -> None:
+    failed: list[str] = []
+
+    def fail_once(thread: str) -> None:
+        if thread == counting_thread and not failed:
+            failed.append(thread)
+            raise peewee.DatabaseError("database disk image is malformed")
+
+    watched.meanwhile = fail_once
+    reconcile.begin_rebuild()
+    assert reconcile.finish_rebuild().fresh
+    assert failed
+    assert list(verify.differences()) == []
+
+
 def test_behind_a_large_stream_others_are_counted_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """It takes several passes, in which the others' turn does not come."""
     monkeypatch.setattr("pdpp_ref.projection.record_rollups.CHUNK_VERSIONS", 2)
@@ -89,9 +162,9 @@ def test_behind_a_large_stream_others_are_counted_once(monkeypatch: pytest.Monke
     write(*SMALL_STREAMS)
     count, counted, passes = counting._count_streams, Counter[int](), []
 
-    def watched(stream_ids: Any, through: int) -> Any:
+    def watched(stream_ids: Any) -> Any:
         counted.update(stream_ids)
-        return count(stream_ids, through)
+        return count(stream_ids)
 
     monkeypatch.setattr(counting, "_count_streams", watched)
     reconcile.begin_rebuild()

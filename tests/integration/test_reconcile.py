@@ -14,7 +14,7 @@ import pytest
 
 from pdpp_ref.database import db, fetch_all, write_transaction
 from pdpp_ref.models import RecountCheckpoint
-from pdpp_ref.models.measures import MEASURES
+from pdpp_ref.models.measures import EXTENTS, MEASURES
 from pdpp_ref.operations import verify
 from pdpp_ref.projection import counting, dirty_rows, marks
 from pdpp_ref.services import reconcile
@@ -68,6 +68,27 @@ def test_a_pass_recomputes_what_is_dirty(probe: DatabaseProbe) -> None:
     assert run_pass(Limits()) == Pass(streams=3, connections=1, deferred=0, fresh=True)
     assert probe.wrong_but_clean() == []
     assert probe("SELECT stream_count FROM retained_size_global") == [(3,)]
+
+
+WRONG_EXTENTS = [f"{extent.name} = {value}" for extent in EXTENTS for value in ("'2001-01-01'", "NULL")]
+
+
+@pytest.mark.parametrize("streams", [1, 3])
+@pytest.mark.parametrize("wrong", [*WRONG_EXTENTS, "record_times_unknown = NOT record_times_unknown"])
+def test_a_pass_corrects_extents_of_rows_whose_measures_are_right(
+    probe: DatabaseProbe, streams: int, wrong: str
+) -> None:
+    many_streams(streams)
+    if "ingested" not in wrong:
+        probe("UPDATE streams SET record_time_field = 'at'")
+        write(*(upsert("dated", {"at": "2020-01-01T00:00:00Z"}, f"s{n:05}") for n in range(streams)))
+        rebuild()
+    for table in ("stream", "connection", "global"):
+        if table != "global" or "unknown" not in wrong:
+            probe(f"UPDATE retained_size_{table} SET {wrong}")
+    mark_everything()
+    assert run_pass(UNHURRIED).fresh
+    assert list(verify.differences()) == []
 
 
 def test_a_pass_is_idempotent_and_a_fresh_one_writes_nothing() -> None:

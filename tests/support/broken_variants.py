@@ -9,7 +9,7 @@ import pytest
 from pdpp_ref.canonical import records
 from pdpp_ref.database import fetch_all, write_transaction
 from pdpp_ref.models import locking
-from pdpp_ref.projection import counting, deltas, dirty_rows, marks
+from pdpp_ref.projection import counting, deltas, dirty_rows, marks, sums
 from pdpp_ref.projection.grains import (
     CONNECTION,
     GLOBAL,
@@ -43,8 +43,8 @@ def clear_without_compare(patched: pytest.MonkeyPatch) -> None:
         if grain is STREAM:
             return counting.count_versions(key, 0, 2**60)
         if grain is CONNECTION:
-            return counting.sum_of_streams(key)
-        return counting.sum_of_connections()
+            return sums.sum_of_streams([key])[key]
+        return sums.sum_of_connections()
 
     def run_pass(_: Limits, *, wait: bool = True, aside: object = None) -> Pass:
         for grain in (STREAM, CONNECTION, GLOBAL):
