@@ -38,9 +38,9 @@ def _store_records(batches: Sequence[StreamBatch]) -> None:
     replaced: list[Row] = []
     for batch in batches:
         chosen = batch.rank()
-        # In the order of the keys: neighbours in an index are then added one after the other.
-        for key in sorted(batch.current):
-            if (row := batch.current[key]) is not None:
+        # In their order, neighbours in an index are added one after the other.
+        for key in batch.in_order:
+            if (row := batch.current.get(key)) is not None:
                 row = (*row[:-1], True) if row[1] in chosen else row
                 (replaced if key in batch.live else new).append(row)
     insert_many(Record, _RECORD_COLUMNS, new)

@@ -46,10 +46,10 @@ class StoredKeys(NamedTuple):
 def load_key_states(events: Events) -> dict[int, StoredKeys]:
     """What is stored of keys, by stream.
 
-    `events` are the changes that are about to be made, by stream and key.  The number of statements does
-    not depend on the number of streams.
+    `events` are the changes that are about to be made, by stream and key, in the order of the keys.  The
+    number of statements does not depend on the number of streams.
     """
-    places = [(stream_id, key) for stream_id, of_stream in events.items() for key in sorted(of_stream)]
+    places = [(stream_id, key) for stream_id, of_stream in events.items() for key in of_stream]
     states = _load_live(places)
     with_rollup = _add_rollups(states, places, events)
     found = {stream_id: StoredKeys({}, set()) for stream_id in events}

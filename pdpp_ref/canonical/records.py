@@ -151,7 +151,7 @@ def _plan(
         batch.reject(rejected.get(batch.stream.name, ()))
         if of_stream := places.get(batch.stream.name):
             batch.accept([changes[place] for place in of_stream], section)
-    found = load_key_states({batch.id: batch.keys_to_load for batch in batches})
+    found = load_key_states({batch.id: batch.in_order for batch in batches})
     for batch in batches:
         if places.get(batch.stream.name):
             batch.plan(found[batch.id])

@@ -46,10 +46,12 @@ class StreamBatch:
         self.has_new_time_field = False
         self.states: dict[str, KeyState] = {}
         self.live: set[str] = set()  # keys of records that are live before this write
-        # The changes to plan, also by key; and those whose version is stored under its number.
+        # The changes to plan, and those whose version is stored under its number.
         self.fitting: Sequence[Change] = ()
-        self.events: dict[str, list[Change]] = {}
         self.stored: Sequence[Change] = ()
+        # Those to plan, by key; and all keys with those to be made, in the order that an index has them.
+        self.events: dict[str, list[Change]] = {}
+        self.in_order: dict[str, list[Change]] = {}
         # Keys whose rollup is lost, or exists although the record does not say so.
         self.wrong_rollups: set[str] = set()
         self.left: set[int] = set()  # the blocks that ranked records were taken out of
@@ -83,11 +85,8 @@ class StreamBatch:
         self._declare_time_field(fitting)
         for change in fitting:
             self.events.setdefault(change.key, []).append(change)
-
-    @property
-    def keys_to_load(self) -> dict[str, list[Change]]:
-        """The keys of all changes, with those to be made."""
-        return {change.key: [change] for change in self.stored} | self.events
+        by_key = {change.key: [change] for change in self.stored} | self.events
+        self.in_order = {key: by_key[key] for key in sorted(by_key)}
 
     def plan(self, found: StoredKeys) -> None:
         """Plan the changes; `found` is what is stored of their keys."""
@@ -337,7 +336,7 @@ class StreamBatch:
 
     def remove_older(self, keys: Sequence[str], version: int) -> None:
         """Plan to delete those of the records with an older table version; those without one stay."""
-        events = {key: [Change(self.stream.name, key, None)] for key in keys}
+        self.in_order = events = {key: [Change(self.stream.name, key, None)] for key in sorted(keys)}
         self.states, self.wrong_rollups = load_key_states({self.id: events})[self.id]
         self.batch = unchanged.Batch(self.id, {}, {}, self.now)
         for key, (gone,) in events.items():
@@ -368,17 +367,18 @@ class StreamBatch:
 
     def rank(self) -> set[int]:
         """The versions of its new records that are ranked."""
-        new = [row[1:5] for row in self.current.values() if row is not None and not row[-2]]
-        chosen, largest = ranked.choose(self.stream.largest_sizes, sorted(new))
+        new = [row for row in self.current.values() if row is not None and not row[-2]]
+        new.sort(key=ranked.version_of)
+        chosen, largest = ranked.choose(self.stream.largest_sizes, new)
         is_known = ranked.block_of(self.version) not in self.left
         self.stream.largest_sizes = largest if is_known else ""
         return chosen
 
     def rollups(self) -> Iterator[Row]:
         """Rows of RetainedSizeRecord, for the keys of this write that have or need one."""
-        for key in self.current.keys() | self.bound_keys:
-            state = self.states.get(key)
-            if state is not None and state.has_rollup:
+        bound = self.bound_keys
+        for key, state in self.states.items():
+            if state.has_rollup and (key in self.current or key in bound):
                 measures = (state.versions, state.history, state.blob_count, state.blob_bytes)
                 is_live = int(state.data is not None)
                 yield (self.id, key, state.version, self.now, is_live, state.size, *measures)

@@ -17,13 +17,16 @@ A record's rank is by its size down, then by its key up.
 
 from bisect import bisect_left
 from collections.abc import Collection, Iterable, Sequence
+from operator import itemgetter
+from typing import Any
 
 from ..database import execute, execute_many
 
 RANKED = 25
 BLOCK = 1024  # versions: `fill` reads so many entries of an index
 
-Added = tuple[int, str, str, int]  # a record that is added: its version, key, data and size
+Added = tuple[Any, ...]  # a row of `records` that is added: its stream, version, key, data, size, and more
+version_of, _size_of = itemgetter(1), itemgetter(4)
 
 
 def block_of(version: int) -> int:
@@ -41,8 +44,8 @@ def choose(largest: str, added: Sequence[Added]) -> tuple[set[int], str]:
     ranked: set[int] = set()
     start = 0
     while start < len(added):
-        at = block_of(added[start][0])
-        end = bisect_left(added, ((at + 1) * BLOCK,), start)
+        at = block_of(version_of(added[start]))
+        end = bisect_left(added, (at + 1) * BLOCK, start, key=version_of)
         known, block = sizes if at == block else [], at
         chosen, sizes = _choose(known, added[start:end])
         ranked |= chosen
@@ -52,9 +55,9 @@ def choose(largest: str, added: Sequence[Added]) -> tuple[set[int], str]:
 
 def _choose(known: Sequence[int], added: Sequence[Added]) -> tuple[set[int], list[int]]:
     """The versions to be ranked, and the largest sizes; a record comes before its equals that are known."""
-    sizes = sorted([*known, *(size for _, _, _, size in added)], reverse=True)
+    sizes = sorted([*known, *map(_size_of, added)], reverse=True)
     least = sizes[min(RANKED, len(sizes)) - 1]
-    entries = [(-size, 0, key, version) for version, key, _, size in added if size >= least]
+    entries = [(-row[4], 0, row[2], row[1]) for row in added if row[4] >= least]
     entries += [(-size, 1, "", 0) for size in known]
     first = sorted(entries)[:RANKED]
     return {version for _, is_known, _, version in first if not is_known}, [-entry[0] for entry in first]
