@@ -5,7 +5,8 @@ A request has one patience for all that it does; anybody else has a new one for 
 
 import math
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 LOCK_SECONDS = 5.0
@@ -15,6 +16,9 @@ BRIEF_SECONDS = 1.0
 LEAST_SECONDS = 0.3
 # For one answer to a request; nobody else's is limited.
 ANSWER_SECONDS = 7.0
+# Between two tries of a lock that nobody passes on; the second is for whoever has waited for a while.
+SOON_SECONDS, LATER_SECONDS = 0.001, 0.002
+SOON_TRIES = 100
 
 
 class _Patience(threading.local):
@@ -49,6 +53,23 @@ def lock_seconds() -> float:
 def lock_ms() -> int:
     """The same in milliseconds, in steps, so that there are few different ones."""
     return math.ceil(lock_seconds() * 10) * 100
+
+
+def asking_again(lock_ms: float) -> Callable[[int], bool]:
+    """What SQLite calls as long as a lock is not free; after so many ms it gives up.
+
+    By itself SQLite would wait up to 0.1 s between two tries: meanwhile the lock is often free, and
+    somebody else takes it.
+    """
+    deadline = time.monotonic() + lock_ms / 1000
+
+    def ask_again(tries: int) -> bool:
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(SOON_SECONDS if tries < SOON_TRIES else LATER_SECONDS)
+        return True
+
+    return ask_again
 
 
 def is_exhausted() -> bool:

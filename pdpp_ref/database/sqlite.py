@@ -163,7 +163,7 @@ class Sqlite(WholeFile, SchemaGuard, APSWDatabase):  # type: ignore[misc]  # pla
         patience.begin_transaction()
         left = math.ceil(patience.lock_seconds() * 1000) if wait else 0
         began = time.monotonic()
-        self.connection().set_busy_timeout(min(left, PRAGMAS["busy_timeout"]))
+        self.connection().set_busy_handler(patience.asking_again(min(left, PRAGMAS["busy_timeout"])))
         try:
             super().begin()
         finally:

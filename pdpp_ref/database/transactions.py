@@ -105,7 +105,7 @@ def let_others_write(seconds: float, idle: float = 0.0) -> None:
     many `idle` seconds.
 
     SQLite's lock is not given in the order in which it is asked for.  A waiting writer tries again every
-    0.1 s at most, so it would starve without a pause.  PostgreSQL's locks are.
+    2 ms (`patience.asking_again`), so it would starve without a pause.  PostgreSQL's locks are.
     """
     time.sleep(max(LEAST_PAUSE_SECONDS, seconds * db.pause_share - idle))
 

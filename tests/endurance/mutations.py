@@ -1302,6 +1302,12 @@ MUTATIONS = [
         "text",
         "tests/integration/test_diagnostics.py -k should_be_a_time",
     ),
+    Mutation(
+        "trying soon whether SQLite's lock is free",
+        "        time.sleep(SOON_SECONDS if tries < SOON_TRIES else LATER_SECONDS)",
+        "        time.sleep(0.1)",
+        "tests/integration/test_patience.py -k sees_at_once",
+    ),
     # ---- reading ahead
     Mutation(
         "a source that fails while lines are read ahead",

@@ -9,7 +9,7 @@ import httpx
 import pytest
 from flask import Flask
 
-from pdpp_ref.database import Busy, impatient, patience, write_transaction
+from pdpp_ref.database import Busy, fetch_all, impatient, patience, write_attempt, write_transaction
 from tests.conftest import Backend
 from tests.support.factories import PASSWORD, TOKEN, DatabaseProbe, fill, upsert, write
 from tests.support.server_process import served
@@ -120,6 +120,35 @@ def test_connectors_that_wait_lock_nobody_out(app: Flask, backend: Backend) -> N
             assert seconds < 7
         assert client.get("/_ref/dataset/summary", headers=BEARER).json()["record_count"] == 1
         assert send()[0].json()["records_accepted"] == 50
+
+
+@pytest.mark.only("sqlite")
+def test_a_writer_sees_at_once_that_sqlites_lock_is_free(
+    app: Flask, backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However long it has waited; by itself SQLite would look after 0.1 s."""
+    pauses: list[float] = []
+    with locked(backend) as other:
+
+        def sleep(seconds: float) -> None:
+            pauses.append(seconds)
+            if len(pauses) == 300:
+                other("COMMIT; BEGIN")
+
+        monkeypatch.setattr(patience.time, "sleep", sleep)
+        write(upsert("one"))
+    assert len(pauses) == 300
+    assert max(pauses) <= 0.002
+    assert fetch_all("PRAGMA busy_timeout") == [(5000,)], "what else needs a lock waits as before"
+
+
+@pytest.mark.only("sqlite")
+def test_an_attempt_does_not_wait_for_sqlites_lock(
+    app: Flask, backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(patience.time, "sleep", lambda _: pytest.fail("it waits"))
+    with locked(backend), pytest.raises(Busy), write_attempt():
+        pass
 
 
 def test_a_lock_is_waited_for(app: Flask, backend: Backend) -> None:
