@@ -3,9 +3,11 @@
 import http.client
 import tempfile
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
+from threading import Lock
 from urllib.parse import quote
 
 from tests.benchmarks import corpus
@@ -66,6 +68,12 @@ def ingest(place: Place) -> Times:
     return _ingest(place, HTTP_BATCH)
 
 
+@figure("ingest over HTTP, 2 clients", other="`pdpp-ref import` of the same file", goal=Goal(ratio=1 / 0.7))
+def ingest_from_two(place: Place) -> Times:
+    """The same by two clients: the server reads the one's records while it commits the other's."""
+    return _ingest(place, HTTP_BATCH, clients=2)
+
+
 @figure("ingest over HTTP, 5,000 lines", other="`pdpp-ref import` of the same file")
 def ingest_in_large_bodies(place: Place) -> Times:
     """The same in batches of 5,000: half of what the command commits at a time."""
@@ -97,12 +105,12 @@ def export(place: Place) -> Times:
     return Times([each.seconds for each in ours], [each.seconds for each in raw], note, place.records)
 
 
-def _ingest(place: Place, batch: int) -> Times:
+def _ingest(place: Place, batch: int, clients: int = 1) -> Times:
     ours, other = [], []
     with _file(corpus.write_one_stream, place) as file:
         for _ in range(min(place.repeat, IMPORTS)):
             with place.empty() as url, Server.ours(place.environment(url)) as server:
-                ours.append(seconds(lambda server=server: _send(server.port, file, batch)))
+                ours.append(seconds(lambda server=server: _send(server.port, file, batch, clients)))
             other.append(_import(place, file).seconds)
     return Times(ours, other, f"{-(-place.records // batch)} requests", place.records)
 
@@ -134,14 +142,24 @@ def _pairs(pairs: list[tuple[Run, Run]]) -> Times:
     return Times([each.seconds for each in ours], [each.seconds for each in other], peaks(ours, other))
 
 
-def _send(port: int, file: Path, batch: int) -> None:
-    """Send a file's lines in batches, as a connector does."""
-    client = http.client.HTTPConnection("127.0.0.1", port, timeout=600)
+def _send(port: int, file: Path, batch: int, clients: int = 1) -> None:
+    """Send a file's lines in batches, as connectors do."""
+    reading = Lock()
     path = f"/v1/ingest/{quote('stream 0')}?connector_id=bench"
-    with file.open("rb") as lines:
-        while body := b"".join(islice(lines, batch)):
+
+    def next_body() -> bytes:
+        with reading:
+            return b"".join(islice(lines, batch))
+
+    def work() -> None:
+        client = http.client.HTTPConnection("127.0.0.1", port, timeout=600)
+        while body := next_body():
             client.request("POST", path, body, {"Authorization": f"Bearer {TOKEN}"})
             answer = client.getresponse()
             assert answer.status == 200, answer.read()
             answer.read()
-    client.close()
+        client.close()
+
+    with file.open("rb") as lines, ThreadPoolExecutor(clients) as threads:
+        for done in [threads.submit(work) for _ in range(clients)]:
+            done.result()
