@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 from flask import Flask
 
-from . import credentials, instance_folder, notices, startup
+from . import credentials, instance_folder, notices, parts, startup
 from .authentication import BearerTokens
 from .blueprints import (
     alerting_metrics,
@@ -66,13 +66,13 @@ def create_app(
     app = _flask(settings, overrides or {})
     startup.open_database(settings)
     startup.watch_for_restores(instance_folder.create(settings))
-    app.extensions["auto_reconcile"] = startup.auto_reconcile(settings, clock)
+    app.extensions["auto_reconcile"] = parts.auto_reconcile(settings, clock)
     app.extensions["background_rebuild"] = BackgroundRebuild()
     app.extensions["recent_room"] = RecentRoom(clock)
     app.extensions["readiness"] = Readiness()
     app.extensions["credentials"] = known = _credentials(settings)
     app.extensions["prepared_files"] = prepared = PreparedFiles(instance_folder.path_for(settings), clock)
-    app.extensions["housekeeping"] = startup.housekeeping(settings, prepared)
+    app.extensions["housekeeping"] = parts.housekeeping(settings, prepared)
     app.extensions["bearer_tokens"] = BearerTokens(known, clock)
     app.extensions["owner_sessions"] = OwnerSessions(app, known)
     app.extensions["sign_in_attempts"] = SignInAttempts(clock)

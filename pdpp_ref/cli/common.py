@@ -1,6 +1,5 @@
 """Shared by all commands: errors, opening the database, names."""
 
-import gc
 import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -89,7 +88,6 @@ def opened_database() -> Iterator[Settings]:
         settings = Settings.load()
         logs.set_level(settings.log_level)
         startup.open_database(settings)
-        gc.freeze()  # what has been loaded need not be searched for garbage again and again
         yield settings
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import click
 import msgspec
 
-from .. import startup
+from .. import parts
 from ..database import db, fetch_all, write_transaction
 from ..models import locking
 from ..operations import verify
@@ -37,7 +37,7 @@ SHOWN_FAILURES = 20
 def show_summary() -> None:
     """Print the JSON of GET /_ref/dataset/summary."""
     with opened_database() as settings:
-        body = dataset.summary_body(summaries.read(startup.auto_reconcile(settings)))
+        body = dataset.summary_body(summaries.read(parts.auto_reconcile(settings)))
     answer(msgspec.json.format(msgspec.json.encode(body), indent=2).decode())
 
 

@@ -11,8 +11,8 @@ from functools import partial
 from pdpp_ref.canonical.records import Target, write
 from pdpp_ref.config import Settings
 from pdpp_ref.parsing.messages import Change
+from pdpp_ref.parts import auto_reconcile
 from pdpp_ref.services import summary
-from pdpp_ref.startup import auto_reconcile
 from tests.benchmarks.figures import milliseconds, seconds
 from tests.benchmarks.places import Place, servers_for
 from tests.support.probe import DatabaseProbe

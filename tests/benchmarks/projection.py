@@ -10,10 +10,10 @@ from functools import partial
 from pdpp_ref.config import Settings
 from pdpp_ref.database import write_transaction
 from pdpp_ref.models.measures import MEASURE_NAMES
+from pdpp_ref.parts import auto_reconcile
 from pdpp_ref.projection import marks
 from pdpp_ref.projection.grains import CONNECTION, GLOBAL, STREAM
 from pdpp_ref.services import reconcile, summary
-from pdpp_ref.startup import auto_reconcile
 from tests.benchmarks import corpus
 from tests.benchmarks.figures import Goal, Times, figure, in_turn
 from tests.benchmarks.places import Place
