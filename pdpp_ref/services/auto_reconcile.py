@@ -86,16 +86,17 @@ class AutoReconcile:
         """Whether no pass is running and no cooldown holds."""
         return not self.running and not self.retry_after_seconds
 
-    def attempt(self, still_needed: Callable[[], bool]) -> None:
+    def attempt(self, still_needed: Callable[[], bool], seen: int = -1) -> None:
         """Run one bounded pass, if none is running and no cooldown holds.  Never waits and never raises.
 
         `still_needed` is called when it is our turn: of several readers that saw the same stale row,
-        the first may have reconciled it by then.
+        the first may have reconciled it by then.  `seen` is what `attempts` was before the reader looked:
+        if no pass has ended since, it need not look again.
         """
         if not self._one.acquire(blocking=False):
             return
         try:
-            if not self.retry_after_seconds and still_needed():
+            if not self.retry_after_seconds and (self.attempts == seen or still_needed()):
                 self._run(self.aside, wait=False)
         except Busy:
             pass  # a writer holds the database: this is no failure, and the next read tries again

@@ -58,6 +58,7 @@ def reading(auto: AutoReconcile) -> Iterator[Summary]:
     If the summary is not fresh, one bounded pass is attempted first, unless it could only repeat what has
     just failed.  A fresh one costs four statements, however much is stored.
     """
+    seen = auto.attempts
     with read_snapshot():
         summary = load(auto)
         is_settled = summary.state == "fresh" or summary.replica
@@ -65,7 +66,7 @@ def reading(auto: AutoReconcile) -> Iterator[Summary]:
             yield summary
             return
     # A pass writes, which a snapshot can't.
-    auto.attempt(still_needed=lambda: global_row().dirty and auto.aside.leaves_work())
+    auto.attempt(lambda: global_row().dirty and auto.aside.leaves_work(), seen)
     with read_snapshot():
         yield load(auto)
 

@@ -353,9 +353,9 @@ MUTATIONS = [
     ),
     Mutation(
         "asking again once it is one's turn",
-        "if not self.retry_after_seconds and still_needed():",
-        "if not self.retry_after_seconds:",
-        "tests/integration/test_auto_reconcile.py -k simultaneous_stale",
+        "and (self.attempts == seen or still_needed()):",
+        "and True:",
+        "tests/integration/test_auto_reconcile.py -k looks_again",
     ),
     Mutation(
         "a busy database as a skip",

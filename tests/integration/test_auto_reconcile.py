@@ -68,6 +68,17 @@ def test_simultaneous_reads_make_one_failing_attempt(
     assert set(states) <= {"refreshing", "stale"}
 
 
+def test_after_a_pass_a_reader_looks_again(auto: AutoReconcile) -> None:
+    """It may have seen what that pass has reconciled."""
+    before = auto.attempts
+    mark()
+    reading.read(auto)
+    auto.attempt(lambda: False, seen=before)
+    assert auto.attempts == before + 1
+    auto.attempt(lambda: pytest.fail("it looks again"), seen=auto.attempts)
+    assert auto.attempts == before + 2
+
+
 def test_a_reader_does_not_wait_for_anothers_pass(auto: AutoReconcile) -> None:
     mark()
     in_pass, proceed = threading.Event(), threading.Event()

@@ -323,8 +323,8 @@ def cost(of: Callable[[], Any]) -> list[str]:
 
 
 COSTS = {
-    "sqlite": {"fresh": 5, "global": 33, "stream": 53},
-    "postgres": {"fresh": 4, "global": 32, "stream": 52},
+    "sqlite": {"fresh": 5, "global": 29, "stream": 49},
+    "postgres": {"fresh": 4, "global": 29, "stream": 49},
 }
 
 
