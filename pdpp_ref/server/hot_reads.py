@@ -61,7 +61,9 @@ class _Shown:
         """None if the state is another, which the route announces."""
         if self._hero.kind != "fresh":
             return None
-        with self._app.test_request_context(HERO.decode()):
+        # The addresses in the hero name no host, but Flask asks for one that is trusted.
+        host = next(iter(self._app.config["TRUSTED_HOSTS"] or ["localhost"])).removeprefix(".")
+        with self._app.test_request_context(HERO.decode(), base_url=f"http://{host}"):
             return render(fragment_of(self._hero, self.revision)).encode()
 
 

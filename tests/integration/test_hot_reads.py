@@ -324,6 +324,16 @@ def test_a_host_that_is_not_trusted_is_left_to_the_route(make_app: Callable[...,
                 assert response.status_code == status
 
 
+@pytest.mark.parametrize("hosts", ["data.example", ".data.example,other.example"])
+def test_a_hero_is_rendered_whatever_hosts_are_trusted(make_app: Callable[..., Flask], hosts: str) -> None:
+    app = make_app(TRUSTED_HOSTS=hosts)
+    fill(1)
+    fresh = HotReads(app)._read()
+    assert fresh is not None
+    for shown in (fresh.arriving, fresh.settled):
+        assert f"/dashboard/hero?seen={shown.revision}".encode() in (shown.fragment or b"")
+
+
 def fill_photos(number: int) -> None:
     fill(number, "photos", "phone")
 
