@@ -86,7 +86,9 @@ class Place:
         """That of a program of ours which uses the database, with an instance folder of its own."""
         folder = self.folder / f"instance-{next(self._numbers)}"
         folder.mkdir()
-        others = {name: value for name, value in os.environ.items() if not name.startswith("PDPP_")}
+        # An installed program is compiled, whatever this shell says.
+        left_out = ("PDPP_", "PYTHONDONTWRITEBYTECODE")
+        others = {name: value for name, value in os.environ.items() if not name.startswith(left_out)}
         root = str(Path(__file__).parents[2])
         own = {"PDPP_DATABASE_URL": url, "PDPP_INSTANCE_PATH": str(folder), "PYTHONPATH": root}
         return others | own
