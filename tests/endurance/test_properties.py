@@ -526,7 +526,7 @@ def mark_what_exists(grain: Grain, key: int, _: Any) -> None:
     database.execute(mark, (utc_now(), key))
 
 
-def clear_without_reconcile(grain: Grain, rows: Any) -> None:
+def clear_without_reconcile(grain: Grain, rows: Any, *_: Any) -> None:
     for key in rows:
         database.execute(f"UPDATE {grain.table} SET dirty = FALSE WHERE {grain.key} = ?", [key])
 
