@@ -62,7 +62,7 @@ class StreamCounts:
         return found
 
     def missing(self, streams: Mapping[int, int]) -> dict[int, int]:
-        """Those of the streams that are not counted yet."""
+        """The streams that are not counted yet."""
         return {each: last for each, last in streams.items() if each not in self._counted}
 
     def add(self, others: "StreamCounts") -> None:

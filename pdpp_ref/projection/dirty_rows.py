@@ -150,7 +150,7 @@ def _missing_somewhere() -> list[int]:
 
 
 def with_lost_row(connection_ids: Sequence[int]) -> set[int]:
-    """Those of the connections of which another program has deleted the row of a stream."""
+    """The connections with a stream whose row another program has deleted."""
     rows = fetch_each(
         """
         SELECT DISTINCT s.connection_id
@@ -165,7 +165,7 @@ def with_lost_row(connection_ids: Sequence[int]) -> set[int]:
 
 
 def with_dirty_stream(connection_ids: Sequence[int]) -> set[int]:
-    """Those of the connections that have a dirty stream."""
+    """The connections that have a dirty stream."""
     rows = fetch_each(
         """
         SELECT DISTINCT connection_id

@@ -313,7 +313,7 @@ def stored_rows(grain: Grain, keys: Sequence[int]) -> list[StoredRow]:
 
 
 def with_right_extents(grain: Grain, keys: Sequence[int]) -> set[int]:
-    """Those of the rows whose extents are right."""
+    """The rows whose extents are right."""
     extents = " AND ".join(f"{name} IS NOT DISTINCT FROM {sql}" for name, sql in grain.extents.items())
     rows = fetch_each(
         f"SELECT {grain.key} FROM {grain.table} WHERE {extents} AND {grain.key} = :each", [], keys
