@@ -57,7 +57,7 @@ def _store_metadata(batches: Sequence[StreamBatch]) -> None:
 def _store_bindings(batches: Sequence[StreamBatch]) -> None:
     insert_many(BlobBinding, _BINDING_COLUMNS, [row for batch in batches for row in batch.bound.values()])
     keys = [(batch.id, key) for batch in batches for key in batch.bound_keys - batch.current.keys()]
-    update_many(Record, _KEY_COLUMNS, keys, _KEY_COLUMNS, "has_rollup = TRUE")
+    update_many(Record, _KEY_COLUMNS, keys, _KEY_COLUMNS, "has_rollup = TRUE, ranked = TRUE")
 
 
 def _store_streams(batches: Sequence[StreamBatch]) -> None:

@@ -198,7 +198,12 @@ def _count(stream: StoredStream, key: str, record: Holder, size: int, now: str) 
     is_new_rollup = _add_to_rollup(stream.id, key, size, now)
     if not record.has_rollup:
         (version,) = fetch_column(
-            "UPDATE records SET has_rollup = TRUE WHERE stream_id = ? AND key = ? RETURNING version",
+            """
+            UPDATE records
+            SET has_rollup = TRUE, ranked = TRUE
+            WHERE stream_id = ? AND key = ?
+            RETURNING version
+            """,
             (stream.id, key),
         )
         ranked.take_out(stream.id, [version])

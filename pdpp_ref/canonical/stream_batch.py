@@ -204,7 +204,7 @@ class StreamBatch:
             change.table_version,
             time,
             has_rollup,
-            False,  # see `rank`
+            has_rollup,  # whether it is ranked; see `rank` for one without a rollup
         )
 
     def _is_replaced(self, before: KeyState) -> None:
@@ -215,7 +215,7 @@ class StreamBatch:
 
     def _take_out(self, before: KeyState) -> None:
         """The record leaves the ranking of those without a rollup."""
-        if before.ranked:
+        if before.ranked and not before.has_rollup:
             self.left.add(ranked.block_of(before.version))
             before.ranked = False
 
@@ -274,7 +274,7 @@ class StreamBatch:
         row = (self.id, key, sha256, state.version, size, self.now, mime_type, json_path)
         self.bound[key, sha256] = row
         if current := self.current.get(key):
-            self.current[key] = (*current[:-2], True, False)
+            self.current[key] = (*current[:-2], True, True)
 
     @property
     def bound_keys(self) -> set[str]:

@@ -10,7 +10,8 @@ has locked the stream sees to it:
 
 - records that are added are chosen from (`choose`)
 - if a ranked record is replaced, deleted or gets a rollup, the largest of its block are ranked (`fill`)
-- a record whose rollup is removed is ranked
+- a record with a rollup is `ranked` too: the index does not have it, unless another program clears the
+  flag that hides it
 
 A record's rank is by its size down, then by its key up.
 """

@@ -282,8 +282,7 @@ class _Derivation:
             rollup = self._rollup(key, count, record, files.get(key), stored.get(key))
             if rollup:
                 rollups[key] = rollup
-            # Without a rollup, it was not taken out of the ranking, or has come back to it.
-            if record and (bool(record.has_rollup) != bool(rollup) or not (rollup or record.ranked)):
+            if record and bool(record.has_rollup) != bool(rollup):
                 flags.append((rollup is not None, self.id, key))
                 changed.append(record.version)
             if record and count and record.history_bytes is not None and count.version < record.version:

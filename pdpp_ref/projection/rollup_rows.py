@@ -48,7 +48,6 @@ class LiveRecord(NamedTuple):
     version: int
     json_bytes: int
     has_rollup: bool
-    ranked: bool
     ingested_at: str
     history_bytes: int | None
     previous: int | None
@@ -309,7 +308,7 @@ def live_records(stream_id: int, keys: Sequence[str]) -> dict[str, LiveRecord]:
     rows = fetch_each(
         """
         SELECT
-            r.key, r.version, r.json_bytes, r.has_rollup, r.ranked, r.ingested_at, c.json_bytes,
+            r.key, r.version, r.json_bytes, r.has_rollup, r.ingested_at, c.json_bytes,
             c.previous_version
         FROM records r
         LEFT JOIN record_changes c

@@ -1365,10 +1365,10 @@ MUTATIONS = [
         "tests/integration/test_ranked.py -k rollup_is_removed",
     ),
     Mutation(
-        "a record that needs no rollup and does not say so is ranked",
-        "            if record and (bool(record.has_rollup) != bool(rollup) or not (rollup or record.ranked)):",
-        "            if record and bool(record.has_rollup) != bool(rollup):",
-        "tests/integration/test_ranked.py -k needs_no_rollup",
+        "a record with a rollup is ranked, for when its flag is lost",
+        "            has_rollup,  # whether it is ranked; see `rank` for one without a rollup",
+        "            False,",
+        "tests/integration/test_ranked.py -k lost_its_flag_and_its_rollup",
     ),
     Mutation(
         "a record that gets its rollup back leaves the ranking",

@@ -209,6 +209,24 @@ def test_a_record_that_lost_its_flag_and_needs_no_rollup_is_ranked(probe: Databa
     assert_ranked(probe)
 
 
+@pytest.mark.usefixtures("small")
+@pytest.mark.parametrize("other_streams", [0, 2])
+def test_a_record_that_lost_its_flag_and_its_rollup_is_ranked(
+    probe: DatabaseProbe, other_streams: int
+) -> None:
+    """Nothing says that its key had a history."""
+    write(*(of_size(key, size) for key, size in zip("abcd", range(10, 50, 10), strict=True)))
+    for number in range(other_streams):
+        write(of_size("z", 1, f"stream {number}"))
+    write(of_size("a", 60))
+    retention.prune(1)
+    probe("UPDATE records SET has_rollup = FALSE WHERE key = 'a'")
+    probe("DELETE FROM retained_size_record")
+    derive()
+    assert largest() == names("a", "d", "c")
+    assert_ranked(probe)
+
+
 def derive() -> None:
     mark("laptop", "notes")
     with write_transaction():
