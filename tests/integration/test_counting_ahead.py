@@ -1,7 +1,6 @@
 """On SQLite, a rebuild counts streams before it locks the file."""
 
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -87,18 +86,24 @@ def test_a_failure_while_counting_ahead_is_no_failure_of_the_pass(probe: Databas
 
 
 class Watched:
-    """Counts of many streams, by two threads: which have counted, and what happens meanwhile."""
+    """Counts of many streams, by two threads: which streams and threads, and what happens meanwhile."""
 
     def __init__(self) -> None:
-        self.threads: list[str] = []
+        self.threads: set[str] = set()
+        self.first: Sequence[int] = []
+        self.counted = Counter[int]()
         self.meanwhile: Callable[[str], object] = lambda thread: None
+        self._both_count = threading.Barrier(2, timeout=60)
         self._count = counting._count_streams
 
     def __call__(self, stream_ids: Sequence[int]) -> Any:
         thread = threading.current_thread().name
-        self.threads.append(thread)
+        if thread not in self.threads:
+            self.threads.add(thread)
+            self._both_count.wait()
+        self.first = self.first or stream_ids
+        self.counted.update(stream_ids)
         self.meanwhile(thread)
-        time.sleep(0.01)  # so that the other thread gets a turn
         return self._count(stream_ids)
 
 
@@ -115,8 +120,8 @@ def test_two_threads_count_many_streams(watched: Watched) -> None:
     connections = len(apsw.connections())
     reconcile.begin_rebuild()
     assert reconcile.finish_rebuild().fresh
-    assert set(watched.threads) == {"MainThread", HELPER}
-    assert len(watched.threads) == MANY_STREAMS, "each is counted once"
+    assert watched.threads == {"MainThread", HELPER}
+    assert list(watched.counted.values()) == [1] * MANY_STREAMS
     assert len(apsw.connections()) == connections, "the second thread has closed its own"
     assert list(verify.differences()) == []
 
@@ -134,7 +139,7 @@ def test_a_write_while_two_threads_count_is_noticed(watched: Watched, counting_t
     reconcile.begin_rebuild()
     assert reconcile.finish_rebuild().fresh
     assert written
-    assert len(watched.threads) > MANY_STREAMS, "what was counted before is not used"
+    assert watched.counted[watched.first[0]] > 1, "what was counted before is not used"
     assert list(verify.differences()) == []
 
 
