@@ -74,6 +74,7 @@ def spoil(url: str, path: str = "pg_catalog") -> None:
             f"search_path = {path}",
             "default_transaction_isolation = 'serializable'",
             "row_security = on",
+            "jit = on",
             "DateStyle = 'SQL, DMY'",
             "IntervalStyle = 'sql_standard'",
             "bytea_output = 'escape'",
@@ -140,6 +141,7 @@ WANTED = {
     "synchronous_commit": "on",
     "search_path": '"$user", public',
     "row_security": "off",
+    "jit": "off",
 }
 
 
