@@ -24,15 +24,17 @@ def _without_rollups(stream_ids: Collection[int]) -> list[int]:
         """
         SELECT s.id
         FROM streams s
-        WHERE NOT EXISTS (SELECT 1 FROM retained_size_record t WHERE t.stream_id = s.id)
-            AND NOT EXISTS (SELECT 1 FROM retained_size_record_counts t WHERE t.stream_id = s.id)
-            AND NOT EXISTS (SELECT 1 FROM retained_size_record_recounts t WHERE t.stream_id = s.id)
-            AND NOT EXISTS (SELECT 1 FROM blob_bindings b WHERE b.stream_id = s.id)
-            AND NOT EXISTS (SELECT 1 FROM records r WHERE r.stream_id = s.id AND r.has_rollup)
-            AND NOT EXISTS (
-                SELECT 1
-                FROM record_changes c
-                WHERE c.stream_id = s.id AND c.previous_version IS NOT NULL
+        WHERE NOT (
+                EXISTS (SELECT 1 FROM retained_size_record t WHERE t.stream_id = s.id)
+                OR EXISTS (SELECT 1 FROM retained_size_record_counts t WHERE t.stream_id = s.id)
+                OR EXISTS (SELECT 1 FROM retained_size_record_recounts t WHERE t.stream_id = s.id)
+                OR EXISTS (SELECT 1 FROM blob_bindings b WHERE b.stream_id = s.id)
+                OR EXISTS (SELECT 1 FROM records r WHERE r.stream_id = s.id AND r.has_rollup)
+                OR EXISTS (
+                    SELECT 1
+                    FROM record_changes c
+                    WHERE c.stream_id = s.id AND c.previous_version IS NOT NULL
+                )
             )
             AND s.id = :each
         """,
