@@ -11,7 +11,7 @@ from ..database import db, fetch_all, write_transaction
 from ..models import locking
 from ..operations import verify
 from ..operations.verify import Difference
-from ..projection import marks
+from ..projection import dirty_rows, marks
 from ..schemas import dataset
 from ..services import reconcile
 from ..services import summary as summaries
@@ -82,9 +82,9 @@ def rebuild() -> None:
 
 def _recompute(work: Callable[..., reconcile.Pass]) -> None:
     """Run it with progress, and print the outcome."""
-    total, aside = reconcile.versions_left(), reconcile.no_rows_set_aside()
+    total, aside = dirty_rows.versions_left(), reconcile.no_rows_set_aside()
     with progress("versions counted", total) as show:
-        done = work(progress=lambda _: show(total - reconcile.versions_left()), aside=aside)
+        done = work(progress=lambda _: show(total - dirty_rows.versions_left()), aside=aside)
     recomputed = f"Recomputed streams: {done.streams:,}, connections: {done.connections:,}."
     if done.fresh:
         answer(f"{recomputed}  All is fresh.")

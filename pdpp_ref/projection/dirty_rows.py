@@ -295,3 +295,29 @@ def count_dirty_rows() -> dict[str, int]:
         """
     )
     return {"stream": streams, "connection": connections}
+
+
+def is_rebuilding() -> bool:
+    """Whether a rebuild has begun and is not done."""
+    return bool(fetch_all("SELECT 1 FROM retained_size_global WHERE rebuild_status <> 'idle'"))
+
+
+def versions_left() -> int:
+    """The number of versions that must still be counted in dirty streams; for showing progress.
+
+    A rebuild counts each version twice: for the rollups of records, then for its stream.
+    """
+    ((streams, rollups),) = fetch_all(
+        """
+        SELECT
+            SUM(s.last_version - COALESCE(c.through_version, 0)),
+            SUM(CASE WHEN r.rollups_dirty THEN s.last_version - COALESCE(d.through_version, 0) ELSE 0 END)
+        FROM retained_size_stream r
+        JOIN streams s ON s.id = r.stream_id
+        LEFT JOIN retained_size_recounts c ON c.stream_id = r.stream_id
+        LEFT JOIN retained_size_record_recounts d ON d.stream_id = r.stream_id
+        WHERE r.dirty
+        """
+    )
+    left = int(streams or 0) + int(rollups or 0)
+    return (left + 1) // 2 if is_rebuilding() else left

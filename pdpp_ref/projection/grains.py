@@ -25,7 +25,8 @@ _TODAY = "SUBSTR(:computed_at, 1, 10)"
 class Grain:
     """A grain's model, its additive columns, its extents with SQL for each, and its daily snapshots.
 
-    `names` are columns of names, each with SQL for it: its value is the row's key.
+    `names` are columns of names, each with SQL for it: its value is the row's key.  `marks` are marks of a
+    row besides `dirty`, which are cleared when it is cleaned.
 
     Each change of a row's measures raises its generation by one, and is recorded in the snapshot of its
     day.  A snapshot has the generation of the day's last change and the one before its first, so two
@@ -40,6 +41,7 @@ class Grain:
     extents: Mapping[str, str] = field(hash=False)
     days: str
     names: tuple[tuple[str, str], ...] = ()
+    marks: tuple[str, ...] = ()
 
     @property
     def table(self) -> str:
@@ -59,11 +61,12 @@ class Grain:
     @cached_property
     def clean(self) -> str:
         """The SET clause that cleans rows whose columns and extents are right."""
+        cleared = ", ".join(f"{mark} = FALSE" for mark in ("dirty", *self.marks))
         return f"""
                 generation = generation + 1,
                 days_disordered = days_disordered OR {self._has_snapshot_after(_TODAY)},
                 computed_at = :computed_at,
-                dirty = FALSE,
+                {cleared},
                 stale_since = NULL"""
 
     @cached_property
@@ -265,6 +268,7 @@ STREAM = Grain(
         ),
         ("stream_name", "SELECT name FROM streams WHERE id = ?"),
     ),
+    marks=("rollups_dirty",),
 )
 CONNECTION = Grain(
     model=RetainedSizeConnection,

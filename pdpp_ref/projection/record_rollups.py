@@ -47,25 +47,32 @@ CHUNK_KEYS = 500
 FEW_VERSIONS = 16
 
 Link = tuple[int | None, int, int]  # the version before it, the stream, the version
+Locked = tuple[int, int, int]  # a stream, its last version, its connection
 
 
 def derive(
     limit: int, apart: Apart, counts: StreamCounts, *, wait: bool, without: Collection[int] = ()
-) -> None:
+) -> dict[int, int]:
     """Continue with up to `limit` streams that no writer has locked, until the deadline.
 
     At least one step is made.  `wait` waits for a writer if all streams are locked, but not for long.
-    `without` are the ids of streams that are not wanted; `apart` gets those that fail.
+    `without` are the ids of streams that are not wanted; `apart` gets those that fail.  Returns the streams
+    whose rollups are right now, each with its connection: they are still marked, because most are cleaned
+    in the same pass.
     """
     locked = _lock_streams(limit, wait, without)
-    for group in in_groups(locked, counting.CHUNK_VERSIONS):
-        apart.each(
+    versions = {stream_id: last for stream_id, last, _ in locked}
+    derived: list[int] = []
+    for group in in_groups(versions, counting.CHUNK_VERSIONS):
+        derived += apart.each(
             "stream",
             list(group),
-            lambda ids: _derive_group({each: locked[each] for each in ids}, counts, apart.deadline),
+            lambda ids: _derive_group({each: versions[each] for each in ids}, counts, apart.deadline),
         )
         if apart.is_late:
             break
+    connections = {stream_id: connection for stream_id, _, connection in locked}
+    return {stream_id: connections[stream_id] for stream_id in derived}
 
 
 def _derive_group(group: Mapping[int, int], counts: StreamCounts, deadline: float) -> list[int]:
@@ -76,7 +83,7 @@ def _derive_group(group: Mapping[int, int], counts: StreamCounts, deadline: floa
         if not derivation.run(deadline):
             break
         done.append(derivation.id)
-    _finish(done)
+    _remove_checkpoints(done)
     return done
 
 
@@ -84,7 +91,8 @@ def derive_stream(stream_id: int, last: int, deadline: float) -> None:
     """The same for one stream, which is locked, and whose newest version is `last`."""
     (derivation,) = _derivations({stream_id: last})
     if derivation.run(deadline):
-        _finish([stream_id])
+        _remove_checkpoints([stream_id])
+        clear_marks([stream_id])
 
 
 def is_dirty(stream_id: int) -> bool:
@@ -94,14 +102,14 @@ def is_dirty(stream_id: int) -> bool:
     )
 
 
-def _lock_streams(limit: int, wait: bool, without: Collection[int]) -> dict[int, int]:
-    """Lock streams to derive, as a writer does, and their rows.  Returns the last version of each."""
+def _lock_streams(limit: int, wait: bool, without: Collection[int]) -> list[Locked]:
+    """Lock streams to derive, as a writer does, and their rows."""
     locked = _lock_dirty_streams(limit, without, wait=False)
     if not locked and wait:
         with suppress(Busy), lock_attempt():
             locked = _lock_dirty_streams(1, without, wait=True)
     if not locked:
-        return {}
+        return []
     # Check again: whoever had locked one of them before may have derived it.
     still_dirty = set(
         fetch_column(
@@ -111,20 +119,20 @@ def _lock_streams(limit: int, wait: bool, without: Collection[int]) -> dict[int,
             WHERE dirty AND rollups_dirty AND {among("stream_id")}
             {for_no_key_update(wait=False)}
             """,
-            [id_list(stream_id for stream_id, _ in locked)],
+            [id_list(stream_id for stream_id, *_ in locked)],
         )
     )
-    return {stream_id: last for stream_id, last in locked if stream_id in still_dirty}
+    return [stream for stream in locked if stream[0] in still_dirty]
 
 
-def _lock_dirty_streams(limit: int, without: Collection[int], *, wait: bool) -> list[tuple[int, int]]:
-    """(id, last version) of dirty streams, by connection and id, as the index of dirty rows has them.
+def _lock_dirty_streams(limit: int, without: Collection[int], *, wait: bool) -> list[Locked]:
+    """Dirty streams, by connection and id, as the index of dirty rows has them.
 
     `wait=False` leaves out those that a writer has locked; otherwise this waits for the writer.
     """
-    streams: list[tuple[int, int]] = fetch_all(
+    streams: list[Locked] = fetch_all(
         f"""
-        SELECT s.id, s.last_version
+        SELECT s.id, s.last_version, r.connection_id
         FROM retained_size_stream r
         JOIN streams s ON s.id = r.stream_id
         WHERE r.dirty AND r.rollups_dirty AND NOT ({among("r.stream_id")})
@@ -161,7 +169,7 @@ def _derivations(locked: Mapping[int, int]) -> list["_Derivation"]:
     ]
 
 
-def _finish(stream_ids: Sequence[int]) -> None:
+def _remove_checkpoints(stream_ids: Sequence[int]) -> None:
     if stream_ids:
         execute(
             f"""
@@ -170,14 +178,19 @@ def _finish(stream_ids: Sequence[int]) -> None:
             """,
             [id_list(stream_ids)],
         )
-        execute(
-            f"""
-            UPDATE retained_size_stream
-            SET rollups_dirty = FALSE
-            WHERE {among("stream_id")}
-            """,
-            [id_list(stream_ids)],
-        )
+
+
+def clear_marks(stream_ids: Sequence[int]) -> Sequence[int]:
+    """Of streams that `derive` has returned.  Returns them."""
+    execute(
+        f"""
+        UPDATE retained_size_stream
+        SET rollups_dirty = FALSE
+        WHERE {among("stream_id")}
+        """,
+        [id_list(stream_ids)],
+    )
+    return stream_ids
 
 
 class _Derivation:

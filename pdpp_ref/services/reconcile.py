@@ -48,6 +48,7 @@ from ..projection.dirty_rows import (
     count_dirty_rows,
     discover_connections,
     discover_streams,
+    is_rebuilding,
     lock_dirty_connections,
     lock_dirty_streams,
     with_dirty_stream,
@@ -127,8 +128,9 @@ def _recompute(limits: Limits, wait: bool, apart: Apart, aside: SetAside, counts
     discovered = discover_streams(limits.rows)
     # A pass that has added rows holds locks on streams, and must not wait for a writer.
     wait = wait and not (added or discovered)
-    record_rollups.derive(limits.rows, apart, counts, wait=wait, without=aside.waiting("stream"))
-    tried = _count_streams(limits.rows, apart, counts, {*aside.waiting("stream"), *apart.tried("stream")})
+    derived = record_rollups.derive(limits.rows, apart, counts, wait=wait, without=aside.waiting("stream"))
+    without = {*aside.waiting("stream"), *apart.tried("stream")}
+    tried = _count_streams(limits.rows, apart, counts, without, derived)
     # Marks propagate by themselves, unless a row was lost or another program marked one table alone.
     mark_connections(clean_connections({*discovered, *tried}))
     counted = len(apart.finished)
@@ -230,7 +232,7 @@ def begin_rebuild(read: Callable[[], Any] = lambda: None) -> Any:
     """
     with reconcile_transaction(wait=True, seconds=0):
         # Only reconciling writes the status, so it can be read before the rows below are locked.
-        if not _is_rebuilding():
+        if not is_rebuilding():
             mark_all()
             total = fetch_value(
                 """
@@ -244,32 +246,6 @@ def begin_rebuild(read: Callable[[], Any] = lambda: None) -> Any:
         return read()
 
 
-def _is_rebuilding() -> bool:
-    """Whether a rebuild has begun and is not done."""
-    return bool(fetch_all("SELECT 1 FROM retained_size_global WHERE rebuild_status <> 'idle'"))
-
-
-def versions_left() -> int:
-    """The number of versions that must still be counted in dirty streams; for showing progress.
-
-    A rebuild counts each version twice: for the rollups of records, then for its stream.
-    """
-    ((streams, rollups),) = fetch_all(
-        """
-        SELECT
-            SUM(s.last_version - COALESCE(c.through_version, 0)),
-            SUM(CASE WHEN r.rollups_dirty THEN s.last_version - COALESCE(d.through_version, 0) ELSE 0 END)
-        FROM retained_size_stream r
-        JOIN streams s ON s.id = r.stream_id
-        LEFT JOIN retained_size_recounts c ON c.stream_id = r.stream_id
-        LEFT JOIN retained_size_record_recounts d ON d.stream_id = r.stream_id
-        WHERE r.dirty
-        """
-    )
-    left = int(streams or 0) + int(rollups or 0)
-    return (left + 1) // 2 if _is_rebuilding() else left
-
-
 def _dirty_below() -> int:
     return sum(count_dirty_rows().values())
 
@@ -277,9 +253,14 @@ def _dirty_below() -> int:
 # ---- recomputing rows --------------------------------------------------------------------------
 
 
-def _count_streams(limit: int, apart: Apart, counts: StreamCounts, without: Collection[int]) -> set[int]:
-    """Count dirty streams, at least a part of one.  Returns the connections of those counted or failed."""
-    connections = dict(lock_dirty_streams(limit, without))
+def _count_streams(
+    limit: int, apart: Apart, counts: StreamCounts, without: Collection[int], derived: Mapping[int, int]
+) -> set[int]:
+    """Count dirty streams, at least a part of one.  Returns the connections of those counted or failed.
+
+    `derived` have right rollups but are still marked, each with its connection; they come first.
+    """
+    connections = {**derived, **dict(lock_dirty_streams(limit - len(derived), without))}
     versions = _versions_to_count(list(connections))
     for number, group in enumerate(in_groups(versions, CHUNK_VERSIONS)):
         if number and apart.is_late and not counts.include(group):  # storing is quick
@@ -291,6 +272,8 @@ def _count_streams(limit: int, apart: Apart, counts: StreamCounts, without: Coll
         )
         apart.finished.update(Row("stream", each) for each in counted)
     tried = apart.tried("stream")
+    if left := [each for each in derived if each not in tried]:
+        apart.each("stream", left, record_rollups.clear_marks)
     return {connection for stream_id, connection in connections.items() if stream_id in tried}
 
 

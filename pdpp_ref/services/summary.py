@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple, get_args
 
 from ..database import fetch_all, is_replica, read_snapshot
+from ..projection.dirty_rows import versions_left
 from ..projection.rows import GlobalRow, global_row
 from .auto_reconcile import AutoReconcile
-from .reconcile import versions_left
 from .set_aside import RowSetAside
 
 State = Literal["fresh", "refreshing", "stale", "rebuilding", "failed"]

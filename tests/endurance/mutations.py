@@ -292,9 +292,21 @@ MUTATIONS = [
         "tests/integration/test_reconcile.py -k extents_of",
     ),
     Mutation(
+        "clearing the mark of rollups with that of the row",
+        'marks=("rollups_dirty",),',
+        "marks=(),",
+        "tests/integration/test_counting_ahead.py -k counts_once",
+    ),
+    Mutation(
+        "clearing the mark of rollups before the row is counted completely",
+        "if left := [each for each in derived if each not in tried]:",
+        "if left := []:",
+        "tests/integration/test_record_rollups.py -k are_derived_once",
+    ),
+    Mutation(
         "the bound of a pass in rows",
-        "_count_streams(limits.rows, apart, counts, ",
-        "_count_streams(10**9, apart, counts, ",
+        "_count_streams(limits.rows, apart, counts, without",
+        "_count_streams(10**9, apart, counts, without",
         "tests/integration/test_reconcile.py -k stops_at_its_rows",
     ),
     Mutation(
@@ -484,6 +496,12 @@ MUTATIONS = [
         "            with self.transaction(WORK):\n                yield",
         "            yield",
         "tests/integration/test_pooler.py -k statement_of_its_own",
+    ),
+    Mutation(
+        "not compiling statements",
+        '("jit", "off")',
+        '("jit", "on")',
+        "tests/integration/test_pooler.py -k states_its_settings",
     ),
     Mutation(
         "rows that a policy hides",

@@ -55,7 +55,9 @@ def test_others_write_while_a_rebuild_counts(
     assert list(verify.differences()) == []
 
 
-def test_a_rebuild_counts_once_if_nobody_writes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_rebuild_counts_once_if_nobody_writes(
+    probe: DatabaseProbe, monkeypatch: pytest.MonkeyPatch
+) -> None:
     write(*SMALL_STREAMS)
     count, in_write = counting._count_streams, []
 
@@ -67,6 +69,7 @@ def test_a_rebuild_counts_once_if_nobody_writes(monkeypatch: pytest.MonkeyPatch)
     reconcile.begin_rebuild()
     assert reconcile.finish_rebuild().fresh
     assert in_write == [False]
+    assert probe("SELECT DISTINCT dirty, rollups_dirty FROM retained_size_stream") == [(False, False)]
 
 
 def test_a_failure_while_counting_ahead_is_no_failure_of_the_pass(probe: DatabaseProbe) -> None:

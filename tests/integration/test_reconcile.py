@@ -369,6 +369,19 @@ def test_a_rebuild_of_small_streams_costs_the_same_statements_for_any_number() -
     assert costs[0] == costs[1]
 
 
+def test_a_rebuild_writes_the_row_of_a_stream_twice() -> None:
+    """Each time costs a place in all its indexes: once to mark it, once to clean it with its rollups."""
+    many_streams(3)
+
+    def rebuild() -> None:
+        reconcile.begin_rebuild()
+        assert run_pass(UNHURRIED).fresh
+
+    written = [sql for sql in cost(rebuild) if sql.startswith("UPDATE retained_size_stream SET")]
+    of_names = [sql for sql in written if sql.startswith("UPDATE retained_size_stream SET connection_name")]
+    assert len(set(written) - set(of_names)) == 2, written
+
+
 def test_a_fresh_read_touches_two_tables_of_the_projection(summary: Read) -> None:
     fill(10)
     *begin, totals, connectors, commit = cost(summary)
@@ -501,9 +514,9 @@ def test_a_rebuild_that_fails_says_so(probe: DatabaseProbe, summary: Read) -> No
 def test_progress_of_a_rebuild_counts_versions() -> None:
     many_streams(3, records=4)
     reconcile.begin_rebuild()
-    assert reconcile.versions_left() == 12
+    assert dirty_rows.versions_left() == 12
     run_pass(Limits(rows=1))
-    assert reconcile.versions_left() == 8
+    assert dirty_rows.versions_left() == 8
 
 
 def test_run_until_fresh_reports_every_pass() -> None:

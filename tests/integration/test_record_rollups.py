@@ -10,7 +10,7 @@ import pytest
 from pdpp_ref.canonical import blobs, deletion, retention
 from pdpp_ref.database import write_transaction
 from pdpp_ref.operations import verify
-from pdpp_ref.projection import marks, record_rollups
+from pdpp_ref.projection import dirty_rows, marks, record_rollups
 from pdpp_ref.queries import rankings
 from pdpp_ref.services import reconcile
 from pdpp_ref.services.reconcile import Limits, run_pass, run_until_fresh
@@ -238,12 +238,29 @@ def test_a_ranked_record_says_that_its_row_may_be_wrong(stored: list[Any], probe
 @pytest.mark.usefixtures("small_steps")
 def test_progress_of_a_rebuild_is_of_both_counts(stored: list[Any]) -> None:
     reconcile.begin_rebuild()
-    left = [reconcile.versions_left()]
+    left = [dirty_rows.versions_left()]
     while not one_step().fresh:
-        left.append(reconcile.versions_left())
+        left.append(dirty_rows.versions_left())
     assert left[0] == 7
     assert left == sorted(left, reverse=True)
     assert len(set(left)) > 4
+
+
+@pytest.mark.parametrize("streams", [1, 2])
+def test_rollups_are_derived_once_however_long_the_count_takes(
+    streams: int, probe: DatabaseProbe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reconcile, "CHUNK_VERSIONS", 2)
+    for number in range(streams):
+        write(*(upsert(key, version, f"stream {number}") for version in range(2) for key in "abc"))
+    marks_of = "SELECT dirty, rollups_dirty FROM retained_size_stream ORDER BY stream_id"
+    reconcile.begin_rebuild()
+    assert probe(marks_of) == [(True, True)] * streams
+    run_pass(Limits(seconds=0))
+    assert probe(marks_of)[0] == (True, False)
+    assert run_until_fresh(Limits(seconds=0)).fresh
+    assert probe(marks_of) == [(False, False)] * streams
+    assert list(verify.differences()) == []
 
 
 @pytest.mark.only("postgres")
