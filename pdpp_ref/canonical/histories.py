@@ -94,6 +94,22 @@ def rollups_add_up(stream_id: int) -> bool:
     return records == versions >= 0 and current == history >= 0 and not any(files)
 
 
+def load_rollups(stream_id: int, keys: Sequence[str]) -> dict[str, Rollup]:
+    """The rollups of those of the records that have one."""
+    rows = fetch_each(
+        """
+        SELECT
+            key, version, record_count, current_record_json_bytes, record_history_count,
+            record_history_json_bytes, blob_count
+        FROM retained_size_record
+        WHERE stream_id = ? AND key = :each
+        """,
+        [stream_id],
+        keys,
+    )
+    return {row[0]: Rollup(*row) for row in rows}
+
+
 def live_versions(stream_id: int, keys: Sequence[str]) -> dict[str, tuple[int, int]]:
     """(version, bytes) of those of the records that are live."""
     rows = fetch_each(

@@ -35,6 +35,7 @@ from .histories import (
     latest_pruned,
     live_versions,
     load_chains,
+    load_rollups,
     rollups_add_up,
 )
 
@@ -269,48 +270,39 @@ class StreamPruning:
 
         If there are no others, `is_done` is set.  Whoever prunes less than all of them takes it back.
         """
+        part = (self.stream.id, self.after, KEYS_PER_TRANSACTION)
         rows = fetch_all(
             """
-            SELECT
-                c.version, t.key, t.version, t.record_count, t.current_record_json_bytes,
-                t.record_history_count, t.record_history_json_bytes, t.blob_count
+            SELECT key, version
             FROM (
                 SELECT key, version
-                FROM (
-                    SELECT key, version
-                    FROM records
-                    WHERE stream_id = ? AND has_rollup AND version > ?
-                    ORDER BY version
-                    LIMIT ?
-                ) AS live
-                UNION
-                SELECT key, version
-                FROM (
-                    SELECT key, version
-                    FROM retained_size_record
-                    WHERE stream_id = ? AND record_count = 0 AND version > ?
-                    ORDER BY version
-                    LIMIT ?
-                ) AS deleted
+                FROM records
+                WHERE stream_id = ? AND has_rollup AND version > ?
                 ORDER BY version
                 LIMIT ?
-            ) AS c
-            LEFT JOIN retained_size_record t ON t.stream_id = ? AND t.key = c.key
-            ORDER BY c.version
+            ) AS live
+            UNION
+            SELECT key, version
+            FROM (
+                SELECT key, version
+                FROM retained_size_record
+                WHERE stream_id = ? AND record_count = 0 AND version > ?
+                ORDER BY version
+                LIMIT ?
+            ) AS deleted
+            ORDER BY version
+            LIMIT ?
             """,
-            (
-                *(self.stream.id, self.after, KEYS_PER_TRANSACTION) * 2,
-                KEYS_PER_TRANSACTION,
-                self.stream.id,
-            ),
+            (*part, *part, KEYS_PER_TRANSACTION),
         )
-        found = [_Candidate(row[0], Rollup(*row[1:])) for row in rows if row[1] is not None]
+        rollups = load_rollups(self.stream.id, [key for key, _ in rows])
+        found = [_Candidate(version, rollups[key]) for key, version in rows if key in rollups]
         longer = [each for each in found if each.rollup.versions > self.policy.keep]
         fit = _fitting([each.rollup for each in longer], self.policy.keep)
         self.is_done = fit >= len(longer) and len(rows) < KEYS_PER_TRANSACTION
         if fit < len(longer):
             return longer[:fit], longer[fit - 1].position
-        return longer, rows[-1][0] if rows else self.after
+        return longer, rows[-1][1] if rows else self.after
 
     def _mark_wrong(self, candidate: _Candidate) -> None:
         """Derive the rollups again; a key that is still wrong after that is skipped, and stays marked."""
