@@ -1,9 +1,9 @@
 """Many rows in one statement on PostgreSQL: by COPY, or given as an array for each column.
 
 Each row is looked up by itself (LATERAL): otherwise the planner assumes that a stream without statistics is
-small, and reads all of it for a handful of keys.  A row is looked up as the first one from its key on: if
-statistics say that each stream has one row, any index that begins with the stream looks as good as that of
-keys, and would be read as a whole for each key.  Only the latter has the order.
+small, and reads all of it for a handful of keys.  A row is looked up as the first one from its key to its
+key: if statistics say that each stream has one row, any index that begins with the stream looks as good as
+that of keys, and would be read as a whole for each key.  Only the latter has the order.
 """
 
 import re
@@ -123,6 +123,11 @@ def _name_of_given(name: str) -> str:
     return f"given.given_{name}"
 
 
+def _is_first(column: str, value: str) -> str:
+    """The end of a WHERE clause, and the order; see the top of this module."""
+    return f"{column} >= {value} AND {column} <= {value} ORDER BY {column}"
+
+
 def _places(table: str, source: str, identity: tuple[str, ...]) -> str:
     """The place of each given row in the table, as `place`, with the columns given."""
     first = [f"{name} = {_name_of_given(name)}" for name in identity[:-1]]
@@ -131,13 +136,11 @@ def _places(table: str, source: str, identity: tuple[str, ...]) -> str:
             SELECT found.place, given.*
             FROM {source}
             CROSS JOIN LATERAL (
-                SELECT ctid AS place, {last} AS last_value
+                SELECT ctid AS place
                 FROM {table}
-                WHERE {" AND ".join([*first, f"{last} >= {_name_of_given(last)}"])}
-                ORDER BY {last}
+                WHERE {" AND ".join([*first, _is_first(last, _name_of_given(last))])}
                 LIMIT 1
             ) AS found
-            WHERE found.last_value = {_name_of_given(last)}
         """
 
 
@@ -177,10 +180,9 @@ def look_up_text(sql: str, kinds: Sequence[str]) -> str:
         column = by_key["column"]
         first = f"stream_id = {wanted[0]} AND " if column.startswith("(") else ""
         column = "key" if first else column
-        inner = f"{sql[: by_key.start()]} {first}{column} >= {wanted[-1]} ORDER BY {column}"
-        outer = f"WHERE found.key = {wanted[-1]}"
+        inner = f"{sql[: by_key.start()]} {first}{_is_first(column, wanted[-1])}"
     else:
-        inner, outer = sql.replace(":each", f"({', '.join(wanted)})"), ""
+        inner = sql.replace(":each", f"({', '.join(wanted)})")
     return f"""
         SELECT found.*
         FROM unnest({", ".join(f"%b::{kind}[]" for kind in kinds)}) AS wanted({", ".join(names)})
@@ -188,7 +190,6 @@ def look_up_text(sql: str, kinds: Sequence[str]) -> str:
             {inner}
             LIMIT 1
         ) AS found
-        {outer}
         """
 
 

@@ -43,6 +43,12 @@ READ_REPLICATED_UNTIL = """
     COMMIT"""
 
 
+# Right after an import the planner has no statistics.  Where it expects too many rows, it compiles a query
+# of 2 ms for 100 ms.  Where it expects too few, it reads all rows of a stream (a bitmap) and sorts them,
+# instead of a page of them from an index that has the order.
+PLANNING = (("jit", "off"), ("enable_bitmapscan", "off"))
+
+
 class Begun(NamedTuple):
     """What the server reports at the beginning of a transaction.
 
@@ -101,9 +107,8 @@ class Preamble:
         return self._texts[key]
 
     def _text(self, begin: str, lock_ms: int, checked: bool, with_replica_time: bool, ours: bool) -> str:
-        # SET takes no snapshot, unlike SELECT set_config(), so the lock comes before it.  Where the
-        # planner has no statistics it expects too many rows, and compiles a query of 2 ms for 100 ms (jit).
-        own = (("lock_timeout", str(lock_ms)), ("row_security", "off"), ("jit", "off"))
+        # SET takes no snapshot, unlike SELECT set_config(), so the lock comes before it.
+        own = (("lock_timeout", str(lock_ms)), ("row_security", "off"), *PLANNING)
         # Others may have left another role in a pooler's session, or the tables of another owner.
         sets = [] if ours else ["SET LOCAL role TO DEFAULT", "SET LOCAL search_path TO DEFAULT"]
         sets += [_set_local(*setting) for setting in (*self.settings, *own)]

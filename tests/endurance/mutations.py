@@ -504,6 +504,12 @@ MUTATIONS = [
         "tests/integration/test_pooler.py -k states_its_settings",
     ),
     Mutation(
+        "reading pages in the order of an index",
+        '("enable_bitmapscan", "off")',
+        '("enable_bitmapscan", "on")',
+        "tests/integration/test_without_statistics.py -k walk",
+    ),
+    Mutation(
         "rows that a policy hides",
         '("row_security", "off")',
         '("row_security", "on")',

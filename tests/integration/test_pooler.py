@@ -75,6 +75,7 @@ def spoil(url: str, path: str = "pg_catalog") -> None:
             "default_transaction_isolation = 'serializable'",
             "row_security = on",
             "jit = on",
+            "enable_bitmapscan = on",
             "DateStyle = 'SQL, DMY'",
             "IntervalStyle = 'sql_standard'",
             "bytea_output = 'escape'",
@@ -142,6 +143,7 @@ WANTED = {
     "search_path": '"$user", public',
     "row_security": "off",
     "jit": "off",
+    "enable_bitmapscan": "off",
 }
 
 

@@ -1,0 +1,142 @@
+"""On PostgreSQL, a part of a stream costs the part, although the planner knows nothing of the stream yet.
+
+Statistics are collected by autovacuum, up to some minutes after an import.  A plan that reads all of a stream
+for each page of it makes a walk of the whole stream take hours.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import islice
+from typing import Any
+
+import psycopg
+import pytest
+from flask.testing import FlaskClient
+
+from pdpp_ref.canonical import deletion, retention
+from pdpp_ref.operations import export_pages
+from pdpp_ref.projection import record_rollups
+from pdpp_ref.services import reconcile
+from tests.support import exports
+from tests.support.factories import delete, remove_deleted, upsert, write
+from tests.support.reading import RECORDS, Follower, pages
+
+pytestmark = [pytest.mark.usefixtures("app"), pytest.mark.only("postgres")]
+
+KEYS, VERSIONS = 4_000, 2
+PART = 100
+# A statement is prepared when it has run five times, and has a plan for any values after as many again.
+TIMES = 14
+# Rows and entries of indexes: a row is often counted twice, and there are two versions.
+MOST_READ = 10 * PART
+
+READ = """
+    SELECT SUM(pg_stat_get_xact_tuples_returned(oid) + pg_stat_get_xact_tuples_fetched(oid))
+    FROM pg_class
+    WHERE relkind IN ('r', 'i') AND relnamespace = 'public'::regnamespace
+    """
+
+
+@contextmanager
+def rows_read() -> Iterator[tuple[Counter[str], Counter[str]]]:
+    """How many rows each statement has read, and how often it has run.
+
+    The mean counts: the first run also reads what replaced rows have left in indexes.
+    """
+    rows, runs = Counter[str](), Counter[str]()
+    execute = psycopg.Cursor.execute
+
+    def read(cursor: Any) -> int:
+        return int(execute(cursor.connection.cursor(), READ).fetchone()[0])
+
+    def watched(cursor: Any, query: Any, *values: Any, **options: Any) -> Any:
+        text = " ".join(str(query).split())
+        if not text.startswith(("SELECT", "WITH", "INSERT", "UPDATE", "DELETE")):
+            return execute(cursor, query, *values, **options)
+        before = read(cursor)
+        done = execute(cursor, query, *values, **options)
+        rows[text] += read(cursor) - before
+        runs[text] += 1
+        return done
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(psycopg.Cursor, "execute", watched)
+        yield rows, runs
+
+
+@pytest.fixture
+def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(export_pages, "PAGE_ROWS", PART)
+    monkeypatch.setattr(reconcile, "CHUNK_VERSIONS", PART)
+    monkeypatch.setattr(retention, "KEYS_PER_TRANSACTION", PART)
+    for name in ("CHUNK_VERSIONS", "CHUNK_ROWS", "CHUNK_KEYS"):
+        monkeypatch.setattr(record_rollups, name, PART)
+
+
+def walk(client: FlaskClient) -> None:
+    list(islice(pages(client, RECORDS, limit=PART), TIMES + 1))
+
+
+def walk_up(client: FlaskClient) -> None:
+    list(islice(pages(client, RECORDS, limit=PART, order="asc"), TIMES + 1))
+
+
+def follow(client: FlaskClient) -> None:
+    Follower(client, limit=PART).follow()
+
+
+def write_again(_: FlaskClient) -> None:
+    for number in range(TIMES):
+        keys = [key_of(PART * number + each) for each in range(PART)]
+        write(*(upsert(key, {"n": VERSIONS - 1}) for key in keys))
+        write(*(upsert(key, {"n": "another"}) for key in keys))
+        write(*(delete(key) for key in keys))
+
+
+def rebuild(_: FlaskClient) -> None:
+    for _ in range(2):  # the second finds what the first has left in indexes
+        reconcile.begin_rebuild()
+        assert reconcile.run_until_fresh(reconcile.Limits(seconds=0)).fresh
+
+
+def prune(_: FlaskClient) -> None:
+    retention.prune(1, "laptop", "notes")
+
+
+def write_export(_: FlaskClient) -> None:
+    exports.written()
+
+
+def remove(_: FlaskClient) -> None:
+    deletion.delete_stream("laptop", "notes")
+    remove_deleted()
+
+
+def key_of(number: int) -> str:
+    """In another order than the numbers have."""
+    return f"{number * 7919 % KEYS:06}"
+
+
+# What looks at a whole stream, once.
+WHOLE = (
+    "SELECT COALESCE(SUM(record_count), 0)",  # before it is pruned: whether its rollups can be right
+    "SELECT COUNT(*) FROM record_changes WHERE stream_id",  # before it is exported
+    "DELETE FROM streams WHERE id",  # its foreign keys, after all rows were removed
+)
+
+
+@pytest.mark.parametrize(
+    "work",
+    [walk, walk_up, follow, write_again, rebuild, prune, write_export, remove],
+    ids=lambda work: work.__name__,
+)
+@pytest.mark.usefixtures("small_parts")
+def test_a_part_of_a_stream_costs_the_part(work: Callable[[FlaskClient], None], owner: FlaskClient) -> None:
+    for version in range(VERSIONS):
+        write(*(upsert(key_of(number), {"n": version}) for number in range(KEYS)))
+    with rows_read() as (rows, runs):
+        work(owner)
+    assert max(runs.values()) >= TIMES
+    long = {sql: rows[sql] // runs[sql] for sql in rows if not sql.startswith(WHOLE)}
+    assert {sql: mean for sql, mean in long.items() if mean > MOST_READ} == {}
