@@ -12,10 +12,12 @@ from pathlib import Path
 
 from pdpp_ref.canonical import records as canonical
 from pdpp_ref.database import fetch_all
-from pdpp_ref.parsing.messages import Reader
+from pdpp_ref.parsing.messages import Change, Reader
 
 LARGE, SMALL, STREAMS_PER_CONNECTION = 5_000, 250, 20
 INTERLEAVED = 500
+BATCH = 2_000
+TEXT = '{"round":%d,"text":"' + "x" * 200 + '"}'
 WORDS = [
     *("the", "of", "and", "photo", "letter", "march"),
     *("ticket", "garden", "train", "café", "river", "Zürich"),
@@ -89,3 +91,15 @@ def streams_of(connection: str) -> list[tuple[int, int]]:
         """,
         [connection],
     )
+
+
+def write_versions(streams: int, keys: int, versions: int) -> None:
+    """Streams of one connection, whose records all have so many versions."""
+    target = canonical.Target("bench", "bench")
+    for number in range(streams):
+        stream = f"stream {number}"
+        changes = [
+            Change(stream, f"{key:08}", TEXT % turn) for turn in range(versions) for key in range(keys)
+        ]
+        for start in range(0, len(changes), BATCH):
+            canonical.write(target, changes[start : start + BATCH])

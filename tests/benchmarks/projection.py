@@ -124,6 +124,18 @@ def rebuild(place: Place) -> Times:
         return Times(ours, other, f"{streams:,} streams", place.records)
 
 
+@figure("rebuild of 1 stream", other="the same UPDATEs")
+def rebuild_one(place: Place) -> Times:
+    """One stream, in which each record has one version."""
+    return _rebuild_stream(place, place.records, 1)
+
+
+@figure("rebuild of 1 updated stream", other="the same UPDATEs")
+def rebuild_updated(place: Place) -> Times:
+    """One stream, in which each record has two versions: the rollup of each is derived again."""
+    return _rebuild_stream(place, place.records // 2, 2)
+
+
 @figure("rebuild, its floor", other="the UPDATEs that `rebuild` is compared with")
 def rebuild_floor(place: Place) -> Times:
     """These and what else a rebuild stores, the extents and snapshots of all rows, in one transaction."""
@@ -164,6 +176,14 @@ def _statements() -> str:
     with statements() as seen:
         _read()
     return f"{len(seen)} statements"
+
+
+def _rebuild_stream(place: Place, keys: int, versions: int) -> Times:
+    with place.opened() as raw:
+        corpus.write_versions(1, keys, versions)
+        ours, other = in_turn(min(place.repeat, REBUILDS), _rebuild, partial(_rebuild_raw, raw))
+        _check(raw)
+        return Times(ours, other, amount=keys * versions)
 
 
 def _rebuild() -> None:

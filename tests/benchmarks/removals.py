@@ -7,17 +7,14 @@ import time
 from collections.abc import Callable
 
 from pdpp_ref.canonical import deletion, retention
-from pdpp_ref.canonical.records import Target, write
 from pdpp_ref.canonical.removal import Removal
-from pdpp_ref.parsing.messages import Change
+from tests.benchmarks import corpus
 from tests.benchmarks.figures import Goal, Times, figure, milliseconds, seconds
 from tests.benchmarks.places import Place
 from tests.support.probe import DatabaseProbe
 
 MEASURED = 3  # at most: each needs records of its own
 VERSIONS = 10
-BATCH = 2_000
-TEXT = '{"round":%d,"text":"' + "x" * 200 + '"}'
 
 FIRST_LEFT = """
     SELECT version
@@ -44,7 +41,7 @@ def prune(place: Place) -> Times:
     times = min(place.repeat, MEASURED)
     keys = max(place.records // (2 * times * VERSIONS), 1)
     with place.opened() as raw:
-        _write(2 * times, keys, VERSIONS)
+        corpus.write_versions(2 * times, keys, VERSIONS)
         ours, other, steps = [], [], _Steps()
         for number in range(times):
             ours.append(seconds(lambda number=number: _prune(f"stream {2 * number}", steps)))
@@ -60,7 +57,7 @@ def delete(place: Place) -> Times:
     """Until the deletion is acknowledged and complete for every reader; the rows go later, in steps."""
     times = min(place.repeat, MEASURED)
     with place.opened() as raw:
-        _write(2 * times, max(place.records // (2 * times), 1), 1)
+        corpus.write_versions(2 * times, max(place.records // (2 * times), 1), 1)
         ours, other, steps = [], [], _Steps()
         for number in range(times):
             name = f"stream {2 * number}"
@@ -96,17 +93,6 @@ class _Steps:
 
     def __str__(self) -> str:
         return f"{len(self._all)} steps, the longest {milliseconds(max(self._all))}"
-
-
-def _write(streams: int, keys: int, versions: int) -> None:
-    target = Target("bench", "bench")
-    for number in range(streams):
-        stream = f"stream {number}"
-        changes = [
-            Change(stream, f"{key:08}", TEXT % turn) for turn in range(versions) for key in range(keys)
-        ]
-        for start in range(0, len(changes), BATCH):
-            write(target, changes[start : start + BATCH])
 
 
 def _prune(stream: str, steps: _Steps) -> None:
