@@ -22,9 +22,18 @@ class FileGone(Exception):
 
 _HOLDERS = """
     FROM blob_bindings b
-    JOIN records r ON r.stream_id = b.stream_id AND r.key = b.key
     JOIN streams s ON s.id = b.stream_id
     JOIN connections c ON c.id = s.connection_id
+"""
+# Not a join: PostgreSQL would read all records of the stream (docs/decisions.md).
+_IS_LIVE = """
+    (
+        SELECT r.key
+        FROM records r
+        WHERE r.stream_id = b.stream_id AND r.key >= b.key AND r.key <= b.key
+        ORDER BY r.key
+        LIMIT 1
+    ) IS NOT NULL
 """
 
 
@@ -67,7 +76,7 @@ def reference(sha256: str, connection: str, stream: str | None, key: str | None)
 def _where(
     sha256: str, connector: str | None, connection: str | None, stream: str | None, key: str | None
 ) -> tuple[str, list[str]]:
-    return where_equal(
+    where, values = where_equal(
         {
             "b.sha256": sha256,
             "c.connector_id": connector,
@@ -76,6 +85,7 @@ def _where(
             "b.key": key,
         }
     )
+    return f"{where} AND {_IS_LIVE}", values
 
 
 def read(sha256: str, start: int, end: int) -> Iterator[bytes]:
