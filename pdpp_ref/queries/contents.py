@@ -1,10 +1,10 @@
 """What one stream holds: its largest records and files, and all of them in batches."""
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 from ..database import fetch_all
-from ..models.measures import MEASURE_NAMES, TOTAL_SQL
+from ..models.measures import TOTAL_SQL
 from . import items
 from .items import MEASURE_COLUMNS, ItemRow, names_of
 
@@ -97,13 +97,6 @@ def record_count(stream_id: int) -> int:
     return int(live + deleted)
 
 
-class _Record(NamedTuple):
-    key: str
-    is_live: bool
-    changed_at: str | None
-    measures: tuple[int, ...]
-
-
 def record_batches(stream_id: int, size: int) -> Iterator[list[ItemRow]]:
     """All records of a stream, deleted ones with history included, in the order of their keys.
 
@@ -112,46 +105,44 @@ def record_batches(stream_id: int, size: int) -> Iterator[list[ItemRow]]:
     """
     names, after = names_of(stream_id), ""
     while True:
-        live = _records(_LIVE, stream_id, after, size)
-        rollups = _records(_ROLLUPS, stream_id, after, size)
-        reached = min((found[-1].key for found in (live, rollups) if len(found) == size), default=None)
-        merged = live + [each for each in rollups if not each.is_live]
-        batch = sorted(each for each in merged if reached is None or each.key <= reached)
-        yield [items.record_row(names, each.key, each.changed_at, each.measures) for each in batch]
+        live = _by_key(_LIVE, stream_id, after, size)
+        rollups = _by_key(_ROLLUPS, stream_id, after, size)
+        full = [found for found in (live, rollups) if len(found) == size]
+        reached = min((next(reversed(found)) for found in full), default=None)
+        found = _of_one_version(live) | rollups
+        keys = sorted(key for key in found if reached is None or key <= reached)
+        yield [items.record_row(names, key, *found[key]) for key in keys]
         if reached is None:
             return
         after = reached
 
 
-def _records(sql: str, stream_id: int, after: str, size: int) -> list[_Record]:
-    return [
-        _Record(key, bool(is_live), changed_at, tuple(measures))
-        for key, is_live, changed_at, *measures in fetch_all(sql, (stream_id, after, size))
-    ]
-
-
-_ONE_VERSION = dict(zip(MEASURE_NAMES, ("1", "r.json_bytes", "1", "r.json_bytes", "0", "0"), strict=True))
-_ROLLUP_OR_ONE = ", ".join(f"COALESCE(t.{name}, {one})" for name, one in _ONE_VERSION.items())
-# The measures of a record with `has_rollup` whose rollup was lost are unknown, and so is its time.
-_LIVE = f"""
-    SELECT r.key, TRUE,
-        CASE WHEN t.key IS NOT NULL THEN t.changed_at WHEN NOT r.has_rollup THEN r.ingested_at END,
-        {_ROLLUP_OR_ONE}
-    FROM records r
-    LEFT JOIN retained_size_record t ON t.stream_id = r.stream_id AND t.key = r.key
-    WHERE r.stream_id = ? AND r.key > ?
-    ORDER BY r.key
+# A record without a rollup has one version.  `has_rollup` without one: it was lost, and the time with it.
+_LIVE = """
+    SELECT key, CASE WHEN NOT has_rollup THEN ingested_at END, json_bytes
+    FROM records
+    WHERE stream_id = ? AND key > ?
+    ORDER BY key
     LIMIT ?
 """
 _ROLLUPS = f"""
-    SELECT t.key,
-        EXISTS (SELECT 1 FROM records r WHERE r.stream_id = t.stream_id AND r.key = t.key),
-        t.changed_at, {MEASURE_COLUMNS}
-    FROM retained_size_record t
-    WHERE t.stream_id = ? AND t.key > ?
-    ORDER BY t.key
+    SELECT key, changed_at, {MEASURE_COLUMNS}
+    FROM retained_size_record
+    WHERE stream_id = ? AND key > ?
+    ORDER BY key
     LIMIT ?
 """
+# When it changed, and its measures.
+_Record = tuple[str | None, tuple[int, ...]]
+
+
+def _by_key(sql: str, stream_id: int, after: str, size: int) -> dict[str, _Record]:
+    rows = fetch_all(sql, (stream_id, after, size))
+    return {key: (changed_at, tuple(measures)) for key, changed_at, *measures in rows}
+
+
+def _of_one_version(live: dict[str, _Record]) -> dict[str, _Record]:
+    return {key: (at, (1, size, 1, size, 0, 0)) for key, (at, (size,)) in live.items()}
 
 
 def file_count(stream_id: int) -> int:
