@@ -4,6 +4,7 @@ Statistics are collected by autovacuum, up to some minutes after an import.  A p
 for each page of it makes a walk of the whole stream take hours.
 """
 
+import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,13 +15,17 @@ import psycopg
 import pytest
 from flask.testing import FlaskClient
 
-from pdpp_ref.canonical import deletion, retention
+from pdpp_ref.canonical import activation, blobs, deletion, erasure, importer, records, retention
+from pdpp_ref.canonical.erased import Names
+from pdpp_ref.database import execute
 from pdpp_ref.operations import export_pages
+from pdpp_ref.parsing.messages import Change
 from pdpp_ref.projection import record_rollups
+from pdpp_ref.queries import contents
 from pdpp_ref.services import reconcile
 from tests.support import exports
 from tests.support.factories import delete, remove_deleted, upsert, write
-from tests.support.reading import RECORDS, Follower, pages
+from tests.support.reading import RECORDS, Follower, pages, read
 
 pytestmark = [pytest.mark.usefixtures("app"), pytest.mark.only("postgres")]
 
@@ -70,6 +75,8 @@ def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(export_pages, "PAGE_ROWS", PART)
     monkeypatch.setattr(reconcile, "CHUNK_VERSIONS", PART)
     monkeypatch.setattr(retention, "KEYS_PER_TRANSACTION", PART)
+    monkeypatch.setattr(activation, "KEYS_PER_PAGE", PART)
+    monkeypatch.setattr(importer, "BATCH_LINES", PART)
     for name in ("CHUNK_VERSIONS", "CHUNK_ROWS", "CHUNK_KEYS"):
         monkeypatch.setattr(record_rollups, name, PART)
 
@@ -94,7 +101,16 @@ def write_again(_: FlaskClient) -> None:
         write(*(delete(key) for key in keys))
 
 
+def list_contents(_: FlaskClient) -> None:
+    assert sum(map(len, contents.record_batches(1, PART))) == KEYS
+
+
 def rebuild(_: FlaskClient) -> None:
+    execute("INSERT INTO blobs (sha256, byte_length, created_at) VALUES ('', 0, '')")
+    execute(
+        "INSERT INTO blob_bindings (stream_id, key, sha256, version, byte_length, bound_at) "
+        "SELECT stream_id, key, '', version, 0, '' FROM records"
+    )
     for _ in range(2):  # the second finds what the first has left in indexes
         reconcile.begin_rebuild()
         assert reconcile.run_until_fresh(reconcile.Limits(seconds=0)).fresh
@@ -106,6 +122,50 @@ def prune(_: FlaskClient) -> None:
 
 def write_export(_: FlaskClient) -> None:
     exports.written()
+
+
+def read_single_records(client: FlaskClient) -> None:
+    for number in range(TIMES + 1):
+        path = f"{RECORDS}/{key_of(number)}"
+        assert read(client, path)["id"] == key_of(number)
+        assert len(read(client, f"{path}/versions")["data"]) == VERSIONS
+
+
+def attach_and_read_files(client: FlaskClient) -> None:
+    for number in range(TIMES + 1):
+        data = str(number).encode()
+        blobs.store("laptop", "notes", key_of(number), iter([data]))
+        digest = hashlib.sha256(data).hexdigest()
+        assert client.get(f"/v1/blobs/blob_sha256_{digest}").data == data
+
+
+def erase(_: FlaskClient) -> None:
+    for number in range(TIMES + 1):
+        names = Names("laptop", "notes", key_of(number))
+        assert erasure.erase(names).versions == VERSIONS
+
+
+def activate(_: FlaskClient) -> None:
+    target = records.Target("laptop", "files")
+    for start in range(0, KEYS, PART):
+        keys = map(key_of, range(start, start + PART))
+        records.write(target, [Change("notes", key, "{}", table_version=1) for key in keys])
+    assert activation.activate_version(target, "notes", 2).removed == KEYS
+
+
+def import_an_export(_: FlaskClient) -> None:
+    exported = exports.written().data
+    for _ in range(2):
+        assert exports.read(exported, connection="copy").rejected == []
+
+
+def send_older_events(_: FlaskClient) -> None:
+    for number in range(TIMES):
+        keys = [key_of(PART * number + each) for each in range(PART)]
+        for day in (3, 2, 1, 2):
+            emitted_at = f"2026-01-{day:02}T00:00:00.000Z"
+            changes = [Change("notes", key, f"[{day}]", emitted_at) for key in keys]
+            records.write(records.Target("laptop", "files"), changes)
 
 
 def remove(_: FlaskClient) -> None:
@@ -122,15 +182,31 @@ def key_of(number: int) -> str:
 WHOLE = (
     "SELECT COALESCE(SUM(record_count), 0)",  # before it is pruned: whether its rollups can be right
     "SELECT COUNT(*) FROM record_changes WHERE stream_id",  # before it is exported
+    "INSERT INTO blob_bindings (stream_id, key, sha256, version, byte_length, bound_at) SELECT",  # above
     "DELETE FROM streams WHERE id",  # its foreign keys, after all rows were removed
 )
 
 
-@pytest.mark.parametrize(
-    "work",
-    [walk, walk_up, follow, write_again, rebuild, prune, write_export, remove],
-    ids=lambda work: work.__name__,
-)
+WORK = [
+    walk,
+    walk_up,
+    follow,
+    read_single_records,
+    write_again,
+    attach_and_read_files,
+    erase,
+    activate,
+    list_contents,
+    rebuild,
+    prune,
+    write_export,
+    import_an_export,
+    send_older_events,
+    remove,
+]
+
+
+@pytest.mark.parametrize("work", WORK, ids=lambda work: work.__name__)
 @pytest.mark.usefixtures("small_parts")
 def test_a_part_of_a_stream_costs_the_part(work: Callable[[FlaskClient], None], owner: FlaskClient) -> None:
     for version in range(VERSIONS):
