@@ -123,24 +123,26 @@ def _name_of_given(name: str) -> str:
     return f"given.given_{name}"
 
 
-def _is_first(column: str, value: str) -> str:
-    """The end of a WHERE clause, and the order; see the top of this module."""
-    return f"{column} >= {value} AND {column} <= {value} ORDER BY {column}"
-
-
 def _places(table: str, source: str, identity: tuple[str, ...]) -> str:
-    """The place of each given row in the table, as `place`, with the columns given."""
+    """The place of each given row in the table, as `place`, with the columns given.
+
+    One that is found by its id exists.  A range with an end would look dear to the planner, which would
+    then plan each run of the statement anew, for longer than it takes.
+    """
     first = [f"{name} = {_name_of_given(name)}" for name in identity[:-1]]
     last = identity[-1]
+    ends = [f"{last} <= {_name_of_given(last)}"] if first else []
     return f"""
             SELECT found.place, given.*
             FROM {source}
             CROSS JOIN LATERAL (
-                SELECT ctid AS place
+                SELECT ctid AS place, {last} AS last_value
                 FROM {table}
-                WHERE {" AND ".join([*first, _is_first(last, _name_of_given(last))])}
+                WHERE {" AND ".join([*first, f"{last} >= {_name_of_given(last)}", *ends])}
+                ORDER BY {last}
                 LIMIT 1
             ) AS found
+            WHERE found.last_value = {_name_of_given(last)}
         """
 
 
@@ -180,7 +182,8 @@ def look_up_text(sql: str, kinds: Sequence[str]) -> str:
         column = by_key["column"]
         first = f"stream_id = {wanted[0]} AND " if column.startswith("(") else ""
         column = "key" if first else column
-        inner = f"{sql[: by_key.start()]} {first}{_is_first(column, wanted[-1])}"
+        key = f"{column} >= {wanted[-1]} AND {column} <= {wanted[-1]} ORDER BY {column}"
+        inner = f"{sql[: by_key.start()]} {first}{key}"
     else:
         inner = sql.replace(":each", f"({', '.join(wanted)})")
     return f"""
