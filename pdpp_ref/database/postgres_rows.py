@@ -127,7 +127,7 @@ def _places(table: str, source: str, identity: tuple[str, ...]) -> str:
     """The place of each given row in the table, as `place`, with the columns given.
 
     One that is found by its id exists.  A range with an end would look dear to the planner, which would
-    then plan each run of the statement anew, for longer than it takes.
+    then make a new plan for each run of the statement, and that takes longer than the run.
     """
     first = [f"{name} = {_name_of_given(name)}" for name in identity[:-1]]
     last = identity[-1]

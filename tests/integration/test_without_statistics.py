@@ -186,8 +186,10 @@ def key_of(number: int) -> str:
     return f"{number * 7919 % KEYS:06}"
 
 
-# What looks at a whole stream, once.
+# What looks at a whole stream, once; and what looks for the first and the last record, which reads what
+# deleted ones have left in the index, for as long as anybody in the database has an older snapshot.
 WHOLE = (
+    "UPDATE retained_size_stream SET generation",
     "SELECT COALESCE(SUM(record_count), 0)",  # before it is pruned: whether its rollups can be right
     "SELECT COUNT(*) FROM record_changes WHERE stream_id",  # before it is exported
     "INSERT INTO blob_bindings (stream_id, key, sha256, version, byte_length, bound_at) SELECT",  # above
