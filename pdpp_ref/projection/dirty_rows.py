@@ -24,6 +24,8 @@ from ..timestamps import utc_now
 # The condition of the indexes of dirty rows.  Without statistics PostgreSQL expects half of all rows to be
 # dirty, and would read all; but it expects few in a range, even in one that leaves none out.
 DIRTY = f"dirty AND connection_id BETWEEN 0 AND {2**63 - 1}"
+# Rows are looked up one by one: without statistics PostgreSQL joins the streams with all rows there are.
+HAS_NO_ROW = "(SELECT r.stream_id FROM retained_size_stream r WHERE r.stream_id = s.id) IS NULL"
 DISCOVER_ROWS = 1_000
 CHECKED_STREAMS = 200
 
@@ -108,7 +110,7 @@ def discover_streams(limit: int) -> list[int]:
 def _missing_of_connections(limit: int) -> list[int]:
     """Streams without a row, of the next connections to be summed."""
     return fetch_column(
-        """
+        f"""
         SELECT s.id
         FROM (
             SELECT d.connection_id
@@ -123,8 +125,7 @@ def _missing_of_connections(limit: int) -> list[int]:
             LIMIT ?
         ) AS c
         JOIN streams s ON s.connection_id = c.connection_id
-        LEFT JOIN retained_size_stream r ON r.stream_id = s.id
-        WHERE r.stream_id IS NULL
+        WHERE {HAS_NO_ROW}
         LIMIT ?
         """,
         (limit, DISCOVER_ROWS),
@@ -132,13 +133,10 @@ def _missing_of_connections(limit: int) -> list[int]:
 
 
 def _missing_somewhere() -> list[int]:
-    """Streams without a row, from a random place in the list on.
-
-    Rows are looked up one by one: PostgreSQL may join with all of them.
-    """
+    """Streams without a row, from a random place in the list on."""
     newest = fetch_value("SELECT MAX(id) FROM streams") or 0
     return fetch_column(
-        """
+        f"""
         SELECT s.id
         FROM (
             SELECT id, connection_id
@@ -147,8 +145,7 @@ def _missing_somewhere() -> list[int]:
             ORDER BY id
             LIMIT ?
         ) AS s
-        WHERE s.connection_id IS NOT NULL
-            AND (SELECT r.stream_id FROM retained_size_stream r WHERE r.stream_id = s.id) IS NULL
+        WHERE s.connection_id IS NOT NULL AND {HAS_NO_ROW}
         """,
         (_chance.randint(0, max(0, newest - CHECKED_STREAMS)), CHECKED_STREAMS),
     )
