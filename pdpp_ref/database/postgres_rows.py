@@ -126,8 +126,8 @@ def _name_of_given(name: str) -> str:
 def _places(table: str, source: str, identity: tuple[str, ...]) -> str:
     """The place of each given row in the table, as `place`, with the columns given.
 
-    One that is found by its id exists.  A range with an end would look dear to the planner, which would
-    then make a new plan for each run of the statement, and that takes longer than the run.
+    A row that is found by its id exists, so its range needs no end.  With one, the planner expects a higher
+    cost and makes a new plan for each run of the statement, which takes longer than the run.
     """
     first = [f"{name} = {_name_of_given(name)}" for name in identity[:-1]]
     last = identity[-1]

@@ -19,7 +19,10 @@ def streams_without_history(streams: Mapping[int, int], counts: StreamCounts) ->
 
 
 def _without_rollups(stream_ids: Collection[int]) -> list[int]:
-    """Those of the streams in which no key has, or seems to have, a file or an older version."""
+    """Those of the streams in which no key has, or seems to have, a file or an older version.
+
+    Not `NOT EXISTS ... AND NOT EXISTS ...`: PostgreSQL would make joins of these (docs/decisions.md).
+    """
     rows = fetch_each(
         """
         SELECT s.id
