@@ -13,7 +13,7 @@ from ..operations import verify
 from ..operations.verify import Difference
 from ..projection import dirty_rows, marks
 from ..schemas import dataset
-from ..services import reconcile
+from ..services import ranking, reconcile
 from ..services import summary as summaries
 from ..services.set_aside import RowSetAside
 from .common import (
@@ -73,11 +73,16 @@ def reconcile_dirty() -> None:
 
 
 @click.command("rebuild", cls=Command)
-def rebuild() -> None:
-    """Recompute everything from the records; an interrupted rebuild resumes."""
+@click.option("--rankings", is_flag=True, help="Also choose again which records are ranked by size.")
+def rebuild(rankings: bool) -> None:
+    """Recompute all totals from the records; an interrupted rebuild resumes."""
     with opened_database():
         reconcile.begin_rebuild()
         _recompute(reconcile.finish_rebuild)
+        if rankings:
+            with progress("parts of streams ranked", count_all=ranking.count_blocks) as show:
+                ranking.choose_again(show)
+            answer("Rankings are right, too.")
 
 
 def _recompute(work: Callable[..., reconcile.Pass]) -> None:

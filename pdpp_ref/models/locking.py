@@ -26,12 +26,14 @@ from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
 from ..database import (
+    among,
     fetch_all,
     fetch_as,
     fetch_column,
     for_key_share,
     for_no_key_update,
     for_update,
+    id_list,
     placeholders,
 )
 from .measures import MEASURE_NAMES
@@ -196,6 +198,20 @@ def lock_all_streams() -> list[int]:
         ORDER BY id
         {for_no_key_update()}
         """
+    )
+
+
+def lock_streams_that_exist(stream_ids: Collection[int]) -> list[int]:
+    """Lock those of the streams that exist and are not deleted; nobody else changes their records."""
+    return fetch_column(
+        f"""
+        SELECT id
+        FROM streams
+        WHERE connection_id IS NOT NULL AND {among("id")}
+        ORDER BY id
+        {for_no_key_update()}
+        """,
+        [id_list(stream_ids)],
     )
 
 

@@ -1,10 +1,14 @@
-"""Verifying the rollup of each single record, and the links between its versions."""
+"""Verifying the rollup of each single record, its place in the ranking by size, and the links between its
+versions.
+"""
 
+import operator
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from ..database import byte_length, fetch_all, fetch_lazily
 from ..models.measures import MEASURE_NAMES
+from ..projection import ranked
 from .differences import Difference
 
 _COLUMNS = ("version", *MEASURE_NAMES)
@@ -51,6 +55,8 @@ def differences(chosen: list[Part], checked: Callable[[int], None]) -> Iterator[
     for part in chosen:
         yield from _rollups(part)
         yield from _links(part)
+        yield from _ranked(part)
+        yield from _largest_sizes(part)
         checked(part.versions)
 
 
@@ -187,3 +193,79 @@ def _links(part: Part) -> Iterator[Difference]:
     for connection, stream, key, dirty, version, stored, counted in rows:
         row = ("record", connection, stream, key)
         yield Difference(row, f"version before {version}", stored, counted, bool(dirty))
+
+
+def _ranked(part: Part) -> Iterator[Difference]:
+    """Records that the ranking by size has no entry for, and needs one for: see `projection/ranked.py`."""
+    rows = fetch_lazily(
+        f"""
+        SELECT c.connector_instance_id, s.name, k.key
+        FROM (
+            SELECT
+                stream_id,
+                key,
+                ranked,
+                has_rollup,
+                SUM(CASE WHEN ranked AND NOT has_rollup THEN 1 ELSE 0 END) OVER (
+                    PARTITION BY stream_id, version / {ranked.BLOCK}
+                    ORDER BY {byte_length("data")} DESC, key
+                    ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+                ) AS ranked_before
+            FROM records
+            WHERE stream_id BETWEEN ? AND ?
+        ) k
+        JOIN streams s ON s.id = k.stream_id
+        JOIN connections c ON c.id = s.connection_id
+        WHERE NOT k.ranked AND (k.has_rollup OR COALESCE(k.ranked_before, 0) < {ranked.RANKED})
+        """,
+        (part.first, part.last),
+    )
+    for connection, stream, key in rows:
+        yield Difference(("record", connection, stream, key), "ranked", 0, 1, dirty=False)
+
+
+def _largest_sizes(part: Part) -> Iterator[Difference]:
+    """What a stream remembers for its next write: sizes that at least as many of its records have."""
+    rows = fetch_all(
+        """
+        SELECT c.connector_instance_id, s.name, s.id, s.last_version, s.largest_sizes
+        FROM streams s
+        JOIN connections c ON c.id = s.connection_id
+        WHERE s.id BETWEEN ? AND ? AND s.largest_sizes <> ''
+        ORDER BY s.id
+        """,
+        (part.first, part.last),
+    )
+    for connection, stream, stream_id, last, stored in rows:
+        block = ranked.block_of(last + 1)
+        counted = " ".join(map(str, [block, *_sizes_of_ranked(stream_id, block)]))
+        if not _may_remember(stored, counted):
+            yield Difference(("stream", connection, stream), "largest_sizes", stored, counted, dirty=False)
+
+
+def _sizes_of_ranked(stream_id: int, block: int) -> list[int]:
+    """The sizes of the largest records without a rollup that are ranked, in one block of a stream."""
+    rows = fetch_all(
+        f"""
+        SELECT {byte_length("data")}
+        FROM records
+        WHERE stream_id = ? AND version >= ? AND version < ? AND ranked AND NOT has_rollup
+        ORDER BY 1 DESC
+        LIMIT {ranked.RANKED}
+        """,
+        (stream_id, block * ranked.BLOCK, (block + 1) * ranked.BLOCK),
+    )
+    return [size for (size,) in rows]
+
+
+def _may_remember(stored: str, counted: str) -> bool:
+    """Whether it leaves no record out: a smaller size, or an earlier block, only adds entries."""
+    try:
+        (block, *sizes), (now, *largest) = (list(map(int, text.split())) for text in (stored, counted))
+    except ValueError:
+        return False
+    if block < now:
+        return True
+    known = largest if block == now else []
+    ordered = sorted(sizes, reverse=True)
+    return len(ordered) <= len(known) and all(map(operator.le, ordered, known))

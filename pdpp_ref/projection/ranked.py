@@ -21,7 +21,7 @@ from collections.abc import Collection, Iterable, Sequence
 from operator import itemgetter
 from typing import Any
 
-from ..database import execute, execute_many
+from ..database import among, execute, execute_many, id_list
 
 RANKED = 25
 BLOCK = 1024  # versions: `fill` reads so many entries of an index
@@ -66,8 +66,7 @@ def _choose(known: Sequence[int], added: Sequence[Added]) -> tuple[set[int], lis
 
 def fill(blocks: Collection[tuple[int, int]]) -> None:
     """Rank the largest records of these (stream, block), after ranked ones were taken out."""
-    ranges = [(stream_id, block * BLOCK, (block + 1) * BLOCK) for stream_id, block in sorted(blocks)]
-    execute_many(_FILL, [(*one, *one, *one, RANKED - 1) for one in ranges])
+    execute_many(_FILL, [(*one, *one, *one, RANKED - 1) for one in _ranges(blocks)])
 
 
 def take_out(stream_id: int, versions: Iterable[int]) -> None:
@@ -76,6 +75,28 @@ def take_out(stream_id: int, versions: Iterable[int]) -> None:
     if blocks:
         fill(blocks)
         execute("UPDATE streams SET largest_sizes = '' WHERE id = ?", [stream_id])
+
+
+def choose_again(blocks: Collection[tuple[int, int]]) -> None:
+    """Rank those of these (stream, block) that must be, whatever is stored.
+
+    The streams forget `largest_sizes`.
+    """
+    execute_many(_RANK_WITH_ROLLUP, _ranges(blocks))
+    fill(blocks)
+    execute(
+        f"""
+        UPDATE streams
+        SET largest_sizes = ''
+        WHERE largest_sizes <> '' AND {among("id")}
+        """,
+        [id_list({stream_id for stream_id, _ in blocks})],
+    )
+
+
+def _ranges(blocks: Collection[tuple[int, int]]) -> list[tuple[int, int, int]]:
+    """The stream, first version and end of each."""
+    return [(stream_id, block * BLOCK, (block + 1) * BLOCK) for stream_id, block in sorted(blocks)]
 
 
 _IN_BLOCK = "stream_id = ? AND version >= ? AND version < ?"
@@ -98,3 +119,4 @@ _FILL = f"""
         AND NOT has_rollup
         AND NOT ranked
 """
+_RANK_WITH_ROLLUP = f"UPDATE records SET ranked = TRUE WHERE {_IN_BLOCK} AND has_rollup AND NOT ranked"

@@ -264,6 +264,18 @@ class TestMaintenance:
         assert run("rebuild").returncode == 0
         assert run("verify").stdout == "No differences.\n"
 
+    def test_rebuild_ranks_again_if_it_is_asked_to(self, run: Run, backend: Backend) -> None:
+        with backend.probe() as probe:
+            ((key,),) = probe("SELECT MIN(key) FROM records WHERE ranked")
+            probe(f"UPDATE records SET ranked = FALSE WHERE key = '{key}'")
+        assert run("rebuild").returncode == 0
+        done = run("verify")
+        assert f"{key}: ranked is 0, recomputed it is 1" in done.stdout
+        assert done.returncode == 1
+        done = run("rebuild", "--rankings")
+        assert done.stdout.splitlines()[-1] == "Rankings are right, too."
+        assert run("verify").stdout == "No differences.\n"
+
     @pytest.mark.only("sqlite")
     @pytest.mark.parametrize(
         ("arguments", "reported"),

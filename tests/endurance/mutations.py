@@ -1395,6 +1395,18 @@ MUTATIONS = [
         "tests/integration/test_ranked.py -k lost_its_flag_and_its_rollup",
     ),
     Mutation(
+        "verifying which records are ranked",
+        "        yield from _ranked(part)\n",
+        "",
+        "tests/integration/test_ranked.py -k reported_and_ranked_again",
+    ),
+    Mutation(
+        "sizes that a stream remembers are forgotten when ranks are chosen again",
+        "        SET largest_sizes = ''\n        WHERE largest_sizes <> ''",
+        "        SET largest_sizes = largest_sizes\n        WHERE largest_sizes <> ''",
+        "tests/integration/test_ranked.py -k reported_and_forgotten",
+    ),
+    Mutation(
         "a record that gets its rollup back leaves the ranking",
         "        ranked.take_out(self.id, changed)\n",
         "",

@@ -9,10 +9,11 @@ from pdpp_ref.canonical.activation import activate_version
 from pdpp_ref.canonical.erased import Names
 from pdpp_ref.canonical.records import Target
 from pdpp_ref.database import execute, write_transaction
+from pdpp_ref.operations import verify
 from pdpp_ref.parsing.messages import Change
 from pdpp_ref.projection import ranked
 from pdpp_ref.queries import rankings
-from pdpp_ref.services import reconcile
+from pdpp_ref.services import ranking, reconcile
 from tests.support.factories import (
     DatabaseProbe,
     assert_ranked,
@@ -52,6 +53,12 @@ def names(*keys: str) -> list[str]:
     return [f'["laptop","notes","{key}"]' for key in keys]
 
 
+def wrong() -> list[tuple[str, str]]:
+    """What verifying says of the ranking: the key or stream, and the column."""
+    columns = ("ranked", "largest_sizes")
+    return [(each.row[-1], each.column) for each in verify.differences() if each.column in columns]
+
+
 changes = st.tuples(st.sampled_from(KEYS), st.integers(0, 9), st.sampled_from(["notes", "mail"]))
 operations = st.lists(
     st.one_of(
@@ -83,6 +90,7 @@ def test_whatever_is_written_the_largest_are_ranked(
     for what, changed in operations:
         _carry_out(probe, what, changed)
         assert_ranked(probe)
+        assert wrong() == []
     reconcile.run_until_fresh()
     assert_sized_and_ranked(probe)
 
@@ -253,3 +261,112 @@ def test_few_are_ranked_in_place_of_many_that_leave(probe: DatabaseProbe) -> Non
 
 def test_what_the_ranking_shows_is_what_is_ranked() -> None:
     assert rankings.MAX_ROWS == ranked.RANKED
+
+
+# ---- verifying, and choosing again -----------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("small")
+def test_records_that_should_be_ranked_are_reported_and_ranked_again(probe: DatabaseProbe) -> None:
+    write(*(of_size(key, size) for key, size in zip("abcdefg", range(10, 80, 10), strict=True)))
+    assert wrong() == []
+    probe("UPDATE records SET ranked = FALSE WHERE key IN ('c', 'e', 'g')")
+    assert ranked_keys(probe) == ["f"]
+    # "a" and "b" have none of the three before them that must be ranked, apart from "f".
+    assert wrong() == [(key, "ranked") for key in "gedcba"]
+    (difference, *_) = verify.differences()
+    assert difference == verify.Difference(("record", "laptop", "notes", "g"), "ranked", 0, 1, False)
+    ranking.choose_again()
+    assert wrong() == []
+    assert ranked_keys(probe) == ["e", "f", "g"]
+    assert largest() == names("g", "f", "e")
+
+
+@pytest.mark.usefixtures("small")
+def test_a_record_with_a_rollup_that_is_not_ranked_is_reported(probe: DatabaseProbe) -> None:
+    write(of_size("a", 10), of_size("a", 20), of_size("b", 30))
+    probe("UPDATE records SET ranked = FALSE WHERE has_rollup")
+    assert wrong() == [("a", "ranked")]
+    ranking.choose_again()
+    assert wrong() == []
+
+
+@pytest.mark.usefixtures("small")
+@pytest.mark.parametrize("sizes", ["0 31", "0 30 21", "0 30 20 10 10", "0 x", "1 5", "x"])
+def test_largest_sizes_that_no_records_have_are_reported_and_forgotten(
+    sizes: str, probe: DatabaseProbe
+) -> None:
+    write(of_size("a", 8), of_size("b", 28), of_size("c", 18))  # with their quotes 10, 30 and 20
+    assert probe("SELECT largest_sizes FROM streams") == [("0 30 20 10",)]
+    probe(f"UPDATE streams SET largest_sizes = '{sizes}'")
+    assert wrong() == [("notes", "largest_sizes")]
+    ranking.choose_again()
+    assert wrong() == []
+    assert probe("SELECT largest_sizes FROM streams") == [("",)]
+    write(of_size("d", 1))
+    assert_ranked(probe)
+
+
+@pytest.mark.usefixtures("small")
+@pytest.mark.parametrize("sizes", ["", "0 30", "0 30 20 10", "0 9 8 7", "-1 99"])
+def test_largest_sizes_that_leave_no_record_out_are_right(sizes: str, probe: DatabaseProbe) -> None:
+    write(of_size("a", 8), of_size("b", 28), of_size("c", 18))
+    probe(f"UPDATE streams SET largest_sizes = '{sizes}'")
+    assert wrong() == []
+    write(*(of_size(key, 12) for key in "def"))
+    assert_ranked(probe)
+
+
+@pytest.mark.usefixtures("small")
+@given(
+    st.lists(st.tuples(st.sampled_from(KEYS), st.integers(0, 9)), min_size=1, max_size=20),
+    st.lists(st.booleans(), min_size=20, max_size=20),
+)
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_ranks_are_right_after_they_were_chosen_again(
+    probe: DatabaseProbe, written: list[tuple[str, int]], flags: list[bool]
+) -> None:
+    for (name,) in probe("SELECT connector_instance_id FROM connections"):
+        deletion.delete_connection(name)
+    of_streams = "stream_id IN (SELECT id FROM streams WHERE connection_id IS NOT NULL)"
+    write(*(of_size(key, size) for key, size in written))
+    for version, flag in enumerate(flags, 1):
+        probe(f"UPDATE records SET ranked = {flag} WHERE version = {version} AND {of_streams}")
+    is_right = not probe(f"SELECT 1 FROM records WHERE has_rollup AND NOT ranked AND {of_streams}")
+    try:
+        assert_ranked(probe)
+    except AssertionError:
+        is_right = False
+    assert ("ranked" not in {column for _, column in wrong()}) == is_right
+    ranking.choose_again()
+    assert wrong() == []
+    assert_ranked(probe)
+    write(of_size("new", 5))
+    assert_ranked(probe)
+    assert_sized_and_ranked(probe)
+
+
+@pytest.mark.usefixtures("small")
+def test_ranks_are_chosen_again_in_steps_between_which_others_write(
+    probe: DatabaseProbe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for stream in ("mail", "notes", "photos"):
+        write(*(of_size(f"{number:02}", number, stream) for number in range(2 * BLOCK)))
+    probe("UPDATE records SET ranked = FALSE")
+    pauses: list[int] = []
+
+    def others(*_: float) -> None:
+        pauses.append(len(pauses))
+        if len(pauses) == 3:
+            deletion.delete_stream("laptop", "photos")
+        elif not probe("SELECT 1 FROM streams WHERE name = 'late'"):
+            write(of_size("late", 1, "late"))
+        write(of_size("99", len(pauses), "notes"), delete("15", "mail"))
+
+    monkeypatch.setattr(ranking, "STEP_BLOCKS", 1)
+    monkeypatch.setattr(ranking, "let_others_write", others)
+    done: list[int] = []
+    ranking.choose_again(done.append)
+    assert len(pauses) == len(done) == done[-1] == 3 * 3  # each stream has begun its third block
+    assert wrong() == []
+    assert_ranked(probe)
