@@ -4,7 +4,7 @@ versions.
 
 import operator
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ..database import byte_length, fetch_all, fetch_lazily
 from ..models.measures import MEASURE_NAMES
@@ -63,102 +63,103 @@ def differences(chosen: list[Part], checked: Callable[[int], None]) -> Iterator[
 def _rollups(part: Part) -> Iterator[Difference]:
     """A record with one version and no file may do without a rollup."""
     width = len(_COLUMNS)
-    rows = fetch_lazily(_wrong_rollups(), (part.first, part.last) * 6)
-    for connection, stream, key, dirty, has_row, is_right, *values in rows:
+    rows = fetch_lazily(_WRONG_ROLLUPS, (part.first, part.last) * 4)
+    for connection, stream, key, dirty, *values in rows:
         row = ("record", connection, stream, key)
-        stored, counted = values[:width], values[width : 2 * width]
-        has_rollup, changed_at, newest_at = values[2 * width :]
+        counted, stored = values[:width], values[width : 2 * width]
+        is_live, has_rollup, has_row, is_right, changed_at, newest_at = values[2 * width :]
         for name, held, value in zip(_COLUMNS, stored, counted, strict=True):
             if not is_right and (held != value or not has_row):
-                yield Difference(row, name, held, value, bool(dirty))
+                yield Difference(row, name, int(held) if has_row else None, _number(value), bool(dirty))
         if has_row and changed_at != newest_at:
             yield Difference(row, "changed_at", changed_at, newest_at, bool(dirty))
-        if has_rollup not in (None, has_row):
+        if is_live and has_rollup != has_row:
             yield Difference(row, "has_rollup", int(has_rollup), int(has_row), bool(dirty))
 
 
+def _number(counted: Any) -> int | None:
+    return None if counted is None else int(counted)
+
+
 def _wrong_rollups() -> str:
-    """A rollup is dated by the newest version or by one of the files."""
+    """What is wrong about single records.  A rollup is dated by the newest version or by one of the files.
+
+    All rows about a key come together by sorting, not by joins: without statistics PostgreSQL would compare
+    each row of one table with each of the others.
+    """
+    stored = [f"stored_{name}" for name in _COLUMNS]
+    counted = ["version", "live", "live_bytes", "versions", "bytes", "files", "file_bytes"]
+    others = ["has_rollup", "has_row", "is_right", "changed_at", "newest_at"]
+    texts = ("ingested_at", "changed_at", "bound_at")
+    columns = (*counted, "has_rollup", "has_row", *stored, *texts)
+
+    def rows(table: str, **values: str) -> str:
+        """Rows of a table with those of the columns that it knows."""
+        nothing = {name: "''" if name in texts else "0" for name in columns}
+        selected = ", ".join(f"{value} AS {name}" for name, value in {**nothing, **values}.items())
+        return f"SELECT stream_id, key, {selected} FROM {table} WHERE stream_id BETWEEN ? AND ?"
+
+    length = f"COALESCE({byte_length('data')}, 0)"
+    versions = {"version": "version", "versions": "1", "bytes": length, "ingested_at": "ingested_at"}
+    live = {"live": "1", "live_bytes": length, "has_rollup": "CASE WHEN has_rollup THEN 1 ELSE 0 END"}
+    rollups = dict(zip(stored, _COLUMNS, strict=True)) | {"has_row": "1", "changed_at": "changed_at"}
+    files = {"files": "1", "file_bytes": "blobs.byte_length", "bound_at": "bound_at"}
+    bound = "blob_bindings JOIN blobs ON blobs.sha256 = blob_bindings.sha256"
+    matches = " AND ".join(map("{} IS NOT DISTINCT FROM {}".format, stored, counted))
     return f"""
-        SELECT *
+        SELECT
+            c.connector_instance_id,
+            s.name,
+            k.key,
+            COALESCE(g.rollups_dirty, TRUE),
+            {", ".join(f"k.{name}" for name in (*counted, *stored, "live", *others))}
         FROM (
             SELECT
-                c.connector_instance_id,
-                s.name,
-                k.key,
-                COALESCE(g.rollups_dirty, TRUE) AS is_dirty,
-                t.key IS NOT NULL AS has_row,
+                *,
                 CASE
-                    WHEN t.key IS NULL
-                    THEN r.live = 1 AND h.versions = 1 AND f.files IS NULL
-                    ELSE t.version IS NOT DISTINCT FROM h.version
-                        AND t.record_count = COALESCE(r.live, 0)
-                        AND t.current_record_json_bytes = COALESCE({byte_length("r.data")}, 0)
-                        AND t.record_history_count = COALESCE(h.versions, 0)
-                        AND t.record_history_json_bytes = COALESCE(h.bytes, 0)
-                        AND t.blob_count = COALESCE(f.files, 0)
-                        AND t.blob_bytes = COALESCE(f.bytes, 0)
+                    WHEN has_row = 0 THEN live = 1 AND versions = 1 AND files = 0
+                    ELSE {matches}
                 END AS is_right,
-                {", ".join(f"t.{name} AS stored_{name}" for name in _COLUMNS)},
-                h.version AS counted_version,
-                COALESCE(r.live, 0) AS counted_records,
-                COALESCE({byte_length("r.data")}, 0) AS counted_current_bytes,
-                COALESCE(h.versions, 0) AS counted_versions,
-                COALESCE(h.bytes, 0) AS counted_history_bytes,
-                COALESCE(f.files, 0) AS counted_files,
-                COALESCE(f.bytes, 0) AS counted_file_bytes,
-                r.has_rollup AS has_rollup,
-                t.changed_at AS changed_at,
-                CASE
-                    WHEN EXISTS (
-                        SELECT 1
-                        FROM blob_bindings b
-                        WHERE b.stream_id = t.stream_id AND b.key = t.key AND b.bound_at = t.changed_at
-                    )
-                    THEN t.changed_at
-                    ELSE n.ingested_at
-                END AS newest_at
+                CASE WHEN is_dated_by_file = 1 THEN changed_at ELSE counted_at END AS newest_at
             FROM (
-                SELECT stream_id, key FROM record_changes WHERE stream_id BETWEEN ? AND ?
-                UNION
-                SELECT stream_id, key FROM records WHERE stream_id BETWEEN ? AND ?
-                UNION
-                SELECT stream_id, key FROM retained_size_record WHERE stream_id BETWEEN ? AND ?
-                UNION
-                SELECT stream_id, key FROM blob_bindings WHERE stream_id BETWEEN ? AND ?
-            ) k
-            JOIN streams s ON s.id = k.stream_id
-            JOIN connections c ON c.id = s.connection_id
-            LEFT JOIN retained_size_stream g ON g.stream_id = s.id
-            LEFT JOIN (
                 SELECT
                     stream_id,
                     key,
-                    COUNT(*) AS versions,
-                    SUM(COALESCE({byte_length("data")}, 0)) AS bytes,
-                    MAX(version) AS version
-                FROM record_changes
-                WHERE stream_id BETWEEN ? AND ?
+                    NULLIF(MAX(version), 0) AS version,
+                    {", ".join(f"SUM({name}) AS {name}" for name in (*counted[1:], *stored))},
+                    SUM(has_rollup) AS has_rollup,
+                    SUM(has_row) AS has_row,
+                    MAX(changed_at) AS changed_at,
+                    MAX(CASE WHEN version = newest AND versions = 1 THEN ingested_at END) AS counted_at,
+                    MAX(CASE WHEN files = 1 AND bound_at = dated THEN 1 ELSE 0 END) AS is_dated_by_file
+                FROM (
+                    SELECT
+                        *,
+                        MAX(version) OVER (PARTITION BY stream_id, key) AS newest,
+                        MAX(changed_at) OVER (PARTITION BY stream_id, key) AS dated
+                    FROM (
+                        {rows("record_changes", **versions)}
+                        UNION ALL
+                        {rows("records", **live)}
+                        UNION ALL
+                        {rows("retained_size_record", **rollups)}
+                        UNION ALL
+                        {rows(bound, **files)}
+                    ) of_keys
+                ) by_key
                 GROUP BY stream_id, key
-            ) h ON h.stream_id = k.stream_id AND h.key = k.key
-            LEFT JOIN (
-                SELECT 1 AS live, records.*
-                FROM records
-            ) r ON r.stream_id = k.stream_id AND r.key = k.key
-            LEFT JOIN retained_size_record t ON t.stream_id = k.stream_id AND t.key = k.key
-            LEFT JOIN record_changes n ON n.stream_id = h.stream_id AND n.version = h.version
-            LEFT JOIN (
-                SELECT stream_id, key, COUNT(*) AS files, SUM(blobs.byte_length) AS bytes
-                FROM blob_bindings
-                JOIN blobs ON blobs.sha256 = blob_bindings.sha256
-                WHERE stream_id BETWEEN ? AND ?
-                GROUP BY stream_id, key
-            ) f ON f.stream_id = k.stream_id AND f.key = k.key
-        ) found
-        WHERE NOT is_right IS TRUE
-            OR has_rollup <> has_row
-            OR (has_row AND changed_at IS DISTINCT FROM newest_at)
+            ) counted
+        ) k
+        JOIN streams s ON s.id = k.stream_id
+        JOIN connections c ON c.id = s.connection_id
+        LEFT JOIN retained_size_stream g ON g.stream_id = s.id
+        WHERE NOT k.is_right
+            OR (k.live = 1 AND k.has_rollup <> k.has_row)
+            OR (k.has_row = 1 AND k.changed_at IS DISTINCT FROM k.newest_at)
         """
+
+
+_WRONG_ROLLUPS = _wrong_rollups()
 
 
 def _links(part: Part) -> Iterator[Difference]:

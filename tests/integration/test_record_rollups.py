@@ -12,7 +12,7 @@ from pdpp_ref.database import write_transaction
 from pdpp_ref.operations import verify
 from pdpp_ref.projection import dirty_rows, marks, record_rollups
 from pdpp_ref.queries import rankings
-from pdpp_ref.services import reconcile
+from pdpp_ref.services import ranking, reconcile
 from pdpp_ref.services.reconcile import Limits, run_pass, run_until_fresh
 from tests.support.factories import MEASURES, DatabaseProbe, delete, mark, remove_deleted, upsert, write
 
@@ -110,6 +110,7 @@ def test_among_small_streams_a_version_that_is_not_live_gets_its_row(probe: Data
     )
     rebuild()
     assert probe(ALL) == [("b", 2, 0, 0, 1, 2, 0, 0)]
+    ranking.choose_again()  # the stream remembers the size of the record that is gone
     assert list(verify.differences()) == []
 
 
