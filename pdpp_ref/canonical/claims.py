@@ -8,17 +8,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from ..database import (
+    ANY_NUMBER,
+    among,
     execute_many,
     fetch_all,
     fetch_as,
+    fetch_each,
     for_update,
-    placeholders,
+    id_list,
 )
 from ..parsing.files import file_of
 from .erased import Names, is_erased
 from .stream_batch import StreamBatch
-
-VALUES_PER_QUERY = 500
 
 
 class _Unclaimed(NamedTuple):
@@ -62,21 +63,29 @@ def _named(connection_id: int, stream: str, records: Mapping[str, str]) -> list[
 
 def _waiting(connection_id: int, stream: str, column: str, values: Sequence[str]) -> list[_Unclaimed]:
     """The unclaimed files of a stream with one of the values, locked against a cleanup."""
-    found: list[_Unclaimed] = []
-    for start in range(0, len(values), VALUES_PER_QUERY):
-        part = values[start : start + VALUES_PER_QUERY]
-        found += fetch_as(
-            _Unclaimed,
-            f"""
-            SELECT id, key, sha256, byte_length, mime_type, json_path
-            FROM unclaimed_files
-            WHERE connection_id = ? AND stream_name = ? AND {column} IN ({placeholders(part)})
-            ORDER BY id
-            {for_update()}
-            """,
-            [connection_id, stream, *part],
-        )
-    return found
+    ids = fetch_each(
+        f"""
+        SELECT id
+        FROM unclaimed_files
+        WHERE connection_id = ? AND stream_name = ? AND {column} = :each
+        """,
+        (connection_id, stream),
+        values,
+        ANY_NUMBER,
+    )
+    if not ids:
+        return []
+    return fetch_as(
+        _Unclaimed,
+        f"""
+        SELECT id, key, sha256, byte_length, mime_type, json_path
+        FROM unclaimed_files
+        WHERE {among("id")}
+        ORDER BY id
+        {for_update()}
+        """,
+        [id_list(found for (found,) in ids)],
+    )
 
 
 def _bind(batch: StreamBatch, key: str, file: _Unclaimed) -> None:

@@ -28,6 +28,7 @@ from .patience import impatient, is_exhausted
 from .proxy import db
 from .sqlite import PRAGMAS
 from .statements import (
+    ANY_NUMBER,
     among,
     byte_length,
     delete_many,
@@ -67,6 +68,7 @@ from .transactions import (
 )
 
 __all__ = [
+    "ANY_NUMBER",
     "PRAGMAS",
     "PROBLEM_TEXT",
     "Busy",

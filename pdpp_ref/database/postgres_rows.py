@@ -77,13 +77,15 @@ class ManyRows:
         with self._in_transaction():
             self.cursor().executemany(self.translate_placeholders(sql), rows)
 
-    def look_up(self, sql: str, values: Sequence[Any], keys: Sequence[Any]) -> tuple[str, Sequence[Any]]:
+    def look_up(
+        self, sql: str, values: Sequence[Any], keys: Sequence[Any], most: int
+    ) -> tuple[str, Sequence[Any]]:
         """Without LATERAL, the planner assumes that a stream without statistics is small, and reads all
         of it for a handful of keys.
         """
         columns = list(zip(*keys, strict=True)) if isinstance(keys[0], tuple) else [keys]
         kinds = ["text" if isinstance(column[0], str) else "bigint" for column in columns]
-        sql = look_up_text(self.translate_placeholders(sql), kinds)
+        sql = look_up_text(self.translate_placeholders(sql), kinds, most)
         return sql, [*map(list, columns), *values]
 
     def chains(
@@ -170,10 +172,10 @@ def delete_text(model: type[peewee.Model], identity: tuple[str, ...]) -> str:
         """
 
 
-_BY_KEY = re.compile(r"(?P<column>\(stream_id, key\)|(?:\w+\.)?key) = :each\s*\Z")
+_BY_KEY = re.compile(r"(?P<column>\(stream_id, key\)|(?:\w+\.)?(?:key|sha256)) = :each\s*\Z")
 
 
-def look_up_text(sql: str, kinds: Sequence[str]) -> str:
+def look_up_text(sql: str, kinds: Sequence[str], most: int) -> str:
     """A SELECT that ends with `= :each`, for keys whose columns are of these kinds."""
     names = [f"each{number}" for number in range(len(kinds))]
     wanted = [f"wanted.{name}" for name in names]
@@ -191,7 +193,7 @@ def look_up_text(sql: str, kinds: Sequence[str]) -> str:
         FROM unnest({", ".join(f"%b::{kind}[]" for kind in kinds)}) AS wanted({", ".join(names)})
         CROSS JOIN LATERAL (
             {inner}
-            LIMIT 1
+            LIMIT {most}
         ) AS found
         """
 

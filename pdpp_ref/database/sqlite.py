@@ -23,6 +23,7 @@ from .errors import DatabaseUnavailable, DatabaseUnusable, FileMoved, problem
 from .read_only_file import BriefConnections
 from .schema_guard import READ_SCHEMA, SchemaGuard
 from .sqlite_rows import among, chains_text, delete_text, flat, id_list, inserts, look_up_text, update_text
+from .statements import Keys
 from .whole_file import WholeFile
 
 log = logging.getLogger(__name__)
@@ -282,7 +283,7 @@ class Sqlite(WholeFile, SchemaGuard, APSWDatabase):  # type: ignore[misc]  # pla
         except apsw.ExecutionCompleteError:  # how APSW says that there are no rows
             return []
 
-    def look_up(self, sql: str, values: Sequence[Any], keys: Sequence[Any]) -> tuple[str, Sequence[Any]]:
+    def look_up(self, sql: str, values: Sequence[Any], keys: Keys, _: int) -> tuple[str, list[Any]]:
         return look_up_text(sql, keys), [*values, *flat(keys)]
 
     def chains(

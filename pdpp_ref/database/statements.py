@@ -15,7 +15,7 @@ import peewee
 from .proxy import db
 
 KEYS_PER_QUERY = 500
-ALL_VERSIONS = 2**62
+ANY_NUMBER = 2**62
 
 T = TypeVar("T")
 
@@ -83,21 +83,21 @@ def fetch_dicts(sql: str, values: Sequence[Any] = ()) -> list[dict[str, Any]]:
 Keys = Sequence[str] | Sequence[int] | Sequence[tuple[int, str]] | Sequence[tuple[int, int]]
 
 
-def fetch_each(sql: str, values: Sequence[Any], keys: Keys) -> list[tuple[Any, ...]]:
+def fetch_each(sql: str, values: Sequence[Any], keys: Keys, most: int = 1) -> list[tuple[Any, ...]]:
     """The rows of a SELECT that ends with `column = :each`, which stands for each of the keys.
 
-    Keys of two columns are pairs: `(stream_id, key) = :each`.  Each key has at most one row, and gets its
-    own index look-up, whatever the planner expects.
+    Keys of two columns are pairs: `(stream_id, key) = :each`.  Each key has at most `most` rows, and gets
+    its own index look-up, whatever the planner expects.
     """
     rows: list[tuple[Any, ...]] = []
     for part in _parts(keys):
         with fetching():
-            rows += db.execute_sql(*db.look_up(sql, values, part)).fetchall()
+            rows += db.execute_sql(*db.look_up(sql, values, part, most)).fetchall()
     return rows
 
 
 def fetch_version_chains(
-    columns: Sequence[str], stream_id: int, versions: Sequence[int], most: int = ALL_VERSIONS
+    columns: Sequence[str], stream_id: int, versions: Sequence[int], most: int = ANY_NUMBER
 ) -> list[tuple[Any, ...]]:
     """Rows of record_changes, from each of the versions back along `previous_version`, so many at most.
 

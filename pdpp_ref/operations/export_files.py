@@ -4,14 +4,13 @@ import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
-from ..database import fetch_all, fetch_as, fetch_each, fetch_value, placeholders
+from ..database import ANY_NUMBER, fetch_all, fetch_each, fetch_value
 from ..parsing.exports import FILES_PER_LINE
 from ..parsing.json_lines import to_json
 from .export_pages import Row
 
 # Gets the digest, the size and the blocks of a file; it must not keep what it could not write completely.
 FileSink = Callable[[str, int, Iterator[bytes]], object]
-KEYS_PER_QUERY = 500
 
 
 class Damaged(Exception):
@@ -123,19 +122,18 @@ def _newest(stream_id: int, page: Sequence[Row]) -> dict[str, int]:
     }
 
 
-def _bound_to(stream_id: int, keys: Sequence[str]) -> Iterator[_Bound]:
-    for start in range(0, len(keys), KEYS_PER_QUERY):
-        part = keys[start : start + KEYS_PER_QUERY]
-        yield from fetch_as(
-            _Bound,
-            f"""
-            SELECT key, sha256, version, byte_length, mime_type, json_path
-            FROM blob_bindings
-            WHERE stream_id = ? AND key IN ({placeholders(part)})
-            ORDER BY key, sha256
-            """,
-            [stream_id, *part],
-        )
+def _bound_to(stream_id: int, keys: Sequence[str]) -> list[_Bound]:
+    rows = fetch_each(
+        """
+        SELECT key, sha256, version, byte_length, mime_type, json_path
+        FROM blob_bindings
+        WHERE stream_id = ? AND key = :each
+        """,
+        [stream_id],
+        keys,
+        ANY_NUMBER,
+    )
+    return sorted((_Bound(*row) for row in rows), key=lambda one: (one.key, one.sha256))
 
 
 def _reference(one: _Bound, version: int) -> str:

@@ -129,7 +129,7 @@ def test_a_row_is_looked_up_by_its_key_whatever_the_statistics_say(
     for stream in "abc":
         fill(1, stream)
     probe("VACUUM ANALYZE")
-    wanted = db.look_up(f"SELECT key, version FROM records WHERE {condition}", values, keys)
+    wanted = db.look_up(f"SELECT key, version FROM records WHERE {condition}", values, keys, 1)
     with write_transaction():
         execute("SET LOCAL enable_seqscan TO off")  # three rows would be read as a whole
         plan = db.execute_sql(f"EXPLAIN {wanted[0]}", wanted[1]).fetchall()
