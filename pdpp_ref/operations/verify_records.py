@@ -200,7 +200,7 @@ def _ranked(part: Part) -> Iterator[Difference]:
     """Records that the ranking by size has no entry for, and needs one for: see `projection/ranked.py`."""
     rows = fetch_lazily(
         f"""
-        SELECT c.connector_instance_id, s.name, k.key
+        SELECT c.connector_instance_id, s.name, k.key, COALESCE(g.rollups_dirty, TRUE)
         FROM (
             SELECT
                 stream_id,
@@ -217,31 +217,39 @@ def _ranked(part: Part) -> Iterator[Difference]:
         ) k
         JOIN streams s ON s.id = k.stream_id
         JOIN connections c ON c.id = s.connection_id
+        LEFT JOIN retained_size_stream g ON g.stream_id = s.id
         WHERE NOT k.ranked AND (k.has_rollup OR COALESCE(k.ranked_before, 0) < {ranked.RANKED})
         """,
         (part.first, part.last),
     )
-    for connection, stream, key in rows:
-        yield Difference(("record", connection, stream, key), "ranked", 0, 1, dirty=False)
+    for connection, stream, key, dirty in rows:
+        yield Difference(("record", connection, stream, key), "ranked", 0, 1, bool(dirty))
 
 
 def _largest_sizes(part: Part) -> Iterator[Difference]:
     """What a stream remembers for its next write: sizes that at least as many of its records have."""
     rows = fetch_all(
         """
-        SELECT c.connector_instance_id, s.name, s.id, s.last_version, s.largest_sizes
+        SELECT
+            c.connector_instance_id,
+            s.name,
+            COALESCE(g.rollups_dirty, TRUE),
+            s.id,
+            s.last_version,
+            s.largest_sizes
         FROM streams s
         JOIN connections c ON c.id = s.connection_id
+        LEFT JOIN retained_size_stream g ON g.stream_id = s.id
         WHERE s.id BETWEEN ? AND ? AND s.largest_sizes <> ''
         ORDER BY s.id
         """,
         (part.first, part.last),
     )
-    for connection, stream, stream_id, last, stored in rows:
+    for connection, stream, dirty, stream_id, last, stored in rows:
         block = ranked.block_of(last + 1)
         counted = " ".join(map(str, [block, *_sizes_of_ranked(stream_id, block)]))
         if not _may_remember(stored, counted):
-            yield Difference(("stream", connection, stream), "largest_sizes", stored, counted, dirty=False)
+            yield Difference(("stream", connection, stream), "largest_sizes", stored, counted, bool(dirty))
 
 
 def _sizes_of_ranked(stream_id: int, block: int) -> list[int]:
