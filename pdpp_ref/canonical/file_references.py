@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from ..database import (
+    ANY_NUMBER,
     execute_many,
     execute_one,
-    fetch_as,
     fetch_each,
 )
 from ..projection.deltas import Delta
@@ -22,33 +22,31 @@ class BoundFile(NamedTuple):
 
 def of_record(stream_id: int, key: str) -> list[BoundFile]:
     """All files of a record."""
-    return fetch_as(
-        BoundFile,
-        """
-        SELECT sha256, version, byte_length
-        FROM blob_bindings
-        WHERE stream_id = ? AND key = ?
-        """,
-        (stream_id, key),
-    )
+    return of_records(stream_id, [key]).get(key, [])
 
 
-def keys_with_files(stream_id: int, keys: Sequence[str]) -> set[str]:
-    """Those of the records that have files."""
+def of_records(stream_id: int, keys: Sequence[str]) -> dict[str, list[BoundFile]]:
+    """All files of those of the records that have any."""
     rows = fetch_each(
         """
-        SELECT key
+        SELECT key, sha256, version, byte_length
         FROM blob_bindings
         WHERE stream_id = ? AND key = :each
         """,
         [stream_id],
         keys,
+        ANY_NUMBER,
     )
-    return {key for (key,) in rows}
+    found: dict[str, list[BoundFile]] = {}
+    for key, *file in rows:
+        found.setdefault(key, []).append(BoundFile(*file))
+    return found
 
 
-def only_named_by(stream_id: int, key: str, old: Sequence[int], retained: Sequence[int]) -> list[BoundFile]:
-    """The files that old versions name in their data, and retained ones do not.
+def only_named_by(
+    stream_id: int, files: Sequence[BoundFile], old: Sequence[int], retained: Sequence[int]
+) -> list[BoundFile]:
+    """Those of a record's files that old versions name in their data, and retained ones do not.
 
     A file that was bound to a retained version stays; so does one that no version names: it belongs to the
     record as a whole.
@@ -56,7 +54,7 @@ def only_named_by(stream_id: int, key: str, old: Sequence[int], retained: Sequen
     before = min(retained)
     return [
         file
-        for file in of_record(stream_id, key)
+        for file in files
         if file.version < before
         and _is_named(stream_id, file, old)
         and not _is_named(stream_id, file, retained)

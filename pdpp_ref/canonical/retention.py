@@ -6,6 +6,7 @@ Records are visited in the order of their newest versions, so that a version say
 Long histories are found by their rollups.  If these can't be right, they are derived again first.
 """
 
+import operator
 import time
 from collections.abc import Callable, Sequence
 from itertools import accumulate
@@ -41,6 +42,7 @@ from .histories import (
 
 KEYS_PER_TRANSACTION = 500
 VERSIONS_PER_TRANSACTION = 2_000
+FILES_PER_TRANSACTION = 2_000  # of its records, pruned or not
 BYTES_PER_TRANSACTION = 16 * 1024 * 1024
 DERIVING_SECONDS = 0.1
 
@@ -250,19 +252,17 @@ class StreamPruning:
 
     def _ended_files(self, histories: Sequence[History]) -> dict[str, list[BoundFile]]:
         """By key, the files that records refer to no more."""
-        with_files = file_references.keys_with_files(
-            self.stream.id, [each.rollup.key for each in histories]
-        )
+        files = file_references.of_records(self.stream.id, [each.rollup.key for each in histories])
         ended = {}
         for history in histories:
             key = history.rollup.key
-            if key not in with_files:
+            if key not in files:
                 continue
             if history.is_only_tombstone:
-                ended[key] = file_references.of_record(self.stream.id, key)
+                ended[key] = files[key]
             else:
                 old, new = ([one.version for one in each] for each in (history.gone, history.retained))
-                ended[key] = file_references.only_named_by(self.stream.id, key, old, new)
+                ended[key] = file_references.only_named_by(self.stream.id, files[key], old, new)
         return ended
 
     def _next_candidates(self) -> tuple[list[_Candidate], int]:
@@ -320,10 +320,9 @@ def _fitting(rollups: Sequence[Rollup], keep: int) -> int:
     """How many of the records fit one transaction; at least 1, which may have more than that."""
     versions = accumulate(rollup.versions - keep for rollup in rollups)
     sizes = accumulate(rollup.history_json_bytes for rollup in rollups)
-    fit = sum(
-        number <= VERSIONS_PER_TRANSACTION and size <= BYTES_PER_TRANSACTION
-        for number, size in zip(versions, sizes, strict=True)
-    )
+    files = accumulate(rollup.files for rollup in rollups)
+    limits = (VERSIONS_PER_TRANSACTION, BYTES_PER_TRANSACTION, FILES_PER_TRANSACTION)
+    fit = sum(all(map(operator.le, each, limits)) for each in zip(versions, sizes, files, strict=True))
     return max(1, fit)
 
 

@@ -110,6 +110,35 @@ def test_a_transaction_ends_after_so_many_bytes(
     assert probe.wrong_but_clean() == []
 
 
+def test_a_transaction_ends_after_so_many_files(
+    probe: DatabaseProbe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retention, "FILES_PER_TRANSACTION", 2)
+    for number, key in enumerate("abcd"):
+        change(key, 1)
+        for file in range(number):
+            blobs.store("laptop", "notes", key, iter([f"{key} {file}".encode()]))
+        write(delete(key))
+    steps: list[Pruned] = []
+    prune(1, progress=steps.append)
+    # So far: "a" and "b"; "c" with its two files; "d", whose three alone are more.
+    assert [done.files for done in steps] == [1, 3, 6]
+    assert probe("SELECT * FROM blobs") == []
+    assert probe.wrong_but_clean() == []
+
+
+def test_the_files_of_many_records_are_read_by_one_statement() -> None:
+    costs = []
+    for keys in ("ab", "abcdefgh"):
+        for key in keys:
+            change(key, 2, "".join(keys))
+            blobs.store("laptop", "".join(keys), key, iter([b"a file"]))
+        with statements() as seen:
+            assert prune(1, stream="".join(keys)).versions == len(keys)
+        costs.append(sum("FROM blob_bindings" in sql for sql in seen))
+    assert costs[0] == costs[1]
+
+
 def test_one_that_is_interrupted_is_run_again(
     probe: DatabaseProbe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
