@@ -23,7 +23,7 @@ from ..database import (
 from ..models import STORED_STREAM_COLUMNS, StoredStream
 from ..projection.apart import OF_ROWS
 from ..timestamps import utc_now
-from .retention import Policy, Pruned, StreamPruning
+from .retention import MAY_HAVE_HISTORY, Policy, Pruned, StreamPruning
 
 log = logging.getLogger(__name__)
 
@@ -200,7 +200,7 @@ def _unfinished() -> Report | None:
 
 
 def _next_stream(report: Report) -> StoredStream | None:
-    """The stream that the request has come to, or the one after it."""
+    """The stream that the request has come to, or the next one that may have something to prune."""
     found = fetch_as(
         StoredStream,
         f"""
@@ -210,6 +210,7 @@ def _next_stream(report: Report) -> StoredStream | None:
         WHERE streams.id >= ?
             AND connections.connector_instance_id = COALESCE(?, connections.connector_instance_id)
             AND streams.name = COALESCE(?, streams.name)
+            AND {MAY_HAVE_HISTORY}
         ORDER BY streams.id
         LIMIT 1
         """,

@@ -45,6 +45,19 @@ VERSIONS_PER_TRANSACTION = 2_000
 FILES_PER_TRANSACTION = 2_000  # of its records, pruned or not
 BYTES_PER_TRANSACTION = 16 * 1024 * 1024
 DERIVING_SECONDS = 0.1
+# Streams of few versions take less time than a pause, so several of them go between two.
+SECONDS_BETWEEN_PAUSES = 0.01
+
+# A stream that has no other versions than those of its live records has none to prune.
+MAY_HAVE_HISTORY = """
+    COALESCE(
+        (
+            SELECT r.dirty OR r.record_history_count <> r.record_count
+            FROM retained_size_stream r
+            WHERE r.stream_id = streams.id
+        ),
+        TRUE
+    )"""
 
 
 class Policy(NamedTuple):
@@ -89,7 +102,7 @@ def prune(
     pruned before that stay pruned.
     """
     policy = Policy(policy) if isinstance(policy, int) else policy
-    total = Pruned()
+    total, worked = Pruned(), 0.0
     for row in streams(connection, stream):
         pruning = StreamPruning(row, policy)
         pruning.prepare()
@@ -100,12 +113,15 @@ def prune(
             if done.versions:
                 total = total.plus(done)
                 progress(total)
-            let_others_write(time.monotonic() - began)
+            worked += time.monotonic() - began
+            if worked > SECONDS_BETWEEN_PAUSES:
+                let_others_write(worked)
+                worked = 0.0
     return total
 
 
 def streams(connection: str | None, stream: str | None) -> list[StoredStream]:
-    """The streams of these names, in the order of their ids."""
+    """The streams of these names that may have something to prune, in the order of their ids."""
     return fetch_as(
         StoredStream,
         f"""
@@ -114,6 +130,7 @@ def streams(connection: str | None, stream: str | None) -> list[StoredStream]:
         JOIN connections ON connections.id = streams.connection_id
         WHERE connections.connector_instance_id = COALESCE(?, connections.connector_instance_id)
             AND streams.name = COALESCE(?, streams.name)
+            AND {MAY_HAVE_HISTORY}
         ORDER BY streams.id
         """,
         (connection, stream),

@@ -139,6 +139,43 @@ def test_the_files_of_many_records_are_read_by_one_statement() -> None:
     assert costs[0] == costs[1]
 
 
+def test_streams_without_history_are_left_out() -> None:
+    change("a", 2)
+    with statements() as seen:
+        assert prune(1, stream="notes").versions == 1
+    change("a", 2)
+    for number in range(20):
+        write(upsert("a", stream=f"stream {number}"))
+    with statements() as more:
+        assert prune(1).versions == 2  # the other is of the first pruning's record
+    assert whole(more) == whole(seen)
+
+
+@pytest.mark.parametrize(
+    "damage", ["UPDATE retained_size_stream SET dirty = TRUE", "DELETE FROM retained_size_stream"]
+)
+def test_a_stream_whose_figures_may_be_wrong_is_pruned(damage: str, probe: DatabaseProbe) -> None:
+    change("a", 3)
+    probe("UPDATE retained_size_stream SET record_history_count = record_count")
+    probe(damage)
+    assert prune(1).versions == 2
+
+
+def test_small_streams_share_a_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    pauses: list[float] = []
+    monkeypatch.setattr(retention, "let_others_write", pauses.append)
+    monkeypatch.setattr(retention, "SECONDS_BETWEEN_PAUSES", 60)
+    for stream in "abc":
+        change("a", 2, stream)
+    assert prune(1).versions == 3
+    assert pauses == []
+    monkeypatch.setattr(retention, "SECONDS_BETWEEN_PAUSES", 0)
+    for stream in "abc":
+        change("a", 2, stream)
+    prune(1)
+    assert len(pauses) == 3
+
+
 def test_one_that_is_interrupted_is_run_again(
     probe: DatabaseProbe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
