@@ -32,13 +32,14 @@ def layout(records: int) -> Iterator[tuple[str, str, int]]:
         yield f"account {number // STREAMS_PER_CONNECTION}", f"stream {number}", min(SMALL, records - begin)
 
 
-def lines(stream: str, records: int) -> Iterator[bytes]:
-    """A stream's RECORD lines."""
+def lines(stream: str, records: int, *, in_order: bool = False) -> Iterator[bytes]:
+    """A stream's RECORD lines; `in_order`: each key comes after the one before."""
     chance = random.Random(stream)
     for number in range(records):
+        key = number if in_order else chance.getrandbits(64)
         at = f"2026-01-{number % 28 + 1:02}T{number % 24:02}:30:00.000Z"
         data = {
-            "id": f"{chance.getrandbits(64):016x}",
+            "id": f"{key:016x}",
             "at": at,
             "from": f"{chance.choice(WORDS)}@example.org",
             "labels": chance.sample(WORDS, 3),
@@ -58,6 +59,10 @@ def write_file(file: Path, records: int) -> None:
 
 def write_one_stream(file: Path, records: int) -> None:
     _write(file, lines("stream 0", records))
+
+
+def write_in_order(file: Path, records: int) -> None:
+    _write(file, lines("stream 0", records, in_order=True))
 
 
 def write_interleaved(file: Path, records: int) -> None:

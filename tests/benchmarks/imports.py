@@ -19,6 +19,7 @@ from tests.support.probe import DatabaseProbe
 HERE = Path(__file__).parent
 HTTP_BATCH = 500
 IMPORTS = 3  # at most: each takes seconds
+Write = Callable[[Path, int], None]  # writes a file with so many records
 TOTALS = """
     SELECT record_count, current_record_json_bytes, record_history_count, record_history_json_bytes
     FROM retained_size_global
@@ -74,6 +75,12 @@ def ingest_from_two(place: Place) -> Times:
     return _ingest(place, HTTP_BATCH, clients=2)
 
 
+@figure("ingest over HTTP, in order", other="`pdpp-ref import` of the same file", goal=Goal(ratio=1 / 0.7))
+def ingest_in_order(place: Place) -> Times:
+    """By one client, but each key comes after the one before, so that a request changes few pages of indexes."""
+    return _ingest(place, HTTP_BATCH, write=corpus.write_in_order)
+
+
 @figure("ingest over HTTP, 5,000 lines", other="`pdpp-ref import` of the same file")
 def ingest_in_large_bodies(place: Place) -> Times:
     """The same in batches of 5,000: half of what the command commits at a time."""
@@ -105,9 +112,9 @@ def export(place: Place) -> Times:
     return Times([each.seconds for each in ours], [each.seconds for each in raw], note, place.records)
 
 
-def _ingest(place: Place, batch: int, clients: int = 1) -> Times:
+def _ingest(place: Place, batch: int, clients: int = 1, write: Write = corpus.write_one_stream) -> Times:
     ours, other = [], []
-    with _file(corpus.write_one_stream, place) as file:
+    with _file(write, place) as file:
         for _ in range(min(place.repeat, IMPORTS)):
             with place.empty() as url, Server.ours(place.environment(url)) as server:
                 ours.append(seconds(lambda server=server: _send(server.port, file, batch, clients)))
@@ -116,7 +123,7 @@ def _ingest(place: Place, batch: int, clients: int = 1) -> Times:
 
 
 @contextmanager
-def _file(write: Callable[[Path, int], None], place: Place) -> Iterator[Path]:
+def _file(write: Write, place: Place) -> Iterator[Path]:
     with tempfile.NamedTemporaryFile(dir=place.folder, suffix=".jsonl") as file:
         write(Path(file.name), place.records)
         yield Path(file.name)

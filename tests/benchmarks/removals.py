@@ -14,7 +14,6 @@ from tests.benchmarks.places import Place
 from tests.support.probe import DatabaseProbe
 
 MEASURED = 3  # at most: each needs records of its own
-VERSIONS = 10
 
 FIRST_LEFT = """
     SELECT version
@@ -38,18 +37,13 @@ DELETE = (
 @figure("prune", other="one DELETE of the same versions", goal=Goal(rate=50_000))
 def prune(place: Place) -> Times:
     """Removing nine of ten versions of each record."""
-    times = min(place.repeat, MEASURED)
-    keys = max(place.records // (2 * times * VERSIONS), 1)
-    with place.opened() as raw:
-        corpus.write_versions(2 * times, keys, VERSIONS)
-        ours, other, steps = [], [], _Steps()
-        for number in range(times):
-            ours.append(seconds(lambda number=number: _prune(f"stream {2 * number}", steps)))
-            other.append(seconds(lambda number=number: _prune_raw(raw, f"stream {2 * number + 1}", keys)))
-        assert raw("SELECT COUNT(*) FROM record_changes") == [(2 * times * keys,)], (
-            "not the same was pruned"
-        )
-    return Times(ours, other, str(steps), keys * (VERSIONS - 1))
+    return _prune_versions(place, 10)
+
+
+@figure("prune, one of two", other="one DELETE of the same versions")
+def prune_one_of_two(place: Place) -> Times:
+    """Removing one of two versions of each record: each takes what a record takes."""
+    return _prune_versions(place, 2)
 
 
 @figure("delete a stream", other="one transaction that removes its rows", goal=Goal(seconds=0.05))
@@ -95,6 +89,24 @@ class _Steps:
         return f"{len(self._all)} steps, the longest {milliseconds(max(self._all))}"
 
 
+def _prune_versions(place: Place, versions: int) -> Times:
+    """Removing all but the newest of so many versions of each record."""
+    times = min(place.repeat, MEASURED)
+    keys = max(place.records // (2 * times * versions), 1)
+    gone = keys * (versions - 1)
+    with place.opened() as raw:
+        corpus.write_versions(2 * times, keys, versions)
+        ours, other, steps = [], [], _Steps()
+        for number in range(times):
+            one, next_one = f"stream {2 * number}", f"stream {2 * number + 1}"
+            ours.append(seconds(lambda one=one: _prune(one, steps)))
+            other.append(seconds(lambda one=next_one: _prune_raw(raw, one, keys, gone)))
+        assert raw("SELECT COUNT(*) FROM record_changes") == [(2 * times * keys,)], (
+            "not the same was pruned"
+        )
+    return Times(ours, other, str(steps), gone)
+
+
 def _prune(stream: str, steps: _Steps) -> None:
     last = time.perf_counter()
 
@@ -107,12 +119,12 @@ def _prune(stream: str, steps: _Steps) -> None:
     retention.prune(1, "bench", stream, count)
 
 
-def _prune_raw(raw: DatabaseProbe, stream: str, keys: int) -> None:
+def _prune_raw(raw: DatabaseProbe, stream: str, keys: int, gone: int) -> None:
     ((stream_id,),) = raw("SELECT id FROM streams WHERE name = ?", stream)
     ((first,),) = raw(FIRST_LEFT, stream_id, keys - 1)
     raw("BEGIN")
     raw(PRUNE, stream_id, first)
-    raw(SUBTRACT, keys * (VERSIONS - 1), stream_id)
+    raw(SUBTRACT, gone, stream_id)
     raw("COMMIT")
 
 
