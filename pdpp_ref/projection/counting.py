@@ -32,9 +32,13 @@ class Counted:
     has_right_extents: bool = False
 
     @property
+    def old_versions(self) -> int:
+        """How many versions there are more than live records."""
+        return self.measures["record_history_count"] - self.measures["record_count"]
+
+    @property
     def has_history(self) -> bool:
-        """Whether there are other versions than live ones."""
-        return self.measures["record_count"] != self.measures["record_history_count"]
+        return self.old_versions != 0
 
     def are_all_live(self, last: int) -> bool:
         """Whether each version from the first to the last one is stored, and live."""

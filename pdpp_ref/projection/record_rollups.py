@@ -10,7 +10,7 @@ The work is done in bounded, independent steps, and in two parts:
 - **Settling**, by key, once all versions are counted.  The rollup of a key is its count, its live version,
   and its files.  A step that settles first counts the versions written since the last one.
 
-Small streams in which no key has a history are found several at a time: there is nothing to derive.
+Small streams are checked several at a time first (`right_rollups.py`): most need nothing.
 
 A step locks the stream as a writer does, so nobody writes at the same time.  Whatever a writer does with
 a wrong rollup before it is settled does not matter, because settling replaces it.  After that it is right,
@@ -18,7 +18,7 @@ and writers change it exactly.  Pruning waits until all are settled.
 """
 
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 
 from ..database import (
@@ -35,8 +35,8 @@ from ..database import (
 from . import counting, ranked, rollup_rows
 from .apart import Apart
 from .counting import StreamCounts, in_groups
+from .right_rollups import right_streams
 from .rollup_rows import Count, Files, LiveRecord, Rollup, Version
-from .without_history import streams_without_history
 
 # Limits of one step: versions, most of them in indexes alone; whole rows of versions; their bytes, because
 # a row is read past its text; keys that it settles.
@@ -44,6 +44,7 @@ CHUNK_VERSIONS = 10_000
 CHUNK_ROWS = 1_000
 CHUNK_BYTES = 64 * 1024 * 1024
 CHUNK_KEYS = 500
+CHUNK_OLD_VERSIONS = 2_000  # of the streams that are checked together
 FEW_VERSIONS = 16
 
 Link = tuple[int | None, int, int]  # the version before it, the stream, the version
@@ -76,15 +77,33 @@ def derive(
 
 
 def _derive_group(group: Mapping[int, int], counts: StreamCounts, deadline: float) -> list[int]:
-    """Returns the streams that have been derived, before time ran out."""
-    done = streams_without_history(group, counts) if len(group) > 1 else []
-    left = group.keys() - done
-    for derivation in _derivations({each: group[each] for each in group if each in left}):
-        if not derivation.run(deadline):
+    """Returns the streams that are right already or have been derived, before time ran out."""
+    done: list[int] = []
+    for part in _parts(group, counts):
+        right = right_streams(part, counts) if len(group) > 1 else []
+        done += right
+        is_late = not _run_derivations({each: part[each] for each in part.keys() - right}, done, deadline)
+        if is_late or time.monotonic() > deadline:
             break
-        done.append(derivation.id)
     _remove_checkpoints(done)
     return done
+
+
+def _parts(group: Mapping[int, int], counts: StreamCounts) -> Iterator[dict[int, int]]:
+    """Streams that are checked together; a check costs most where keys have a history."""
+    if len(group) == 1:
+        return iter([dict(group)])
+    weights = {each: 1 + abs(count.old_versions) for each, count in counts.of(group).items()}
+    return ({each: group[each] for each in part} for part in in_groups(weights, CHUNK_OLD_VERSIONS))
+
+
+def _run_derivations(streams: Mapping[int, int], done: list[int], deadline: float) -> bool:
+    """Derive streams, and add those that are finished to `done`.  False if time ran out first."""
+    for derivation in _derivations(streams):
+        if not derivation.run(deadline):
+            return False
+        done.append(derivation.id)
+    return True
 
 
 def derive_stream(stream_id: int, last: int, deadline: float) -> None:

@@ -85,6 +85,21 @@ def load(records: int) -> None:
             canonical.write(canonical.Target(connection, connection), part)
 
 
+def update_some() -> None:
+    """Update one record of each stream in the open database."""
+    rows = fetch_all(
+        """
+        SELECT c.connector_instance_id, c.connector_id, s.name, MIN(r.key)
+        FROM records r
+        JOIN streams s ON s.id = r.stream_id
+        JOIN connections c ON c.id = s.connection_id
+        GROUP BY c.connector_instance_id, c.connector_id, s.name
+        """
+    )
+    for connection, connector, stream, key in rows:
+        canonical.write(canonical.Target(connection, connector), [Change(stream, key, TEXT % 1)])
+
+
 def streams_of(connection: str) -> list[tuple[int, int]]:
     """(stream, connection) ids."""
     return fetch_all(

@@ -124,6 +124,17 @@ def rebuild(place: Place) -> Times:
         return Times(ours, other, f"{streams:,} streams", place.records)
 
 
+@figure("rebuild, with updates", other="the same UPDATEs")
+def rebuild_with_updates(place: Place) -> Times:
+    """The corpus in which one record of each stream has a history."""
+    with place.opened() as raw:
+        corpus.load(place.records)
+        corpus.update_some()
+        ours, other = in_turn(min(place.repeat, REBUILDS), _rebuild, partial(_rebuild_raw, raw))
+        _check(raw)
+        return Times(ours, other, amount=place.records)
+
+
 @figure("rebuild of 1 stream", other="the same UPDATEs")
 def rebuild_one(place: Place) -> Times:
     """One stream, in which each record has one version."""

@@ -102,6 +102,107 @@ def test_a_rebuild_puts_wrong_rows_flags_and_links_right(
     assert list(verify.differences()) == []
 
 
+# Of the records of `stored`: "changed" has the versions 1, 5 and 7, "deleted" 2 and 6, "file" 3 and "single" 4.
+ONE_WRONG = {
+    "rollup lost": "DELETE FROM retained_size_record WHERE key = 'changed'",
+    "rollup of a deleted record lost": "DELETE FROM retained_size_record WHERE key = 'deleted'",
+    "rollup with a file lost": "DELETE FROM retained_size_record WHERE key = 'file'",
+    "rollup of no record": "INSERT INTO retained_size_record (stream_id, key, version, changed_at) "
+    "SELECT id, 'unknown', 4, 'x' FROM streams WHERE name = 'notes'",
+    "time": "UPDATE retained_size_record SET changed_at = 'x' WHERE key = 'changed'",
+    "files": "UPDATE retained_size_record SET blob_count = 2 WHERE key = 'file'",
+    "file bytes": "UPDATE retained_size_record SET blob_bytes = 2 WHERE key = 'file'",
+    "file of another": "UPDATE blob_bindings SET key = 'changed'",
+    "current bytes": "UPDATE retained_size_record SET current_record_json_bytes = 9 WHERE key = 'changed'",
+    "history bytes": "UPDATE retained_size_record SET record_history_json_bytes = 9 WHERE key = 'deleted'",
+    "live": "UPDATE retained_size_record SET record_count = 1 WHERE key = 'deleted'",
+    "older version": "UPDATE retained_size_record SET version = 5, record_history_count = 2, "
+    "record_history_json_bytes = 3, changed_at = (SELECT ingested_at FROM record_changes WHERE version = 5) "
+    "WHERE key = 'changed'",
+    "older version of a deleted record": "UPDATE retained_size_record SET version = 2, "
+    "record_history_count = 1, changed_at = (SELECT ingested_at FROM record_changes "
+    "WHERE version = 2 AND key = 'deleted') WHERE key = 'deleted'",
+    "flag lost": "UPDATE records SET has_rollup = FALSE WHERE key = 'changed'",
+    "flag of another": "UPDATE records SET has_rollup = TRUE WHERE key = 'single'",
+    "flag in the place of another": "UPDATE records SET has_rollup = NOT has_rollup WHERE key <> 'file'",
+    "link lost": "UPDATE record_changes SET previous_version = NULL WHERE version = 7",
+    "older link lost": "UPDATE record_changes SET previous_version = NULL WHERE version = 5",
+    "link leaves one out": "UPDATE record_changes SET previous_version = 1 WHERE version = 7",
+    "link to another key": "UPDATE record_changes SET previous_version = 2 WHERE version = 5",
+    "link of a single version": "UPDATE record_changes SET previous_version = 3 WHERE version = 4",
+    "link to nothing": "UPDATE record_changes SET previous_version = 0 WHERE version = 1 AND key = 'changed'",
+    "link to a later one": "UPDATE record_changes SET previous_version = 9 WHERE version = 7",
+    "link of a version with a file to a later one": "UPDATE record_changes SET previous_version = 9 "
+    "WHERE version = 3",
+    "file without a rollup": "INSERT INTO blob_bindings (stream_id, key, sha256, version, byte_length, bound_at) "
+    "SELECT stream_id, 'single', sha256, 4, byte_length, bound_at FROM blob_bindings",
+    "link to itself": "UPDATE record_changes SET previous_version = 5 WHERE version = 5",
+    "a derivation has begun": "INSERT INTO retained_size_record_counts "
+    "(stream_id, key, version, versions, json_bytes) SELECT id, 'changed', 1, 1, 1 FROM streams",
+}
+
+
+@pytest.mark.parametrize("damage", ONE_WRONG.values(), ids=ONE_WRONG.keys())
+def test_among_small_streams_one_wrong_row_is_found(
+    damage: str, stored: list[Any], probe: DatabaseProbe
+) -> None:
+    write(upsert("other", 1, "photos"))
+    probe(damage)
+    rebuild()
+    assert list(verify.differences()) == []
+    assert probe("SELECT COUNT(*) FROM retained_size_record_counts") == [(0,)]
+
+
+@pytest.mark.parametrize("is_pruned", [False, True])
+def test_small_streams_that_are_right_are_not_derived(
+    is_pruned: bool, stored: list[Any], probe: DatabaseProbe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(upsert("other", 1, "photos"))
+    if is_pruned:
+        assert retention.prune(1).versions == 3
+        write(upsert("changed", 1), upsert("single", 2))
+
+    def derived(derivation: Any, _: float) -> bool:
+        raise AssertionError(derivation.id)
+
+    monkeypatch.setattr(record_rollups._Derivation, "run", derived)
+    rebuild()
+    assert list(verify.differences()) == []
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE records SET version = 4 WHERE key = 'changed' AND stream_id = 1",
+        "UPDATE records SET version = 3 WHERE key = 'single'",
+        "DELETE FROM records WHERE key = 'single'",
+        "DELETE FROM record_changes WHERE version = 4",
+    ],
+)
+@pytest.mark.parametrize("is_pruned", [False, True])
+def test_small_streams_whose_versions_are_not_all_there_are_derived(
+    is_pruned: bool,
+    damage: str,
+    stored: list[Any],
+    probe: DatabaseProbe,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    write(upsert("other", 1, "photos"))
+    if is_pruned:
+        retention.prune(2)
+    probe(damage)
+    derived: list[int] = []
+    run = record_rollups._Derivation.run
+
+    def watched(derivation: Any, deadline: float) -> bool:
+        derived.append(derivation.id)
+        return bool(run(derivation, deadline))
+
+    monkeypatch.setattr(record_rollups._Derivation, "run", watched)
+    rebuild()
+    assert derived == [1]
+
+
 def test_among_small_streams_a_version_that_is_not_live_gets_its_row(probe: DatabaseProbe) -> None:
     for stream in ("notes", "photos", "letters"):
         write(upsert("a", 1, stream), upsert("b", 22, stream))
@@ -218,6 +319,7 @@ def test_with_the_row_of_its_stream_a_records_are_derived_too(
 
 def test_a_stream_goes_with_its_half_derived_rows(probe: DatabaseProbe, small_steps: None) -> None:
     write(upsert("a", 1), upsert("a", 2), upsert("b", 1, "photos"))
+    probe("DELETE FROM retained_size_record")
     reconcile.begin_rebuild()
     while not probe("SELECT 1 FROM retained_size_record_counts"):
         one_step()
