@@ -79,8 +79,8 @@ def derive(
 def _derive_group(group: Mapping[int, int], counts: StreamCounts, deadline: float) -> list[int]:
     """Returns the streams that are right already or have been derived, before time ran out."""
     done: list[int] = []
-    for part in _parts(group, counts):
-        right = right_streams(part, counts) if len(group) > 1 else []
+    for part, is_checked in _parts(group, counts):
+        right = right_streams(part, counts) if is_checked else []
         done += right
         is_late = not _run_derivations({each: part[each] for each in part.keys() - right}, done, deadline)
         if is_late or time.monotonic() > deadline:
@@ -89,12 +89,14 @@ def _derive_group(group: Mapping[int, int], counts: StreamCounts, deadline: floa
     return done
 
 
-def _parts(group: Mapping[int, int], counts: StreamCounts) -> Iterator[dict[int, int]]:
-    """Streams that are checked together; a check costs most where keys have a history."""
-    if len(group) == 1:
-        return iter([dict(group)])
+def _parts(group: Mapping[int, int], counts: StreamCounts) -> Iterator[tuple[dict[int, int], bool]]:
+    """Parts of the group, and whether a part has few old versions, which are what a check costs."""
+    if len(group) == 1:  # it may be too large to be counted
+        yield dict(group), False
+        return
     weights = {each: 1 + abs(count.old_versions) for each, count in counts.of(group).items()}
-    return ({each: group[each] for each in part} for part in in_groups(weights, CHUNK_OLD_VERSIONS))
+    for part in in_groups(weights, CHUNK_OLD_VERSIONS):
+        yield {each: group[each] for each in part}, sum(part.values()) <= CHUNK_OLD_VERSIONS
 
 
 def _run_derivations(streams: Mapping[int, int], done: list[int], deadline: float) -> bool:

@@ -9,7 +9,7 @@ costs little where few keys have one.  A stream is right if
 - no other version has a link, and no other record a flag or a file
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -73,29 +73,30 @@ def _find(with_files: Collection[int], stream_ids: Sequence[int]) -> dict[int, _
     unfinished = _unfinished(stream_ids)
     of_streams = [each for each in stream_ids if each not in unfinished]
     found = {each: _Found() for each in of_streams}
-    for row in _rows(f"SELECT {', '.join(ROLLUP_COLUMNS)} FROM retained_size_record", of_streams):
+    for row in _all_rows(_ROLLUPS, of_streams):
         found[row[0]].rollups.append(Rollup(*row))
-    linked = (
-        "SELECT stream_id, version, previous_version FROM record_changes WHERE previous_version IS NOT NULL"
-    )
-    for stream_id, version, before in _rows(linked, of_streams):
+    for stream_id, version, before in _all_rows(_LINKS, of_streams):
         found[stream_id].links[version] = before
-    for stream_id, flags in fetch_each(
-        """
-        SELECT stream_id, COUNT(*)
-        FROM records
-        WHERE has_rollup AND stream_id = :each
-        GROUP BY stream_id
-        """,
-        [],
-        of_streams,
-    ):
+    for stream_id, flags in fetch_each(_FLAGS, [], of_streams):
         found[stream_id].flags = flags
-    bound = "SELECT stream_id, key, byte_length, bound_at FROM blob_bindings"
-    for stream_id, key, *file in _rows(bound, [each for each in of_streams if each in with_files]):
+    for stream_id, key, *file in _all_rows(_FILES, [each for each in of_streams if each in with_files]):
         found[stream_id].files.setdefault(key, []).append(_File(*file))
     _find_versions(found)
     return found
+
+
+_ROLLUPS = f"SELECT {', '.join(ROLLUP_COLUMNS)} FROM retained_size_record WHERE stream_id = :each"
+_LINKS = """
+    SELECT stream_id, version, previous_version
+    FROM record_changes
+    WHERE previous_version IS NOT NULL AND stream_id = :each
+"""
+_FLAGS = "SELECT stream_id, COUNT(*) FROM records WHERE has_rollup AND stream_id = :each GROUP BY stream_id"
+_FILES = "SELECT stream_id, key, byte_length, bound_at FROM blob_bindings WHERE stream_id = :each"
+
+
+def _all_rows(sql: str, stream_ids: Sequence[int]) -> list[tuple[Any, ...]]:
+    return fetch_each(sql, [], stream_ids, ANY_NUMBER)
 
 
 def _find_versions(found: Mapping[int, _Found]) -> None:
@@ -127,12 +128,6 @@ def _find_versions(found: Mapping[int, _Found]) -> None:
         found[stream_id].live[key] = _Live(*row)
 
 
-def _rows(select: str, stream_ids: Sequence[int]) -> Iterable[tuple[Any, ...]]:
-    """All rows of the streams."""
-    where = "AND" if "WHERE" in select else "WHERE"
-    return fetch_each(f"{select} {where} stream_id = :each", [], stream_ids, ANY_NUMBER)
-
-
 def _unfinished(stream_ids: Sequence[int]) -> set[int]:
     """Those of the streams with rows of a derivation that has begun."""
     rows = fetch_each(
@@ -159,7 +154,7 @@ def _is_right(found: _Found, counted: Counted) -> bool:
     chains = [_chain(found, rollup) for rollup in found.rollups]
     files = sum(rollup.blob_count for rollup in found.rollups)
     return (
-        all(map(_has_right_figures, [found] * len(chains), found.rollups, chains))
+        all(_has_right_figures(found, *each) for each in zip(found.rollups, chains, strict=True))
         and len(found.links) == sum(map(len, chains)) - len(chains)
         and found.flags == len(found.live)
         and files == counted.measures["blob_count"]
@@ -175,22 +170,21 @@ def _chain(found: _Found, rollup: Rollup) -> list[int]:
 
 
 def _has_right_figures(found: _Found, rollup: Rollup, chain: Sequence[int]) -> bool:
-    versions = [found.versions.get(version) for version in chain]
-    if not all(version and version.key == rollup.key for version in versions):
+    versions = [found.versions[version] for version in chain if version in found.versions]
+    if len(versions) < len(chain) or any(version.key != rollup.key for version in versions):
         return False
-    whole = [version for version in versions if version]
     live, files = found.live.get(rollup.key), found.files.get(rollup.key, [])
-    times = {whole[0].ingested_at, *(file.bound_at for file in files)}
+    times = {versions[0].ingested_at, *(file.bound_at for file in files)}
+    right = rollup._replace(
+        record_count=int(live is not None),
+        current_record_json_bytes=live.json_bytes if live else 0,
+        record_history_count=len(versions),
+        record_history_json_bytes=sum(version.json_bytes for version in versions),
+        blob_count=len(files),
+        blob_bytes=sum(file.size for file in files),
+    )
     return (
-        rollup[4:]
-        == (
-            int(live is not None),
-            live.json_bytes if live else 0,
-            len(whole),
-            sum(version.json_bytes for version in whole),
-            len(files),
-            sum(file.size for file in files),
-        )
+        rollup == right
         and rollup.changed_at in times
         and (live is None or (bool(live.has_rollup) and live.version == rollup.version))
     )

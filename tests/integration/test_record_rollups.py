@@ -3,6 +3,7 @@
 Random histories of damage, writes and steps are in `test_properties.py`.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from pdpp_ref.canonical import blobs, deletion, retention
 from pdpp_ref.database import write_transaction
 from pdpp_ref.operations import verify
 from pdpp_ref.projection import dirty_rows, marks, record_rollups
+from pdpp_ref.projection.counting import StreamCounts
 from pdpp_ref.queries import rankings
 from pdpp_ref.services import ranking, reconcile
 from pdpp_ref.services.reconcile import Limits, run_pass, run_until_fresh
@@ -168,6 +170,25 @@ def test_small_streams_that_are_right_are_not_derived(
     monkeypatch.setattr(record_rollups._Derivation, "run", derived)
     rebuild()
     assert list(verify.differences()) == []
+
+
+def test_a_stream_of_many_old_versions_is_derived_in_steps(
+    stored: list[Any], probe: DatabaseProbe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(record_rollups, "CHUNK_OLD_VERSIONS", 3)
+    write(upsert("other", 1, "photos"), upsert("other", 2, "photos"))
+    checked: list[int] = []
+    check = record_rollups.right_streams
+
+    def watched(streams: Mapping[int, int], counts: StreamCounts) -> list[int]:
+        checked.extend(streams)
+        return check(streams, counts)
+
+    monkeypatch.setattr(record_rollups, "right_streams", watched)
+    rebuild()
+    ((notes, photos),) = probe("SELECT MIN(id), MAX(id) FROM streams")
+    assert checked == [photos], f"{notes} has 4 old versions"
+    assert probe(ALL)[:-1] == stored
 
 
 @pytest.mark.parametrize(
