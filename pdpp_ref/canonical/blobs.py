@@ -22,6 +22,7 @@ from ..database import (
     fetch_all,
     fetch_as,
     fetch_column,
+    fetch_each,
     write_transaction,
 )
 from ..models import BlobBinding, StoredStream, UnclaimedFile, locking
@@ -220,13 +221,17 @@ def _store_unclaimed(
 ) -> bool:
     """Store a file until its record comes.  False if it is there already; then its wait begins again."""
     now = utc_now()
-    known = execute(
+    # Not by a DELETE: PostgreSQL might look through all waiting files of this digest.
+    known = fetch_each(
         """
-        DELETE FROM unclaimed_files
-        WHERE connection_id = ? AND stream_name = ? AND key = ? AND sha256 = ?
+        SELECT id
+        FROM unclaimed_files
+        WHERE connection_id = ? AND stream_name = ? AND sha256 = ? AND key = :each
         """,
-        (connection_id, stream, key, received.sha256),
+        (connection_id, stream, received.sha256),
+        [key],
     )
+    execute_many("DELETE FROM unclaimed_files WHERE id = ?", known)
     _store_file(received.sha256, received.size, now, received.file)
     UnclaimedFile.insert(
         connection=connection_id,

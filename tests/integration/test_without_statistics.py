@@ -117,7 +117,7 @@ def list_contents(_: FlaskClient) -> None:
 
 
 def attach_one_file_to_all() -> None:
-    digest = blobs.store("laptop", "notes", key_of(0), iter([b"file"])).sha256
+    digest = blobs.store("laptop", "notes", key_of(KEYS - 1), iter([b"file"])).sha256
     execute(
         "INSERT INTO blob_bindings (stream_id, key, sha256, version, byte_length, bound_at) "
         f"SELECT stream_id, key, '{digest}', version, 4, '' FROM records ON CONFLICT DO NOTHING"
@@ -161,6 +161,20 @@ def attach_and_read_files(client: FlaskClient) -> None:
         blobs.store("laptop", "notes", key_of(number), iter([data]))
         digest = hashlib.sha256(data).hexdigest()
         assert client.get(f"/v1/blobs/blob_sha256_{digest}").data == data
+
+
+def attach_the_same_file(_: FlaskClient) -> None:
+    """A plan that was made while few records had it is kept when many have."""
+    target = records.Target("laptop", "files")
+    for begin in (0, 100):
+        for number in range(begin, begin + TIMES):
+            key = key_of(number)
+            for _ in range(2):
+                blobs.store("laptop", "notes", key, iter([b"file"]))
+                blobs.store_early(target, "notes", f"early {number}", iter([b"file"]))
+            write(upsert(f"early {number}"))
+            erasure.erase(Names("laptop", "notes", f"early {number}"))
+        attach_one_file_to_all()
 
 
 def erase(_: FlaskClient) -> None:
@@ -220,6 +234,7 @@ WORK = [
     read_single_records,
     write_again,
     attach_and_read_files,
+    attach_the_same_file,
     erase,
     activate,
     list_contents,
