@@ -221,7 +221,7 @@ def _store_unclaimed(
 ) -> bool:
     """Store a file until its record comes.  False if it is there already; then its wait begins again."""
     now = utc_now()
-    # Not by a DELETE: PostgreSQL might look through all waiting files of this digest.
+    # Not by a DELETE: PostgreSQL might read all waiting files of this digest.
     known = fetch_each(
         """
         SELECT id

@@ -44,7 +44,7 @@ CHUNK_VERSIONS = 10_000
 CHUNK_ROWS = 1_000
 CHUNK_BYTES = 64 * 1024 * 1024
 CHUNK_KEYS = 500
-CHUNK_OLD_VERSIONS = 2_000  # of the streams that are checked together
+CHUNK_CHECKED = 2_000  # old versions and files of the streams that are checked together
 FEW_VERSIONS = 16
 
 Link = tuple[int | None, int, int]  # the version before it, the stream, the version
@@ -90,13 +90,16 @@ def _derive_group(group: Mapping[int, int], counts: StreamCounts, deadline: floa
 
 
 def _parts(group: Mapping[int, int], counts: StreamCounts) -> Iterator[tuple[dict[int, int], bool]]:
-    """Parts of the group, and whether a part has few old versions, which are what a check costs."""
+    """Parts of the group, and whether each has few old versions and files, which a check has to read."""
     if len(group) == 1:  # it may be too large to be counted
         yield dict(group), False
         return
-    weights = {each: 1 + abs(count.old_versions) for each, count in counts.of(group).items()}
-    for part in in_groups(weights, CHUNK_OLD_VERSIONS):
-        yield {each: group[each] for each in part}, sum(part.values()) <= CHUNK_OLD_VERSIONS
+    costs = {
+        each: 1 + abs(count.old_versions) + count.measures["blob_count"]
+        for each, count in counts.of(group).items()
+    }
+    for part in in_groups(costs, CHUNK_CHECKED):
+        yield {each: group[each] for each in part}, sum(part.values()) <= CHUNK_CHECKED
 
 
 def _run_derivations(streams: Mapping[int, int], done: list[int], deadline: float) -> bool:
