@@ -197,7 +197,7 @@ def bind(stream: StoredStream, key: str, record: Holder, received: Received, ref
 def _count(stream: StoredStream, key: str, record: Holder, size: int, now: str) -> None:
     """Add a file that has been bound to the record's rollup and to the totals."""
     is_new_rollup = _add_to_rollup(stream.id, key, size, now)
-    if not record.has_rollup:
+    if is_new_rollup or not record.has_rollup:
         (version,) = fetch_column(
             """
             UPDATE records

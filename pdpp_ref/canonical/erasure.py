@@ -169,7 +169,7 @@ class _Removal:
         live = fetch_as(
             _Live,
             """
-            SELECT version, json_bytes, record_time, ranked AND NOT has_rollup
+            SELECT version, json_bytes, record_time, ranked
             FROM records
             WHERE stream_id = ? AND key = ?
             """,

@@ -175,7 +175,7 @@ class StreamBatch:
 
     def _delete(self, change: Change, before: KeyState | None) -> None:
         if before is not None and before.data is not None:
-            self._is_replaced(before)
+            self._is_replaced(change.key, before)
         self._append(change, None, 0, before)
         self._note_state(change, None, 0, before)
         self.current[change.key] = None
@@ -185,7 +185,7 @@ class StreamBatch:
             self.counts.created += 1
         else:
             self.counts.updated += 1
-            self._is_replaced(before)
+            self._is_replaced(change.key, before)
         size = len(data) if data.isascii() else len(data.encode())
         time = self._time_of(change)
         has_rollup = before is not None or _is_pruned(change)
@@ -207,15 +207,15 @@ class StreamBatch:
             has_rollup,  # whether it is ranked; see `rank` for one without a rollup
         )
 
-    def _is_replaced(self, before: KeyState) -> None:
-        self._take_out(before)
+    def _is_replaced(self, key: str, before: KeyState) -> None:
+        self._take_out(key, before)
         self.delta.remove_current(before.version, before.size)
         if self._is_undated(before):
             self.stream.undated_records -= 1
 
-    def _take_out(self, before: KeyState) -> None:
-        """The record leaves the ranking of those without a rollup."""
-        if before.ranked and not before.has_rollup:
+    def _take_out(self, key: str, before: KeyState) -> None:
+        """The record leaves the ranking of those without a rollup; so may one whose flag is wrong."""
+        if before.ranked and (not before.has_rollup or key in self.wrong_rollups):
             self.left.add(ranked.block_of(before.version))
             before.ranked = False
 
@@ -266,7 +266,7 @@ class StreamBatch:
         """Plan to bind a file to a live record that does not have it."""
         state = self._state_of(key)
         assert state is not None, "only a live record is bound to a file"
-        self._take_out(state)
+        self._take_out(key, state)
         state.has_rollup = True
         state.blob_count += 1
         state.blob_bytes += size

@@ -235,6 +235,33 @@ def test_a_record_that_lost_its_flag_and_its_rollup_is_ranked(
     assert_ranked(probe)
 
 
+@pytest.mark.usefixtures("small")
+@pytest.mark.parametrize("leave", ["delete", "replace", "erase", "file", "file in a batch"])
+def test_a_record_with_a_wrong_flag_leaves_the_ranking(leave: str, probe: DatabaseProbe) -> None:
+    write(*(of_size(key, size) for key, size in zip("abcd", range(10, 50, 10), strict=True)))
+    assert ranked_keys(probe) == ["b", "c", "d"]
+    probe("UPDATE records SET has_rollup = TRUE WHERE key = 'd'")
+    if leave == "delete":
+        write(delete("d"))
+    elif leave == "replace":
+        write(of_size("d", 1))
+    elif leave == "erase":
+        erasure.erase(Names("laptop", "notes", "d"))
+    elif leave == "file":
+        blobs.store("laptop", "notes", "d", iter([b"1"]))
+    else:
+        probe("UPDATE records SET has_rollup = FALSE WHERE key = 'd'")
+        blobs.store_early(Target("laptop", "files"), "late", "x", iter([b"1"]))
+        probe("UPDATE unclaimed_files SET stream_name = 'notes', key = 'd'")
+        probe("UPDATE records SET has_rollup = TRUE WHERE key = 'd'")
+        write(of_size("d", 40))
+    derive()
+    assert ranked_keys(probe) == ["a", "b", "c"]
+    assert wrong() == []
+    write(of_size("e", 5))
+    assert_ranked(probe)
+
+
 def derive() -> None:
     mark("laptop", "notes")
     with write_transaction():
