@@ -1443,6 +1443,12 @@ MUTATIONS = [
         "tests/integration/test_record_rollups.py -k not_all_there",
     ),
     Mutation(
+        "a record whose flag is wrong leaves the ranking",
+        " or key in self.wrong_rollups):",
+        "):",
+        "tests/integration/test_ranked.py -k wrong_flag_leaves",
+    ),
+    Mutation(
         "verifying which records are ranked",
         "        yield from _ranked(part)\n",
         "",
