@@ -1,11 +1,10 @@
 """How many bytes pruning would free: counted in bounded steps, record by record, and nothing is written."""
 
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from typing import NamedTuple
 
 from ..database import read_snapshot
-from ..models import StoredStream
 from .prunings import Request
 from .retention import Pruned, StreamPruning, streams
 
@@ -36,7 +35,7 @@ def count(request: Request, so_far: Foreseen, seconds: float, listed: Collection
     """
     deadline = time.monotonic() + seconds
     with read_snapshot():
-        for stream in _left(request, so_far):
+        for stream in streams(request.connection, request.stream, so_far.stream_id):
             after = so_far.through_version if stream.id == so_far.stream_id else 0
             pruning = StreamPruning(stream, request.policy, after)
             while not pruning.is_done:
@@ -44,11 +43,6 @@ def count(request: Request, so_far: Foreseen, seconds: float, listed: Collection
                 if time.monotonic() > deadline:
                     return so_far
     return so_far._replace(is_done=True)
-
-
-def _left(request: Request, so_far: Foreseen) -> Sequence[StoredStream]:
-    every = streams(request.connection, request.stream)
-    return [stream for stream in every if stream.id >= so_far.stream_id]
 
 
 def _added(so_far: Foreseen, more: Pruned, pruning: StreamPruning, listed: Collection[int]) -> Foreseen:

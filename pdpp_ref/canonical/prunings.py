@@ -20,10 +20,10 @@ from ..database import (
     step_transaction,
     write_transaction,
 )
-from ..models import STORED_STREAM_COLUMNS, StoredStream
+from ..models import StoredStream
 from ..projection.apart import OF_ROWS
 from ..timestamps import utc_now
-from .retention import MAY_HAVE_HISTORY, Policy, Pruned, StreamPruning
+from .retention import Policy, Pruned, StreamPruning, streams
 
 log = logging.getLogger(__name__)
 
@@ -201,21 +201,7 @@ def _unfinished() -> Report | None:
 
 def _next_stream(report: Report) -> StoredStream | None:
     """The stream that the request has come to, or the next one that may have something to prune."""
-    found = fetch_as(
-        StoredStream,
-        f"""
-        SELECT {STORED_STREAM_COLUMNS}
-        FROM streams
-        JOIN connections ON connections.id = streams.connection_id
-        WHERE streams.id >= ?
-            AND connections.connector_instance_id = COALESCE(?, connections.connector_instance_id)
-            AND streams.name = COALESCE(?, streams.name)
-            AND {MAY_HAVE_HISTORY}
-        ORDER BY streams.id
-        LIMIT 1
-        """,
-        (report.next_stream, report.connection, report.stream),
-    )
+    found = streams(report.connection, report.stream, report.next_stream, 1)
     return found[0] if found else None
 
 

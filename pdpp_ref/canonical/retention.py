@@ -15,6 +15,7 @@ from typing import NamedTuple
 import peewee
 
 from ..database import (
+    ANY_NUMBER,
     delete_many,
     fetch_all,
     fetch_as,
@@ -49,7 +50,7 @@ DERIVING_SECONDS = 0.1
 SECONDS_BETWEEN_PAUSES = 0.01
 
 # A stream that has no other versions than those of its live records has none to prune.
-MAY_HAVE_HISTORY = """
+_MAY_HAVE_HISTORY = """
     COALESCE(
         (
             SELECT r.dirty OR r.record_history_count <> r.record_count
@@ -120,8 +121,13 @@ def prune(
     return total
 
 
-def streams(connection: str | None, stream: str | None) -> list[StoredStream]:
-    """The streams of these names that may have something to prune, in the order of their ids."""
+def streams(
+    connection: str | None, stream: str | None, first: int = 0, most: int = ANY_NUMBER
+) -> list[StoredStream]:
+    """The streams of these names that may have something to prune, in the order of their ids.
+
+    Their ids are `first` or larger; they are `most` at most.
+    """
     return fetch_as(
         StoredStream,
         f"""
@@ -130,10 +136,12 @@ def streams(connection: str | None, stream: str | None) -> list[StoredStream]:
         JOIN connections ON connections.id = streams.connection_id
         WHERE connections.connector_instance_id = COALESCE(?, connections.connector_instance_id)
             AND streams.name = COALESCE(?, streams.name)
-            AND {MAY_HAVE_HISTORY}
+            AND streams.id >= ?
+            AND {_MAY_HAVE_HISTORY}
         ORDER BY streams.id
+        LIMIT ?
         """,
-        (connection, stream),
+        (connection, stream, first, most),
     )
 
 
